@@ -1,0 +1,267 @@
+-- boxhaul 004: the relay's books: position, exceptions, sent ledger, dead letters.
+--
+-- A message is settled when its id is at or below the position and inside no exception.
+
+CREATE TABLE IF NOT EXISTS boxhaul.position (
+    one        boolean     NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
+    position   bigint      NOT NULL DEFAULT 0,   -- all ids at or below it are settled, but for the exceptions
+    epoch      bigint      NOT NULL DEFAULT 0,   -- raised by every new leader; guards every mark
+    leader     text,                             -- name, host and process of the last leader
+    led_since  timestamptz,
+    marked_at  timestamptz
+) WITH (fillfactor = 50);                        -- one HOT update per mark
+INSERT INTO boxhaul.position DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- Ranges of ids at or below the position that are not settled.
+--   missing  drawn, but no row visible yet (its transaction still runs, or has rolled back)
+--   parked   held back, because its stream or its lane cannot take messages now
+--   held     a poison message whose lane waits for an operator (dead_letter.decision)
+--   active   being published
+CREATE TABLE IF NOT EXISTS boxhaul.exceptions (
+    lo         bigint      NOT NULL PRIMARY KEY,
+    hi         bigint      NOT NULL CHECK (hi >= lo),
+    kind       text        NOT NULL CHECK (kind IN ('missing', 'parked', 'held', 'active')),
+    lane       bigint,                           -- hash of the key whose lane is held back, if it is one lane
+    attempts   integer     NOT NULL DEFAULT 0,
+    last_error text,
+    since      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- One row per mark and stream: what it settled, and where the stream stood.
+CREATE TABLE IF NOT EXISTS boxhaul.sent (
+    first_id   bigint      NOT NULL,
+    last_id    bigint      NOT NULL,
+    stream     text        NOT NULL,
+    last_seq   bigint      NOT NULL,             -- highest acknowledged stream sequence in the batch
+    marked_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS sent_last_id ON boxhaul.sent (last_id, first_id DESC);
+
+CREATE TABLE IF NOT EXISTS boxhaul.dead_letter (
+    id         bigint      NOT NULL PRIMARY KEY,
+    message_id uuid,
+    subject    text,
+    key        text,
+    payload    bytea,
+    headers    jsonb,
+    created_at timestamptz,
+    reason     text        NOT NULL,
+    attempts   integer     NOT NULL,
+    held       boolean     NOT NULL,             -- its lane waits for a decision
+    decision   text        CHECK (decision IN ('redrive', 'discard')),
+    died_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Take the lead. The caller holds the leader's advisory lock. fence is an xid drawn now: every id drawn
+-- before this call belongs to a transaction with a lower xid.
+CREATE OR REPLACE FUNCTION boxhaul.lead(leader text, OUT epoch bigint, OUT at_position bigint, OUT fence xid8)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE boxhaul.position p
+       SET epoch = p.epoch + 1, leader = lead.leader, led_since = clock_timestamp()
+    RETURNING p.epoch, p.position INTO STRICT lead.epoch, lead.at_position;
+    PERFORM setval('boxhaul.relay_asleep', 1);
+    lead.fence := pg_current_xact_id();
+END
+$$;
+
+-- Say that the relay sleeps (true) or polls (false). The returned xid is drawn AFTER the flag is set, so
+-- whoever owns it or a later one has seen the flag; earlier ones may not have.
+CREATE OR REPLACE FUNCTION boxhaul.announce(asleep boolean) RETURNS xid8
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM setval('boxhaul.relay_asleep', CASE WHEN asleep THEN 2 ELSE 1 END);
+    RETURN CASE WHEN asleep THEN pg_current_xact_id() END;
+END
+$$;
+
+-- Evidence about the owners of missing ids, from the lock table: no transaction with an xid below the
+-- result can still own an id that was drawn before this call.
+--
+-- Why: whoever draws an id has locked the outbox first and owned an xid first (column order), and keeps
+-- both until it has ended; PREPARE TRANSACTION hands both to another holder together. So the lowest
+-- xid among the holders bounds them all from below, and where nobody holds, the first xid not yet
+-- completed does. Unlike the snapshot's xmin it does not wait for writers that never touched the outbox.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_xmin() RETURNS xid8
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH now AS MATERIALIZED (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next),
+    locks AS MATERIALIZED (SELECT locktype, database, relation, transactionid, virtualtransaction FROM pg_locks),
+    holder AS (
+        SELECT DISTINCT virtualtransaction FROM locks
+        WHERE locktype = 'relation'
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND relation IN (SELECT relid FROM pg_partition_tree('boxhaul.outbox')))
+    -- pg_locks shows 32 bits of an xid: the nearest 64-bit value to "next" is meant.
+    SELECT least(min(next + ((t.transactionid::text::bigint - next + 2147483648) & 4294967295) - 2147483648),
+                 min(next))::text::xid8
+    FROM now LEFT JOIN (SELECT transactionid FROM locks JOIN holder USING (virtualtransaction)
+                        WHERE locktype = 'transactionid') t ON true
+$$;
+
+-- Mark a batch: one call, one transaction. Fails, and changes nothing, unless the caller's epoch is current.
+-- Returns the transaction's xid: the fence for every id that was found missing before this call.
+CREATE OR REPLACE FUNCTION boxhaul.mark(
+    epoch bigint, to_position bigint,
+    gone_lo bigint[],
+    new_lo bigint[], new_hi bigint[], new_kind text[], new_lane bigint[], new_attempts integer[], new_error text[],
+    dead_id bigint[], dead_reason text[], dead_attempts integer[], dead_held boolean[],
+    undead_id bigint[],
+    sent_first bigint[], sent_last bigint[], sent_stream text[], sent_seq bigint[]) RETURNS xid8
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE boxhaul.position p
+       SET position = mark.to_position, marked_at = clock_timestamp()
+     WHERE p.epoch = mark.epoch AND p.position <= mark.to_position;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'boxhaul: another relay leads (epoch % is over), or position % would go back', mark.epoch, mark.to_position
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF cardinality(gone_lo) > 0 THEN
+        DELETE FROM boxhaul.exceptions e WHERE e.lo = ANY (gone_lo);
+    END IF;
+    IF cardinality(new_lo) > 0 THEN
+        INSERT INTO boxhaul.exceptions (lo, hi, kind, lane, attempts, last_error)
+        SELECT * FROM unnest(new_lo, new_hi, new_kind, new_lane, new_attempts, new_error);
+    END IF;
+    IF cardinality(dead_id) > 0 THEN
+        -- From the list, not from the outbox: a letter whose row is gone is still on record.
+        INSERT INTO boxhaul.dead_letter AS d
+               (id, message_id, subject, key, payload, headers, created_at, reason, attempts, held)
+        SELECT n.id, o.message_id, o.subject, o.key, o.payload, o.headers, o.created_at, n.reason, n.attempts, n.held
+          FROM unnest(dead_id, dead_reason, dead_attempts, dead_held) AS n (id, reason, attempts, held)
+          LEFT JOIN boxhaul.outbox o ON o.id = n.id
+        ON CONFLICT (id) DO UPDATE
+           SET reason = excluded.reason, attempts = excluded.attempts, held = excluded.held,
+               decision = NULL, died_at = clock_timestamp();
+    END IF;
+    IF cardinality(undead_id) > 0 THEN
+        DELETE FROM boxhaul.dead_letter d WHERE d.id = ANY (undead_id);
+    END IF;
+    IF cardinality(sent_first) > 0 THEN
+        INSERT INTO boxhaul.sent (first_id, last_id, stream, last_seq)
+        SELECT * FROM unnest(sent_first, sent_last, sent_stream, sent_seq);
+    END IF;
+    RETURN pg_current_xact_id();
+END
+$$;
+
+-- Empty one slot of the ring if every row in it is settled and older than the retention. Returns true if
+-- it did. Never waits for a lock, so nobody ever waits behind it; the slots that producers write to now or
+-- next are left alone.
+CREATE OR REPLACE FUNCTION boxhaul.truncate_slot(epoch bigint, slot integer, retention interval) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    part   text := format('boxhaul.outbox_%s', slot);
+    period bigint := boxhaul.slot_seconds();
+    now_   bigint := extract(epoch FROM clock_timestamp())::bigint / period;
+    p      bigint;
+    top    bigint;
+    newest timestamptz;
+    unsettled boolean;
+BEGIN
+    IF slot NOT BETWEEN 0 AND 7 OR slot IN (now_ % 8, (now_ + 1) % 8) THEN
+        RETURN false;
+    END IF;
+    -- A look without a lock first: an empty or young slot is the usual case.
+    EXECUTE format('SELECT id, created_at FROM %s ORDER BY id DESC LIMIT 1', part) INTO top, newest;
+    IF top IS NULL OR newest > clock_timestamp() - retention THEN
+        RETURN false;
+    END IF;
+    -- Whoever has an uncommitted row in the slot holds a lock that conflicts with this one, prepared
+    -- transactions included: with the lock in hand, what is not visible below does not exist.
+    BEGIN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', part);
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END;
+    SELECT x.position INTO p FROM boxhaul.position x WHERE x.epoch = truncate_slot.epoch FOR SHARE;
+    IF p IS NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT id, created_at FROM %s ORDER BY id DESC LIMIT 1', part) INTO top, newest;
+    IF top IS NULL OR top > p OR newest > clock_timestamp() - retention THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM boxhaul.exceptions e, LATERAL '
+                   '(SELECT FROM %s o WHERE o.id BETWEEN e.lo AND e.hi LIMIT 1) o)', part) INTO unsettled;
+    IF unsettled THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('TRUNCATE %s', part);
+    DELETE FROM boxhaul.sent s WHERE s.marked_at < clock_timestamp() - retention
+       AND s.last_id < coalesce((SELECT min(o.id) FROM boxhaul.outbox o), p);
+    RETURN true;
+END
+$$;
+
+-- The length of a slot, read from the default of outbox.slot: there is no second place to disagree with it.
+CREATE OR REPLACE FUNCTION boxhaul.slot_seconds() RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT substring(pg_get_expr(d.adbin, d.adrelid) FROM '/ ?''?(\d+)')::bigint
+      FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+     WHERE d.adrelid = 'boxhaul.outbox'::regclass AND a.attname = 'slot'
+$$;
+
+-- Fit the ring and the size CHECK to the configuration (`boxhaul migrate` calls it). The ring of eight
+-- holds four slots of retained rows and four for the turn: a slot is a quarter of the retention.
+-- Changes nothing, and takes no lock, where everything already fits. Returns what it changed.
+CREATE OR REPLACE FUNCTION boxhaul.configure(retention interval, max_message_bytes bigint) RETURNS text[]
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    want bigint := greatest(1, ceil(extract(epoch FROM retention) / 4))::bigint;
+    have text;
+    did  text[] := '{}';
+BEGIN
+    IF want <> boxhaul.slot_seconds() THEN
+        EXECUTE format('ALTER TABLE boxhaul.outbox ALTER COLUMN slot SET DEFAULT '
+                       '((extract(epoch FROM clock_timestamp())::bigint / %s) %% 8)', want);
+        did := did || format('a slot of the ring now lasts %s s', want);
+    END IF;
+    SELECT pg_get_constraintdef(oid) INTO have FROM pg_constraint
+     WHERE conrelid = 'boxhaul.outbox'::regclass AND conname = 'outbox_size';
+    IF have IS NULL OR have !~ format('<= %s\)', max_message_bytes - 256) THEN
+        ALTER TABLE boxhaul.outbox DROP CONSTRAINT IF EXISTS outbox_size;
+        EXECUTE format('ALTER TABLE boxhaul.outbox ADD CONSTRAINT outbox_size CHECK ('
+                       'octet_length(payload) + coalesce(octet_length(headers::text), 0) <= %s) NOT VALID',
+                       max_message_bytes - 256);
+        did := did || format('payload and headers of a message may now have %s bytes', max_message_bytes - 256);
+    END IF;
+    RETURN did;
+END
+$$;
+
+-- Dead letters. discard() gives the message up. redrive() sends it again: a letter that holds its lane is
+-- sent in its old place, before those that wait behind it; any other is inserted anew at the end, with
+-- a new message id, so that the broker does not take it for a duplicate.
+CREATE OR REPLACE FUNCTION boxhaul.decide(dead bigint, what text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    d boxhaul.dead_letter;
+BEGIN
+    SELECT * INTO d FROM boxhaul.dead_letter x WHERE x.id = dead FOR UPDATE;
+    IF d.id IS NULL THEN
+        RAISE EXCEPTION 'boxhaul: there is no dead letter %', dead
+            USING HINT = 'SELECT id, reason FROM boxhaul.dead_letter lists them.', ERRCODE = 'no_data_found';
+    END IF;
+    IF d.held THEN
+        UPDATE boxhaul.dead_letter x SET decision = what WHERE x.id = dead;
+        PERFORM pg_notify('boxhaul', 'decided');
+        RETURN;
+    END IF;
+    IF what = 'redrive' THEN
+        INSERT INTO boxhaul.outbox (subject, key, payload, headers)
+        VALUES (d.subject, d.key, d.payload, d.headers);
+    END IF;
+    DELETE FROM boxhaul.dead_letter x WHERE x.id = dead;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.discard(id bigint) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$ SELECT boxhaul.decide(discard.id, 'discard') $$;
+
+CREATE OR REPLACE FUNCTION boxhaul.redrive(id bigint) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$ SELECT boxhaul.decide(redrive.id, 'redrive') $$;
+
+INSERT INTO boxhaul.schema_version (version, name) VALUES (4, 'ledger') ON CONFLICT DO NOTHING;
