@@ -1,0 +1,35 @@
+/* Every limit of the core, with its unit last in the name. Settings an operator may change are in
+ * struct delivery_settings (delivery.h); these are the walls around them. */
+#ifndef BOXHAUL_CORE_LIMITS_H
+#define BOXHAUL_CORE_LIMITS_H
+
+enum {
+	LIMIT_STREAMS = 32,
+
+	/* Ranges of ids that are not settled although later ones are. When they run out the relay reads no
+	 * further (and says so) instead of growing. */
+	LIMIT_EXCEPTIONS = 65536,
+	LIMIT_BLOCKED_LANES = 4096,
+
+	/* Ranges asked for in one fetch; more of them are joined into wider ones, which costs the database
+	 * some rows read twice and nothing else. */
+	LIMIT_WANTED_RANGES = 1024,
+
+	/* One mark: new exceptions above the old position, dead letters, ledger rows for late ids. */
+	LIMIT_MARK_NEW_EXCEPTIONS = 4096,
+	LIMIT_MARK_DEAD = 512,
+	LIMIT_MARK_LATE = 4096,
+
+	LIMIT_NOTES = 64,
+
+	/* A message that is refused (or not answered) so often in a row stops waiting in memory: its lane is
+	 * parked and probed instead. It is never given up. */
+	LIMIT_TRIES_IN_MEMORY = 10,
+	/* This many unanswered publishes in a row, with no answer between them, and the stream is probed
+	 * with single messages. */
+	LIMIT_SILENT_PUBLISHES = 2,
+	/* The window never shrinks below this when the server says it is too busy. */
+	LIMIT_WINDOW_MIN_MESSAGES = 16,
+};
+
+#endif

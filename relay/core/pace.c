@@ -1,0 +1,148 @@
+/* The pace of reading. See pace.h for the picture.
+ *
+ * Why nothing committed waits for the safety poll once we sleep: a producer reads the flag after it owns an
+ * xid (the trigger runs after the row, the row's first default draws the xid). The fence is an xid drawn
+ * after the flag was set. So a producer at or above the fence has seen the flag and notifies at commit;
+ * one below it may not have, but when the horizon has reached the fence all of those have ended, and the
+ * poll whose snapshot follows that horizon sees every row they left. Notifications can still be lost (a
+ * broken session is noticed; a full queue is not): that is what the safety poll is for. */
+#include "core/pace.h"
+
+enum {
+	PAUSE_MIN_MS = 1,         /* between polls that found a few rows */
+	PAUSE_AWAKE_MAX_MS = 16,
+	PAUSE_DROWSY_MAX_MS = 250,
+	WAKE_GAP_MS = 10,         /* two notifications closer than this: polling is cheaper for everybody */
+};
+
+void pace_reset(struct pace *p, const struct delivery_settings *s, int64_t now_ms)
+{
+	*p = (struct pace){
+		.mode = PACE_AWAKE,
+		.sleep_after_ms = s->sleep_after_ms,
+		.safety_poll_ms = s->safety_poll_ms,
+		.idle_pause_ms = s->idle_pause_ms > 0 ? s->idle_pause_ms : PAUSE_AWAKE_MAX_MS,
+		.next_ms = now_ms,
+		.pause_ms = PAUSE_MIN_MS,
+		.row_ms = now_ms,
+		.wake_ms = now_ms - 1000,
+	};
+}
+
+bool pace_due(const struct pace *p, int64_t now_ms)
+{
+	return p->notified || now_ms >= p->next_ms;
+}
+
+int64_t pace_deadline(const struct pace *p)
+{
+	return p->notified ? INT64_MIN : p->next_ms;
+}
+
+bool pace_wants_horizon(const struct pace *p)
+{
+	return p->mode == PACE_DROWSY;
+}
+
+void pace_fetching(struct pace *p, bool forward)
+{
+	p->notified = false;
+	p->fenced_fetch = p->mode == PACE_DROWSY && forward;
+}
+
+static void announce(struct pace *p, bool asleep)
+{
+	p->announce = true;
+	p->announce_asleep = asleep;
+}
+
+static void wake_up(struct pace *p)
+{
+	if (p->mode == PACE_AWAKE)
+		return;
+	p->mode = PACE_AWAKE;
+	p->fence = 0;
+	announce(p, false);
+}
+
+static uint32_t grow(uint32_t pause_ms, uint32_t max_ms)
+{
+	return pause_ms * 2 < max_ms ? pause_ms * 2 : max_ms;
+}
+
+static void rows_awake(struct pace *p, uint32_t rows, bool more, int64_t now_ms)
+{
+	p->pause_ms = rows > 0 ? PAUSE_MIN_MS : grow(p->pause_ms, p->idle_pause_ms);
+	p->next_ms = more ? now_ms : now_ms + p->pause_ms;
+	if (rows == 0 && !more && now_ms - p->row_ms >= p->sleep_after_ms && !p->announcing)
+		announce(p, true);
+}
+
+static void rows_drowsy(struct pace *p, uint32_t rows, bool more, uint64_t horizon, int64_t now_ms)
+{
+	if (more) {
+		wake_up(p);
+		p->next_ms = now_ms;
+		return;
+	}
+	if (p->fenced_fetch && horizon >= p->fence) {
+		p->mode = PACE_ASLEEP;
+		p->next_ms = now_ms + p->safety_poll_ms;
+		return;
+	}
+	p->pause_ms = rows > 0 ? PAUSE_MIN_MS : grow(p->pause_ms, PAUSE_DROWSY_MAX_MS);
+	p->next_ms = now_ms + p->pause_ms;
+}
+
+void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, uint64_t horizon, int64_t now_ms)
+{
+	bool more = !complete || many;
+
+	if (rows > 0)
+		p->row_ms = now_ms;
+	switch (p->mode) {
+	case PACE_AWAKE:
+		rows_awake(p, rows, more, now_ms);
+		break;
+	case PACE_DROWSY:
+		rows_drowsy(p, rows, more, horizon, now_ms);
+		break;
+	case PACE_ASLEEP:
+		p->next_ms = now_ms + p->safety_poll_ms;
+		if (more) {
+			wake_up(p);
+			p->next_ms = now_ms;
+		}
+		break;
+	}
+}
+
+void pace_failed(struct pace *p, uint32_t pause_ms, int64_t now_ms)
+{
+	p->notified = false;
+	p->next_ms = now_ms + pause_ms;
+}
+
+void pace_notified(struct pace *p, int64_t now_ms)
+{
+	p->notified = true;
+	/* Notifications make producers queue for one lock at commit: not many in a row. */
+	if (now_ms - p->wake_ms < WAKE_GAP_MS) {
+		wake_up(p);
+		p->next_ms = now_ms;
+		p->row_ms = now_ms;
+	}
+	p->wake_ms = now_ms;
+}
+
+void pace_announced(struct pace *p, bool asleep, uint64_t fence, int64_t now_ms)
+{
+	p->announcing = false;
+	/* Rows may have come while it was under way, and waking up been decided since. */
+	if (!asleep || p->mode != PACE_AWAKE || p->announce)
+		return;
+	p->mode = PACE_DROWSY;
+	p->fence = fence;
+	p->pause_ms = PAUSE_MIN_MS;
+	p->next_ms = now_ms;
+}

@@ -1,0 +1,44 @@
+/* When to look for rows: busy polling while there are rows, an announced sleep when there are none.
+ *
+ *     AWAKE --nothing for a while: announce--> DROWSY --all who could not know have ended--> ASLEEP
+ *       ^                                        |                                             |
+ *       +---------- many rows ------------------+---------------- many wake-ups -------------+
+ *
+ * AWAKE   producers do not notify; polls with a growing pause.
+ * DROWSY  producers that begin now notify; earlier ones may not: polls until all of them have ended.
+ * ASLEEP  every commit notifies; no query but the safety poll, which finds everything alone.
+ */
+#ifndef BOXHAUL_CORE_PACE_H
+#define BOXHAUL_CORE_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/delivery.h"
+
+struct pace {
+	enum pace_mode mode;
+	uint32_t sleep_after_ms, safety_poll_ms, idle_pause_ms;
+	int64_t next_ms;         /* the next poll */
+	uint32_t pause_ms;
+	int64_t row_ms;          /* the last row */
+	int64_t wake_ms;         /* the last notification */
+	bool notified;           /* since the last fetch was sent */
+	bool announce;           /* effect wanted: */
+	bool announce_asleep;
+	bool announcing;         /* under way */
+	uint64_t fence;          /* DROWSY: whoever draws an xid from this on has seen the flag */
+	bool fenced_fetch;       /* the fetch under way was sent after the fence was known */
+};
+
+void pace_reset(struct pace *p, const struct delivery_settings *s, int64_t now_ms);
+bool pace_due(const struct pace *p, int64_t now_ms);
+int64_t pace_deadline(const struct pace *p);
+bool pace_wants_horizon(const struct pace *p);
+void pace_fetching(struct pace *p, bool forward);
+void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, uint64_t horizon, int64_t now_ms);
+void pace_failed(struct pace *p, uint32_t pause_ms, int64_t now_ms);
+void pace_notified(struct pace *p, int64_t now_ms);
+void pace_announced(struct pace *p, bool asleep, uint64_t fence, int64_t now_ms);
+
+#endif
