@@ -1,0 +1,19 @@
+/* The commands that are not the daemon. Each connects for itself, blocks, and writes for people to stdout. */
+#ifndef BOXHAUL_COMMANDS_H
+#define BOXHAUL_COMMANDS_H
+
+#include <stdbool.h>
+
+#include "config.h"
+#include "exits.h"
+
+/* Applies what is missing of the schema, in one transaction, under a lock. */
+enum exit_code command_migrate(const struct config *config);
+
+/* Looks at everything `run` needs; each line ok, warn or FAIL with what mends it. */
+enum exit_code command_check(const struct config *config);
+
+/* What the database knows of the delivery. */
+enum exit_code command_status(const struct config *config, bool json, bool watch);
+
+#endif

@@ -1,0 +1,400 @@
+/* The checks: of single values where the table has no word for them, and of values against each other. */
+#include "config_check.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "message.h"
+#include "settings.h"
+
+enum { TEXT_MAX_BYTES = 512 };
+
+/* Checks of single values that the table cannot express. */
+
+static config_setting_t *find(struct loader *l, const char *path)
+{
+	return config_lookup(&l->tree, path);
+}
+
+void config_check_name(struct loader *l)
+{
+	static const char legal[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	const char *name = l->c->name;
+
+	if (name == NULL)
+		return;
+	if (name[0] == '\0' || strlen(name) > 48 || name[strspn(name, legal)] != '\0')
+		config_complain(l, find(l, "name"),
+				"name = \"%s\" is not usable: write up to 48 letters, digits, '.', '_' and '-'", name);
+}
+
+/* scheme://[user[:password]@]host[:port] */
+static bool url_valid(const char *url)
+{
+	size_t scheme = strncmp(url, "nats://", 7) == 0 ? 7 : strncmp(url, "tls://", 6) == 0 ? 6 : 0;
+	const char *at = strrchr(url, '@'), *host = at != NULL ? at + 1 : url + scheme, *colon;
+	size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+
+	for (const char *p = url; *p != '\0'; p++)
+		if (*p <= ' ' || *p == 0x7f)
+			return false;
+	if (scheme == 0 || length == 0 || length > strlen(host) || strcspn(host, "/?#") != strlen(host))
+		return false;
+	colon = host + length;
+	if (*colon == '\0')
+		return true;
+	return *colon == ':' && colon[1] != '\0' && strlen(colon + 1) <= 5 &&
+	       colon[1 + strspn(colon + 1, "0123456789")] == '\0' && strtoul(colon + 1, NULL, 10) - 1 < 65535;
+}
+
+static void check_urls(struct loader *l)
+{
+	config_setting_t *node = find(l, "nats.urls");
+
+	for (size_t i = 0; node != NULL && i < l->c->nats.url_count; i++) {
+		const char *url = l->c->nats.urls[i];
+		char shown[TEXT_MAX_BYTES];
+
+		if (url == NULL || url_valid(url))
+			continue;
+		log_scrub(url, shown, sizeof shown);
+		config_complain(l, config_setting_get_elem(node, (unsigned)i),
+				"nats.urls: \"%s\" is no URL: write nats://host:4222 or tls://host:4222", shown);
+	}
+}
+
+static void check_auth(struct loader *l)
+{
+	static const char *const ways[] = { "nats.user", "nats.token_file", "nats.credentials_file" };
+	const char *values[] = { l->c->nats.user, l->c->nats.token_file, l->c->nats.credentials_file };
+	size_t first = sizeof ways / sizeof ways[0];
+
+	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+		if (values[i] == NULL)
+			continue;
+		if (first < i)
+			config_complain(l, find(l, ways[i]), "%s and %s are two ways to log in: leave one out",
+					ways[first], ways[i]);
+		else
+			first = i;
+	}
+	if (l->c->nats.user != NULL && l->c->nats.password_file == NULL)
+		config_complain(l, find(l, "nats.user"), "nats.user needs a password: add password_file = \"/...\";");
+	if (l->c->nats.user == NULL && l->c->nats.password_file != NULL)
+		config_complain(l, find(l, "nats.password_file"),
+				"nats.password_file needs a user: add user = \"...\";");
+}
+
+static void check_tls(struct loader *l)
+{
+	const char *cert = l->c->nats.tls.cert_file, *key = l->c->nats.tls.key_file;
+
+	if (cert != NULL && key == NULL)
+		config_complain(l, find(l, "nats.tls.cert_file"),
+				"nats.tls.cert_file needs its private key: add key_file = \"/...\";");
+	if (cert == NULL && key != NULL)
+		config_complain(l, find(l, "nats.tls.key_file"),
+				"nats.tls.key_file needs its certificate: add cert_file = \"/...\";");
+}
+
+/* Streams. */
+
+static config_setting_t *stream_node(struct loader *l, size_t stream, const char *member)
+{
+	config_setting_t *node = config_setting_get_elem(find(l, "streams"), (unsigned)stream);
+	config_setting_t *found =
+		member != NULL && config_setting_is_group(node) ? config_setting_get_member(node, member) : NULL;
+
+	return found != NULL ? found : node;
+}
+
+static config_setting_t *subject_node(struct loader *l, size_t stream, size_t subject)
+{
+	return config_setting_get_elem(stream_node(l, stream, "subjects"), (unsigned)subject);
+}
+
+static bool stream_name_valid(const char *name)
+{
+	for (const char *p = name; *p != '\0'; p++)
+		if (*p <= ' ' || *p > '~' || strchr(".*>/\\", *p) != NULL)
+			return false;
+	return name[0] != '\0' && strlen(name) <= 255;
+}
+
+/* Is there a subject both patterns take? */
+static bool overlap(const char *a, const char *b)
+{
+	for (;;) {
+		size_t n = strcspn(a, "."), m = strcspn(b, ".");
+		bool wild = (n == 1 && *a == '*') || (m == 1 && *b == '*');
+
+		if ((n == 1 && *a == '>') || (m == 1 && *b == '>'))
+			return true;
+		if (!wild && (n != m || memcmp(a, b, n) != 0))
+			return false;
+		if (a[n] == '\0' || b[m] == '\0')
+			return a[n] == b[m];
+		a += n + 1;
+		b += m + 1;
+	}
+}
+
+/* A stream cannot take the server's own subjects and acknowledge; no row may have them either. */
+static bool pattern_reserved(const char *pattern)
+{
+	return pattern[0] == '$' || overlap(pattern, "$JS.API.>") || strcmp(pattern, "_INBOX") == 0 ||
+	       strncmp(pattern, "_INBOX.", 7) == 0;
+}
+
+static bool usable(const char *pattern)
+{
+	return pattern != NULL && message_pattern_valid(pattern) && !pattern_reserved(pattern);
+}
+
+static void check_pattern(struct loader *l, size_t i, size_t j)
+{
+	const char *pattern = l->c->streams[i].subjects[j];
+
+	if (pattern == NULL || usable(pattern))
+		return;
+	if (!message_pattern_valid(pattern))
+		config_complain(l, subject_node(l, i, j),
+				"streams.subjects: \"%s\" is no subject pattern: write tokens between dots "
+				"without spaces; * is a whole token, > is a whole token and the last",
+				pattern);
+	else
+		config_complain(l, subject_node(l, i, j),
+				"streams.subjects: \"%s\" takes subjects reserved by NATS: begin it with a "
+				"token of your own, such as \"orders.>\"",
+				pattern);
+}
+
+/* Does an earlier pattern, of this stream or another, overlap? The first one found is named. */
+static void check_overlap(struct loader *l, size_t i, size_t j)
+{
+	const char *pattern = l->c->streams[i].subjects[j];
+
+	for (size_t k = 0; usable(pattern) && k <= i; k++) {
+		const struct config_stream *other = &l->c->streams[k];
+
+		for (size_t m = 0; m < (k == i ? j : other->subject_count); m++) {
+			if (!usable(other->subjects[m]) || !overlap(pattern, other->subjects[m]))
+				continue;
+			config_complain(l, subject_node(l, i, j),
+					"streams.subjects: \"%s\" and \"%s\" (stream %s, line %u) overlap: "
+					"a subject may belong to one pattern only; narrow one of them",
+					pattern, other->subjects[m], other->name != NULL ? other->name : "?",
+					config_line_of(subject_node(l, k, m)));
+			return;
+		}
+	}
+}
+
+static void check_stream_name(struct loader *l, size_t i)
+{
+	const char *name = l->c->streams[i].name;
+
+	if (name == NULL)
+		return;
+	if (!stream_name_valid(name))
+		config_complain(l, stream_node(l, i, "name"),
+				"streams.name = \"%s\" is no stream name: write printable characters "
+				"without spaces and . * > / \\",
+				name);
+	for (size_t k = 0; k < i; k++) {
+		if (l->c->streams[k].name == NULL || strcmp(l->c->streams[k].name, name) != 0)
+			continue;
+		config_complain(l, stream_node(l, i, "name"),
+				"streams.name = \"%s\" stands twice (line %u): put all its subjects into one", name,
+				config_line_of(stream_node(l, k, "name")));
+		return;
+	}
+}
+
+/* The broker must still know a message when it is sent again, by us after a timeout or by the next leader. */
+static void check_duplicate_window(struct loader *l, size_t i)
+{
+	static const char *const shorter[] = { "delivery.ack_timeout", "outbox.lease" };
+	uint64_t window = l->c->streams[i].duplicate_window_ms;
+	config_setting_t *node = stream_node(l, i, "duplicate_window");
+	char a[32], b[32];
+
+	for (size_t k = 0; k < sizeof shorter / sizeof shorter[0]; k++) {
+		const struct setting *s = setting_find(shorter[k]);
+		uint64_t value = setting_number(s, l->c);
+
+		if (config_setting_get_hook(node) != NULL || value < window)
+			continue;
+		config_complain(
+			l, node,
+			"streams.duplicate_window (%s) must be longer than %s (%s): a message sent again would be "
+			"stored twice",
+			setting_print(s, window, a, sizeof a), s->path, setting_print(s, value, b, sizeof b));
+	}
+}
+
+static void check_streams(struct loader *l)
+{
+	config_setting_t *node = find(l, "streams");
+
+	if (node == NULL)
+		config_complain(
+			l, NULL,
+			"streams is missing: add streams = ( { name = \"ORDERS\"; subjects = [ \"orders.>\" ]; } );");
+	for (size_t i = 0; i < l->c->stream_count; i++) {
+		check_stream_name(l, i);
+		check_duplicate_window(l, i);
+		for (size_t j = 0; j < l->c->streams[i].subject_count; j++)
+			check_pattern(l, i, j);
+		for (size_t j = 0; j < l->c->streams[i].subject_count; j++)
+			check_overlap(l, i, j);
+	}
+}
+
+/* Settings that must be in order. */
+
+static const struct {
+	const char *low, *high;
+	bool equal; /* may they be equal? */
+	const char *because;
+} orders[] = {
+	{ "delivery.retry_min", "delivery.retry_max", true, "a pause grows from the one to the other" },
+	{ "delivery.window", "delivery.queue", true, "what is in flight is in memory, too" },
+	{ "delivery.window_bytes", "delivery.queue_bytes", true, "what is in flight is in memory, too" },
+	{ "outbox.max_message_size", "delivery.window_bytes", true, "the largest message would never be sent" },
+	{ "outbox.max_message_size", "delivery.queue_bytes", true, "the largest message would never be read" },
+	{ "delivery.mark_interval", "outbox.lease", false, "a mark is the sign of life that renews it" },
+	{ "delivery.ack_timeout", "health.stall_after", false, "one late acknowledgement is no stall" },
+	{ "outbox.sleep_after", "outbox.safety_poll", true, "an idle relay polls less often than a busy one" },
+	{ "outbox.gap_grace", "outbox.retention", false, "a gap must be settled before its slot is emptied" },
+};
+
+static void check_order(struct loader *l, size_t i)
+{
+	const struct setting *low = setting_find(orders[i].low), *high = setting_find(orders[i].high);
+	config_setting_t *at_low = find(l, low->path), *at_high = find(l, high->path);
+	uint64_t a = setting_number(low, l->c), b = setting_number(high, l->c);
+	char x[32], y[32];
+
+	if ((at_low != NULL && config_setting_get_hook(at_low) != NULL) ||
+	    (at_high != NULL && config_setting_get_hook(at_high) != NULL) || a < b || (a == b && orders[i].equal))
+		return;
+	/* Named, not marked: another check of the same setting may still have something to say. */
+	config_complain_line(l, config_line_of(at_low != NULL ? at_low : at_high), "%s (%s%s) must be %s %s (%s%s): %s",
+			     low->path, at_low == NULL ? "by default " : "", setting_print(low, a, x, sizeof x),
+			     orders[i].equal ? "at most" : "less than", high->path,
+			     at_high == NULL ? "by default " : "", setting_print(high, b, y, sizeof y),
+			     orders[i].because);
+}
+
+void config_check(struct loader *l)
+{
+	config_check_name(l);
+	check_urls(l);
+	check_auth(l);
+	check_tls(l);
+	check_streams(l);
+	for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
+		check_order(l, i);
+}
+
+/* Secrets in a file that everybody can read. */
+
+static bool holds_secret(const char *text)
+{
+	size_t size = 3 * strlen(text) + 1;
+	char *scrubbed = malloc(size);
+	bool secret = false;
+
+	if (scrubbed != NULL) {
+		log_scrub(text, scrubbed, size);
+		secret = strcmp(text, scrubbed) != 0;
+	}
+	free(scrubbed);
+	return secret;
+}
+
+static void check_secret(struct loader *l, const config_setting_t *node, const char *key, const char *text)
+{
+	if (node != NULL && text != NULL && holds_secret(text))
+		config_warn(
+			l, node,
+			"%s holds a password and everybody may read this file: chmod o-r it, or use a password file",
+			key);
+}
+
+void config_check_secrets(struct loader *l)
+{
+	config_setting_t *urls = find(l, "nats.urls");
+
+	check_secret(l, find(l, "postgres.conninfo"), "postgres.conninfo", l->c->postgres.conninfo);
+	check_secret(l, find(l, "postgres.migrate_conninfo"), "postgres.migrate_conninfo",
+		     l->c->postgres.migrate_conninfo);
+	for (size_t i = 0; urls != NULL && i < l->c->nats.url_count; i++)
+		check_secret(l, config_setting_get_elem(urls, (unsigned)i), "nats.urls", l->c->nats.urls[i]);
+}
+
+/* The text, before libconfig sees it. libconfig 1.5 wraps numbers that do not fit 32 bits without a word
+ * (4294968320 becomes 1024), and takes a quote or a comment that is never closed for the end of the file. */
+
+/* Each skips what begins at p, counts the lines in it and returns what comes behind: NULL if it never ends. */
+static const char *skip_string(const char *p, unsigned *line)
+{
+	for (p++; *p != '\0' && *p != '"'; p++) {
+		p += *p == '\\' && p[1] != '\0';
+		*line += *p == '\n';
+	}
+	return *p == '"' ? p + 1 : NULL;
+}
+
+static const char *skip_comment(const char *p, unsigned *line)
+{
+	const char *end = strstr(p + 2, "*/");
+
+	for (; end != NULL && p < end; p++)
+		*line += *p == '\n';
+	return end != NULL ? end + 2 : NULL;
+}
+
+/* A word by itself. What @include would bring in has lines of another file, and nobody looked at its text. */
+static const char *skip_word(struct loader *l, const char *p, unsigned line)
+{
+	size_t n = strcspn(p, " \t\r\n=:;,()[]{}\"#/");
+
+	errno = 0;
+	if (*p >= '0' && *p <= '9' && (strtoull(p, NULL, 0) > INT_MAX || errno == ERANGE))
+		config_complain_line(l, line,
+				     "the number %.*s is too large: write it as a text with a unit, such as \"1GiB\"",
+				     (int)n, p);
+	if (n == 8 && strncmp(p, "@include", n) == 0)
+		config_complain_line(l, line, "@include is not supported: write all settings into this file");
+	return p + (n > 0 ? n : 1);
+}
+
+bool config_check_text(struct loader *l, const char *text)
+{
+	unsigned line = 1;
+
+	for (const char *p = text; *p != '\0';) {
+		unsigned begun = line;
+		bool quote = *p == '"';
+
+		line += *p == '\n';
+		if (quote)
+			p = skip_string(p, &line);
+		else if (p[0] == '/' && p[1] == '*')
+			p = skip_comment(p, &line);
+		else if (*p == '#' || (p[0] == '/' && p[1] == '/'))
+			p += strcspn(p, "\n");
+		else
+			p = skip_word(l, p, line);
+		if (p == NULL) {
+			config_complain_line(l, begun, "this %s is never closed: add %s", quote ? "quote" : "comment",
+					     quote ? "\"" : "*/");
+			return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,165 @@
+/* libmicrohttpd in external-poll mode: its epoll descriptor is one watcher of our loop. Limits on connections,
+ * memory and time keep whatever comes in from disturbing the relay. */
+#include "edge/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ev.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONNECTIONS = 64, PER_ADDRESS = 48, MEMORY_BYTES = 8192, TIMEOUT_S = 5 };
+
+struct http {
+	struct loop *loop;
+	struct MHD_Daemon *daemon;
+	const struct http_page *pages;
+	void *arg;
+	ev_io readable;
+	struct loop_timer *timer;
+};
+
+static enum MHD_Result respond(struct MHD_Connection *c, int status, const char *type, char *body, size_t bytes)
+{
+	struct MHD_Response *r = MHD_create_response_from_buffer(bytes, body, MHD_RESPMEM_MUST_FREE);
+	enum MHD_Result result;
+
+	if (r == NULL) {
+		free(body);
+		return MHD_NO;
+	}
+	MHD_add_response_header(r, "Content-Type", type);
+	MHD_add_response_header(r, "Cache-Control", "no-store");
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(r, "Allow", "GET, HEAD");
+	result = MHD_queue_response(c, (unsigned)status, r);
+	MHD_destroy_response(r);
+	return result;
+}
+
+static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+			      const char *upload, size_t *upload_size, void **state)
+{
+	struct http *h = arg;
+	const struct http_page *p = h->pages;
+	char *body = NULL;
+	size_t bytes = 0;
+	FILE *f;
+	int status;
+
+	(void)version;
+	(void)upload;
+	if (*state == NULL) { /* headers only so far */
+		*state = h;
+		return MHD_YES;
+	}
+	*upload_size = 0; /* whatever is sent to us is not read */
+	f = open_memstream(&body, &bytes);
+	if (f == NULL)
+		return MHD_NO;
+	while (p->path != NULL && strcmp(p->path, url) != 0)
+		p++;
+	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+		status = MHD_HTTP_METHOD_NOT_ALLOWED;
+		fputs("only GET and HEAD\n", f);
+	} else if (p->path == NULL) {
+		status = MHD_HTTP_NOT_FOUND;
+		fputs("no such page; there are:", f);
+		for (const struct http_page *q = h->pages; q->path != NULL; q++)
+			fprintf(f, " %s", q->path);
+		fputs("\n", f);
+	} else {
+		status = p->render(h->arg, f);
+	}
+	if (fclose(f) != 0) {
+		free(body);
+		return MHD_NO;
+	}
+	return respond(c, status, p->path != NULL ? p->content_type : "text/plain; charset=utf-8", body, bytes);
+}
+
+static void run(struct http *h)
+{
+	MHD_UNSIGNED_LONG_LONG wait_ms;
+
+	MHD_run(h->daemon);
+	loop_timer_at(h->timer, MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES ? loop_now_ms() + (int64_t)wait_ms : INT64_MAX);
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
+{
+	(void)ev;
+	(void)revents;
+	run(w->data);
+}
+
+static void on_timer(void *arg)
+{
+	run(arg);
+}
+
+static void be_silent(void *arg, const char *format, va_list args)
+{
+	(void)arg;
+	(void)format;
+	(void)args;
+}
+
+static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t port)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	bool six = inet_pton(AF_INET6, address, &v6.sin6_addr) == 1;
+	const struct sockaddr *at = six ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4;
+
+	if (!six && inet_pton(AF_INET, address, &v4.sin_addr) != 1) {
+		errno = EINVAL;
+		return NULL;
+	}
+	errno = 0;
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (six ? MHD_USE_IPv6 : 0), port, NULL, NULL, answer, h,
+				MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_SOCK_ADDR, at,
+				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
+				MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PER_ADDRESS,
+				MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S,
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
+				MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
+}
+
+struct http *http_open(struct loop *l, const char *address, uint16_t port, const struct http_page *pages, void *arg,
+		       char *error, size_t error_size)
+{
+	struct http *h = calloc(1, sizeof *h);
+	const union MHD_DaemonInfo *info;
+
+	if (h == NULL)
+		return NULL;
+	h->loop = l;
+	h->pages = pages;
+	h->arg = arg;
+	h->timer = loop_timer(l, on_timer, h);
+	h->daemon = start(h, address, port);
+	if (h->daemon == NULL || h->timer == NULL) {
+		snprintf(error, error_size, "cannot listen on %s port %u: %s", address, port,
+			 errno != 0 ? strerror(errno) : "unknown error");
+		free(h);
+		return NULL;
+	}
+	info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	ev_io_init(&h->readable, on_readable, info->epoll_fd, EV_READ);
+	h->readable.data = h;
+	ev_io_start(loop_ev(l), &h->readable);
+	return h;
+}
+
+void http_close(struct http *h)
+{
+	if (h == NULL)
+		return;
+	ev_io_stop(loop_ev(h->loop), &h->readable);
+	loop_timer_at(h->timer, INT64_MAX);
+	MHD_stop_daemon(h->daemon);
+	free(h);
+}

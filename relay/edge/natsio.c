@@ -1,0 +1,790 @@
+/* nats.c on libev.
+ *
+ *     loop thread                                nats.c's threads (timer, callbacks), our connecting thread
+ *     -----------                                ----------------------------------------------------------
+ *     natsio_send -> buffer of the connection
+ *     socket writable -> ProcessWriteEvent       attach, read, write, detach: only set flags + ev_async
+ *     socket readable -> ProcessReadEvent
+ *     ev_async -> mailbox -> handlers  <-------- on_message, on_closed, on_error: post to the mailbox
+ *
+ * nats.c's own reconnect stays off. It would keep 8 MB of our publishes and send them later, behind our back; it
+ * keeps half a parsed header line over the break; and it gives up after a second refused login. A closed link is
+ * thrown away as a whole and a new one is made, for ever, with every file read again.
+ *
+ * SendAsap is on: without it a flusher thread would call our adapter concurrently, and hang once in a while.
+ * In this mode the socket, and the TLS session on it, is touched by the loop thread alone (nats.c before 3.11 reads
+ * and writes one TLS session from two threads otherwise). We poll a dup() of the socket: nats.c may close its own
+ * at any time, and the number could be reused under our watcher. */
+#include "edge/natsio.h"
+
+#include <ev.h>
+#include <nats/nats.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	RECONNECT_MIN_MS = 50,
+	RECONNECT_MAX_MS = 3000,
+	CONNECT_TIMEOUT_MS = 4000,
+	PING_INTERVAL_MS = 5000,
+	PINGS_OUT = 2,
+	WRITE_DEADLINE_MS = 2000,
+	INBOX_BYTES = 64,
+	BUFFERED_MAX_BYTES = 64 * 1024 * 1024,
+};
+
+/* One connection and everything that dies with it. */
+struct link {
+	struct natsio *io;
+	natsConnection *nc;
+	natsSubscription *sub;
+	char inbox[INBOX_BYTES];       /* "_INBOX.<32 hex digits>." */
+	size_t inbox_bytes;
+	char *why;                     /* why connecting failed */
+	_Atomic int fd;                /* our dup, -1 = none */
+	atomic_bool want_read, want_write, attached;
+	bool up;                       /* loop thread: handlers were told */
+	ev_io readable, writable;
+	bool polling;
+	_Atomic int refs;              /* the loop, and nats.c until its closed callback has run */
+};
+
+enum letter_kind { LETTER_REPLY, LETTER_CLOSED, LETTER_COMPLAINT };
+
+struct letter {
+	enum letter_kind kind;
+	struct link *link;
+	natsMsg *msg;                  /* LETTER_REPLY */
+	char *text;                    /* LETTER_COMPLAINT, LETTER_CLOSED */
+};
+
+struct mailbox {
+	struct letter *letter;
+	size_t count, capacity;
+};
+
+struct natsio {
+	struct loop *loop;
+	struct natsio_options options;
+	struct natsio_handlers handlers;
+	struct link *link;             /* the current one, or NULL */
+	struct loop_timer *reconnect;
+	int64_t pause_ms;
+	int jobs;                      /* connects and closes under way */
+	bool closing;
+	pthread_t thread;              /* the loop's */
+	ev_async async;
+	pthread_mutex_t lock;
+	struct mailbox in, out;        /* in: under the lock; out: the loop's, the two are swapped */
+	int links;                     /* links whose closed callback is still to come, under the lock */
+	pthread_cond_t no_links;
+};
+
+/* --- links --- */
+
+static void link_unref(struct link *k)
+{
+	if (atomic_fetch_sub(&k->refs, 1) != 1)
+		return;
+	free(k->why);
+	free(k);
+}
+
+static void stop_polling(struct link *k)
+{
+	int fd = atomic_exchange(&k->fd, -1);
+
+	if (k->polling) {
+		ev_io_stop(loop_ev(k->io->loop), &k->readable);
+		ev_io_stop(loop_ev(k->io->loop), &k->writable);
+		k->polling = false;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Loop thread: what the adapter's flags ask for. */
+static void adjust_polling(struct link *k)
+{
+	struct ev_loop *ev = loop_ev(k->io->loop);
+	int fd = atomic_load(&k->fd);
+
+	if (fd < 0 || !atomic_load(&k->attached)) {
+		stop_polling(k);
+		return;
+	}
+	if (!k->polling) {
+		ev_io_set(&k->readable, fd, EV_READ);
+		ev_io_set(&k->writable, fd, EV_WRITE);
+		k->polling = true;
+	}
+	if (atomic_load(&k->want_read))
+		ev_io_start(ev, &k->readable);
+	else
+		ev_io_stop(ev, &k->readable);
+	if (atomic_load(&k->want_write))
+		ev_io_start(ev, &k->writable);
+	else
+		ev_io_stop(ev, &k->writable);
+}
+
+static void adjust_soon(struct link *k)
+{
+	if (pthread_equal(pthread_self(), k->io->thread))
+		adjust_polling(k);
+	else
+		ev_async_send(loop_ev(k->io->loop), &k->io->async);
+}
+
+/* The adapter. Called under the connection's lock, from any thread: no nats.c call, no blocking. */
+
+static natsStatus attach(void **user, void *loop, natsConnection *nc, natsSock socket)
+{
+	struct link *k = loop;
+
+	(void)nc;
+	*user = k;
+	atomic_store(&k->fd, dup(socket));
+	atomic_store(&k->want_read, true);
+	atomic_store(&k->attached, true);
+	adjust_soon(k);
+	return atomic_load(&k->fd) >= 0 ? NATS_OK : NATS_ERR;
+}
+
+static natsStatus want_read(void *user, bool add)
+{
+	struct link *k = user;
+
+	atomic_store(&k->want_read, add);
+	adjust_soon(k);
+	return NATS_OK;
+}
+
+static natsStatus want_write(void *user, bool add)
+{
+	struct link *k = user;
+
+	if (atomic_exchange(&k->want_write, add) != add)
+		adjust_soon(k);
+	return NATS_OK;
+}
+
+static natsStatus detach(void *user)
+{
+	struct link *k = user;
+
+	atomic_store(&k->attached, false);
+	adjust_soon(k);
+	return NATS_OK;
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct link *k = w->data;
+
+	(void)ev;
+	(void)revents;
+	if (k->nc != NULL)
+		natsConnection_ProcessReadEvent(k->nc);
+}
+
+static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct link *k = w->data;
+
+	(void)ev;
+	(void)revents;
+	if (k->nc != NULL)
+		natsConnection_ProcessWriteEvent(k->nc);
+}
+
+/* --- the mailbox --- */
+
+static void post(struct natsio *io, struct letter letter)
+{
+	struct mailbox *in = &io->in;
+
+	pthread_mutex_lock(&io->lock);
+	if (in->count == in->capacity) {
+		size_t capacity = in->capacity > 0 ? 2 * in->capacity : 256;
+		struct letter *grown = realloc(in->letter, capacity * sizeof *grown);
+
+		if (grown == NULL) { /* an answer lost: the message is sent again after its timeout */
+			pthread_mutex_unlock(&io->lock);
+			natsMsg_Destroy(letter.msg);
+			free(letter.text);
+			return;
+		}
+		in->letter = grown;
+		in->capacity = capacity;
+	}
+	in->letter[in->count++] = letter;
+	if (in->count == 1)
+		ev_async_send(loop_ev(io->loop), &io->async);
+	pthread_mutex_unlock(&io->lock);
+}
+
+static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure)
+{
+	struct link *k = closure;
+
+	(void)nc;
+	(void)sub;
+	post(k->io, (struct letter){ .kind = LETTER_REPLY, .link = k, .msg = msg });
+}
+
+static void on_closed(natsConnection *nc, void *closure)
+{
+	struct link *k = closure;
+	struct natsio *io = k->io;
+	const char *text = NULL;
+
+	natsConnection_GetLastError(nc, &text);
+	post(io, (struct letter){ .kind = LETTER_CLOSED, .link = k, .text = text != NULL ? strdup(text) : NULL });
+	pthread_mutex_lock(&io->lock);
+	if (--io->links == 0)
+		pthread_cond_signal(&io->no_links);
+	pthread_mutex_unlock(&io->lock);
+	link_unref(k);
+}
+
+static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus status, void *closure)
+{
+	struct link *k = closure;
+	const char *text = NULL;
+
+	(void)sub;
+	natsConnection_GetLastError(nc, &text);
+	post(k->io, (struct letter){ .kind = LETTER_COMPLAINT, .link = k,
+				     .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) });
+}
+
+/* --- connecting, on a thread of its own --- */
+
+static bool read_secret(const char *path, char *out, size_t size)
+{
+	FILE *f = fopen(path, "re");
+	bool ok;
+
+	if (f == NULL)
+		return false;
+	ok = fgets(out, (int)size, f) != NULL;
+	fclose(f);
+	out[strcspn(out, "\r\n")] = '\0';
+	return ok;
+}
+
+static natsStatus set_login(natsOptions *opts, const struct natsio_options *o, char *error, size_t size)
+{
+	char secret[1024] = "";
+	natsStatus s = NATS_OK;
+
+	if (o->credentials_file != NULL) {
+		s = natsOptions_SetUserCredentialsFromFiles(opts, o->credentials_file, NULL);
+	} else if (o->token_file != NULL || o->user != NULL) {
+		const char *file = o->token_file != NULL ? o->token_file : o->password_file;
+
+		if (file != NULL && !read_secret(file, secret, sizeof secret)) {
+			snprintf(error, size, "cannot read %s", file);
+			return NATS_ERR;
+		}
+		s = o->token_file != NULL ? natsOptions_SetToken(opts, secret) : natsOptions_SetUserInfo(opts, o->user, secret);
+		explicit_bzero(secret, sizeof secret);
+	}
+	if (s != NATS_OK)
+		snprintf(error, size, "login: %s", natsStatus_GetText(s));
+	return s;
+}
+
+/* A tls:// URL alone does not switch TLS on before nats.c 3.13: a server that does not ask for it would be used
+ * in plain text. */
+static bool wants_tls(const struct natsio_options *o)
+{
+	for (size_t i = 0; i < o->url_count; i++)
+		if (strncmp(o->urls[i], "tls://", 6) == 0)
+			return true;
+	return o->tls || o->ca_file != NULL || o->cert_file != NULL;
+}
+
+static natsStatus set_tls(natsOptions *opts, const struct natsio_options *o, char *error, size_t size)
+{
+	natsStatus s = NATS_OK;
+
+	if (!wants_tls(o))
+		return s;
+	s = natsOptions_SetSecure(opts, true);
+	if (s == NATS_OK && o->ca_file != NULL)
+		s = natsOptions_LoadCATrustedCertificates(opts, o->ca_file);
+	if (s == NATS_OK && o->cert_file != NULL)
+		s = natsOptions_LoadCertificatesChain(opts, o->cert_file, o->key_file);
+	if (s != NATS_OK)
+		snprintf(error, size, "TLS: %s (check nats.tls.ca_file, cert_file, key_file)", nats_GetLastError(NULL));
+	return s;
+}
+
+/* Common to the daemon's connection and to `check`. */
+static natsOptions *make_options(const struct natsio_options *o, char *error, size_t size)
+{
+	natsOptions *opts = NULL;
+	natsStatus s = natsOptions_Create(&opts);
+
+	if (s == NATS_OK)
+		s = natsOptions_SetServers(opts, (const char **)(uintptr_t)o->urls, (int)o->url_count);
+	if (s == NATS_OK)
+		s = natsOptions_SetName(opts, o->name);
+	if (s == NATS_OK)
+		s = natsOptions_SetTimeout(opts, CONNECT_TIMEOUT_MS);
+	if (s == NATS_OK)
+		s = natsOptions_SetAllowReconnect(opts, false);
+	if (s == NATS_OK)
+		s = natsOptions_SetIgnoreDiscoveredServers(opts, !o->discover);
+	if (s != NATS_OK)
+		snprintf(error, size, "%s", natsStatus_GetText(s));
+	else if ((s = set_login(opts, o, error, size)) == NATS_OK)
+		s = set_tls(opts, o, error, size);
+	if (s == NATS_OK)
+		return opts;
+	natsOptions_Destroy(opts);
+	return NULL;
+}
+
+static natsStatus set_loop(natsOptions *opts, struct link *k)
+{
+	natsStatus s = natsOptions_SetEventLoop(opts, k, attach, want_read, want_write, detach);
+
+	if (s == NATS_OK)
+		s = natsOptions_SetSendAsap(opts, true);
+	if (s == NATS_OK)
+		s = natsOptions_SetPingInterval(opts, PING_INTERVAL_MS);
+	if (s == NATS_OK)
+		s = natsOptions_SetMaxPingsOut(opts, PINGS_OUT);
+	if (s == NATS_OK)
+		s = natsOptions_SetWriteDeadline(opts, WRITE_DEADLINE_MS);
+	if (s == NATS_OK)
+		s = natsOptions_SetClosedCB(opts, on_closed, k);
+	if (s == NATS_OK)
+		s = natsOptions_SetErrorHandler(opts, on_error, k);
+	return s;
+}
+
+static void connect_work(void *arg)
+{
+	struct link *k = arg;
+	char error[512] = "";
+	natsOptions *opts = make_options(&k->io->options, error, sizeof error);
+	natsConnection *nc = NULL;
+	natsStatus s = opts == NULL ? NATS_ERR : set_loop(opts, k);
+
+	if (s == NATS_OK) {
+		s = natsConnection_Connect(&nc, opts);
+		if (s != NATS_OK) {
+			const char *text = nats_GetLastError(NULL);
+
+			snprintf(error, sizeof error, "%s%s%s", natsStatus_GetText(s),
+				 text != NULL && text[0] != '\0' ? ": " : "", text != NULL ? text : "");
+		}
+	}
+	natsOptions_Destroy(opts);
+	k->nc = nc;
+	if (nc == NULL)
+		k->why = strdup(error);
+}
+
+/* --- the loop's side --- */
+
+static void connect_begins(void *arg);
+
+static void reconnect_later(struct natsio *io)
+{
+	int64_t jitter = random() % (io->pause_ms / 2 + 1);
+
+	loop_timer_at(io->reconnect, loop_now_ms() + io->pause_ms / 2 + jitter);
+	io->pause_ms = io->pause_ms * 2 < RECONNECT_MAX_MS ? io->pause_ms * 2 : RECONNECT_MAX_MS;
+}
+
+static void finish_closing(struct natsio *io)
+{
+	struct timespec until;
+
+	if (!io->closing || io->jobs > 0)
+		return;
+	/* A closed callback may still be on its way through nats.c's thread. */
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 3;
+	pthread_mutex_lock(&io->lock);
+	while (io->links > 0 && pthread_cond_timedwait(&io->no_links, &io->lock, &until) == 0)
+		;
+	pthread_mutex_unlock(&io->lock);
+	ev_async_stop(loop_ev(io->loop), &io->async);
+	for (size_t i = 0; i < io->in.count; i++) {
+		natsMsg_Destroy(io->in.letter[i].msg);
+		free(io->in.letter[i].text);
+	}
+	free(io->in.letter);
+	free(io->out.letter);
+	pthread_mutex_destroy(&io->lock);
+	pthread_cond_destroy(&io->no_links);
+	free(io);
+}
+
+static void destroy_work(void *arg)
+{
+	struct link *k = arg;
+
+	/* Closing flushes and joins threads: not on the loop. */
+	natsSubscription_Destroy(k->sub);
+	natsConnection_Destroy(k->nc);
+}
+
+static void destroy_done(void *arg)
+{
+	struct link *k = arg;
+	struct natsio *io = k->io;
+
+	k->nc = NULL;
+	io->jobs--;
+	link_unref(k);
+	finish_closing(io);
+}
+
+/* The link leaves the loop; nats.c's part of it is closed on another thread. */
+static void discard(struct link *k)
+{
+	struct natsio *io = k->io;
+	int fd = atomic_load(&k->fd);
+
+	/* Shut the socket down first: what nats.c still holds must not be sent when it closes. */
+	if (fd >= 0)
+		shutdown(fd, SHUT_RDWR);
+	stop_polling(k);
+	io->jobs++;
+	if (!loop_offload(io->loop, destroy_work, destroy_done, k)) {
+		destroy_work(k);
+		destroy_done(k);
+	}
+}
+
+static void link_down(struct natsio *io, const char *why)
+{
+	struct link *k = io->link;
+
+	io->link = NULL;
+	discard(k);
+	reconnect_later(io);
+	io->handlers.down(io->handlers.arg, why != NULL && why[0] != '\0' ? why : "connection closed");
+}
+
+static bool subscribe(struct link *k)
+{
+	unsigned char r[16];
+	char subject[INBOX_BYTES + 2];
+	size_t n = 7;
+
+	/* Nobody must be able to guess where acknowledgements are expected. */
+	if (getrandom(r, sizeof r, 0) != sizeof r)
+		return false;
+	memcpy(k->inbox, "_INBOX.", n);
+	for (size_t i = 0; i < sizeof r; i++, n += 2)
+		snprintf(k->inbox + n, 3, "%02x", r[i]);
+	k->inbox[n++] = '.';
+	k->inbox[n] = '\0';
+	k->inbox_bytes = n;
+	snprintf(subject, sizeof subject, "%s*", k->inbox);
+	return natsConnection_Subscribe(&k->sub, k->nc, subject, on_message, k) == NATS_OK &&
+	       natsSubscription_SetPendingLimits(k->sub, -1, -1) == NATS_OK;
+}
+
+static void connect_done(void *arg)
+{
+	struct link *k = arg;
+	struct natsio *io = k->io;
+	char url[256] = "";
+
+	io->jobs--;
+	if (k->nc == NULL) { /* its closed callback will not come */
+		pthread_mutex_lock(&io->lock);
+		io->links--;
+		pthread_mutex_unlock(&io->lock);
+		link_unref(k);
+	}
+	if (io->closing || k->nc == NULL) {
+		if (k->nc != NULL) {
+			discard(k);
+			return;
+		}
+		stop_polling(k);
+		if (!io->closing) {
+			reconnect_later(io);
+			io->handlers.down(io->handlers.arg, k->why != NULL ? k->why : "out of memory");
+		}
+		link_unref(k);
+		finish_closing(io);
+		return;
+	}
+	io->link = k;
+	adjust_polling(k);
+	/* Closed already: its letter came before it was ours, and was thrown away. */
+	if (natsConnection_IsClosed(k->nc)) {
+		link_down(io, "connection closed");
+		return;
+	}
+	if (!subscribe(k)) {
+		link_down(io, "cannot subscribe to the inbox");
+		return;
+	}
+	io->pause_ms = RECONNECT_MIN_MS;
+	natsConnection_GetConnectedUrl(k->nc, url, sizeof url);
+	io->handlers.up(io->handlers.arg, url, natsConnection_GetMaxPayload(k->nc));
+}
+
+static void connect_begins(void *arg)
+{
+	struct natsio *io = arg;
+	struct link *k = calloc(1, sizeof *k);
+
+	if (k == NULL) {
+		reconnect_later(io);
+		return;
+	}
+	k->io = io;
+	atomic_store(&k->fd, -1);
+	atomic_store(&k->refs, 2);
+	ev_init(&k->readable, on_readable);
+	ev_init(&k->writable, on_writable);
+	k->readable.data = k->writable.data = k;
+	pthread_mutex_lock(&io->lock);
+	io->links++;
+	pthread_mutex_unlock(&io->lock);
+	io->jobs++;
+	if (!loop_offload(io->loop, connect_work, connect_done, k)) {
+		connect_work(k);
+		connect_done(k);
+	}
+}
+
+/* "<inbox><16 hex digits>" */
+static bool token_of(const struct link *k, const char *subject, uint64_t *token)
+{
+	char *end;
+
+	if (strncmp(subject, k->inbox, k->inbox_bytes) != 0 || strlen(subject) != k->inbox_bytes + 16)
+		return false;
+	*token = strtoull(subject + k->inbox_bytes, &end, 16);
+	return *end == '\0';
+}
+
+static void deliver(struct natsio *io, const struct letter *letter)
+{
+	struct natsio_reply reply;
+
+	if (letter->link != io->link)
+		return; /* of a link that is gone: whatever it says, everything it held is unknown already */
+	switch (letter->kind) {
+	case LETTER_REPLY:
+		reply = (struct natsio_reply){ .no_responders = natsMsg_IsNoResponders(letter->msg),
+					       .data = natsMsg_GetData(letter->msg),
+					       .bytes = (size_t)natsMsg_GetDataLength(letter->msg) };
+		if (token_of(letter->link, natsMsg_GetSubject(letter->msg), &reply.token))
+			io->handlers.reply(io->handlers.arg, &reply);
+		break;
+	case LETTER_CLOSED:
+		link_down(io, letter->text);
+		break;
+	case LETTER_COMPLAINT:
+		io->handlers.complaint(io->handlers.arg, letter->text != NULL ? letter->text : "unknown error");
+		break;
+	}
+}
+
+static void on_async(struct ev_loop *ev, ev_async *w, int revents)
+{
+	struct natsio *io = w->data;
+	struct mailbox mail;
+
+	(void)ev;
+	(void)revents;
+	if (io->link != NULL)
+		adjust_polling(io->link);
+	pthread_mutex_lock(&io->lock);
+	mail = io->in;
+	io->in = io->out;
+	io->in.count = 0;
+	pthread_mutex_unlock(&io->lock);
+	for (size_t i = 0; i < mail.count; i++) {
+		if (!io->closing)
+			deliver(io, &mail.letter[i]);
+		natsMsg_Destroy(mail.letter[i].msg);
+		free(mail.letter[i].text);
+	}
+	io->out = mail;
+}
+
+struct natsio *natsio_open(struct loop *l, const struct natsio_options *options, const struct natsio_handlers *handlers)
+{
+	struct natsio *io = calloc(1, sizeof *io);
+
+	if (io == NULL)
+		return NULL;
+	io->loop = l;
+	io->options = *options;
+	io->handlers = *handlers;
+	io->pause_ms = RECONNECT_MIN_MS;
+	io->thread = pthread_self();
+	io->reconnect = loop_timer(l, connect_begins, io);
+	if (io->reconnect == NULL || nats_Open(-1) != NATS_OK) {
+		free(io);
+		return NULL;
+	}
+	pthread_mutex_init(&io->lock, NULL);
+	pthread_cond_init(&io->no_links, NULL);
+	ev_async_init(&io->async, on_async);
+	io->async.data = io;
+	ev_async_start(loop_ev(l), &io->async);
+	loop_timer_at(io->reconnect, loop_now_ms());
+	return io;
+}
+
+void natsio_close(struct natsio *io)
+{
+	if (io == NULL)
+		return;
+	io->closing = true;
+	loop_timer_at(io->reconnect, INT64_MAX);
+	if (io->link != NULL) {
+		struct link *k = io->link;
+
+		io->link = NULL;
+		discard(k);
+	}
+	finish_closing(io);
+}
+
+void natsio_cut(struct natsio *io, const char *why)
+{
+	if (io->link != NULL)
+		link_down(io, why);
+}
+
+bool natsio_send(struct natsio *io, const struct natsio_message *m)
+{
+	struct link *k = io->link;
+	char reply[INBOX_BYTES + 20];
+	natsMsg *msg = NULL;
+	natsStatus s;
+
+	/* The core's window bounds what is in flight; this bounds what a stopped server could make us hold. */
+	if (k == NULL || natsConnection_Buffered(k->nc) > BUFFERED_MAX_BYTES)
+		return false;
+	snprintf(reply, sizeof reply, "%s%016llx", k->inbox, (unsigned long long)m->token);
+	s = natsMsg_Create(&msg, m->subject, reply, m->payload, (int)m->bytes);
+	for (size_t i = 0; s == NATS_OK && i < m->header_count; i++)
+		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
+	if (s == NATS_OK)
+		s = natsConnection_PublishMsg(k->nc, msg);
+	natsMsg_Destroy(msg);
+	return s == NATS_OK;
+}
+
+void natsio_shutdown(void)
+{
+	nats_CloseAndWait(3000);
+}
+
+/* --- blocking --- */
+
+struct natsio_session {
+	natsConnection *nc;
+	jsCtx *js;
+};
+
+struct natsio_session *natsio_session_open(const struct natsio_options *options, char *error, size_t size)
+{
+	struct natsio_session *s = calloc(1, sizeof *s);
+	natsOptions *opts = s != NULL ? make_options(options, error, size) : NULL;
+	natsStatus status = opts != NULL ? natsConnection_Connect(&s->nc, opts) : NATS_ERR;
+
+	if (status == NATS_OK)
+		status = natsConnection_JetStream(&s->js, s->nc, NULL);
+	else if (opts != NULL)
+		snprintf(error, size, "%s: %s", natsStatus_GetText(status), nats_GetLastError(NULL));
+	natsOptions_Destroy(opts);
+	if (status == NATS_OK)
+		return s;
+	natsio_session_close(s);
+	return NULL;
+}
+
+void natsio_session_close(struct natsio_session *s)
+{
+	if (s == NULL)
+		return;
+	jsCtx_Destroy(s->js);
+	natsConnection_Destroy(s->nc);
+	free(s);
+}
+
+int64_t natsio_session_max_payload(const struct natsio_session *s)
+{
+	return natsConnection_GetMaxPayload(s->nc);
+}
+
+static void copy_info(struct natsio_stream_info *out, const jsStreamInfo *in)
+{
+	const jsStreamConfig *c = in->Config;
+
+	*out = (struct natsio_stream_info){
+		.exists = true,
+		.no_ack = c->NoAck,
+		.sealed = c->Sealed,
+		.mirror = c->Mirror != NULL,
+		.discard_new = c->Discard == js_DiscardNew,
+		.file_storage = c->Storage == js_FileStorage,
+		.retention = c->Retention == js_LimitsPolicy ? 0 : c->Retention == js_InterestPolicy ? 1 : 2,
+		.max_msg_size = c->MaxMsgSize,
+		.max_bytes = c->MaxBytes,
+		.max_messages = c->MaxMsgs,
+		.duplicate_window_ms = c->Duplicates / 1000000,
+		.messages = (int64_t)in->State.Msgs,
+		.replicas = c->Replicas,
+	};
+	out->subjects = calloc((size_t)c->SubjectsLen + 1, sizeof *out->subjects);
+	for (int i = 0; out->subjects != NULL && i < c->SubjectsLen; i++)
+		if ((out->subjects[out->subject_count] = strdup(c->Subjects[i])) != NULL)
+			out->subject_count++;
+}
+
+bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error, size_t size)
+{
+	jsStreamInfo *si = NULL;
+	jsErrCode code = 0;
+	natsStatus status = js_GetStreamInfo(&si, s->js, name, NULL, &code);
+
+	*info = (struct natsio_stream_info){ .exists = false };
+	if (status == NATS_OK) {
+		copy_info(info, si);
+		jsStreamInfo_Destroy(si);
+		return true;
+	}
+	if (status == NATS_NOT_FOUND)
+		return true;
+	if (status == NATS_NO_RESPONDERS)
+		snprintf(error, size, "nobody answers for JetStream (is it enabled on the server?)");
+	else
+		snprintf(error, size, "%s: %s", natsStatus_GetText(status), nats_GetLastError(NULL));
+	return false;
+}
+
+void natsio_stream_info_free(struct natsio_stream_info *info)
+{
+	for (size_t i = 0; i < info->subject_count; i++)
+		free(info->subjects[i]);
+	free(info->subjects);
+	*info = (struct natsio_stream_info){ .exists = false };
+}

@@ -1,0 +1,568 @@
+/* One libpq connection in pipeline mode.
+ *
+ *     pg_send:  Prepare (first time) | Query | Sync          requests, oldest first:
+ *     server:   ParseComplete | rows | ReadyForQuery         [head] -> [..] -> [tail]
+ *                                        `-- the head is answered
+ *
+ * Connecting blocks (names are resolved, TLS is negotiated), so it happens on a thread of its own; the session is set
+ * up there too. From then on nothing blocks. */
+#include "edge/pg.h"
+
+#include <ev.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	RECONNECT_MIN_MS = 50,
+	RECONNECT_MAX_MS = 3000,
+	WATCH_MS = 1000,
+	/* The server ends a statement after 30 s; a session that says nothing for longer is dead. */
+	SILENCE_MS = 40000,
+};
+
+struct request {
+	pg_answer *answer;
+	void *arg;
+	PGresult *result;  /* the first error, else the last result */
+	int64_t sent_ms;
+	unsigned statement;
+	bool preparing;    /* its first result is that of Prepare */
+	struct request *next;
+};
+
+struct pg {
+	struct loop *loop;
+	struct pg_options options;
+	struct pg_handlers handlers;
+	PGconn *conn;          /* NULL = down */
+	PGconn *fresh;         /* from the connecting thread */
+	char *why;             /* why fresh is NULL */
+	bool closing, connecting;
+	ev_io readable, writable;
+	struct loop_timer *reconnect, *watch;
+	int64_t pause_ms;
+	bool prepared[PG_STATEMENTS];
+	struct request *head, *tail;
+	char *broken;          /* to be taken down at the end of the turn */
+};
+
+struct pg_result {
+	PGresult *r;
+	char error[512];
+};
+
+/* --- text --- */
+
+/* libpq ends its messages with a newline and puts details on lines of their own. */
+static void one_line(const char *text, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (; *text != '\0' && n + 1 < size; text++)
+		out[n++] = *text == '\n' || *text == '\t' ? ' ' : *text;
+	while (n > 0 && out[n - 1] == ' ')
+		n--;
+	out[n] = '\0';
+}
+
+static char *line_of(const char *text)
+{
+	char line[512];
+
+	one_line(text, line, sizeof line);
+	return strdup(line);
+}
+
+/* --- connecting, on any thread --- */
+
+/* Settings of our session. Those a server of an older version does not know are left out.
+ *
+ * The plans are pinned: a stale statistic must never turn "the next thousand ids" into a sort of the backlog.
+ * A lost mark is repeated after a crash, so a commit need not wait for the disk. The keep-alives are the
+ * server's: the backend of a dead relay must not keep the leader's lock for hours. */
+static const char setup[] =
+	"SELECT pg_catalog.set_config(s.name, v.value, false) FROM (VALUES"
+	" ('search_path', ''), ('statement_timeout', '30000'), ('lock_timeout', '2000'),"
+	" ('idle_in_transaction_session_timeout', '10000'), ('idle_session_timeout', '0'),"
+	" ('default_transaction_read_only', 'off'), ('default_transaction_isolation', 'read committed'),"
+	" ('synchronous_commit', 'off'), ('client_min_messages', 'warning'), ('bytea_output', 'hex'),"
+	" ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'),"
+	" ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),"
+	" ('tcp_user_timeout', '9000')) AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
+
+/* Returns NULL with *why set (malloc'ed), or a connection that is up. */
+static PGconn *connect_now(const struct pg_options *o, char **why)
+{
+	const char *keys[] = { "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
+			       "tcp_user_timeout", "client_encoding", "application_name", "dbname", "passfile", NULL };
+	const char *values[] = { "5", "5", "2", "3", "10000", "UTF8", o->application_name, o->conninfo, o->password_file, NULL };
+	PGconn *c;
+
+	if (o->password_file == NULL)
+		keys[8] = NULL;
+	/* What stands before dbname is a default: the connection string wins. */
+	c = PQconnectdbParams(keys, values, 1);
+	if (PQstatus(c) == CONNECTION_OK)
+		return c;
+	*why = line_of(PQerrorMessage(c));
+	PQfinish(c);
+	return NULL;
+}
+
+static PGconn *connect_and_set_up(const struct pg_options *o, char **why)
+{
+	PGconn *c = connect_now(o, why);
+	PGresult *r;
+
+	if (c == NULL)
+		return NULL;
+	r = PQexec(c, setup);
+	if (PQresultStatus(r) != PGRES_TUPLES_OK || PQsetnonblocking(c, 1) != 0 || PQenterPipelineMode(c) != 1) {
+		*why = line_of(PQerrorMessage(c));
+		PQclear(r);
+		PQfinish(c);
+		return NULL;
+	}
+	PQclear(r);
+	return c;
+}
+
+static void connect_work(void *arg)
+{
+	struct pg *pg = arg;
+
+	pg->fresh = connect_and_set_up(&pg->options, &pg->why);
+}
+
+/* --- the session's life, on the loop --- */
+
+static void reconnect_later(struct pg *pg)
+{
+	int64_t jitter = random() % (pg->pause_ms / 2 + 1);
+
+	loop_timer_at(pg->reconnect, loop_now_ms() + pg->pause_ms / 2 + jitter);
+	pg->pause_ms = pg->pause_ms * 2 < RECONNECT_MAX_MS ? pg->pause_ms * 2 : RECONNECT_MAX_MS;
+}
+
+static void drop_requests(struct pg *pg)
+{
+	while (pg->head != NULL) {
+		struct request *q = pg->head;
+
+		pg->head = q->next;
+		PQclear(q->result);
+		free(q);
+	}
+	pg->tail = NULL;
+}
+
+static void take_down(struct pg *pg, const char *why)
+{
+	char line[512];
+
+	one_line(why, line, sizeof line);
+	ev_io_stop(loop_ev(pg->loop), &pg->readable);
+	ev_io_stop(loop_ev(pg->loop), &pg->writable);
+	PQfinish(pg->conn);
+	pg->conn = NULL;
+	memset(pg->prepared, 0, sizeof pg->prepared);
+	drop_requests(pg);
+	free(pg->broken);
+	pg->broken = NULL;
+	reconnect_later(pg);
+	pg->handlers.down(pg->handlers.arg, line[0] != '\0' ? line : "connection lost");
+}
+
+static void flush(struct pg *pg)
+{
+	int more = PQflush(pg->conn);
+
+	if (more < 0)
+		take_down(pg, PQerrorMessage(pg->conn));
+	else if (more > 0)
+		ev_io_start(loop_ev(pg->loop), &pg->writable);
+	else
+		ev_io_stop(loop_ev(pg->loop), &pg->writable);
+}
+
+static void keep_result(struct pg *pg, struct request *q, PGresult *r)
+{
+	ExecStatusType kept = q->result != NULL ? PQresultStatus(q->result) : PGRES_EMPTY_QUERY;
+
+	if (q->preparing) {
+		q->preparing = false;
+		if (PQresultStatus(r) == PGRES_FATAL_ERROR)
+			pg->prepared[q->statement] = false; /* tried again with the next request */
+	}
+	/* The first error says what went wrong; what follows it is only "aborted". */
+	if (kept == PGRES_FATAL_ERROR || PQresultStatus(r) == PGRES_PIPELINE_ABORTED) {
+		PQclear(r);
+		return;
+	}
+	PQclear(q->result);
+	q->result = r;
+}
+
+static void describe(struct pg_result *result)
+{
+	ExecStatusType status = PQresultStatus(result->r);
+	const char *primary, *hint;
+
+	result->error[0] = '\0';
+	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
+		return;
+	primary = PQresultErrorField(result->r, PG_DIAG_MESSAGE_PRIMARY);
+	hint = PQresultErrorField(result->r, PG_DIAG_MESSAGE_HINT);
+	if (primary == NULL)
+		primary = PQresultErrorMessage(result->r);
+	one_line(primary[0] != '\0' ? primary : "no result", result->error, sizeof result->error);
+	if (hint != NULL && strlen(result->error) + strlen(hint) + 4 < sizeof result->error) {
+		size_t n = strlen(result->error);
+
+		snprintf(result->error + n, sizeof result->error - n, " (%s)", hint);
+	}
+}
+
+static void answer_head(struct pg *pg)
+{
+	struct request *q = pg->head;
+	struct pg_result result = { .r = q->result };
+
+	pg->head = q->next;
+	if (pg->head == NULL)
+		pg->tail = NULL;
+	describe(&result);
+	q->answer(q->arg, &result);
+	PQclear(q->result);
+	free(q);
+}
+
+static void read_results(struct pg *pg)
+{
+	while (pg->conn != NULL && pg->broken == NULL && pg->head != NULL && !PQisBusy(pg->conn)) {
+		PGresult *r = PQgetResult(pg->conn);
+
+		if (r == NULL) {
+			/* The end of one statement's results. A dead connection gives nothing else for ever. */
+			if (PQstatus(pg->conn) != CONNECTION_OK)
+				return;
+		} else if (PQresultStatus(r) == PGRES_PIPELINE_SYNC) {
+			PQclear(r);
+			answer_head(pg);
+		} else {
+			keep_result(pg, pg->head, r);
+		}
+	}
+}
+
+static void read_notifications(struct pg *pg)
+{
+	PGnotify *n;
+
+	while (pg->conn != NULL && pg->broken == NULL && (n = PQnotifies(pg->conn)) != NULL) {
+		pg->handlers.notified(pg->handlers.arg, n->extra);
+		PQfreemem(n);
+	}
+}
+
+/* Why a dead session died: the server's last words, if it sent any. */
+static void died(struct pg *pg)
+{
+	char *why = line_of(PQerrorMessage(pg->conn));
+
+	take_down(pg, why != NULL ? why : "connection lost");
+	free(why);
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct pg *pg = w->data;
+
+	(void)ev;
+	(void)revents;
+	if (PQconsumeInput(pg->conn) == 0) {
+		died(pg);
+		return;
+	}
+	read_results(pg);
+	read_notifications(pg);
+	if (pg->conn == NULL)
+		return;
+	if (pg->broken != NULL)
+		take_down(pg, pg->broken);
+	else if (PQstatus(pg->conn) != CONNECTION_OK)
+		died(pg);
+	else
+		flush(pg);
+}
+
+static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
+{
+	(void)ev;
+	(void)revents;
+	flush(w->data);
+}
+
+static void connect_done(void *arg)
+{
+	struct pg *pg = arg;
+	char *why = pg->why;
+
+	pg->connecting = false;
+	pg->why = NULL;
+	if (pg->closing) {
+		PQfinish(pg->fresh);
+		free(why);
+		free(pg);
+		return;
+	}
+	if (pg->fresh == NULL) {
+		reconnect_later(pg);
+		pg->handlers.down(pg->handlers.arg, why != NULL ? why : "out of memory");
+		free(why);
+		return;
+	}
+	pg->conn = pg->fresh;
+	pg->fresh = NULL;
+	pg->pause_ms = RECONNECT_MIN_MS;
+	ev_io_set(&pg->readable, PQsocket(pg->conn), EV_READ);
+	ev_io_set(&pg->writable, PQsocket(pg->conn), EV_WRITE);
+	ev_io_start(loop_ev(pg->loop), &pg->readable);
+	pg->handlers.up(pg->handlers.arg);
+}
+
+static void connect_begins(void *arg)
+{
+	struct pg *pg = arg;
+
+	pg->connecting = loop_offload(pg->loop, connect_work, connect_done, pg);
+	if (!pg->connecting)
+		reconnect_later(pg);
+}
+
+static void watch(void *arg)
+{
+	struct pg *pg = arg;
+
+	loop_timer_at(pg->watch, loop_now_ms() + WATCH_MS);
+	if (pg->conn == NULL)
+		return;
+	if (pg->broken != NULL)
+		take_down(pg, pg->broken);
+	else if (pg->head != NULL && loop_now_ms() - pg->head->sent_ms > SILENCE_MS)
+		take_down(pg, "the server does not answer");
+}
+
+struct pg *pg_open(struct loop *l, const struct pg_options *options, const struct pg_handlers *handlers)
+{
+	struct pg *pg = calloc(1, sizeof *pg);
+
+	if (pg == NULL)
+		return NULL;
+	pg->loop = l;
+	pg->options = *options;
+	pg->handlers = *handlers;
+	pg->pause_ms = RECONNECT_MIN_MS;
+	pg->reconnect = loop_timer(l, connect_begins, pg);
+	pg->watch = loop_timer(l, watch, pg);
+	if (pg->reconnect == NULL || pg->watch == NULL) {
+		free(pg);
+		return NULL;
+	}
+	ev_init(&pg->readable, on_readable);
+	ev_init(&pg->writable, on_writable);
+	pg->readable.data = pg->writable.data = pg;
+	loop_timer_at(pg->reconnect, loop_now_ms());
+	loop_timer_at(pg->watch, loop_now_ms() + WATCH_MS);
+	return pg;
+}
+
+void pg_close(struct pg *pg)
+{
+	if (pg == NULL)
+		return;
+	loop_timer_at(pg->reconnect, INT64_MAX);
+	loop_timer_at(pg->watch, INT64_MAX);
+	ev_io_stop(loop_ev(pg->loop), &pg->readable);
+	ev_io_stop(loop_ev(pg->loop), &pg->writable);
+	PQfinish(pg->conn);
+	pg->conn = NULL;
+	drop_requests(pg);
+	free(pg->broken);
+	pg->broken = NULL;
+	pg->closing = true;
+	if (!pg->connecting)
+		free(pg);
+}
+
+void pg_break(struct pg *pg, const char *why)
+{
+	if (pg->conn == NULL || pg->broken != NULL)
+		return;
+	pg->broken = strdup(why);
+	/* Not under the feet of a caller that may stand in one of our callbacks. */
+	loop_timer_at(pg->watch, loop_now_ms());
+}
+
+bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_parameter *p, int count, pg_answer *answer, void *arg)
+{
+	const char *values[PG_PARAMETERS];
+	int bytes[PG_PARAMETERS], formats[PG_PARAMETERS];
+	char name[16];
+	struct request *q;
+
+	if (pg->conn == NULL || pg->broken != NULL || count > PG_PARAMETERS)
+		return false;
+	q = calloc(1, sizeof *q);
+	if (q == NULL)
+		return false;
+	*q = (struct request){ .answer = answer, .arg = arg, .sent_ms = loop_now_ms(), .statement = st->number,
+			       .preparing = !pg->prepared[st->number] };
+	snprintf(name, sizeof name, "bh%u", st->number);
+	for (int i = 0; i < count; i++) {
+		values[i] = p[i].value;
+		bytes[i] = p[i].bytes;
+		formats[i] = p[i].binary;
+	}
+	if ((!pg->prepared[st->number] && PQsendPrepare(pg->conn, name, st->sql, 0, NULL) == 0) ||
+	    PQsendQueryPrepared(pg->conn, name, count, values, bytes, formats, 1) == 0 || PQpipelineSync(pg->conn) == 0) {
+		free(q);
+		pg_break(pg, PQerrorMessage(pg->conn));
+		return false;
+	}
+	pg->prepared[st->number] = true;
+	*(pg->tail != NULL ? &pg->tail->next : &pg->head) = q;
+	pg->tail = q;
+	ev_io_start(loop_ev(pg->loop), &pg->writable);
+	return true;
+}
+
+/* --- results --- */
+
+const char *pg_error(const struct pg_result *r)
+{
+	return r->error[0] != '\0' ? r->error : NULL;
+}
+
+const char *pg_sqlstate(const struct pg_result *r)
+{
+	const char *s = r->r != NULL ? PQresultErrorField(r->r, PG_DIAG_SQLSTATE) : NULL;
+
+	return s != NULL ? s : "";
+}
+
+int pg_rows(const struct pg_result *r)
+{
+	return r->r != NULL ? PQntuples(r->r) : 0;
+}
+
+bool pg_is_null(const struct pg_result *r, int row, int column)
+{
+	return PQgetisnull(r->r, row, column) != 0;
+}
+
+int64_t pg_int8(const struct pg_result *r, int row, int column)
+{
+	const unsigned char *v = (const unsigned char *)PQgetvalue(r->r, row, column);
+	int bytes = PQgetlength(r->r, row, column);
+	uint64_t x = bytes > 0 && bytes < 8 && (v[0] & 0x80) != 0 ? UINT64_MAX : 0;
+
+	for (int i = 0; i < bytes && i < 8; i++)
+		x = x << 8 | v[i];
+	return (int64_t)x;
+}
+
+const char *pg_bytes(const struct pg_result *r, int row, int column, size_t *bytes)
+{
+	*bytes = (size_t)PQgetlength(r->r, row, column);
+	return PQgetvalue(r->r, row, column);
+}
+
+const char *pg_text(const struct pg_result *r, int row, int column)
+{
+	return r->r != NULL && row < PQntuples(r->r) ? PQgetvalue(r->r, row, column) : "";
+}
+
+/* --- blocking sessions --- */
+
+struct pg_session {
+	PGconn *conn;
+	struct pg_result result;
+	void (*notice)(void *arg, const char *text);
+	void *notice_arg;
+};
+
+static void ignore_notice(void *arg, const PGresult *r)
+{
+	const struct pg_session *s = arg;
+
+	if (s->notice != NULL && PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL)
+		s->notice(s->notice_arg, PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY));
+}
+
+struct pg_session *pg_session_open(const struct pg_options *options, char *error, size_t error_size)
+{
+	struct pg_session *s = calloc(1, sizeof *s);
+	char *why = NULL;
+
+	if (s != NULL)
+		s->conn = connect_now(options, &why);
+	if (s == NULL || s->conn == NULL) {
+		snprintf(error, error_size, "%s", why != NULL ? why : "out of memory");
+		free(why);
+		free(s);
+		return NULL;
+	}
+	PQsetNoticeReceiver(s->conn, ignore_notice, s);
+	return s;
+}
+
+void pg_session_close(struct pg_session *s)
+{
+	if (s == NULL)
+		return;
+	PQclear(s->result.r);
+	PQfinish(s->conn);
+	free(s);
+}
+
+const struct pg_result *pg_session_run(struct pg_session *s, const char *sql, int count, const char *const *parameters)
+{
+	PQclear(s->result.r);
+	s->result.r = count > 0 ? PQexecParams(s->conn, sql, count, NULL, parameters, NULL, NULL, 0) : PQexec(s->conn, sql);
+	describe(&s->result);
+	return &s->result;
+}
+
+bool pg_session_wait_notify(struct pg_session *s, int timeout_ms)
+{
+	int64_t until = loop_now_ms() + timeout_ms;
+	PGnotify *n;
+
+	for (;;) {
+		struct pollfd p = { .fd = PQsocket(s->conn), .events = POLLIN };
+		int64_t left = until - loop_now_ms();
+
+		n = PQnotifies(s->conn);
+		if (n != NULL) {
+			PQfreemem(n);
+			return true;
+		}
+		if (left <= 0 || poll(&p, 1, (int)left) < 0 || PQconsumeInput(s->conn) == 0)
+			return false;
+	}
+}
+
+int pg_session_server_version(const struct pg_session *s)
+{
+	return PQserverVersion(s->conn);
+}
+
+void pg_session_on_notice(struct pg_session *s, void (*fn)(void *arg, const char *text), void *arg)
+{
+	s->notice = fn;
+	s->notice_arg = arg;
+}

@@ -1,0 +1,251 @@
+/* The statements, and arrays written as text: '{1,2,3}'. Marks are small, so text costs nothing that matters. */
+#include "ledger.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/refusal.h"
+
+static const struct pg_statement ready = { STATEMENT_READY,
+	"SELECT pg_catalog.max(version), pg_catalog.pg_is_in_recovery(),"
+	" pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4 FROM boxhaul.schema_version" };
+
+/* The lock belongs to the database, and to the session: lose the connection, lose the lead. */
+static const struct pg_statement leader_lock = { STATEMENT_LEADER_LOCK,
+	"SELECT pg_catalog.pg_try_advisory_lock(1651472488, 1)" };
+
+static const struct pg_statement listen_ = { STATEMENT_LISTEN, "LISTEN boxhaul" };
+
+static const struct pg_statement lead = { STATEMENT_LEAD, "SELECT epoch, at_position, fence FROM boxhaul.lead($1)" };
+
+static const struct pg_statement exceptions = { STATEMENT_EXCEPTIONS,
+	"SELECT lo, hi, pg_catalog.left(kind, 1), lane, attempts FROM boxhaul.exceptions ORDER BY lo" };
+
+static const struct pg_statement mark_ = { STATEMENT_MARK,
+	"SELECT boxhaul.mark($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)" };
+
+static const struct pg_statement announce = { STATEMENT_ANNOUNCE, "SELECT boxhaul.announce($1)" };
+
+static const struct pg_statement renew = { STATEMENT_RENEW, "SELECT 1" };
+
+static const struct pg_statement truncate_ = { STATEMENT_TRUNCATE,
+	"SELECT boxhaul.truncate_slot($1, $2, pg_catalog.make_interval(secs => $3::pg_catalog.float8 / 1000))" };
+
+static const struct pg_statement decisions = { STATEMENT_DECISIONS,
+	"SELECT id, decision = 'redrive' FROM boxhaul.dead_letter WHERE held AND decision IS NOT NULL ORDER BY id" };
+
+static struct pg_parameter text(const char *s)
+{
+	return (struct pg_parameter){ .value = s };
+}
+
+bool ledger_ready(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &ready, NULL, 0, answer, arg);
+}
+
+bool ledger_try_lock(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &leader_lock, NULL, 0, answer, arg);
+}
+
+bool ledger_listen(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &listen_, NULL, 0, answer, arg);
+}
+
+bool ledger_lead(struct pg *pg, const char *leader, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &lead, &(struct pg_parameter){ .value = leader }, 1, answer, arg);
+}
+
+bool ledger_exceptions(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &exceptions, NULL, 0, answer, arg);
+}
+
+bool ledger_announce(struct pg *pg, bool asleep, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &announce, &(struct pg_parameter){ .value = asleep ? "t" : "f" }, 1, answer, arg);
+}
+
+bool ledger_renew(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &renew, NULL, 0, answer, arg);
+}
+
+bool ledger_truncate(struct pg *pg, int64_t epoch, int slot, uint64_t retention_ms, pg_answer *answer, void *arg)
+{
+	char e[24], s[12], r[24];
+
+	snprintf(e, sizeof e, "%" PRId64, epoch);
+	snprintf(s, sizeof s, "%d", slot);
+	snprintf(r, sizeof r, "%" PRIu64, retention_ms);
+	return pg_send(pg, &truncate_, (struct pg_parameter[]){ text(e), text(s), text(r) }, 3, answer, arg);
+}
+
+bool ledger_decisions(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &decisions, NULL, 0, answer, arg);
+}
+
+/* --- the mark --- */
+
+/* Eighteen parameters; each array is a memory stream. */
+enum { ARRAYS = 16 };
+
+struct arrays {
+	FILE *f[ARRAYS];
+	char *text[ARRAYS];
+	size_t bytes[ARRAYS];
+	size_t count[ARRAYS];
+	bool failed;
+};
+
+enum {
+	GONE_LO, NEW_LO, NEW_HI, NEW_KIND, NEW_LANE, NEW_ATTEMPTS, NEW_ERROR, DEAD_ID, DEAD_REASON, DEAD_ATTEMPTS, DEAD_HELD,
+	UNDEAD_ID, SENT_FIRST, SENT_LAST, SENT_STREAM, SENT_SEQ,
+};
+
+static void open_arrays(struct arrays *a)
+{
+	memset(a, 0, sizeof *a);
+	for (int i = 0; i < ARRAYS; i++) {
+		a->f[i] = open_memstream(&a->text[i], &a->bytes[i]);
+		if (a->f[i] == NULL || fputc('{', a->f[i]) == EOF)
+			a->failed = true;
+	}
+}
+
+static void close_arrays(struct arrays *a)
+{
+	for (int i = 0; i < ARRAYS; i++)
+		if (a->f[i] != NULL && (fputc('}', a->f[i]) == EOF || fclose(a->f[i]) != 0))
+			a->failed = true;
+}
+
+static void free_arrays(struct arrays *a)
+{
+	for (int i = 0; i < ARRAYS; i++)
+		free(a->text[i]);
+}
+
+static FILE *element(struct arrays *a, int i)
+{
+	if (a->count[i]++ > 0)
+		fputc(',', a->f[i]);
+	return a->f[i];
+}
+
+static void add_int(struct arrays *a, int i, int64_t v)
+{
+	fprintf(element(a, i), "%" PRId64, v);
+}
+
+/* NULL is NULL; quotes and backslashes are escaped. */
+static void add_text(struct arrays *a, int i, const char *s)
+{
+	FILE *f = element(a, i);
+
+	if (s == NULL) {
+		fputs("NULL", f);
+		return;
+	}
+	fputc('"', f);
+	for (; *s != '\0'; s++) {
+		if (*s == '"' || *s == '\\')
+			fputc('\\', f);
+		fputc(*s, f);
+	}
+	fputc('"', f);
+}
+
+/* Codes of the server that are not in our table are named by number. */
+static void add_reason(struct arrays *a, int i, uint32_t reason)
+{
+	char line[128];
+
+	if (reason == REASON_NONE) {
+		add_text(a, i, NULL);
+		return;
+	}
+	if (reason >= 10000)
+		snprintf(line, sizeof line, "%s (%" PRIu32 ")", refusal_text(reason), reason);
+	else
+		snprintf(line, sizeof line, "%s", refusal_text(reason));
+	add_text(a, i, line);
+}
+
+static void add_exceptions(struct arrays *a, const struct mark *m)
+{
+	static const char *const kinds[] = {
+		[EXCEPTION_MISSING] = "missing", [EXCEPTION_PARKED] = "parked",
+		[EXCEPTION_HELD] = "held", [EXCEPTION_ACTIVE] = "active",
+	};
+
+	for (size_t i = 0; i < m->gone_count; i++)
+		add_int(a, GONE_LO, m->gone[i]);
+	for (size_t i = 0; i < m->added_count; i++) {
+		const struct exception_row *e = &m->added[i];
+
+		add_int(a, NEW_LO, e->lo);
+		add_int(a, NEW_HI, e->hi);
+		add_text(a, NEW_KIND, kinds[e->kind]);
+		if (e->lane != 0)
+			add_int(a, NEW_LANE, (int64_t)e->lane);
+		else
+			add_text(a, NEW_LANE, NULL);
+		add_int(a, NEW_ATTEMPTS, e->attempts);
+		add_reason(a, NEW_ERROR, e->reason);
+	}
+}
+
+static void add_letters(struct arrays *a, const struct mark *m)
+{
+	for (size_t i = 0; i < m->dead_count; i++) {
+		add_int(a, DEAD_ID, m->dead[i].id);
+		add_reason(a, DEAD_REASON, m->dead[i].reason);
+		add_int(a, DEAD_ATTEMPTS, m->dead[i].attempts);
+		fputc(m->dead[i].held ? 't' : 'f', element(a, DEAD_HELD));
+	}
+	for (size_t i = 0; i < m->undead_count; i++)
+		add_int(a, UNDEAD_ID, m->undead[i]);
+}
+
+static void add_sent(struct arrays *a, const struct mark *m, const char *const *streams)
+{
+	for (size_t i = 0; i < m->sent_count; i++) {
+		add_int(a, SENT_FIRST, m->sent[i].first);
+		add_int(a, SENT_LAST, m->sent[i].last);
+		add_text(a, SENT_STREAM, streams[m->sent[i].stream]);
+		add_int(a, SENT_SEQ, (int64_t)m->sent[i].sequence);
+	}
+}
+
+bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer, void *arg)
+{
+	struct pg_parameter p[2 + ARRAYS];
+	struct arrays a;
+	char e[24], to[24];
+	bool ok = false;
+
+	open_arrays(&a);
+	if (!a.failed) {
+		add_exceptions(&a, mark);
+		add_letters(&a, mark);
+		add_sent(&a, mark, streams);
+	}
+	close_arrays(&a);
+	snprintf(e, sizeof e, "%" PRId64, epoch);
+	snprintf(to, sizeof to, "%" PRId64, mark->position);
+	p[0] = text(e);
+	p[1] = text(to);
+	for (int i = 0; i < ARRAYS; i++)
+		p[2 + i] = text(a.text[i]);
+	if (!a.failed)
+		ok = pg_send(pg, &mark_, p, 2 + ARRAYS, answer, arg);
+	free_arrays(&a);
+	return ok;
+}

@@ -1,0 +1,47 @@
+/* The books in the database: every statement on our own tables but the reading of rows. Each call sends one statement,
+ * which is one transaction; the answer comes back through the callback given. */
+#ifndef BOXHAUL_LEDGER_H
+#define BOXHAUL_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/delivery.h"
+#include "edge/pg.h"
+
+/* Numbers of prepared statements, unique over ledger and source. */
+enum {
+	STATEMENT_FETCH, STATEMENT_FETCH_WANTED, STATEMENT_HORIZON, STATEMENT_EVIDENCE, STATEMENT_LEADER_LOCK,
+	STATEMENT_LEAD, STATEMENT_EXCEPTIONS, STATEMENT_MARK, STATEMENT_ANNOUNCE, STATEMENT_RENEW, STATEMENT_TRUNCATE,
+	STATEMENT_DECISIONS, STATEMENT_READY, STATEMENT_LISTEN, STATEMENTS,
+};
+
+enum { SCHEMA_VERSION = 6 };
+
+/* One row: schema version, in recovery, max_prepared_transactions. An error where the schema is missing. */
+bool ledger_ready(struct pg *pg, pg_answer *answer, void *arg);
+
+/* One row, one bool: did we get the leader's lock? It lives as long as the session. */
+bool ledger_try_lock(struct pg *pg, pg_answer *answer, void *arg);
+bool ledger_listen(struct pg *pg, pg_answer *answer, void *arg);
+
+/* One row: epoch, position, fence. */
+bool ledger_lead(struct pg *pg, const char *leader, pg_answer *answer, void *arg);
+
+/* Rows: lo, hi, kind ('m','p','h','a'), lane (or NULL), attempts; ascending. */
+bool ledger_exceptions(struct pg *pg, pg_answer *answer, void *arg);
+
+/* One row: fence. Fails when another relay leads. `streams` names the configured streams by index. */
+bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer, void *arg);
+
+/* One row: fence (NULL when awake). */
+bool ledger_announce(struct pg *pg, bool asleep, pg_answer *answer, void *arg);
+bool ledger_renew(struct pg *pg, pg_answer *answer, void *arg);
+
+/* One row, one bool: was the slot emptied? */
+bool ledger_truncate(struct pg *pg, int64_t epoch, int slot, uint64_t retention_ms, pg_answer *answer, void *arg);
+
+/* Rows: id, redrive (bool) of dead letters that hold their lane and are decided. */
+bool ledger_decisions(struct pg *pg, pg_answer *answer, void *arg);
+
+#endif

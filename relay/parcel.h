@@ -1,0 +1,20 @@
+/* A message on its way from the source to the publisher. */
+#ifndef BOXHAUL_PARCEL_H
+#define BOXHAUL_PARCEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What is needed to publish one message. One allocation; free with free(). */
+struct parcel {
+	int64_t id;
+	uint16_t stream;           /* index of the configured stream */
+	const char *subject;       /* validated */
+	const char *headers;       /* jsonb text, validated; or NULL */
+	size_t headers_bytes;
+	const void *payload;
+	size_t payload_bytes;
+	char message_id[37];       /* the row's uuid */
+};
+
+#endif

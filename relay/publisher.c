@@ -1,0 +1,248 @@
+/* Publishing and the few API requests the relay makes.
+ *
+ * Tokens: the core's name a slot, an attempt (never 0) and a generation. Ours have attempt 0: stream index, kind. */
+#include "publisher.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "message.h"
+#include "puback.h"
+
+/* The shortest header in jsonb's text, `"a": "", `: no more of them than this fit. */
+enum { HEADER_MIN_BYTES = 7 };
+enum api { API_INFO = 1, API_CREATE = 2 };
+
+struct publisher {
+	const struct config *config;
+	struct log *log;
+	struct parcel *const *parcels;
+	char detail[LIMIT_STREAMS][192];
+};
+
+struct publisher *publisher_create(const struct config *config, struct log *log, struct parcel *const *parcels)
+{
+	struct publisher *p = calloc(1, sizeof *p);
+
+	if (p == NULL)
+		return NULL;
+	p->config = config;
+	p->log = log;
+	p->parcels = parcels;
+	return p;
+}
+
+void publisher_free(struct publisher *p)
+{
+	free(p);
+}
+
+const char *publisher_detail(const struct publisher *p, uint16_t stream)
+{
+	return p->detail[stream];
+}
+
+/* --- publishing --- */
+
+struct headers {
+	struct natsio_header *list;
+	size_t count;
+	char *copies;           /* names and values die with the callback: kept here */
+	size_t used;
+};
+
+static const char *keep(struct headers *h, const char *text)
+{
+	size_t n = strlen(text) + 1;
+	char *at = h->copies + h->used;
+
+	memcpy(at, text, n);
+	h->used += n;
+	return at;
+}
+
+static bool take_header(void *arg, const char *name, const char *value)
+{
+	struct headers *h = arg;
+
+	h->list[h->count].name = keep(h, name);
+	h->list[h->count++].value = keep(h, value);
+	return true;
+}
+
+/* JSON text is never shorter than the names and values in it with their ends; escapes only make it longer. */
+static bool open_headers(struct headers *h, const struct parcel *parcel)
+{
+	h->list = malloc((parcel->headers_bytes / HEADER_MIN_BYTES + 2) * sizeof *h->list);
+	h->copies = malloc(parcel->headers_bytes + 1);
+	return h->list != NULL && h->copies != NULL;
+}
+
+bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token)
+{
+	/* The row's own uuid: the same at every attempt, by every relay, and never another row's, also after a restore
+	 * that hands out the same ids again. */
+	struct natsio_header id = { .name = "Nats-Msg-Id", .value = parcel->message_id };
+	struct natsio_message m = { .subject = parcel->subject, .headers = &id, .header_count = 1,
+				    .payload = parcel->payload, .bytes = parcel->payload_bytes, .token = token };
+	struct headers h = { .list = NULL };
+	bool ok = true;
+
+	if (parcel->headers != NULL && (ok = open_headers(&h, parcel))) {
+		h.list[h.count++] = id;
+		message_each_header(parcel->headers, parcel->headers_bytes, take_header, &h);
+		m.headers = h.list;
+		m.header_count = h.count;
+	}
+	ok = ok && natsio_send(io, &m);
+	free(h.list);
+	free(h.copies);
+	return ok;
+}
+
+/* --- streams --- */
+
+static uint64_t api_token(enum api kind, uint16_t stream)
+{
+	return (uint64_t)kind << 32 | stream;
+}
+
+static bool is_api(uint64_t token)
+{
+	return ((token >> 16) & 0xffff) == 0;
+}
+
+static void request(struct natsio *io, enum api kind, const char *verb, const char *name, uint16_t stream, const char *body)
+{
+	char subject[512];
+
+	snprintf(subject, sizeof subject, "$JS.API.STREAM.%s.%s", verb, name);
+	natsio_send(io, &(struct natsio_message){ .subject = subject, .payload = body, .bytes = strlen(body),
+						  .token = api_token(kind, stream) });
+}
+
+void publisher_ask(struct publisher *p, struct natsio *io, uint16_t stream)
+{
+	request(io, API_INFO, "INFO", p->config->streams[stream].name, stream, "");
+}
+
+static void create(struct publisher *p, struct natsio *io, uint16_t stream)
+{
+	const struct config_stream *c = &p->config->streams[stream];
+	json_t *subjects = json_array(), *body;
+	char *text;
+
+	for (size_t i = 0; i < c->subject_count; i++)
+		json_array_append_new(subjects, json_string(c->subjects[i]));
+	/* discard new: a full stream refuses, and the relay waits; discard old would acknowledge and then delete
+	 * messages nobody has read. */
+	body = json_pack("{s:s, s:o, s:s, s:s, s:s, s:i, s:I, s:b}", "name", c->name, "subjects", subjects, "retention", "limits",
+			 "discard", "new", "storage", "file", "num_replicas", (int)c->replicas, "duplicate_window",
+			 (json_int_t)c->duplicate_window_ms * 1000000, "allow_direct", 1);
+	text = json_dumps(body, JSON_COMPACT);
+	if (text != NULL) {
+		log_info(p->log, "creating the stream", KS("stream", c->name));
+		request(io, API_CREATE, "CREATE", c->name, stream, text);
+	}
+	free(text);
+	json_decref(body);
+}
+
+static bool covered(const json_t *subjects, const char *pattern)
+{
+	size_t i;
+	const json_t *s;
+
+	/* A pattern matches itself as a subject where the wider one covers it. */
+	json_array_foreach(subjects, i, s)
+		if (json_is_string(s) && (strcmp(json_string_value(s), pattern) == 0 ||
+					  message_subject_matches(json_string_value(s), pattern)))
+			return true;
+	return false;
+}
+
+static void look_at_stream(struct publisher *p, uint16_t stream, const json_t *config)
+{
+	const struct config_stream *c = &p->config->streams[stream];
+	char *detail = p->detail[stream];
+	size_t size = sizeof p->detail[stream];
+
+	detail[0] = '\0';
+	for (size_t i = 0; i < c->subject_count; i++)
+		if (!covered(json_object_get(config, "subjects"), c->subjects[i]))
+			snprintf(detail, size, "the stream does not take %s: add the subject to it, or take it out of the configuration",
+				 c->subjects[i]);
+	if (json_is_true(json_object_get(config, "no_ack")))
+		snprintf(detail, size, "the stream has no_ack: nothing can be known to be stored; switch it off");
+	if (json_is_true(json_object_get(config, "sealed")))
+		snprintf(detail, size, "the stream is sealed");
+	if (detail[0] != '\0')
+		log_warn(p->log, "stream cannot take our messages", KS("stream", c->name), KS("why", detail));
+}
+
+static void api_refused(struct publisher *p, struct natsio *io, uint64_t token, const json_t *error)
+{
+	uint16_t stream = (uint16_t)(token & 0xffff);
+	const struct config_stream *c = &p->config->streams[stream];
+	json_int_t code = json_integer_value(json_object_get(error, "err_code"));
+	const char *text = json_string_value(json_object_get(error, "description"));
+
+	if (code == 10059 && c->create && token >> 32 == API_INFO) {
+		create(p, io, stream);
+		return;
+	}
+	snprintf(p->detail[stream], sizeof p->detail[stream], "%s (%" PRId64 ")%s", text != NULL ? text : "error", (int64_t)code,
+		 code == 10059 ? ": create it, or set create = true" : "");
+	log_warn(p->log, token >> 32 == API_INFO ? "stream is not there" : "stream could not be created", KS("stream", c->name),
+		 KS("why", p->detail[stream]));
+}
+
+static void api_reply(struct publisher *p, struct natsio *io, const struct natsio_reply *r)
+{
+	uint16_t stream = (uint16_t)(r->token & 0xffff);
+	json_t *answer = r->no_responders ? NULL : json_loadb(r->data, r->bytes, 0, NULL);
+
+	if (stream >= p->config->stream_count) {
+		json_decref(answer);
+		return;
+	}
+	if (answer == NULL) {
+		snprintf(p->detail[stream], sizeof p->detail[stream], "JetStream does not answer: is it enabled for this account?");
+		log_warn(p->log, "stream is not there", KS("stream", p->config->streams[stream].name), KS("why", p->detail[stream]));
+	} else if (json_object_get(answer, "error") != NULL) {
+		api_refused(p, io, r->token, json_object_get(answer, "error"));
+	} else {
+		look_at_stream(p, stream, json_object_get(answer, "config"));
+	}
+	json_decref(answer);
+}
+
+bool publisher_reply(struct publisher *p, struct natsio *io, const struct natsio_reply *r, struct event *event)
+{
+	const struct parcel *parcel;
+	size_t slot = r->token & 0xffff;
+
+	if (is_api(r->token)) {
+		api_reply(p, io, r);
+		return false;
+	}
+	/* The core knows whether the token is stale; here it only has to be safe. */
+	parcel = slot < p->config->delivery.queue_messages ? p->parcels[slot] : NULL;
+	if (parcel == NULL)
+		return false;
+	if (r->no_responders) {
+		event->kind = EVENT_REFUSED;
+		event->refused.reason = REASON_NO_STREAM;
+		event->refused.status = 503;
+	} else {
+		puback_read(r->data, r->bytes, p->config->streams[parcel->stream].name, event);
+	}
+	if (event->kind == EVENT_ACKED)
+		event->acked.token = r->token;
+	else
+		event->refused.token = r->token;
+	return true;
+}

@@ -1,0 +1,34 @@
+/* PUBLISH effects become JetStream publishes; replies become events. Also asks after streams and creates them
+ * where the configuration says so. */
+#ifndef BOXHAUL_PUBLISHER_H
+#define BOXHAUL_PUBLISHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "core/delivery.h"
+#include "edge/natsio.h"
+#include "log.h"
+#include "parcel.h"
+
+struct publisher;
+
+/* Everything is borrowed. `parcels` is the relay's array of parcels by slot. */
+struct publisher *publisher_create(const struct config *config, struct log *log, struct parcel *const *parcels);
+void publisher_free(struct publisher *p);
+
+/* False when it could not be sent. */
+bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token);
+
+/* Asks the server about a stream; the answer is logged, and the stream created if it is missing and may be. */
+void publisher_ask(struct publisher *p, struct natsio *io, uint16_t stream);
+
+/* Reads a reply. True: *event (without its time) is for the core. */
+bool publisher_reply(struct publisher *p, struct natsio *io, const struct natsio_reply *reply, struct event *event);
+
+/* What the server last said about a stream that made trouble; "" if nothing. */
+const char *publisher_detail(const struct publisher *p, uint16_t stream);
+
+#endif

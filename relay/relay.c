@@ -1,0 +1,691 @@
+/* The shell.
+ *
+ *     pg, nats, signals, timers --callbacks--> events -> core
+ *                                                         |
+ *     pg, nats, log <------ calls, one flush per turn --- effects
+ *
+ * Callbacks only step the core; the effects are carried out once, before the loop sleeps. So everything that was
+ * readable has been read before anything is sent: a relay that was stopped for a while learns first that its session is
+ * gone, and the lease in the core covers what it cannot learn. */
+#include "relay.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/delivery.h"
+#include "core/refusal.h"
+#include "edge/loop.h"
+#include "edge/natsio.h"
+#include "edge/pg.h"
+#include "health.h"
+#include "leader.h"
+#include "ledger.h"
+#include "publisher.h"
+#include "source.h"
+
+enum { TICK_MS = 1000, ASK_AGAIN_MS = 5000, MAINTENANCE_MAX_MS = 60000, MAINTENANCE_MIN_MS = 1000, SLOTS = 8, IDLE_PAUSE_POLL_MS = 100 };
+
+struct relay {
+	const struct config *config;
+	struct log *log;
+	struct loop *loop;
+	struct delivery *core;
+	struct pg *pg;
+	struct leader *leader;
+	struct source *source;
+	struct natsio *nats;
+	struct publisher *publisher;
+	struct health *health;
+	struct parcel **parcels;       /* by slot of the core */
+	const char *streams[LIMIT_STREAMS];
+	struct loop_timer *core_timer, *tick, *drain_timer;
+	enum exit_code exit;
+	bool stopping;
+
+	int64_t started_ms;
+	int64_t mark_asked_ms, announce_asked_ms, renew_asked_ms;
+	bool announce_asleep;
+
+	bool postgres_up, nats_up;
+	char postgres_why[512], nats_why[512], nats_url[256];
+	uint64_t postgres_connects, nats_connects, truncations;
+	int64_t max_payload;
+
+	int64_t busy_since_ms;         /* there has been something to deliver since; 0 = nothing */
+	int64_t fetch_failing_ms;      /* fetches have failed since; 0 = no */
+	char fetch_why[256];
+	bool stalled;
+	int64_t asked_ms[LIMIT_STREAMS];
+	int64_t maintained_ms;
+	uint64_t maintained_fetches;
+	int64_t stats_ms;
+	struct delivery_stats last;    /* at the last stats line */
+};
+
+/* --- events --- */
+
+static void step(struct relay *r, struct event ev)
+{
+	ev.now_ms = loop_now_ms();
+	ev.random = (uint32_t)random();
+	delivery_step(r->core, &ev);
+}
+
+static void on_rows(void *arg, struct row *rows, size_t count, bool complete, uint64_t horizon, int64_t asked_ms)
+{
+	struct relay *r = arg;
+	struct event ev = { .kind = EVENT_ROWS };
+
+	ev.rows.rows = rows;
+	ev.rows.count = count;
+	ev.rows.complete = complete;
+	ev.rows.horizon = horizon;
+	ev.rows.asked_ms = asked_ms;
+	r->fetch_failing_ms = 0;
+	step(r, ev);
+	for (size_t i = 0; i < count; i++)
+		if (rows[i].slot >= 0) {
+			/* Where a message was parked and its slot taken again within one turn its release is still to come. */
+			free(r->parcels[rows[i].slot]);
+			r->parcels[rows[i].slot] = source_parcel(r->source, i);
+		}
+}
+
+static void on_fetch_failed(void *arg, const char *why, const char *sqlstate)
+{
+	struct relay *r = arg;
+
+	log_warn(r->log, "reading the outbox failed", KS("why", why), KS("sqlstate", sqlstate));
+	if (r->fetch_failing_ms == 0)
+		r->fetch_failing_ms = loop_now_ms();
+	snprintf(r->fetch_why, sizeof r->fetch_why, "%s", why);
+	step(r, (struct event){ .kind = EVENT_FETCH_FAILED });
+}
+
+static void on_leading(void *arg, const struct event *ev)
+{
+	struct relay *r = arg;
+
+	step(r, *ev);
+}
+
+static void on_postgres_up(void *arg)
+{
+	struct relay *r = arg;
+
+	r->postgres_up = true;
+	r->postgres_connects++;
+	log_info(r->log, "PostgreSQL is connected", KU("connects", r->postgres_connects));
+	leader_session_up(r->leader);
+}
+
+/* The session carries the lead. Whatever was not answered is left to the next leader, and what the connection to
+ * NATS still holds must not be sent any more: it goes with the connection. */
+static void on_postgres_down(void *arg, const char *why)
+{
+	struct relay *r = arg;
+	bool led = leader_role(r->leader) == ROLE_LEADER;
+
+	log_scrub(why, r->postgres_why, sizeof r->postgres_why);
+	log_error(r->log, "PostgreSQL is not connected", KS("why", r->postgres_why));
+	r->postgres_up = false;
+	r->fetch_failing_ms = 0;
+	leader_session_down(r->leader);
+	source_reset(r->source);
+	step(r, (struct event){ .kind = EVENT_DEPOSED });
+	if (led)
+		natsio_cut(r->nats, "the lead is gone");
+}
+
+static void on_decisions(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+
+	for (int i = 0; pg_error(result) == NULL && i < pg_rows(result); i++) {
+		struct event ev = { .kind = EVENT_DECIDED };
+
+		ev.decided.id = pg_int8(result, i, 0);
+		ev.decided.redrive = pg_int8(result, i, 1) != 0;
+		step(r, ev);
+	}
+}
+
+static void on_notified(void *arg, const char *payload)
+{
+	struct relay *r = arg;
+
+	if (leader_role(r->leader) != ROLE_LEADER)
+		return;
+	if (strcmp(payload, "decided") == 0)
+		ledger_decisions(r->pg, on_decisions, r);
+	else
+		step(r, (struct event){ .kind = EVENT_NOTIFIED });
+}
+
+static void on_nats_up(void *arg, const char *url, int64_t max_payload)
+{
+	struct relay *r = arg;
+
+	r->nats_up = true;
+	r->nats_connects++;
+	r->max_payload = max_payload;
+	log_scrub(url, r->nats_url, sizeof r->nats_url);
+	log_info(r->log, "NATS is connected", KS("url", r->nats_url), KI("max_payload", max_payload));
+	source_set_max_payload(r->source, max_payload);
+	for (uint16_t i = 0; i < r->config->stream_count; i++)
+		publisher_ask(r->publisher, r->nats, i);
+	step(r, (struct event){ .kind = EVENT_BUS_UP });
+}
+
+static void on_nats_down(void *arg, const char *why)
+{
+	struct relay *r = arg;
+
+	log_scrub(why, r->nats_why, sizeof r->nats_why);
+	log_error(r->log, "NATS is not connected", KS("why", r->nats_why));
+	r->nats_up = false;
+	step(r, (struct event){ .kind = EVENT_BUS_DOWN });
+}
+
+static void on_nats_reply(void *arg, const struct natsio_reply *reply)
+{
+	struct relay *r = arg;
+	struct event ev = { .kind = EVENT_TICK };
+
+	if (publisher_reply(r->publisher, r->nats, reply, &ev))
+		step(r, ev);
+}
+
+static void on_nats_complaint(void *arg, const char *text)
+{
+	struct relay *r = arg;
+
+	log_error(r->log, "NATS complains", KS("text", text));
+}
+
+/* --- effects --- */
+
+static void on_marked(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+	struct event ev = { .kind = EVENT_MARKED };
+
+	if (pg_error(result) != NULL) {
+		/* Not ours to repair: begin again from what the database holds. */
+		log_error(r->log, "marking failed", KS("why", pg_error(result)), KS("sqlstate", pg_sqlstate(result)));
+		pg_break(r->pg, "marking failed");
+		return;
+	}
+	ev.marked.fence = (uint64_t)pg_int8(result, 0, 0);
+	ev.marked.asked_ms = r->mark_asked_ms;
+	step(r, ev);
+}
+
+static void on_announced(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+	struct event ev = { .kind = EVENT_ANNOUNCED };
+
+	if (pg_error(result) != NULL) {
+		log_error(r->log, "announcing sleep failed", KS("why", pg_error(result)));
+		pg_break(r->pg, "announcing sleep failed");
+		return;
+	}
+	ev.announced.asleep = r->announce_asleep;
+	ev.announced.fence = r->announce_asleep ? (uint64_t)pg_int8(result, 0, 0) : 0;
+	ev.announced.asked_ms = r->announce_asked_ms;
+	step(r, ev);
+}
+
+static void on_renewed(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+	struct event ev = { .kind = EVENT_RENEWED };
+
+	if (pg_error(result) != NULL)
+		return;
+	ev.renewed.asked_ms = r->renew_asked_ms;
+	step(r, ev);
+}
+
+static void publish(struct relay *r, const struct effect *f)
+{
+	const struct parcel *parcel = r->parcels[f->publish.slot];
+
+	/* What cannot be sent counts as sent and lost: its ack timeout brings it back. */
+	if (parcel == NULL || parcel->id != f->publish.id || !publisher_send(r->nats, parcel, f->publish.token))
+		log_debug(r->log, "could not send", KI("id", f->publish.id));
+}
+
+static const char *stream_name(const struct relay *r, uint16_t stream)
+{
+	return r->streams[stream];
+}
+
+static void tell(struct relay *r, const struct note *n)
+{
+	const char *why = refusal_text(n->reason), *stream = stream_name(r, n->stream);
+
+	switch (n->kind) {
+	case NOTE_STREAM_BLOCKED:
+		log_warn(r->log, "stream takes no messages now: holding them back", KS("stream", stream), KS("why", why),
+			 KU("code", n->reason), KI("id", n->id));
+		r->asked_ms[n->stream] = loop_now_ms();
+		publisher_ask(r->publisher, r->nats, n->stream);
+		break;
+	case NOTE_STREAM_OPEN:
+		log_info(r->log, "stream takes messages again", KS("stream", stream));
+		break;
+	case NOTE_LANE_BLOCKED:
+		log_warn(r->log, "lane is held back", KI("id", n->id), KS("stream", stream), KS("why", why), KU("code", n->reason),
+			 KU("attempts", n->attempts));
+		break;
+	case NOTE_LANE_OPEN:
+		log_info(r->log, "lane goes on", KI("id", n->id));
+		break;
+	case NOTE_DEAD:
+		log_error(r->log, "dead letter", KI("id", n->id), KS("why", why), KU("code", n->reason), KU("attempts", n->attempts));
+		break;
+	case NOTE_HELD:
+		log_error(r->log, "dead letter holds its lane: SELECT boxhaul.redrive(id) or boxhaul.discard(id)", KI("id", n->id),
+			  KS("why", why), KU("code", n->reason), KU("attempts", n->attempts));
+		break;
+	case NOTE_VANISHED:
+		log_error(r->log, "rows vanished from the outbox before they were sent: who deleted them?", KI("first", n->id),
+			  KI("last", n->last));
+		break;
+	case NOTE_FULL:
+		log_error(r->log, "too many messages are held back: reading nothing new until some of them are settled");
+		break;
+	case NOTE_RETRY:
+		log_debug(r->log, "sending again", KI("id", n->id), KS("stream", stream), KS("why", why), KU("code", n->reason));
+		break;
+	}
+}
+
+static void finish(struct relay *r, enum exit_code code)
+{
+	r->exit = code;
+	loop_stop(r->loop);
+}
+
+static void carry_out(struct relay *r, const struct effect *f)
+{
+	switch (f->kind) {
+	case EFFECT_PUBLISH:
+		publish(r, f);
+		break;
+	case EFFECT_FETCH:
+		source_fetch(r->source, r->pg, f);
+		break;
+	case EFFECT_MARK:
+		r->mark_asked_ms = loop_now_ms();
+		ledger_mark(r->pg, leader_epoch(r->leader), f->mark, r->streams, on_marked, r);
+		break;
+	case EFFECT_ANNOUNCE:
+		r->announce_asleep = f->announce.asleep;
+		r->announce_asked_ms = loop_now_ms();
+		ledger_announce(r->pg, f->announce.asleep, on_announced, r);
+		break;
+	case EFFECT_RENEW:
+		r->renew_asked_ms = loop_now_ms();
+		ledger_renew(r->pg, on_renewed, r);
+		break;
+	case EFFECT_RELEASE:
+		free(r->parcels[f->release.slot]);
+		r->parcels[f->release.slot] = NULL;
+		break;
+	case EFFECT_NOTE:
+		tell(r, &f->note);
+		break;
+	case EFFECT_DRAINED:
+		log_info(r->log, "drained: everything in flight is answered and marked");
+		finish(r, EXIT_OK);
+		break;
+	}
+}
+
+static void turn(void *arg)
+{
+	struct relay *r = arg;
+	struct effect f;
+
+	step(r, (struct event){ .kind = EVENT_TICK });
+	while (delivery_next(r->core, &f))
+		carry_out(r, &f);
+	loop_timer_at(r->core_timer, delivery_deadline(r->core));
+}
+
+static void wake(void *arg)
+{
+	(void)arg; /* the turn does the work */
+}
+
+/* --- once a second --- */
+
+static void watch_progress(struct relay *r, const struct delivery_stats *s, int64_t now)
+{
+	bool busy = s->leading && s->resident + s->parked_ranges > 0;
+
+	if (!busy)
+		r->busy_since_ms = 0;
+	else if (r->busy_since_ms == 0)
+		r->busy_since_ms = now;
+}
+
+static const char *why_stream(const struct relay *r, const struct delivery_stats *s)
+{
+	for (uint16_t i = 0; i < r->config->stream_count; i++)
+		if (s->stream[i].blocked)
+			return stream_name(r, i);
+	return NULL;
+}
+
+/* Ready means progress: something to deliver and no acknowledgement for a while is a stall, and has a cause. */
+static void describe_stall(struct relay *r, const struct delivery_stats *s, int64_t now, char *out, size_t size)
+{
+	int64_t since = r->busy_since_ms > s->last_ack_ms ? r->busy_since_ms : s->last_ack_ms;
+	const char *stream = why_stream(r, s);
+	uint16_t i = 0;
+
+	out[0] = '\0';
+	if (r->fetch_failing_ms > 0 && now - r->fetch_failing_ms > r->config->health.stall_after_ms) {
+		snprintf(out, size, "the outbox could not be read for %" PRId64 " s: %s", (now - r->fetch_failing_ms) / 1000, r->fetch_why);
+		return;
+	}
+	if (r->busy_since_ms == 0 || now - since <= r->config->health.stall_after_ms)
+		return;
+	while (stream != NULL && r->streams[i] != stream)
+		i++;
+	if (stream != NULL)
+		snprintf(out, size, "nothing was acknowledged for %" PRId64 " s: stream %s: %s%s%s", (now - since) / 1000, stream,
+			 refusal_text(s->stream[i].reason), publisher_detail(r->publisher, i)[0] != '\0' ? ": " : "",
+			 publisher_detail(r->publisher, i));
+	else if (s->resident == 0)
+		out[0] = '\0'; /* only lanes that wait for an operator or a probe: the others move */
+	else
+		snprintf(out, size, "nothing was acknowledged for %" PRId64 " s: %u messages wait, %u in flight, %u backing off",
+			 (now - since) / 1000, s->resident, s->in_flight, s->backing_off);
+}
+
+static void watch_stall(struct relay *r, const struct delivery_stats *s, int64_t now)
+{
+	char why[512];
+
+	describe_stall(r, s, now, why, sizeof why);
+	if (why[0] != '\0')
+		log_error(r->log, "stalled", KS("why", why));
+	else if (r->stalled)
+		log_info(r->log, "moving again");
+	r->stalled = why[0] != '\0';
+}
+
+static void stats_line(struct relay *r, const struct delivery_stats *s, int64_t now)
+{
+	int64_t seconds = (now - r->stats_ms) / 1000;
+
+	if (now - r->stats_ms < r->config->log.stats_interval_ms || seconds == 0)
+		return;
+	log_info(r->log, "stats", KS("role", leader_role_text(r->leader)), KU("acked", s->acked - r->last.acked),
+		 KU("per_second", (s->acked - r->last.acked) / (uint64_t)seconds), KU("duplicates", s->duplicates - r->last.duplicates),
+		 KU("refused", s->refused - r->last.refused), KU("dead", s->dead - r->last.dead), KU("queue", s->resident),
+		 KU("in_flight", s->in_flight), KI("position", s->position), KI("read", s->read), KU("exceptions", s->exceptions),
+		 KU("fetches", s->fetches - r->last.fetches), KU("marks", s->marks - r->last.marks));
+	r->last = *s;
+	r->stats_ms = now;
+}
+
+static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, int64_t now)
+{
+	for (uint16_t i = 0; i < r->config->stream_count; i++)
+		if (s->stream[i].blocked && r->nats_up && now - r->asked_ms[i] >= ASK_AGAIN_MS) {
+			r->asked_ms[i] = now;
+			publisher_ask(r->publisher, r->nats, i);
+		}
+}
+
+static void on_truncated(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+
+	if (pg_error(result) != NULL)
+		log_warn(r->log, "emptying a slot failed", KS("why", pg_error(result)));
+	else if (pg_int8(result, 0, 0) != 0)
+		r->truncations++;
+}
+
+static int64_t maintenance_pause(const struct relay *r)
+{
+	int64_t pause = (int64_t)r->config->retention_ms / 8;
+
+	return pause > MAINTENANCE_MAX_MS ? MAINTENANCE_MAX_MS : pause < MAINTENANCE_MIN_MS ? MAINTENANCE_MIN_MS : pause;
+}
+
+/* Slots of the ring, and decisions whose notification was lost. Only after a fetch: a sleeping relay asks the database
+ * nothing between two safety polls. */
+static void maintain(struct relay *r, const struct delivery_stats *s, int64_t now)
+{
+	if (!s->leading || now - r->maintained_ms < maintenance_pause(r) || s->fetches == r->maintained_fetches)
+		return;
+	r->maintained_ms = now;
+	r->maintained_fetches = s->fetches;
+	for (int slot = 0; slot < SLOTS; slot++)
+		ledger_truncate(r->pg, leader_epoch(r->leader), slot, r->config->retention_ms, on_truncated, r);
+	if (s->blocked_lanes > 0)
+		ledger_decisions(r->pg, on_decisions, r);
+}
+
+static void on_tick(void *arg)
+{
+	struct relay *r = arg;
+	const struct delivery_stats *s = delivery_look(r->core);
+	int64_t now = loop_now_ms();
+
+	loop_timer_at(r->tick, now + TICK_MS);
+	watch_progress(r, s, now);
+	watch_stall(r, s, now);
+	ask_about_blocked(r, s, now);
+	maintain(r, s, now);
+	stats_line(r, s, now);
+	log_tick(r->log);
+}
+
+/* --- health --- */
+
+static void collect(void *arg, struct health_facts *f)
+{
+	struct relay *r = arg;
+	const struct delivery_stats *s = delivery_look(r->core);
+
+	*f = (struct health_facts){
+		.instance = r->config->name,
+		.now_ms = loop_now_ms(),
+		.started_ms = r->started_ms,
+		.stats = s,
+		.role = leader_role_text(r->leader),
+		.leads = leader_role(r->leader) == ROLE_LEADER,
+		.stands_by = leader_role(r->leader) == ROLE_STANDBY,
+		.epoch = leader_epoch(r->leader),
+		.trouble = leader_trouble(r->leader),
+		.postgres_up = r->postgres_up,
+		.nats_up = r->nats_up,
+		.postgres_why = r->postgres_why,
+		.nats_why = r->nats_why,
+		.nats_url = r->nats_url,
+		.stream_count = r->config->stream_count,
+		.truncations = r->truncations,
+		.reconnects_postgres = r->postgres_connects,
+		.reconnects_nats = r->nats_connects,
+	};
+	describe_stall(r, s, f->now_ms, f->stall, sizeof f->stall);
+	for (uint16_t i = 0; i < r->config->stream_count; i++) {
+		f->stream[i].name = r->streams[i];
+		f->stream[i].reason = refusal_text(s->stream[i].reason);
+		f->stream[i].detail = publisher_detail(r->publisher, i);
+	}
+}
+
+/* --- signals --- */
+
+static void drain_timed_out(void *arg)
+{
+	struct relay *r = arg;
+
+	log_warn(r->log, "not everything in flight was answered in time; it will be sent again under the same ids",
+		 KU("in_flight", delivery_look(r->core)->in_flight));
+	finish(r, EXIT_UNDRAINED);
+}
+
+static void on_stop_signal(void *arg)
+{
+	struct relay *r = arg;
+
+	if (r->stopping) {
+		log_warn(r->log, "stopping at once; what is in flight will be sent again under the same ids");
+		_exit(EXIT_UNDRAINED);
+	}
+	r->stopping = true;
+	log_info(r->log, "stopping: waiting for what is in flight", KU("in_flight", delivery_look(r->core)->in_flight));
+	loop_timer_at(r->drain_timer, loop_now_ms() + r->config->drain_timeout_ms);
+	step(r, (struct event){ .kind = EVENT_DRAIN });
+}
+
+static void on_hangup(void *arg)
+{
+	struct relay *r = arg;
+
+	log_warn(r->log, "the configuration is read at start only: restart to apply changes");
+}
+
+static void be_careful(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	/* A core file would hold passwords. A sanitizer's leak check needs a process it can look into. */
+	setrlimit(RLIMIT_CORE, &none);
+#ifndef __SANITIZE_ADDRESS__
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+	/* A log pipe without a reader, a socket without a peer: errors, not the end. */
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* --- from start to end --- */
+
+static bool open_edges(struct relay *r)
+{
+	const struct config *c = r->config;
+	struct pg_options pg = { .conninfo = c->postgres.conninfo, .password_file = c->postgres.password_file,
+				 .application_name = "boxhaul" };
+	struct natsio_options nats = {
+		.name = "boxhaul",
+		.urls = (const char *const *)c->nats.urls,
+		.url_count = c->nats.url_count,
+		.user = c->nats.user,
+		.password_file = c->nats.password_file,
+		.token_file = c->nats.token_file,
+		.credentials_file = c->nats.credentials_file,
+		.discover = c->nats.discover,
+		.tls = c->nats.tls.required,
+		.ca_file = c->nats.tls.ca_file,
+		.cert_file = c->nats.tls.cert_file,
+		.key_file = c->nats.tls.key_file,
+	};
+
+	r->pg = pg_open(r->loop, &pg, &(struct pg_handlers){ on_postgres_up, on_postgres_down, on_notified, r });
+	r->nats = natsio_open(r->loop, &nats, &(struct natsio_handlers){ on_nats_up, on_nats_down, on_nats_reply, on_nats_complaint, r });
+	return r->pg != NULL && r->nats != NULL;
+}
+
+static bool open_floors(struct relay *r)
+{
+	const struct config *c = r->config;
+	struct delivery_settings settings = c->delivery;
+
+	if (c->wakeup == WAKEUP_POLL) {
+		settings.sleep_after_ms = UINT32_MAX;
+		settings.idle_pause_ms = IDLE_PAUSE_POLL_MS;
+	}
+	settings.streams = (uint32_t)c->stream_count;
+	r->loop = loop_create();
+	r->core = delivery_create(&settings);
+	r->parcels = calloc(c->delivery.queue_messages, sizeof *r->parcels);
+	if (r->loop == NULL || r->core == NULL || r->parcels == NULL)
+		return false;
+	r->source = source_create(c, &(struct source_handlers){ on_rows, on_fetch_failed, r });
+	r->publisher = publisher_create(c, r->log, r->parcels);
+	r->leader = leader_create(r->loop, &r->pg, c, r->log, &(struct leader_handlers){ on_leading, r });
+	r->core_timer = loop_timer(r->loop, wake, r);
+	r->tick = loop_timer(r->loop, on_tick, r);
+	r->drain_timer = loop_timer(r->loop, drain_timed_out, r);
+	return r->source != NULL && r->publisher != NULL && r->leader != NULL && r->core_timer != NULL && r->tick != NULL &&
+	       r->drain_timer != NULL;
+}
+
+static void close_all(struct relay *r)
+{
+	health_close(r->health);
+	natsio_close(r->nats);
+	pg_close(r->pg);
+	loop_free(r->loop); /* waits for what those two still do on other threads */
+	leader_free(r->leader);
+	publisher_free(r->publisher);
+	source_free(r->source);
+	delivery_free(r->core);
+	for (size_t i = 0; r->parcels != NULL && i < r->config->delivery.queue_messages; i++)
+		free(r->parcels[i]);
+	free(r->parcels);
+	natsio_shutdown();
+}
+
+static void seed_randomness(void)
+{
+	unsigned seed = 0;
+
+	if (getrandom(&seed, sizeof seed, 0) == sizeof seed)
+		srandom(seed);
+}
+
+enum exit_code relay_run(const struct config *config, struct log *log)
+{
+	struct relay r = { .config = config, .log = log, .exit = EXIT_FAILED };
+	char error[256] = "";
+
+	be_careful();
+	seed_randomness();
+	r.started_ms = r.stats_ms = loop_now_ms();
+	for (size_t i = 0; i < config->stream_count; i++)
+		r.streams[i] = config->streams[i].name;
+	snprintf(r.postgres_why, sizeof r.postgres_why, "connecting");
+	snprintf(r.nats_why, sizeof r.nats_why, "connecting");
+	if (!open_floors(&r) || !open_edges(&r)) {
+		log_error(log, "cannot start: out of memory or descriptors");
+		close_all(&r);
+		return EXIT_FAILED;
+	}
+	if (config->health.port != 0) {
+		r.health = health_open(r.loop, config->health.address, config->health.port, collect, &r, error, sizeof error);
+		if (r.health == NULL) {
+			log_error(log, "no health port", KS("why", error), KS("do", "change health.listen, or stop what listens there"));
+			close_all(&r);
+			return EXIT_CONFIG;
+		}
+	}
+	log_info(log, "starting", KS("version", PACKAGE_VERSION), KS("instance", config->name), KU("streams", config->stream_count));
+	loop_on_signal(r.loop, SIGTERM, on_stop_signal, &r);
+	loop_on_signal(r.loop, SIGINT, on_stop_signal, &r);
+	loop_on_signal(r.loop, SIGHUP, on_hangup, &r);
+	loop_before_sleep(r.loop, turn, &r);
+	loop_timer_at(r.tick, r.started_ms + TICK_MS);
+	loop_run(r.loop);
+	close_all(&r);
+	log_info(log, "stopped");
+	return r.exit;
+}

@@ -1,0 +1,316 @@
+/* Reading the outbox: one statement, one snapshot.
+ *
+ *     horizon, evidence        (asked before, so that they are older than the snapshot of the rows:)
+ *     rows above `after`  +  rows in the wanted ranges      one statement = one snapshot
+ *
+ * The read over the ring is a Merge Append of the slots' primary keys. Payloads are cut off on the server where they
+ * would exceed the byte credit, and one that is too large to be sent never leaves it. */
+#include "source.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ledger.h"
+#include "message.h"
+
+enum { ROW_OVERHEAD_BYTES = 256, OVERSIZE_MARGIN_BYTES = 256 };
+
+/* Columns of a row as they are fetched. */
+enum {
+	COL_ID, COL_LANE, COL_MESSAGE_ID, COL_SUBJECT, COL_SUBJECT_BYTES, COL_HEADERS, COL_HEADERS_BYTES, COL_PAYLOAD,
+	COL_PAYLOAD_BYTES, COL_FITS,
+};
+
+/* $1 after, $2 rows, $3 bytes, $4 largest message; $5, $6 wanted ranges.
+ * "fits" is false for rows behind the byte credit; the first row always fits, else nothing would ever move. */
+#define COLUMNS "id, key, message_id, subject, headers, payload"
+#define FORWARD "(SELECT " COLUMNS " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
+#define WANTED                                                                                                            \
+	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($5::pg_catalog.int8[]), pg_catalog.unnest($6::pg_catalog.int8[]))" \
+	" AS w (lo, hi), LATERAL (SELECT " COLUMNS " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"                  \
+	" ORDER BY x.id LIMIT $2) o ORDER BY o.id LIMIT $2)"
+#define SHAPE(from)                                                                                                       \
+	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                         \
+	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"     \
+	" CASE WHEN fits AND pg_catalog.pg_column_size(headers) <= 65536 THEN headers::pg_catalog.text END,"                   \
+	" pg_catalog.pg_column_size(headers),"                                                                                \
+	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits" \
+	" FROM (SELECT *, pg_catalog.row_number() OVER w = 1 OR"                                                              \
+	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 + 256) OVER w <= $3 AS fits"          \
+	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"
+
+static const struct pg_statement fetch_forward = { STATEMENT_FETCH, SHAPE(FORWARD) };
+static const struct pg_statement fetch_wanted = { STATEMENT_FETCH_WANTED, SHAPE(FORWARD " UNION ALL " WANTED) };
+static const struct pg_statement horizon = { STATEMENT_HORIZON,
+	"SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())" };
+static const struct pg_statement evidence = { STATEMENT_EVIDENCE, "SELECT boxhaul.outbox_xmin()" };
+
+struct source {
+	const struct config *config;
+	struct source_handlers handlers;
+	int64_t max_payload;
+	bool pending;
+	uint32_t limit;
+	uint64_t horizon;
+	int64_t asked_ms;
+	struct row *rows;
+	int *row_of;                    /* index of the result's row */
+	size_t capacity;
+	const struct pg_result *result; /* during the rows handler */
+};
+
+struct source *source_create(const struct config *config, const struct source_handlers *handlers)
+{
+	struct source *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return NULL;
+	s->config = config;
+	s->handlers = *handlers;
+	s->capacity = config->delivery.queue_messages;
+	s->rows = calloc(s->capacity, sizeof *s->rows);
+	s->row_of = calloc(s->capacity, sizeof *s->row_of);
+	if (s->rows == NULL || s->row_of == NULL) {
+		source_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void source_free(struct source *s)
+{
+	if (s == NULL)
+		return;
+	free(s->rows);
+	free(s->row_of);
+	free(s);
+}
+
+void source_set_max_payload(struct source *s, int64_t max_payload)
+{
+	s->max_payload = max_payload;
+}
+
+void source_reset(struct source *s)
+{
+	s->pending = false;
+}
+
+/* Payload and headers together; what we add ourselves is in the margin. */
+static int64_t largest(const struct source *s)
+{
+	int64_t most = s->config->max_message_bytes;
+
+	if (s->max_payload > 0 && s->max_payload < most)
+		most = s->max_payload;
+	return most - OVERSIZE_MARGIN_BYTES;
+}
+
+/* --- the answer --- */
+
+static uint16_t route(const struct source *s, const char *subject, enum reason *defect)
+{
+	for (size_t i = 0; i < s->config->stream_count; i++)
+		for (size_t j = 0; j < s->config->streams[i].subject_count; j++)
+			if (message_subject_matches(s->config->streams[i].subjects[j], subject))
+				return (uint16_t)i;
+	*defect = DEFECT_SUBJECT_UNROUTED;
+	return 0;
+}
+
+static enum reason check_headers(const struct pg_result *r, int i, size_t *bytes)
+{
+	const char *text;
+
+	*bytes = 0;
+	if (pg_is_null(r, i, COL_HEADERS_BYTES))
+		return REASON_NONE;
+	if (pg_is_null(r, i, COL_HEADERS))
+		return DEFECT_HEADERS_LONG;
+	text = pg_bytes(r, i, COL_HEADERS, bytes);
+	return message_each_header(text, *bytes, NULL, NULL);
+}
+
+static enum reason check_subject(const struct source *s, const struct pg_result *r, int i, uint16_t *stream)
+{
+	enum reason defect;
+	const char *subject;
+	size_t n;
+
+	if (pg_is_null(r, i, COL_SUBJECT_BYTES))
+		return DEFECT_SUBJECT_NULL;
+	if (pg_is_null(r, i, COL_SUBJECT))
+		return DEFECT_SUBJECT_LONG;
+	subject = pg_bytes(r, i, COL_SUBJECT, &n);
+	defect = message_check_subject(subject, n);
+	if (defect == REASON_NONE)
+		*stream = route(s, subject, &defect);
+	return defect;
+}
+
+static enum reason check_row(const struct source *s, const struct pg_result *r, int i, struct row *row)
+{
+	size_t headers_bytes;
+	enum reason defect = check_subject(s, r, i, &row->stream);
+	int64_t payload_bytes = pg_is_null(r, i, COL_PAYLOAD_BYTES) ? 0 : pg_int8(r, i, COL_PAYLOAD_BYTES);
+
+	if (defect == REASON_NONE && pg_is_null(r, i, COL_MESSAGE_ID))
+		defect = DEFECT_MESSAGE_ID_NULL;
+	if (defect == REASON_NONE && pg_is_null(r, i, COL_PAYLOAD_BYTES))
+		defect = DEFECT_PAYLOAD_NULL;
+	if (defect == REASON_NONE)
+		defect = check_headers(r, i, &headers_bytes);
+	if (defect == REASON_NONE && payload_bytes + (int64_t)headers_bytes > largest(s))
+		defect = DEFECT_MESSAGE_LONG;
+	row->bytes = ROW_OVERHEAD_BYTES;
+	if (defect == REASON_NONE)
+		row->bytes += (uint32_t)(payload_bytes + (int64_t)headers_bytes);
+	return defect;
+}
+
+static void on_rows(void *arg, const struct pg_result *r)
+{
+	struct source *s = arg;
+	int n = pg_error(r) == NULL ? pg_rows(r) : 0;
+	size_t count = 0;
+	bool complete = (uint32_t)n < s->limit;
+	int64_t last = INT64_MIN;
+
+	s->pending = false;
+	if (pg_error(r) != NULL) {
+		s->handlers.failed(s->handlers.arg, pg_error(r), pg_sqlstate(r));
+		return;
+	}
+	for (int i = 0; i < n && count < s->capacity; i++) {
+		struct row *row = &s->rows[count];
+		int64_t id = pg_int8(r, i, COL_ID);
+
+		if (pg_int8(r, i, COL_FITS) == 0) {
+			complete = false;
+			break;
+		}
+		if (id == last) /* the last of a joined range can be above `after` too */
+			continue;
+		*row = (struct row){ .id = last = id, .keyed = !pg_is_null(r, i, COL_LANE) };
+		if (row->keyed)
+			row->lane = (uint64_t)pg_int8(r, i, COL_LANE);
+		row->defect = (uint16_t)check_row(s, r, i, row);
+		s->row_of[count++] = i;
+	}
+	s->result = r;
+	s->handlers.rows(s->handlers.arg, s->rows, count, complete, s->horizon, s->asked_ms);
+	s->result = NULL;
+}
+
+static void on_horizon(void *arg, const struct pg_result *r)
+{
+	struct source *s = arg;
+	uint64_t x = pg_error(r) == NULL && pg_rows(r) == 1 ? (uint64_t)pg_int8(r, 0, 0) : 0;
+
+	/* Both bounds are proofs: the higher one counts. */
+	if (x > s->horizon)
+		s->horizon = x;
+}
+
+/* --- the question --- */
+
+static char *range_array(const struct effect *f, bool hi)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *out = open_memstream(&text, &bytes);
+
+	if (out == NULL)
+		return NULL;
+	fputc('{', out);
+	for (size_t i = 0; i < f->fetch.wanted_count; i++)
+		fprintf(out, "%s%" PRId64, i > 0 ? "," : "", hi ? f->fetch.wanted[i].hi : f->fetch.wanted[i].lo);
+	fputc('}', out);
+	if (fclose(out) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
+{
+	char after[24], rows[16], bytes[16], most[24];
+	char *lo = range_array(f, false), *hi = range_array(f, true);
+	struct pg_parameter p[6] = { { .value = after }, { .value = rows }, { .value = bytes }, { .value = most },
+				     { .value = lo }, { .value = hi } };
+	bool ok = lo != NULL && hi != NULL;
+
+	s->limit = f->fetch.rows < s->capacity ? f->fetch.rows : (uint32_t)s->capacity;
+	s->horizon = 0;
+	s->asked_ms = loop_now_ms();
+	snprintf(after, sizeof after, "%" PRId64, f->fetch.forward ? f->fetch.after : INT64_MAX);
+	snprintf(rows, sizeof rows, "%" PRIu32, s->limit);
+	snprintf(bytes, sizeof bytes, "%" PRIu32, f->fetch.bytes);
+	snprintf(most, sizeof most, "%" PRId64, largest(s));
+	/* Before the rows: then whatever lies below the horizon had ended before the rows' snapshot was taken. */
+	if (ok && f->fetch.horizon)
+		ok = pg_send(pg, &horizon, NULL, 0, on_horizon, s);
+	if (ok && f->fetch.evidence)
+		ok = pg_send(pg, &evidence, NULL, 0, on_horizon, s);
+	if (ok && f->fetch.wanted_count > 0)
+		ok = pg_send(pg, &fetch_wanted, p, 6, on_rows, s);
+	else if (ok)
+		ok = pg_send(pg, &fetch_forward, p, 4, on_rows, s);
+	s->pending = ok;
+	free(lo);
+	free(hi);
+	return ok;
+}
+
+/* --- parcels --- */
+
+static void format_uuid(const unsigned char *b, char out[37])
+{
+	size_t n = 0;
+
+	for (int i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			out[n++] = '-';
+		snprintf(out + n, 3, "%02x", b[i]);
+		n += 2;
+	}
+}
+
+static const char *copy(char **to, const char *from, size_t n)
+{
+	const char *at = *to;
+
+	memcpy(*to, from, n);
+	(*to)[n] = '\0';
+	*to += n + 1;
+	return at;
+}
+
+struct parcel *source_parcel(struct source *s, size_t index)
+{
+	const struct pg_result *r = s->result;
+	int i = s->row_of[index];
+	size_t subject_bytes, headers_bytes, payload_bytes, id_bytes;
+	const char *subject = pg_bytes(r, i, COL_SUBJECT, &subject_bytes);
+	const char *headers = pg_bytes(r, i, COL_HEADERS, &headers_bytes);
+	const char *payload = pg_bytes(r, i, COL_PAYLOAD, &payload_bytes);
+	const char *id = pg_bytes(r, i, COL_MESSAGE_ID, &id_bytes);
+	struct parcel *parcel = malloc(sizeof *parcel + subject_bytes + headers_bytes + payload_bytes + 3);
+	char *at = (char *)(parcel + 1);
+
+	if (parcel == NULL)
+		return NULL;
+	*parcel = (struct parcel){ .id = s->rows[index].id, .stream = s->rows[index].stream,
+				    .headers_bytes = headers_bytes, .payload_bytes = payload_bytes };
+	parcel->subject = copy(&at, subject, subject_bytes);
+	parcel->headers = copy(&at, headers, headers_bytes);
+	parcel->payload = copy(&at, payload, payload_bytes);
+	if (pg_is_null(r, i, COL_HEADERS))
+		parcel->headers = NULL;
+	if (id_bytes == 16)
+		format_uuid((const unsigned char *)id, parcel->message_id);
+	return parcel;
+}

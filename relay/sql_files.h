@@ -1,0 +1,18 @@
+/* The files of sql/, built into the program: `boxhaul migrate` needs nothing but itself. sql_files.c is made
+ * from them by the build. */
+#ifndef BOXHAUL_SQL_FILES_H
+#define BOXHAUL_SQL_FILES_H
+
+#include <stddef.h>
+
+struct sql_file {
+	int version;      /* 2 */
+	const char *name; /* "outbox", of sql/002_outbox.sql */
+	const char *text;
+};
+
+/* Ascending by version. */
+extern const struct sql_file sql_files[];
+extern const size_t sql_file_count;
+
+#endif

@@ -1,0 +1,25 @@
+/* UTF-8, one character at a time. */
+#ifndef BOXHAUL_UTF8_H
+#define BOXHAUL_UTF8_H
+
+#include <stddef.h>
+
+/* The bytes of the character at the start of s (n > 0 bytes), or 0 when it is no valid UTF-8: overlong
+ * forms, surrogates, values above U+10FFFF and characters that are cut off count as invalid. */
+static inline size_t utf8_length(const char *s, size_t n)
+{
+	const unsigned char *u = (const unsigned char *)s;
+	size_t length = u[0] < 0x80 ? 1 : u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
+
+	if (length == 0 || length > n)
+		return 0;
+	for (size_t i = 1; i < length; i++)
+		if ((u[i] & 0xc0) != 0x80)
+			return 0;
+	if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
+	    (u[0] == 0xf4 && u[1] > 0x8f))
+		return 0;
+	return length;
+}
+
+#endif
