@@ -1,0 +1,97 @@
+#!/bin/sh
+# Includes point down, siblings do not know each other, every foreign header has one address, and some functions
+# are not called at all. TAP.
+
+srcdir=${srcdir:-.}
+cd "$srcdir" || exit 99
+
+# The floor of each file, from the ground up. A file may include its own header and what stands on a lower floor; two
+# on one floor are siblings. What the core is to the outside (delivery.h) lies below its parts, which speak in the
+# same words; what holds the parts together (delivery.c) above them.
+floor() { # a path below relay/
+	case $1 in
+	core/limits.h | core/refusal.?) echo 1 ;;
+	core/delivery.h) echo 2 ;;
+	core/lane.? | core/pace.? | core/position.?) echo 3 ;;
+	core/block.?) echo 4 ;;
+	core/delivery.c) echo 5 ;;
+	utf8.h | sql_files.h | exits.h) echo 10 ;;
+	message.? | log.? | puback.?) echo 11 ;;
+	config.h | settings.h) echo 12 ;;
+	settings.c | config_check.h) echo 13 ;;
+	config.c | config_check.c) echo 14 ;;
+	edge/loop.?) echo 20 ;;
+	edge/pg.? | edge/natsio.? | edge/http.?) echo 21 ;;
+	ledger.? | parcel.h) echo 30 ;;
+	source.? | publisher.? | leader.? | health.?) echo 40 ;;
+	relay.? | check.c | migrate.c | status.c | commands.h) echo 50 ;;
+	main.c) echo 60 ;;
+	esac
+}
+
+count=0
+result() { # lines of complaint, what
+	count=$((count + 1))
+	if [ -z "$1" ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		printf '%s\n' "$1" | sed 's/^/# /'
+	fi
+}
+
+files=$(find relay -name '*.[ch]' ! -name sql_files.c | sort)
+
+includes() { # file: the name in each include in quotes
+	sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"([^"]*)".*/\1/p' "$1"
+}
+
+bad=$(for f in $files; do
+	[ -n "$(floor "${f#relay/}")" ] || echo "$f has no floor: give it one in tests/layers.sh"
+done)
+result "$bad" 'every file has a floor'
+
+bad=$(for f in $files; do
+	me=${f#relay/}
+	for name in $(includes "$f"); do
+		[ -f "relay/$name" ] || { echo "$f: there is no relay/$name"; continue; }
+		[ "${me%.c}.h" = "$name" ] && continue
+		theirs=$(floor "$name") mine=$(floor "$me")
+		[ "${theirs:-99}" -lt "${mine:-0}" ] || echo "$f includes $name, which is not below it"
+	done
+done)
+result "$bad" 'includes point down, and siblings do not include each other'
+
+bad=$(for f in relay/core/*.[ch]; do
+	for name in $(includes "$f"); do
+		case $name in core/*) ;; *) echo "$f includes $name" ;; esac
+	done
+done)
+result "$bad" 'core/ includes nothing but core/'
+
+bad=$(for f in relay/edge/*.[ch]; do
+	[ -f "$f" ] || continue
+	for name in $(includes "$f"); do
+		case $name in core/* | ledger.h | message.h) echo "$f includes $name: an edge knows no domain word" ;; esac
+	done
+done)
+result "$bad" 'edge/ includes nothing of the domain'
+
+lives_in() { # header, where (a pattern of case)
+	bad=$(grep -lE "^[[:space:]]*#[[:space:]]*include[[:space:]]*<($1)>" $files | while read -r f; do
+		eval "case \$f in $2) ;; *) echo \"\$f includes $1\" ;; esac"
+	done)
+	result "$bad" "$1 is included by $2 only"
+}
+
+lives_in 'libpq-fe\.h|libpq/.*' 'relay/edge/pg.?'
+lives_in 'nats\.h|nats/.*' 'relay/edge/natsio.?'
+lives_in 'microhttpd\.h' 'relay/edge/http.?'
+lives_in 'ev\.h|libev/.*' 'relay/edge/*'
+lives_in 'libconfig\.h' 'relay/config_check.h'
+
+banned='strcpy|strcat|stpcpy|sprintf|vsprintf|atoi|atol|atoll|atof|gets|strtok|strncpy|alloca|gmtime|localtime|ctime|asctime|system|popen'
+bad=$(grep -nE "(^|[^A-Za-z0-9_])($banned)[[:space:]]*\(" $(find relay tests -name '*.[ch]') /dev/null)
+result "$bad" 'no call that is banned'
+
+echo "1..$count"

@@ -1,0 +1,199 @@
+"""Child processes and the private directory they live in: started, watched and ended by us, and only ours.
+
+A child leads its own process group, so a Ctrl-C in the terminal reaches us alone and we end the children in
+order. Should we be killed outright, the kernel ends them (setpriv --pdeathsig)."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+DEADLINE = 120  # seconds: generous everywhere, for a slow machine is no fault
+
+# --pdeathsig fires when the THREAD that forked ends. So one thread that lives as long as we do forks them all.
+_launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
+_given_ports = set()
+
+
+def free_port():
+    """A port nobody listens on. It lies below the range the kernel hands out to outgoing connections: those
+    cannot take it while a server is down, nor can a client that keeps trying connect to itself."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        ceiling = int(f.read().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(max(1024, ceiling - 12000), ceiling)
+        if port not in _given_ports and _is_free(port):
+            _given_ports.add(port)
+            return port
+
+
+def _is_free(port):
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def wait_until(condition, what, deadline=DEADLINE, pause=0.05):
+    """Poll until condition() is true; what it waited for stands in the error."""
+    end = time.monotonic() + deadline
+    while not (result := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {deadline} s for {what}")
+        time.sleep(pause)
+    return result
+
+
+def has_ended(pid):
+    """True of a process that is gone, or dead and only not yet reaped by its parent."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            return f.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class Process:
+    """One child process. Its output goes to a log file, whose end is quoted when it dies early."""
+
+    def __init__(self, name, log, user=None, orphan_signal="KILL", survive_us=False):
+        self.name, self.log, self.user = name, log, user
+        self.orphan_signal = "keep" if survive_us else orphan_signal
+        self._popen = None
+
+    def spawn(self, argv, env=None):
+        assert not self.alive(), f"{self.name} runs already"
+        setpriv = ["setpriv", "--pdeathsig", self.orphan_signal]
+        if self.user:
+            setpriv += ["--reuid", self.user, "--regid", self.user, "--init-groups"]
+        _launcher.submit(self._fork, setpriv + ["--"] + argv, env).result()
+
+    def _fork(self, argv, env):
+        with open(self.log, "ab") as log:
+            self._popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                                           start_new_session=True, env={**os.environ, **(env or {})})
+
+    @property
+    def pid(self):
+        return self._popen.pid
+
+    @property
+    def returncode(self):
+        return self._popen.poll() if self._popen else None
+
+    def alive(self):
+        return self._popen is not None and self._popen.poll() is None
+
+    def send(self, signum):
+        """Signal the child, if it is still there (Popen never signals a pid it has reaped)."""
+        if self._popen:
+            self._popen.send_signal(signum)
+
+    def pause(self):
+        self.send(signal.SIGSTOP)
+
+    def resume(self):
+        self.send(signal.SIGCONT)
+
+    def wait(self, deadline=DEADLINE):
+        return self._popen.wait(deadline)
+
+    def end(self, signum=signal.SIGTERM, deadline=DEADLINE):
+        """Ask it to end and wait; one that will not is killed, and that is an error. Returns the exit status."""
+        if not self.alive():
+            return self.returncode
+        self.send(signum)
+        self.resume()
+        try:
+            return self.wait(deadline)
+        except subprocess.TimeoutExpired:
+            self.kill9()
+            raise TimeoutError(f"{self.name} did not end {deadline} s after signal {signum}") from None
+
+    def kill9(self):
+        self.send(signal.SIGKILL)
+        if self._popen:
+            self.wait()
+
+    def log_tail(self, lines=15):
+        with open(self.log, encoding="utf-8", errors="replace") as f:
+            return "".join(f.readlines()[-lines:])
+
+    def died(self):
+        return RuntimeError(f"{self.name} ended with status {self.returncode}:\n{self.log_tail()}")
+
+    def wait_ready(self, is_ready, deadline=DEADLINE):
+        """Wait until is_ready(); a child that ended instead is an error at once."""
+        def ready():
+            if not self.alive():
+                raise self.died()
+            return is_ready()
+        wait_until(ready, f"{self.name} to be ready", deadline)
+
+
+class Workspace:
+    """A private directory and what was started in it. Leaving it, however that happens, ends the processes,
+    last started first, and removes the directory; with keep both stay.
+
+        with Workspace() as w:
+            pg = w.add(Postgres(w.path("pg"))).start()
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, keep=False):
+        self.keep = keep
+        self.directory = None
+        self._things = []
+        self._handlers = {}
+
+    def __enter__(self):
+        self._catch_signals()
+        # Short: a unix socket's path has at most 107 bytes. Open to pass through: PostgreSQL is another user.
+        self.directory = tempfile.mkdtemp(prefix="boxhaul-", dir="/tmp")
+        os.chmod(self.directory, 0o711)
+        return self
+
+    def path(self, *names):
+        return os.path.join(self.directory, *names)
+
+    def add(self, thing):
+        """Something with close(), to be closed at the end."""
+        self._things.append(thing)
+        return thing
+
+    def __exit__(self, *exception):
+        for number in self._handlers:  # nothing may break off the tidying up
+            signal.signal(number, signal.SIG_IGN)
+        try:
+            if not self.keep:
+                self._close()
+        finally:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+
+    def _close(self):
+        problems = []
+        for thing in reversed(self._things):
+            try:
+                thing.close()
+            except Exception as e:  # the others must still be closed
+                problems.append(e)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if problems:
+            raise problems[0]
+
+    def _catch_signals(self):
+        """Turn signals into an exception, so that every `with` and `finally` runs."""
+        def leave(number, _frame):
+            raise SystemExit(128 + number)
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, leave) for number in self.SIGNALS}

@@ -1,0 +1,224 @@
+"""Private servers for one test: PostgreSQL and nats-server on free loopback ports, data in a private directory.
+
+Both keep port and data over stop, kill and start. Settings are the servers' own words:
+
+    pg = w.add(Postgres(w.path("pg"), max_prepared_transactions=8)).start()
+    nats = w.add(Nats(w.path("nats"), max_payload=65536, authorization={"user": "u", "password": "p"})).start()
+"""
+
+import contextlib
+import glob
+import json
+import os
+import pwd
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from urllib.parse import quote
+
+import psycopg2
+
+from process import Process, free_port, has_ended, wait_until
+
+
+def postgres_programs():
+    """The newest installed version's bin directory."""
+    found = glob.glob("/usr/lib/postgresql/*/bin/initdb")
+    if not found:
+        raise RuntimeError("no PostgreSQL server under /usr/lib/postgresql: run packaging/deps try")
+    return os.path.dirname(max(found, key=lambda path: float(path.split("/")[4])))
+
+
+class Postgres(Process):
+    """A private PostgreSQL. Its unix socket lies in a directory nobody else may enter and asks for no
+    password; TCP does, or any local user could become its superuser."""
+
+    superuser = "postgres"
+
+    def __init__(self, directory, survive_us=False, **settings):
+        user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+        super().__init__("PostgreSQL", os.path.join(directory, "log"), user, "QUIT", survive_us)
+        self.directory, self.data = directory, os.path.join(directory, "data")
+        self.port, self.password = free_port(), secrets.token_hex(16)
+        self.programs = postgres_programs()
+        self.settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": directory,
+                         "dynamic_shared_memory_type": "mmap",  # in data/, so kill -9 leaves nothing in /dev/shm
+                         "logging_collector": "off", **settings}
+
+    def conninfo(self, dbname="postgres", user=None, tcp=False):
+        """libpq's connection string; the superuser's unless a user is named."""
+        where = f"host=127.0.0.1 password={self.password}" if tcp else f"host={self.directory}"
+        return f"{where} port={self.port} dbname={dbname} user={user or self.superuser}"
+
+    def connect(self, dbname="postgres", user=None, **options):
+        """An autocommit connection."""
+        connection = psycopg2.connect(self.conninfo(dbname, user), **options)
+        connection.autocommit = True
+        return connection
+
+    def execute(self, sql, values=None, dbname="postgres", user=None):
+        """Run one statement on a connection of its own; returns the rows, if it has any."""
+        with contextlib.closing(self.connect(dbname, user)) as connection, connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else None
+
+    def create_login(self, user, *groups):
+        """A user that logs in (by TCP with our one password) as a member of groups."""
+        self.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{self.password}'"
+                     + (f" IN ROLE {', '.join(groups)}" if groups else ""))
+
+    def start(self):
+        if not os.path.exists(self.data):
+            self._initdb()
+        argv = [os.path.join(self.programs, "postgres"), "-D", self.data, "-p", str(self.port)]
+        for name, value in self.settings.items():
+            argv += ["-c", f"{name}={value}"]
+        self.spawn(argv)
+        self.wait_ready(self._answers)
+        return self
+
+    def stop(self, mode="fast"):
+        """smart waits for the clients, fast disconnects them, immediate recovers at the next start."""
+        self.end({"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
+
+    def restart(self, mode="fast"):
+        self.stop(mode)
+        return self.start()
+
+    def kill9(self):
+        """Kill every process of the server, as a crash of the machine would."""
+        if not self.alive():
+            return
+        self.pause()  # so that it starts no more children
+        children = self._children()
+        super().kill9()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in children:
+            wait_until(lambda pid=pid: has_ended(pid), f"backend {pid} to be gone")
+
+    def backends(self, condition="true"):
+        """Pids of client backends, by a condition on pg_stat_activity."""
+        rows = self.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' "
+                            f"AND pid <> pg_backend_pid() AND ({condition})")
+        return [pid for (pid,) in rows]
+
+    def kill_backend(self, pid):
+        """kill -9 one backend: the server then restarts itself. False when it is no child of ours any more."""
+        if pid not in self._children():
+            return False
+        os.kill(pid, signal.SIGKILL)
+        return True
+
+    def close(self):
+        self.stop("immediate")  # nobody wants the data any more
+        self._free_shared_memory()
+
+    def _initdb(self):
+        os.makedirs(self.directory, mode=0o700)
+        passwords = os.path.join(self.directory, "password")
+        with open(passwords, "w", encoding="ascii") as f:
+            os.fchmod(f.fileno(), 0o600)
+            f.write(self.password)
+        if self.user:
+            owner = pwd.getpwnam(self.user)
+            for path in (self.directory, passwords):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        initdb = Process("initdb", self.log, self.user)
+        initdb.spawn([os.path.join(self.programs, "initdb"), "-D", self.data, "-U", self.superuser, "-E", "UTF8",
+                      "--locale=C", "--no-sync", "--pwfile", passwords,
+                      "--auth-local=trust", "--auth-host=scram-sha-256"])
+        if initdb.wait() != 0:
+            raise initdb.died()
+
+    def _answers(self):
+        try:
+            self.connect(connect_timeout=5).close()
+            return True
+        except psycopg2.OperationalError:
+            return False
+
+    def _children(self):
+        listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pid)], stdout=subprocess.PIPE, check=False)
+        return [int(pid) for pid in listing.stdout.split()]
+
+    def _free_shared_memory(self):
+        """After kill -9 and no restart, one segment is left, whose id postmaster.pid tells (line 7)."""
+        with contextlib.suppress(OSError, IndexError):
+            with open(os.path.join(self.data, "postmaster.pid"), encoding="utf-8") as f:
+                _key, segment = f.read().splitlines()[6].split()
+            subprocess.run(["ipcrm", "-m", segment], check=False, stderr=subprocess.DEVNULL)
+
+
+class Nats(Process):
+    """A private nats-server with JetStream. settings is its configuration file; nested blocks are dicts."""
+
+    def __init__(self, directory, survive_us=False, **settings):
+        super().__init__("nats-server", os.path.join(directory, "log"), survive_us=survive_us)
+        self.directory, self.port = directory, free_port()
+        self.settings = {"host": "127.0.0.1", "port": self.port, "server_name": f"test-{self.port}",
+                         "pid_file": os.path.join(directory, "pid"),
+                         "jetstream": {"store_dir": os.path.join(directory, "jetstream")}, **settings}
+
+    def url(self, user=None, password=None, token=None, scheme="nats"):
+        """The address, with the login that the settings ask for unless another one is named."""
+        wanted = self.settings.get("authorization", {})
+        user, token = user or wanted.get("user"), token or wanted.get("token")
+        password = password or wanted.get("password")
+        login = f"{quote(user, '')}:{quote(password, '')}@" if user else f"{quote(token, '')}@" if token else ""
+        return f"{scheme}://{login}127.0.0.1:{self.port}"
+
+    def start(self):
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        config = os.path.join(self.directory, "nats.conf")
+        with open(config, "w", encoding="utf-8") as f:
+            json.dump(self.settings, f, indent=1)  # the server's format is a superset of JSON
+        self.spawn(["nats-server", "-c", config], env={"PATH": os.environ.get("PATH", "") + ":/usr/sbin"})
+        self.wait_ready(self._greets)
+        return self
+
+    def stop(self):
+        self.end()
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def close(self):
+        self.end()
+
+    def version(self):
+        return re.search(r'"version":"([^"]+)"', self._greeting()).group(1)
+
+    def _greets(self):
+        """JetStream is on before the port opens, but for a stream's recovery; the greeting says so."""
+        return '"jetstream":true' in self._greeting()
+
+    def _greeting(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as s:
+                return s.recv(65536).decode()
+        except OSError:
+            return ""
+
+
+def make_certificates(directory, name="127.0.0.1"):
+    """A throw-away authority with one server certificate; returns a `tls` block for Nats(...)."""
+    os.makedirs(directory, exist_ok=True)
+    path = lambda file: os.path.join(directory, file)  # noqa: E731
+
+    def openssl(*words):
+        subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    new_key = ["-newkey", "rsa:2048", "-nodes", "-days", "30"]
+    openssl("req", "-x509", *new_key, "-subj", "/CN=test authority", "-keyout", path("ca.key"), "-out", path("ca.pem"))
+    openssl("req", *new_key, "-subj", f"/CN={name}", "-keyout", path("server.key"), "-out", path("server.csr"))
+    with open(path("names"), "w", encoding="ascii") as f:
+        f.write(f"subjectAltName=IP:{name}\n")
+    openssl("x509", "-req", "-days", "30", "-in", path("server.csr"), "-CA", path("ca.pem"), "-CAkey", path("ca.key"),
+            "-set_serial", str(time.time_ns()), "-extfile", path("names"), "-out", path("server.pem"))
+    return {"cert_file": path("server.pem"), "key_file": path("server.key"), "ca_file": path("ca.pem")}

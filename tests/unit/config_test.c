@@ -1,0 +1,641 @@
+#include "config.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "settings.h"
+#include "tap.h"
+
+#define STREAMS "streams = ( { name = \"ORDERS\"; subjects = [ \"orders.>\" ]; } );\n"
+
+static char directory[] = "/tmp/boxhaul-config-XXXXXX";
+
+static const char *file(void)
+{
+	static char path[64];
+
+	snprintf(path, sizeof path, "%s/shop.conf", directory);
+	return path;
+}
+
+static void write_file(const char *text, size_t n, mode_t mode)
+{
+	FILE *f = fopen(file(), "w");
+
+	if (f == NULL || fwrite(text, 1, n, f) != n || fclose(f) != 0 || chmod(file(), mode) != 0)
+		abort();
+}
+
+/* Loads; what was said about the file is in `said` without the directory's name. */
+static struct config *load_path(const char *path, char said[16384])
+{
+	FILE *errors = tmpfile();
+	struct config *c = config_load(path, errors);
+	size_t n = 0;
+	char line[2048];
+
+	rewind(errors);
+	said[0] = '\0';
+	while (fgets(line, sizeof line, errors) != NULL)
+		n += (size_t)snprintf(said + n, 16384 - n, "%s",
+				      strncmp(line, directory, strlen(directory)) == 0 ? line + strlen(directory) + 1
+										       : line);
+	fclose(errors);
+	return c;
+}
+
+static struct config *load(const char *text, char said[16384])
+{
+	write_file(text, strlen(text), 0600);
+	return load_path(file(), said);
+}
+
+static size_t lines(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text != '\0'; text++)
+		n += *text == '\n';
+	return n;
+}
+
+/* The text is refused with exactly one line, which holds `part`. */
+static void refused(const char *text, const char *part)
+{
+	char said[16384];
+	struct config *c = load(text, said);
+
+	if (ok(c == NULL, "refused: %s", part)) {
+		holds(said, part, part);
+		if (!ok(lines(said) == 1, "with one line"))
+			diag("%s", said);
+	}
+	config_free(c);
+}
+
+static void accepted(const char *text)
+{
+	char said[16384];
+	struct config *c = load(text, said);
+
+	if (!ok(c != NULL && said[0] == '\0', "accepted"))
+		diag("%s%s", text, said);
+	config_free(c);
+}
+
+static void check_defaults(const struct config *c)
+{
+	is_text(c->name, "shop", "name: the file's");
+	is_text(c->postgres.conninfo, "", "conninfo");
+	is_text(c->postgres.migrate_conninfo, "", "migrate_conninfo: conninfo");
+	is_text(c->postgres.password_file, NULL, "password_file");
+	is_number(c->nats.url_count, 1, "one URL");
+	is_text(c->nats.urls[0], "nats://127.0.0.1:4222", "urls");
+	is_text(c->nats.user, NULL, "user");
+	is_number(c->nats.discover, false, "discover");
+	is_number(c->nats.tls.required, false, "tls.required");
+	is_number(c->stream_count, 1, "one stream");
+	is_number(c->delivery.streams, 1, "the core knows of it");
+	is_text(c->streams[0].name, "ORDERS", "its name");
+	is_number(c->streams[0].subject_count, 1, "one subject");
+	is_text(c->streams[0].subjects[0], "orders.>", "its subject");
+	is_number(c->streams[0].create, false, "create");
+	is_number(c->streams[0].replicas, 1, "replicas");
+	is_number(c->streams[0].duplicate_window_ms, 120000, "duplicate_window");
+	is_number(c->delivery.ordering, ORDERING_STRICT, "ordering");
+	is_number(c->delivery.poison, POISON_SKIP, "poison");
+	is_number(c->delivery.window_messages, 1024, "window");
+	is_number(c->delivery.window_bytes, 8 << 20, "window_bytes");
+	is_number(c->delivery.queue_messages, 8192, "queue");
+	is_number(c->delivery.queue_bytes, 16 << 20, "queue_bytes");
+	is_number(c->delivery.ack_timeout_ms, 5000, "ack_timeout");
+	is_number(c->delivery.retry_min_ms, 100, "retry_min");
+	is_number(c->delivery.retry_max_ms, 10000, "retry_max");
+	is_number(c->delivery.mark_interval_ms, 100, "mark_interval");
+	is_number(c->drain_timeout_ms, 10000, "drain_timeout");
+	is_number(c->retention_ms, 3600000, "retention");
+	is_number(c->max_message_bytes, 1 << 20, "max_message_size");
+	is_number(c->wakeup, WAKEUP_NOTIFY, "wakeup");
+	is_number(c->delivery.safety_poll_ms, 30000, "safety_poll");
+	is_number(c->delivery.sleep_after_ms, 200, "sleep_after");
+	is_number(c->delivery.grace_ms, 1000, "gap_grace");
+	is_number(c->delivery.lease_ms, 5000, "lease");
+	is_text(c->health.address, "127.0.0.1", "health address");
+	is_number(c->health.port, 9431, "health port");
+	is_number(c->health.stall_after_ms, 30000, "stall_after");
+	is_number(c->log.level, LOG_LEVEL_INFO, "log level");
+	is_number(c->log.format, LOG_LOGFMT, "log format");
+	is_number(c->log.stats_interval_ms, 60000, "stats_interval");
+}
+
+static void defaults(void)
+{
+	char said[16384];
+	struct config *c = load(STREAMS, said);
+
+	is_text(said, "", "the least of a file is enough");
+	if (c != NULL)
+		check_defaults(c);
+	config_free(c);
+}
+
+static const char full[] =
+	"name = \"shop-eu.1\";\n"
+	"postgres = { conninfo = \"host=db dbname=shop\"; password_file = \"/p\"; migrate_conninfo = \"host=db "
+	"user=o\"; };\n"
+	"nats = { urls = [ \"nats://a:4222\", \"tls://[::1]:4223\", \"nats://u:p@c\" ]; user = \"u\"; password_file = "
+	"\"/n\";\n"
+	"  discover = true; tls = { ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"
+	"streams = ( { name = \"A\"; subjects = ( \"a.>\", \"aa\" ); create = true; replicas = 3; duplicate_window = "
+	"\"1h\"; },\n"
+	"  { name = \"B\"; subjects = [ \"b.*.x\", \"b.*.y\" ]; } );\n"
+	"delivery = { ordering = \"pipelined\"; poison = \"hold\"; window = 16; window_bytes = \"2MB\"; queue = 16;\n"
+	"  queue_bytes = 4000000; ack_timeout = \"250ms\"; retry_min = \"1s\"; retry_max = \"1m\"; mark_interval = "
+	"\"1s\";\n"
+	"  drain_timeout = \"0s\"; };\n"
+	"outbox = { retention = \"30d\"; max_message_size = \"64KB\"; wakeup = \"poll\"; safety_poll = \"100ms\";\n"
+	"  sleep_after = \"10ms\"; gap_grace = \"0ms\"; lease = \"10 s\"; };\n"
+	"health = { listen = \"[::1]:80\"; stall_after = \"2m\"; };\n"
+	"log = { level = \"debug\"; format = \"json\"; stats_interval = \"1d\"; };\n";
+
+static void everything(void)
+{
+	char said[16384];
+	struct config *c = load(full, said);
+
+	is_text(said, "", "a file with everything in it");
+	if (c == NULL)
+		return;
+	is_text(c->name, "shop-eu.1", "name");
+	is_text(c->postgres.conninfo, "host=db dbname=shop", "conninfo");
+	is_text(c->postgres.password_file, "/p", "password_file");
+	is_text(c->postgres.migrate_conninfo, "host=db user=o", "migrate_conninfo");
+	is_number(c->nats.url_count, 3, "three URLs");
+	is_text(c->nats.urls[2], "nats://u:p@c", "the last one");
+	is_text(c->nats.user, "u", "user");
+	is_text(c->nats.password_file, "/n", "its password");
+	is_number(c->nats.discover, true, "discover");
+	is_number(c->nats.tls.required, true, "tls:// demands TLS");
+	is_text(c->nats.tls.key_file, "/k", "key_file");
+	is_number(c->stream_count, 2, "two streams");
+	is_number(c->streams[0].subject_count, 2, "two subjects, in a list");
+	is_text(c->streams[0].subjects[1], "aa", "the second one");
+	is_number(c->streams[0].create, true, "create");
+	is_number(c->streams[0].replicas, 3, "replicas");
+	is_number(c->streams[0].duplicate_window_ms, 3600000, "duplicate_window");
+	is_number(c->streams[1].duplicate_window_ms, 120000, "and the other stream's default");
+	is_text(c->streams[1].subjects[1], "b.*.y", "the other stream's subject");
+	is_number(c->delivery.ordering, ORDERING_PIPELINED, "ordering");
+	is_number(c->delivery.poison, POISON_HOLD, "poison");
+	is_number(c->delivery.window_bytes, 2000000, "MB are thousands");
+	is_number(c->delivery.queue_bytes, 4000000, "a bare number is bytes");
+	is_number(c->delivery.ack_timeout_ms, 250, "milliseconds");
+	is_number(c->delivery.retry_max_ms, 60000, "minutes");
+	is_number(c->drain_timeout_ms, 0, "nothing");
+	is_number(c->retention_ms, 30ll * 86400000, "days");
+	is_number(c->max_message_bytes, 64000, "KB are thousands");
+	is_number(c->wakeup, WAKEUP_POLL, "wakeup");
+	is_number(c->delivery.lease_ms, 10000, "a space before the unit");
+	is_text(c->health.address, "::1", "IPv6 without its brackets");
+	is_number(c->health.port, 80, "port");
+	is_number(c->log.level, LOG_LEVEL_DEBUG, "level");
+	is_number(c->log.format, LOG_JSON, "format");
+	config_free(c);
+}
+
+/* Twelve mistakes, twelve lines, in the file's order. */
+static void many_mistakes(void)
+{
+	static const char text[] = "name = \"a shop\";\n"                     /* 1: a space */
+				   "postgres = { coninfo = \"host=db\"; };\n" /* 2: unknown */
+				   "nats = {\n"
+				   "  urls = [ \"nats://ok\", \"http://x\" ];\n" /* 4: no URL */
+				   "  tls = { cert_file = \"/c\"; };\n"          /* 5: no key */
+				   "};\n"
+				   "streams = (\n"
+				   "  { name = \"A\"; subjects = [ \"a.>\",\n"
+				   "      \"a..b\" ]; },\n"                         /* 9: no pattern */
+				   "  { name = \"A\"; subjects = [ \"a.b\" ]; },\n" /* 10: twice; overlap */
+				   "  { name = \"C\"; }\n"                          /* 11: no subjects */
+				   ");\n"
+				   "delivery = {\n"
+				   "  ack_timeout = 5;\n"        /* 14: no unit */
+				   "  window = 0;\n"             /* 15: range */
+				   "  ordering = \"strickt\";\n" /* 16: word */
+				   "  queue = \"many\";\n"       /* 17: type */
+				   "};\n";
+	static const char *const want[] = {
+		"shop.conf:1: name = \"a shop\" is not usable",
+		"shop.conf:2: unknown key postgres.coninfo: did you mean postgres.conninfo?",
+		"shop.conf:4: nats.urls: \"http://x\" is no URL",
+		"shop.conf:5: nats.tls.cert_file needs its private key: add key_file",
+		"shop.conf:9: streams.subjects: \"a..b\" is no subject pattern",
+		"shop.conf:10: streams.name = \"A\" stands twice (line 8)",
+		"shop.conf:10: streams.subjects: \"a.b\" and \"a.>\" (stream A, line 8) overlap",
+		"shop.conf:11: this stream has no subjects: add subjects = [",
+		"shop.conf:14: delivery.ack_timeout has no unit: write a duration",
+		"shop.conf:15: delivery.window = 0 is out of range: from 1 to 65536",
+		"shop.conf:16: delivery.ordering = \"strickt\" is not known: write \"strict\", \"pipelined\"",
+		"shop.conf:17: delivery.queue is a text: write a whole number",
+	};
+	char said[16384], *at = said;
+	struct config *c = load(text, said);
+
+	ok(c == NULL, "a file with twelve mistakes is refused");
+	is_number(lines(said), sizeof want / sizeof want[0], "with twelve lines");
+	for (size_t i = 0; i < sizeof want / sizeof want[0] && at != NULL; i++) {
+		char *line = strtok_r(at, "\n", &at);
+
+		tap_holds(line != NULL ? line : "", want[i], true, __FILE__, __LINE__, want[i]);
+	}
+	config_free(c);
+}
+
+static void unknown_keys(void)
+{
+	refused(STREAMS "naem = \"x\";", ":2: unknown key naem: did you mean name?");
+	refused(STREAMS "window = 5;", ":2: unknown key window: did you mean delivery.window?");
+	refused(STREAMS "outbox = { ack_timout = \"5s\"; };",
+		"unknown key outbox.ack_timout: did you mean delivery.ack_timeout?");
+	refused(STREAMS "delivry = { window = 0; };", ":2: unknown key delivry: did you mean delivery?");
+	refused(STREAMS "nats = { tsl = { }; };", "unknown key nats.tsl: did you mean nats.tls?");
+	refused(STREAMS "nats = { tls = { ca = \"/x\"; }; };", "unknown key nats.tls.ca");
+	refused(STREAMS "colour = \"blue\";", ":2: unknown key colour: `boxhaul help config` lists them all");
+	refused("streams = ( { name = \"A\"; subjects = [ \"a\" ]; subject = 1; } );",
+		"unknown key streams.subject: did you mean "
+		"streams.subjects?");
+	refused(STREAMS "x_"
+			"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+			"aaaaaaaaaaaaaaaaaaaaaa"
+			"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+			"aaaaaaaaaa = 1;",
+		"unknown key");
+}
+
+static void wrong_types(void)
+{
+	refused(STREAMS "name = 5;", "name is a number: write a text in double quotes");
+	refused(STREAMS "delivery = 5;", "delivery is a number: write a group, delivery = { ... };");
+	refused(STREAMS "nats = { tls = true; };", "nats.tls is true or false: write a group");
+	refused(STREAMS "delivery = { window = { }; };", "delivery.window is a group { }: write a whole number");
+	refused(STREAMS "delivery = { window = 1.5; };", "delivery.window is a fraction: write a whole number");
+	refused(STREAMS "delivery = { window = -1; };", "delivery.window = -1 is negative");
+	refused(STREAMS "delivery = { ack_timeout = 1.5; };", "delivery.ack_timeout has no unit");
+	refused(STREAMS "delivery = { ack_timeout = true; };",
+		"delivery.ack_timeout is true or false: write a duration");
+	refused(STREAMS "nats = { discover = \"yes\"; };", "nats.discover is a text: write true or false");
+	refused(STREAMS "nats = { discover = 1; };", "nats.discover is a number: write true or false");
+	refused(STREAMS "nats = { urls = \"nats://a\"; };", "nats.urls is a text: write a list of texts: [");
+	refused(STREAMS "nats = { urls = [ 1 ]; };", "nats.urls is a number");
+	refused("streams = { name = \"A\"; };", "streams is a group { }: write a list of groups: (");
+	refused("streams = ( \"A\" );", "streams holds a text: write {");
+	refused(STREAMS "delivery = { ordering = [ \"strict\" ]; };", "delivery.ordering is a list: write a word");
+}
+
+static void values(void)
+{
+	refused(STREAMS "delivery = { ack_timeout = \"5\"; };", "\"5\" has no unit: write \"5ms\" or \"5s\"");
+	refused(STREAMS "delivery = { ack_timeout = \"5 parsecs\"; };",
+		"\"5 parsecs\" is not understood: write a duration");
+	refused(STREAMS "delivery = { ack_timeout = \"s\"; };", "\"s\" is not understood");
+	refused(STREAMS "delivery = { ack_timeout = \"-5s\"; };", "\"-5s\" is not understood");
+	refused(STREAMS "delivery = { ack_timeout = \"1.5s\"; };", "\"1.5s\" is not understood");
+	refused(STREAMS "delivery = { ack_timeout = \"\"; };", "\"\" is not understood");
+	refused(STREAMS "delivery = { ack_timeout = \"99ms\"; };", "99ms is out of range: from 100ms to 5m");
+	refused(STREAMS "delivery = { ack_timeout = \"301s\"; };", "301s is out of range: from 100ms to 5m");
+	refused(STREAMS "delivery = { ack_timeout = \"99999999999999999999d\"; };",
+		"is out of range: from 100ms to 5m");
+	refused(STREAMS "delivery = { ack_timeout = \"18446744073709551615ms\"; };", "is out of range");
+	refused(STREAMS "delivery = { ack_timeout = \"4294967396ms\"; };", "is out of range");
+	refused(STREAMS "outbox = { retention = \"31d\"; };", "31d is out of range: from 1s to 30d");
+	refused(STREAMS "outbox = { max_message_size = \"65MiB\"; };", "65MiB is out of range: from 1KiB to 64MiB");
+	refused(STREAMS "outbox = { max_message_size = \"1 furlong\"; };", "not understood: write a number of bytes");
+	refused(STREAMS "delivery = { window = 65537; };", "65537 is out of range: from 1 to 65536");
+	refused(STREAMS "delivery = { queue = 15; };\n", "15 is out of range: from 16 to 65536");
+	refused(STREAMS "postgres = { password_file = \"secret\"; };",
+		"\"secret\" is no absolute path: begin it with /");
+	accepted(STREAMS "postgres = { password_file = \"\"; }; nats = { user = \"\"; };");
+}
+
+/* libconfig 1.5 would make small numbers of these. */
+static void large_numbers(void)
+{
+	refused(STREAMS "delivery = { window = 4294968320; };", ":2: the number 4294968320 is too large");
+	refused(STREAMS "delivery = {\n window_bytes = 4303355904; };",
+		":3: the number 4303355904 is too large: write it as a text with a unit");
+	accepted(STREAMS
+		 "# 99999999999\n// 99999999999\n/* 99999999999\n 99999999999 */ delivery = { window = 0x10; };");
+	accepted(STREAMS "name = \"99999999999\"; /* \" */ postgres = { conninfo = \"a='\\\"' 99999999999\"; };");
+}
+
+static void listening(void)
+{
+	static const char *const bad[] = {
+		"localhost:9431",  "127.0.0.1", "127.0.0.1:",       "127.0.0.1:0",
+		"127.0.0.1:65536", ":9431",     "*:9431",           "::1:9431",
+		"[::1]",           "[::1:9431", "[127.0.0.1]:9431", "9431",
+		"127.0.0.1:94x",   "]:9431",    "[]:9431",          "127.0.0.1:99999999999999999999"
+	};
+	static const struct {
+		const char *text, *address;
+		unsigned port;
+	} good[] = {
+		{ "0.0.0.0:1", "0.0.0.0", 1 },
+		{ "[::]:65535", "::", 65535 },
+		{ "off", "127.0.0.1", 0 },
+		{ "", "127.0.0.1", 0 },
+	};
+	char text[512], said[16384];
+
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		snprintf(text, sizeof text, STREAMS "health = { listen = \"%s\"; };", bad[i]);
+		refused(text, "is no numeric address with a port: write");
+	}
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		struct config *c;
+
+		snprintf(text, sizeof text, STREAMS "health = { listen = \"%s\"; };", good[i].text);
+		c = load(text, said);
+		if (ok(c != NULL, "listen = \"%s\"", good[i].text)) {
+			is_text(c->health.address, good[i].address, "address");
+			is_number(c->health.port, good[i].port, "port");
+		}
+		config_free(c);
+	}
+}
+
+static void nats(void)
+{
+	static const char *const bad[] = { "",           "a",           "a:4222",         "nats://",    "nats://:4222",
+					   "nats://h:",  "nats://h:0",  "nats://h:65536", "nats://h:x", "nats://h 1",
+					   "nats://h/x", "nats://u:p@", "nats://[::1",    "http://h",   "nats:/h" };
+	char text[512];
+
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		snprintf(text, sizeof text, STREAMS "nats = { urls = [ \"%s\" ]; };", bad[i]);
+		refused(text, "is no URL: write nats://host:4222");
+	}
+	refused(STREAMS "nats = { urls = [ ]; };", ":2: nats.urls is empty");
+	refused(STREAMS "nats = { urls = [ \"nats://u:hunter2@h:x\" ]; };", "\"nats://u:***@h:x\" is no URL");
+	refused(STREAMS "nats = { user = \"u\"; };", "nats.user needs a password: add password_file");
+	refused(STREAMS "nats = { password_file = \"/p\"; };", "nats.password_file needs a user");
+	refused(STREAMS "nats = { token_file = \"/t\";\n credentials_file = \"/n\"; };",
+		":3: nats.token_file and nats.credentials_file are two ways");
+	refused(STREAMS "nats = { tls = { key_file = \"/k\"; }; };",
+		"nats.tls.key_file needs its certificate: add cert_file");
+}
+
+static void streams(void)
+{
+	static const char *const bad_names[] = { "", "a b", "a.b", "a*", ">", "a/b", "a\\\\b", "größe" };
+	static const char *const reserved[] = { ">", "*.>", "*.*.>", "$JS.API.>", "$x", "_INBOX.>", "_INBOX" };
+	static const char *const bad[] = { "", "a b", "a..b", ".a", "a.", "a.>.b", "a*" };
+	static const struct {
+		const char *a, *b;
+		bool overlap;
+	} pairs[] = {
+		{ "a", "a", true },     { "a.>", "a.b", true },     { "a.b", "a.>", true },
+		{ "a.*", "a.b", true }, { "a.*.c", "a.b.*", true }, { "a.>", "a.b.c.>", true },
+		{ "*.b", "a.*", true }, { "a.*", "a.>", true },     { "*", "a", true },
+		{ "a", "b", false },    { "a", "a.b", false },      { "a.>", "a", false },
+		{ "a.*", "a", false },  { "a.*", "a.b.c", false },  { "a.*.c", "a.b.d", false },
+		{ "ab", "a", false },   { "*", "a.b", false },      { "*.b", "a.c", false },
+	};
+	char text[4096];
+
+	refused("", ":1: streams is missing: add streams = (");
+	refused("\n\nstreams = ( );", ":3: streams is empty");
+	refused("streams = ( { subjects = [ \"a\" ]; } );", ":1: this stream has no name: add name");
+	refused("streams = ( { name = \"A\"; subjects = [ ]; } );", "streams.subjects is empty");
+	refused("streams = ( { name = \"A\"; subjects = [ \"a\" ]; replicas = 6; } );",
+		"streams.replicas = 6 is out of range: from 1 to 5");
+	for (size_t i = 0; i < sizeof bad_names / sizeof bad_names[0]; i++) {
+		snprintf(text, sizeof text, "streams = ( { name = \"%s\"; subjects = [ \"a\" ]; } );", bad_names[i]);
+		refused(text, "is no stream name");
+	}
+	for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
+		snprintf(text, sizeof text, "streams = ( { name = \"A\"; subjects = [ \"%s\" ]; } );", reserved[i]);
+		refused(text, "takes subjects reserved by NATS");
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		snprintf(text, sizeof text, "streams = ( { name = \"A\"; subjects = [ \"%s\" ]; } );", bad[i]);
+		refused(text, "is no subject pattern");
+	}
+	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+		snprintf(text, sizeof text,
+			 "streams = ( { name = \"A\"; subjects = [ \"%s\" ]; },\n{ name = \"B\"; subjects = [ \"%s\" "
+			 "]; } );",
+			 pairs[i].a, pairs[i].b);
+		if (pairs[i].overlap)
+			refused(text, "(stream A, line 1) overlap");
+		else
+			accepted(text);
+		snprintf(text, sizeof text, "streams = ( { name = \"A\"; subjects = [ \"%s\",\n \"%s\" ]; } );",
+			 pairs[i].b, pairs[i].a);
+		if (pairs[i].overlap)
+			refused(text, "(stream A, line 1) overlap");
+		else
+			accepted(text);
+	}
+}
+
+static void count_streams(unsigned count, bool good)
+{
+	char text[8192] = "streams = (";
+	size_t n = strlen(text);
+
+	for (unsigned i = 0; i < count; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "%s{ name = \"S%u\"; subjects = [ \"s%u.>\" ]; }",
+				      i ? "," : "", i, i);
+	snprintf(text + n, sizeof text - n, " );");
+	if (good)
+		accepted(text);
+	else
+		refused(text, "has 33 streams, and one relay serves 32 at most");
+}
+
+static void between_settings(void)
+{
+	refused(STREAMS "delivery = { retry_min = \"20s\"; };",
+		":2: delivery.retry_min (20s) must be at most delivery.retry_max (by "
+		"default 10s)");
+	refused(STREAMS "delivery = {\nretry_max = \"50ms\"; };",
+		":3: delivery.retry_min (by default 100ms) must be at most "
+		"delivery.retry_max (50ms)");
+	accepted(STREAMS "delivery = { retry_min = \"1s\"; retry_max = \"1s\"; };");
+	refused(STREAMS "delivery = { window = 100; queue = 99; };",
+		"delivery.window (100) must be at most delivery.queue (99)");
+	accepted(STREAMS "delivery = { window = 100; queue = 100; };");
+	refused(STREAMS "delivery = { queue_bytes = \"4MiB\"; };",
+		"delivery.window_bytes (by default 8MiB) must be at most "
+		"delivery.queue_bytes (4MiB)");
+	refused(STREAMS "outbox = { max_message_size = \"9MiB\"; };", "outbox.max_message_size (9MiB) must be at most "
+								      "delivery.window_bytes (by default 8MiB)");
+	refused(STREAMS "delivery = { mark_interval = \"5s\"; };",
+		"delivery.mark_interval (5s) must be less than outbox.lease (by default 5s)");
+	refused(STREAMS "delivery = { ack_timeout = \"30s\"; };",
+		"delivery.ack_timeout (30s) must be less than health.stall_after");
+	refused("streams = ( { name = \"A\"; subjects = [ \"a\" ];\n duplicate_window = \"5001ms\"; } );\noutbox = { "
+		"lease = \"6s\"; };",
+		":2: streams.duplicate_window (5001ms) must be longer than outbox.lease (6s)");
+	refused("streams = ( { name = \"A\"; subjects = [ \"a\" ]; } );\ndelivery = { ack_timeout = \"2m\"; };\n"
+		"health = { stall_after = \"5m\"; };",
+		":1: streams.duplicate_window (2m) must be longer than delivery.ack_timeout (2m)");
+	/* A value that is wrong in itself is not compared. */
+	refused(STREAMS "delivery = { retry_min = \"soon\"; retry_max = \"1ms\"; };", "\"soon\" is not understood");
+}
+
+static void syntax(void)
+{
+	refused(STREAMS "delivery = { window = 5;\n\n", "syntax error: look for a missing quote");
+	refused(STREAMS "name = shop;", ":2: syntax error");
+	refused(STREAMS "name = \"shop;\n\n", ":2: this quote is never closed");
+	refused(STREAMS "\n\"", ":3: this quote is never closed");
+	refused(STREAMS "name = \"shop\\", ":2: this quote is never closed");
+	refused(STREAMS "/* never closed 99999999999", ":2: this comment is never closed");
+	refused(STREAMS "@include \"/dev/null\"\n", ":2: @include is not supported");
+	refused(STREAMS "/*", ":2: this comment is never closed");
+	refused(STREAMS "name = \"a\";\nname = \"b\";\n", ":3: duplicate setting name");
+	refused("\xff\xfe", "syntax error");
+}
+
+static void files(void)
+{
+	static char large[(1 << 20) + 2];
+	char said[16384];
+
+	ok(load_path("/nonexistent/shop.conf", said) == NULL, "a file that is missing");
+	holds(said, "/nonexistent/shop.conf:1: does not exist", "says so");
+	ok(load_path(directory, said) == NULL, "a directory");
+	holds(said, "1: cannot be read: Is a directory", "says so");
+	write_file("a\0b", 3, 0600);
+	ok(load_path(file(), said) == NULL, "a NUL byte");
+	holds(said, "shop.conf:1: holds a NUL byte", "says so");
+	memset(large, '\n', sizeof large - 1);
+	write_file(large, sizeof large - 1, 0600);
+	ok(load_path(file(), said) == NULL, "a huge file");
+	holds(said, "shop.conf:1: is larger than 1 MiB", "says so");
+	if (geteuid() != 0) {
+		write_file(STREAMS, strlen(STREAMS), 0);
+		ok(load_path(file(), said) == NULL, "a file that may not be read");
+		holds(said, "shop.conf:1: may not be read by this user", "says so");
+	}
+}
+
+static void secrets(void)
+{
+	static const char text[] = STREAMS
+		"postgres = { conninfo = \"host=db password=x\";\nmigrate_conninfo = \"postgresql://u:p@h/d\"; };\n"
+		"nats = { urls = [ \"nats://h\",\n\"nats://u:p@h\", \"nats://t@h\" ]; };";
+	static const char harmless[] = STREAMS "postgres = { conninfo = \"host=db user=x\"; password_file = \"/x\"; };";
+	char said[16384];
+	struct config *c;
+
+	write_file(text, strlen(text), 0644);
+	c = load_path(file(), said);
+	ok(c != NULL, "a password that everybody may read is no failure");
+	is_number(lines(said), 4, "but four warnings");
+	holds(said, "shop.conf:2: warning: postgres.conninfo holds a password", "conninfo");
+	holds(said, "shop.conf:3: warning: postgres.migrate_conninfo holds a password", "migrate_conninfo");
+	holds(said, "shop.conf:5: warning: nats.urls holds a password", "a URL");
+	config_free(c);
+	chmod(file(), 0640);
+	c = load_path(file(), said);
+	is_text(said, "", "others may not read it: no warning");
+	config_free(c);
+	write_file(harmless, strlen(harmless), 0644);
+	c = load_path(file(), said);
+	is_text(said, "", "no password: no warning");
+	config_free(c);
+}
+
+static void names(void)
+{
+	char other[64], said[16384], *path;
+	struct config *c;
+
+	accepted(STREAMS "name = \"\";");
+	snprintf(other, sizeof other, "%s/my shop.conf", directory);
+	write_file(STREAMS, strlen(STREAMS), 0600);
+	if (rename(file(), other) != 0)
+		abort();
+	c = load_path(other, said);
+	ok(c == NULL, "a file name that cannot be the instance's");
+	holds(said, "my shop.conf:1: name = \"my shop\" is not usable", "says so");
+	unlink(other);
+	path = config_path("shop");
+	is_text(path, "/etc/boxhaul/shop.conf", "an instance");
+	free(path);
+	path = config_path("./shop");
+	is_text(path, "./shop", "a path");
+	free(path);
+	path = config_path("shop.conf");
+	is_text(path, "shop.conf", "a file here");
+	free(path);
+}
+
+static char *sample(void)
+{
+	char *text;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+
+	config_sample(out);
+	fclose(out);
+	return text;
+}
+
+/* The sample loads as it is, and again with every line that is commented out in force. */
+static void samples(void)
+{
+	char *text = sample(), said[16384];
+	struct config *c = load(text, said);
+
+	is_text(said, "", "the sample is a good file");
+	if (c != NULL)
+		check_defaults(c);
+	config_free(c);
+	for (const struct setting *s = settings; s < settings + settings_count; s++) {
+		const char *leaf = strrchr(s->path, '.') != NULL ? strrchr(s->path, '.') + 1 : s->path;
+		char line[128];
+
+		snprintf(line, sizeof line, "%s = ", leaf);
+		holds(text, line, s->path);
+	}
+	for (char *p = text; *p != '\0'; p++)
+		if (*p == '#' && p[1] != ' ')
+			*p = ' ';
+	c = load(text, said);
+	ok(c == NULL, "the sample with everything in force has one thing wrong:");
+	is_number(lines(said), 3, "four ways to log in");
+	holds(said, "two ways to log in", "and nothing else");
+	config_free(c);
+	free(text);
+}
+
+int main(void)
+{
+	if (mkdtemp(directory) == NULL)
+		return 99;
+	defaults();
+	everything();
+	many_mistakes();
+	unknown_keys();
+	wrong_types();
+	values();
+	large_numbers();
+	listening();
+	nats();
+	streams();
+	count_streams(LIMIT_STREAMS, true);
+	count_streams(LIMIT_STREAMS + 1, false);
+	between_settings();
+	syntax();
+	files();
+	secrets();
+	names();
+	samples();
+	unlink(file());
+	rmdir(directory);
+	return done_testing();
+}
