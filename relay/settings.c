@@ -104,7 +104,7 @@ const struct setting settings[] = {
 	{ "outbox.max_message_size", SETTING_SIZE, IN(max_message_bytes), RANGE(KIB, 64 * MIB), .standard = "1MiB",
 	  .help = "Payload and headers; not above the server's max_payload. Run `boxhaul migrate` after a change." },
 	{ "outbox.wakeup", SETTING_WORD, IN(wakeup), .standard = "notify", WORDS("notify", "poll"),
-	  .help = "How an idle relay learns of a row: a notification, or nothing but the safety poll (for poolers that "
+	  .help = "How an idle relay learns of a row: a notification, or polling every 100 ms (for poolers that "
 		  "cannot LISTEN)." },
 	{ "outbox.safety_poll", SETTING_DURATION, IN(delivery.safety_poll_ms), RANGE(100, HOUR), .standard = "30s",
 	  .help = "An idle relay looks this often without being told." },

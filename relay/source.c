@@ -299,10 +299,11 @@ struct parcel *source_parcel(struct source *s, size_t index)
 	const char *payload = pg_bytes(r, i, COL_PAYLOAD, &payload_bytes);
 	const char *id = pg_bytes(r, i, COL_MESSAGE_ID, &id_bytes);
 	struct parcel *parcel = malloc(sizeof *parcel + subject_bytes + headers_bytes + payload_bytes + 3);
-	char *at = (char *)(parcel + 1);
+	char *at;
 
 	if (parcel == NULL)
 		return NULL;
+	at = (char *)(parcel + 1);
 	*parcel = (struct parcel){ .id = s->rows[index].id, .stream = s->rows[index].stream,
 				    .headers_bytes = headers_bytes, .payload_bytes = payload_bytes };
 	parcel->subject = copy(&at, subject, subject_bytes);

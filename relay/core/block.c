@@ -59,11 +59,15 @@ struct block *blocks_find(struct blocks *b, scope_id scope)
 
 struct block *blocks_get(struct blocks *b, scope_id scope)
 {
-	struct block *s = blocks_find(b, scope);
+	struct block *s;
 
-	if (s != NULL || b->lanes == LIMIT_BLOCKED_LANES)
-		return s;
+	if (!scope_is_lane(scope))
+		return blocks_find(b, scope);
 	s = slot_of(b, scope);
+	if (s->scope == scope)
+		return s;
+	if (b->lanes == LIMIT_BLOCKED_LANES)
+		return NULL;
 	*s = (struct block){ .scope = scope };
 	b->lanes++;
 	return s;

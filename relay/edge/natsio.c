@@ -268,6 +268,17 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus statu
 
 /* --- connecting, on a thread of its own --- */
 
+/* What the library last complained of on this thread, without the place in its sources. */
+static void describe(natsStatus s, char *out, size_t size)
+{
+	const char *text = nats_GetLastError(NULL), *place;
+
+	if (text == NULL || text[0] == '\0')
+		text = natsStatus_GetText(s);
+	place = text[0] == '(' ? strstr(text, "): ") : NULL;
+	snprintf(out, size, "%s", place != NULL ? place + 3 : text);
+}
+
 static bool read_secret(const char *path, char *out, size_t size)
 {
 	FILE *f = fopen(path, "re");
@@ -324,8 +335,12 @@ static natsStatus set_tls(natsOptions *opts, const struct natsio_options *o, cha
 		s = natsOptions_LoadCATrustedCertificates(opts, o->ca_file);
 	if (s == NATS_OK && o->cert_file != NULL)
 		s = natsOptions_LoadCertificatesChain(opts, o->cert_file, o->key_file);
-	if (s != NATS_OK)
-		snprintf(error, size, "TLS: %s (check nats.tls.ca_file, cert_file, key_file)", nats_GetLastError(NULL));
+	if (s != NATS_OK) {
+		char why[256];
+
+		describe(s, why, sizeof why);
+		snprintf(error, size, "TLS: %s (check nats.tls.ca_file, cert_file, key_file)", why);
+	}
 	return s;
 }
 
@@ -336,7 +351,7 @@ static natsOptions *make_options(const struct natsio_options *o, char *error, si
 	natsStatus s = natsOptions_Create(&opts);
 
 	if (s == NATS_OK)
-		s = natsOptions_SetServers(opts, (const char **)(uintptr_t)o->urls, (int)o->url_count);
+		s = natsOptions_SetServers(opts, (const char **)(uintptr_t)o->urls /* NOLINT: only the const is cast away */, (int)o->url_count);
 	if (s == NATS_OK)
 		s = natsOptions_SetName(opts, o->name);
 	if (s == NATS_OK)
@@ -384,12 +399,8 @@ static void connect_work(void *arg)
 
 	if (s == NATS_OK) {
 		s = natsConnection_Connect(&nc, opts);
-		if (s != NATS_OK) {
-			const char *text = nats_GetLastError(NULL);
-
-			snprintf(error, sizeof error, "%s%s%s", natsStatus_GetText(s),
-				 text != NULL && text[0] != '\0' ? ": " : "", text != NULL ? text : "");
-		}
+		if (s != NATS_OK)
+			describe(s, error, sizeof error);
 	}
 	natsOptions_Destroy(opts);
 	k->nc = nc;
@@ -501,6 +512,23 @@ static bool subscribe(struct link *k)
 	       natsSubscription_SetPendingLimits(k->sub, -1, -1) == NATS_OK;
 }
 
+static void connect_failed(struct link *k)
+{
+	struct natsio *io = k->io;
+
+	pthread_mutex_lock(&io->lock);
+	io->links--; /* its closed callback will not come */
+	pthread_mutex_unlock(&io->lock);
+	stop_polling(k);
+	if (!io->closing) {
+		reconnect_later(io);
+		io->handlers.down(io->handlers.arg, k->why != NULL ? k->why : "out of memory");
+	}
+	free(k->why);
+	free(k);
+	finish_closing(io);
+}
+
 static void connect_done(void *arg)
 {
 	struct link *k = arg;
@@ -508,24 +536,12 @@ static void connect_done(void *arg)
 	char url[256] = "";
 
 	io->jobs--;
-	if (k->nc == NULL) { /* its closed callback will not come */
-		pthread_mutex_lock(&io->lock);
-		io->links--;
-		pthread_mutex_unlock(&io->lock);
-		link_unref(k);
+	if (k->nc == NULL) {
+		connect_failed(k);
+		return;
 	}
-	if (io->closing || k->nc == NULL) {
-		if (k->nc != NULL) {
-			discard(k);
-			return;
-		}
-		stop_polling(k);
-		if (!io->closing) {
-			reconnect_later(io);
-			io->handlers.down(io->handlers.arg, k->why != NULL ? k->why : "out of memory");
-		}
-		link_unref(k);
-		finish_closing(io);
+	if (io->closing) {
+		discard(k);
 		return;
 	}
 	io->link = k;
@@ -584,7 +600,7 @@ static void deliver(struct natsio *io, const struct letter *letter)
 {
 	struct natsio_reply reply;
 
-	if (letter->link != io->link)
+	if (io->link == NULL || letter->link != io->link)
 		return; /* of a link that is gone: whatever it says, everything it held is unknown already */
 	switch (letter->kind) {
 	case LETTER_REPLY:
@@ -713,7 +729,7 @@ struct natsio_session *natsio_session_open(const struct natsio_options *options,
 	if (status == NATS_OK)
 		status = natsConnection_JetStream(&s->js, s->nc, NULL);
 	else if (opts != NULL)
-		snprintf(error, size, "%s: %s", natsStatus_GetText(status), nats_GetLastError(NULL));
+		describe(status, error, size);
 	natsOptions_Destroy(opts);
 	if (status == NATS_OK)
 		return s;
@@ -777,7 +793,7 @@ bool natsio_session_stream(struct natsio_session *s, const char *name, struct na
 	if (status == NATS_NO_RESPONDERS)
 		snprintf(error, size, "nobody answers for JetStream (is it enabled on the server?)");
 	else
-		snprintf(error, size, "%s: %s", natsStatus_GetText(status), nats_GetLastError(NULL));
+		describe(status, error, size);
 	return false;
 }
 
