@@ -91,11 +91,8 @@ static void on_rows(void *arg, struct row *rows, size_t count, bool complete, ui
 	r->fetch_failing_ms = 0;
 	step(r, ev);
 	for (size_t i = 0; i < count; i++)
-		if (rows[i].slot >= 0) {
-			/* Where a message was parked and its slot taken again within one turn its release is still to come. */
-			free(r->parcels[rows[i].slot]);
+		if (rows[i].slot >= 0) /* free: the core takes a slot again only after its release */
 			r->parcels[rows[i].slot] = source_parcel(r->source, i);
-		}
 }
 
 static void on_fetch_failed(void *arg, const char *why, const char *sqlstate)

@@ -24,7 +24,8 @@ floor() { # a path below relay/
 	edge/pg.? | edge/natsio.? | edge/http.?) echo 21 ;;
 	ledger.? | parcel.h) echo 30 ;;
 	source.? | publisher.? | leader.? | health.?) echo 40 ;;
-	relay.? | check.c | migrate.c | status.c | commands.h) echo 50 ;;
+	commands.h) echo 45 ;;
+	relay.? | check.c | migrate.c | status.c) echo 50 ;;
 	main.c) echo 60 ;;
 	esac
 }

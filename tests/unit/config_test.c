@@ -607,7 +607,7 @@ static void samples(void)
 			*p = ' ';
 	c = load(text, said);
 	ok(c == NULL, "the sample with everything in force has one thing wrong:");
-	is_number(lines(said), 3, "four ways to log in");
+	is_number(lines(said), 2, "three ways to log in");
 	holds(said, "two ways to log in", "and nothing else");
 	config_free(c);
 	free(text);
