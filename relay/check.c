@@ -53,7 +53,8 @@ static bool check_schema(struct check *c, struct pg_session *s)
 	if (version < SCHEMA_VERSION)
 		fail(c, "schema: version %ld, this boxhaul needs %d: run `boxhaul migrate`", version, SCHEMA_VERSION);
 	else if (version > SCHEMA_VERSION)
-		fail(c, "schema: version %ld, this boxhaul knows %d: install the newer boxhaul", version, SCHEMA_VERSION);
+		fail(c, "schema: version %ld, this boxhaul knows %d: install the newer boxhaul", version,
+		     SCHEMA_VERSION);
 	else
 		ok("schema: version %ld", version);
 	return version == SCHEMA_VERSION;
@@ -92,10 +93,11 @@ static void check_ring(struct check *c, struct pg_session *s)
 	if (pg_error(r) != NULL)
 		fail(c, "ring: %s: run `boxhaul migrate`", pg_error(r));
 	else if (c->config->retention_ms > ring_ms)
-		warn("ring: holds %" PRIu64 " s, outbox.retention is %" PRIu64 " s: run `boxhaul migrate`", ring_ms / 1000,
-		     c->config->retention_ms / 1000);
+		warn("ring: holds %" PRIu64 " s, outbox.retention is %" PRIu64 " s: run `boxhaul migrate`",
+		     ring_ms / 1000, c->config->retention_ms / 1000);
 	else
-		ok("ring: a slot lasts %s s, rows are kept %" PRIu64 " s", pg_text(r, 0, 0), c->config->retention_ms / 1000);
+		ok("ring: a slot lasts %s s, rows are kept %" PRIu64 " s", pg_text(r, 0, 0),
+		   c->config->retention_ms / 1000);
 }
 
 static void check_listen(struct check *c, struct pg_session *s)
@@ -107,16 +109,19 @@ static void check_listen(struct check *c, struct pg_session *s)
 	if (pg_error(r) != NULL)
 		fail(c, "notify: %s", pg_error(r));
 	else if (!pg_session_wait_notify(s, NOTIFY_TIMEOUT_MS))
-		fail(c, "notify: LISTEN was accepted, but nothing arrives: a pooler stands between; connect to the server directly");
+		fail(c,
+		     "notify: LISTEN was accepted, but nothing arrives: a pooler stands between; connect to the server directly");
 	else
 		ok("notify: a notification came back");
 }
 
 static void check_server(struct check *c, struct pg_session *s)
 {
-	const struct pg_result *r = pg_session_run(s,
+	const struct pg_result *r = pg_session_run(
+		s,
 		"SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('max_prepared_transactions'),"
-		" pg_catalog.current_setting('server_version')", 0, NULL);
+		" pg_catalog.current_setting('server_version')",
+		0, NULL);
 
 	if (pg_error(r) != NULL) {
 		fail(c, "server: %s", pg_error(r));
@@ -125,14 +130,16 @@ static void check_server(struct check *c, struct pg_session *s)
 	if (pg_session_server_version(s) < 130000)
 		fail(c, "server: PostgreSQL %s is too old: 13 or newer is needed", pg_text(r, 0, 2));
 	else if (pg_text(r, 0, 0)[0] == 't')
-		fail(c, "server: it is in recovery (a standby): connect to the primary, e.g. target_session_attrs=read-write");
+		fail(c,
+		     "server: it is in recovery (a standby): connect to the primary, e.g. target_session_attrs=read-write");
 	else
 		ok("server: PostgreSQL %s, primary", pg_text(r, 0, 2));
 }
 
 static void check_postgres(struct check *c)
 {
-	struct pg_options o = { .conninfo = c->config->postgres.conninfo, .password_file = c->config->postgres.password_file,
+	struct pg_options o = { .conninfo = c->config->postgres.conninfo,
+				.password_file = c->config->postgres.password_file,
 				.application_name = "boxhaul check" };
 	char error[512];
 	struct pg_session *s = pg_session_open(&o, error, sizeof error);
@@ -166,8 +173,8 @@ static void check_subjects(struct check *c, const struct config_stream *w, const
 {
 	for (size_t i = 0; i < w->subject_count; i++)
 		if (!covers(info, w->subjects[i]))
-			fail(c, "stream %s: does not take %s: nats stream edit %s --subjects ...,%s", w->name, w->subjects[i], w->name,
-			     w->subjects[i]);
+			fail(c, "stream %s: does not take %s: nats stream edit %s --subjects ...,%s", w->name,
+			     w->subjects[i], w->name, w->subjects[i]);
 		else
 			ok("stream %s: takes %s", w->name, w->subjects[i]);
 }
@@ -175,7 +182,8 @@ static void check_subjects(struct check *c, const struct config_stream *w, const
 static void check_safety(struct check *c, const struct config_stream *w, const struct natsio_stream_info *info)
 {
 	if (info->no_ack)
-		fail(c, "stream %s: no_ack is on, nothing can be known to be stored: nats stream edit %s --ack", w->name, w->name);
+		fail(c, "stream %s: no_ack is on, nothing can be known to be stored: nats stream edit %s --ack",
+		     w->name, w->name);
 	if (info->sealed)
 		fail(c, "stream %s: it is sealed and takes nothing: use another stream", w->name);
 	if (info->mirror)
@@ -183,25 +191,30 @@ static void check_safety(struct check *c, const struct config_stream *w, const s
 	if (info->retention == 1)
 		warn("stream %s: interest retention acknowledges and drops what no consumer wants", w->name);
 	if (info->retention == 2)
-		warn("stream %s: work-queue retention forgets message ids when a message is consumed: late repeats are not recognised", w->name);
+		warn("stream %s: work-queue retention forgets message ids when a message is consumed: late repeats are not recognised",
+		     w->name);
 	if (!info->discard_new && (info->max_bytes > 0 || info->max_messages > 0))
-		warn("stream %s: discard old deletes unread messages when it is full: nats stream edit %s --discard=new", w->name, w->name);
+		warn("stream %s: discard old deletes unread messages when it is full: nats stream edit %s --discard=new",
+		     w->name, w->name);
 	if (!info->file_storage)
 		warn("stream %s: memory storage does not survive a restart of the server", w->name);
 	if (info->replicas < w->replicas)
-		warn("stream %s: %" PRId64 " replicas, the configuration says %" PRIu32 ": nats stream edit %s --replicas=%" PRIu32, w->name,
-		     info->replicas, w->replicas, w->name, w->replicas);
+		warn("stream %s: %" PRId64 " replicas, the configuration says %" PRIu32
+		     ": nats stream edit %s --replicas=%" PRIu32,
+		     w->name, info->replicas, w->replicas, w->name, w->replicas);
 }
 
 static void check_sizes(const struct check *c, const struct config_stream *w, const struct natsio_stream_info *info)
 {
 	if (info->duplicate_window_ms < w->duplicate_window_ms)
-		warn("stream %s: the duplicate window is %" PRId64 " ms, the configuration says %" PRIu32 " ms: nats stream edit %s --dupe-window=%" PRIu32 "ms",
+		warn("stream %s: the duplicate window is %" PRId64 " ms, the configuration says %" PRIu32
+		     " ms: nats stream edit %s --dupe-window=%" PRIu32 "ms",
 		     w->name, info->duplicate_window_ms, w->duplicate_window_ms, w->name, w->duplicate_window_ms);
 	else
 		ok("stream %s: duplicate window %" PRId64 " ms", w->name, info->duplicate_window_ms);
 	if (info->max_msg_size > 0 && info->max_msg_size < c->config->max_message_bytes)
-		warn("stream %s: max_msg_size %" PRId64 " is smaller than outbox.max_message_size %" PRIu32 ": larger messages become dead letters: nats stream edit %s --max-msg-size=%" PRIu32,
+		warn("stream %s: max_msg_size %" PRId64 " is smaller than outbox.max_message_size %" PRIu32
+		     ": larger messages become dead letters: nats stream edit %s --max-msg-size=%" PRIu32,
 		     w->name, info->max_msg_size, c->config->max_message_bytes, w->name, c->config->max_message_bytes);
 }
 
@@ -217,7 +230,8 @@ static void check_stream(struct check *c, struct natsio_session *s, const struct
 	if (!info.exists && w->create) {
 		ok("stream %s: not there yet, `run` will create it", w->name);
 	} else if (!info.exists) {
-		fail(c, "stream %s: it does not exist: nats stream add %s --subjects=%s --storage=file --discard=new, or set create = true",
+		fail(c,
+		     "stream %s: it does not exist: nats stream add %s --subjects=%s --storage=file --discard=new, or set create = true",
 		     w->name, w->name, w->subjects[0]);
 	} else {
 		ok("stream %s: exists, %" PRId64 " messages", w->name, info.messages);
@@ -232,10 +246,18 @@ static void check_nats(struct check *c)
 {
 	const struct config *g = c->config;
 	struct natsio_options o = {
-		.name = "boxhaul check", .urls = (const char *const *)g->nats.urls, .url_count = g->nats.url_count,
-		.user = g->nats.user, .password_file = g->nats.password_file, .token_file = g->nats.token_file,
-		.credentials_file = g->nats.credentials_file, .discover = g->nats.discover, .tls = g->nats.tls.required,
-		.ca_file = g->nats.tls.ca_file, .cert_file = g->nats.tls.cert_file, .key_file = g->nats.tls.key_file,
+		.name = "boxhaul check",
+		.urls = (const char *const *)g->nats.urls,
+		.url_count = g->nats.url_count,
+		.user = g->nats.user,
+		.password_file = g->nats.password_file,
+		.token_file = g->nats.token_file,
+		.credentials_file = g->nats.credentials_file,
+		.discover = g->nats.discover,
+		.tls = g->nats.tls.required,
+		.ca_file = g->nats.tls.ca_file,
+		.cert_file = g->nats.tls.cert_file,
+		.key_file = g->nats.tls.key_file,
 	};
 	char error[512] = "";
 	struct natsio_session *s = natsio_session_open(&o, error, sizeof error);
@@ -247,7 +269,8 @@ static void check_nats(struct check *c)
 	}
 	ok("nats: connected");
 	if (natsio_session_max_payload(s) < (int64_t)g->max_message_bytes)
-		warn("nats: max_payload %" PRId64 " is smaller than outbox.max_message_size %" PRIu32 ": larger messages become dead letters",
+		warn("nats: max_payload %" PRId64 " is smaller than outbox.max_message_size %" PRIu32
+		     ": larger messages become dead letters",
 		     natsio_session_max_payload(s), g->max_message_bytes);
 	for (size_t i = 0; i < g->stream_count; i++)
 		check_stream(c, s, &g->streams[i]);

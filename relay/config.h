@@ -13,28 +13,28 @@
 
 struct config_stream {
 	char *name;
-	char **subjects;         /* patterns with * and > */
+	char **subjects; /* patterns with * and > */
 	size_t subject_count;
-	bool create;             /* create the stream where it is missing */
-	uint32_t replicas;       /* for create */
+	bool create;                  /* create the stream where it is missing */
+	uint32_t replicas;            /* for create */
 	uint32_t duplicate_window_ms; /* for create, and the least that `check` accepts without a warning */
 };
 
 struct config {
 	char *path;
-	char *name;              /* of the instance; default: the file's name without .conf */
+	char *name; /* of the instance; default: the file's name without .conf */
 	struct {
-		char *conninfo;              /* libpq's; default "" */
-		char *password_file;         /* or NULL */
-		char *migrate_conninfo;      /* for `migrate`; default: conninfo */
+		char *conninfo;         /* libpq's; default "" */
+		char *password_file;    /* or NULL */
+		char *migrate_conninfo; /* for `migrate`; default: conninfo */
 	} postgres;
 	struct {
 		char **urls;
 		size_t url_count;
 		char *user, *password_file, *token_file, *credentials_file; /* or NULL */
-		bool discover;               /* use servers the cluster announces */
+		bool discover;                                              /* use servers the cluster announces */
 		struct {
-			bool required;       /* also on when a URL says tls:// */
+			bool required;                        /* also on when a URL says tls:// */
 			char *ca_file, *cert_file, *key_file; /* or NULL */
 		} tls;
 	} nats;
@@ -42,13 +42,13 @@ struct config {
 	size_t stream_count;
 	struct delivery_settings delivery;
 	uint32_t drain_timeout_ms;
-	uint64_t retention_ms;           /* of settled rows in the outbox */
-	uint32_t max_message_bytes;      /* payload and headers */
+	uint64_t retention_ms;      /* of settled rows in the outbox */
+	uint32_t max_message_bytes; /* payload and headers */
 	enum { WAKEUP_NOTIFY, WAKEUP_POLL } wakeup;
 	struct {
-		char *address;               /* numeric; default 127.0.0.1 */
-		uint16_t port;               /* 0: no health port */
-		uint32_t stall_after_ms;     /* backlog and no ack for so long is not ready */
+		char *address;           /* numeric; default 127.0.0.1 */
+		uint16_t port;           /* 0: no health port */
+		uint32_t stall_after_ms; /* backlog and no ack for so long is not ready */
 	} health;
 	struct {
 		enum log_level level;

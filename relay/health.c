@@ -93,25 +93,39 @@ static void by_stream(FILE *f, const struct health_facts *x, const char *name, c
 	}
 }
 
-static uint64_t stream_blocked(const struct stream_state *s) { return s->blocked; }
-static uint64_t stream_acked(const struct stream_state *s) { return s->acked; }
-static uint64_t stream_sequence(const struct stream_state *s) { return s->sequence; }
+static uint64_t stream_blocked(const struct stream_state *s)
+{
+	return s->blocked;
+}
+static uint64_t stream_acked(const struct stream_state *s)
+{
+	return s->acked;
+}
+static uint64_t stream_sequence(const struct stream_state *s)
+{
+	return s->sequence;
+}
 
 static void metrics_of_stats(FILE *f, const struct delivery_stats *s)
 {
 	metric(f, "rows_total", "counter", "Rows read from the outbox.", (int64_t)s->rows);
 	metric(f, "publishes_total", "counter", "Messages sent to JetStream, repeats included.", (int64_t)s->published);
-	metric(f, "publish_bytes_total", "counter", "Bytes of messages sent, as counted against the queue.", (int64_t)s->bytes_published);
+	metric(f, "publish_bytes_total", "counter", "Bytes of messages sent, as counted against the queue.",
+	       (int64_t)s->bytes_published);
 	metric(f, "acks_total", "counter", "Acknowledgements: messages known to be stored.", (int64_t)s->acked);
-	metric(f, "duplicates_total", "counter", "Acknowledgements that said the message was stored before.", (int64_t)s->duplicates);
+	metric(f, "duplicates_total", "counter", "Acknowledgements that said the message was stored before.",
+	       (int64_t)s->duplicates);
 	metric(f, "refusals_total", "counter", "Publishes the broker refused.", (int64_t)s->refused);
 	metric(f, "ack_timeouts_total", "counter", "Publishes without an answer in time.", (int64_t)s->timeouts);
-	metric(f, "retries_total", "counter", "Messages to be sent again after a refusal or a timeout.", (int64_t)s->retries);
+	metric(f, "retries_total", "counter", "Messages to be sent again after a refusal or a timeout.",
+	       (int64_t)s->retries);
 	metric(f, "dead_letters_total", "counter", "Messages moved to boxhaul.dead_letter.", (int64_t)s->dead);
 	metric(f, "parked_total", "counter", "Messages held back with their stream or lane.", (int64_t)s->parked);
 	metric(f, "voided_ids_total", "counter", "Ids whose transaction ended without a row.", (int64_t)s->voided);
-	metric(f, "vanished_ids_total", "counter", "Rows that disappeared from the outbox before they were sent.", (int64_t)s->vanished);
-	metric(f, "stale_replies_total", "counter", "Replies to publishes that were settled or forgotten before.", (int64_t)s->stale_replies);
+	metric(f, "vanished_ids_total", "counter", "Rows that disappeared from the outbox before they were sent.",
+	       (int64_t)s->vanished);
+	metric(f, "stale_replies_total", "counter", "Replies to publishes that were settled or forgotten before.",
+	       (int64_t)s->stale_replies);
 	metric(f, "fetches_total", "counter", "Queries for rows.", (int64_t)s->fetches);
 	metric(f, "marks_total", "counter", "Transactions that moved the position.", (int64_t)s->marks);
 	metric(f, "notifications_total", "counter", "Wake-ups by NOTIFY.", (int64_t)s->notifications);
@@ -179,7 +193,9 @@ static json_t *connection(bool up, const char *why)
 
 static int status(void *arg, FILE *f)
 {
-	static const char *const pace[] = { [PACE_AWAKE] = "awake", [PACE_DROWSY] = "drowsy", [PACE_ASLEEP] = "asleep" };
+	static const char *const pace[] = {
+		[PACE_AWAKE] = "awake", [PACE_DROWSY] = "drowsy", [PACE_ASLEEP] = "asleep"
+	};
 	struct health *h = arg;
 	struct health_facts x = { .instance = NULL };
 	const struct delivery_stats *s;
@@ -190,10 +206,11 @@ static int status(void *arg, FILE *f)
 	h->collect(h->arg, &x);
 	s = x.stats;
 	ok = health_ready(&x, text, sizeof text);
-	o = json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "version", PACKAGE_VERSION, "instance", x.instance, "ready",
-		      ok, "why", text, "role", x.role, "epoch", (json_int_t)x.epoch, "uptime_seconds",
-		      (json_int_t)((x.now_ms - x.started_ms) / 1000), "postgres", connection(x.postgres_up, x.postgres_why), "nats",
-		      connection(x.nats_up, x.nats_why), "pace", pace[s->pace]);
+	o = json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "version", PACKAGE_VERSION, "instance",
+		      x.instance, "ready", ok, "why", text, "role", x.role, "epoch", (json_int_t)x.epoch,
+		      "uptime_seconds", (json_int_t)((x.now_ms - x.started_ms) / 1000), "postgres",
+		      connection(x.postgres_up, x.postgres_why), "nats", connection(x.nats_up, x.nats_why), "pace",
+		      pace[s->pace]);
 	json_object_set_new(o, "position", json_integer(s->position));
 	json_object_set_new(o, "read_id", json_integer(s->read));
 	json_object_set_new(o, "queue_messages", json_integer(s->resident));
@@ -224,7 +241,8 @@ static const struct http_page pages[] = {
 };
 
 struct health *health_open(struct loop *l, const char *address, uint16_t port,
-			   void (*collect)(void *arg, struct health_facts *facts), void *arg, char *error, size_t error_size)
+			   void (*collect)(void *arg, struct health_facts *facts), void *arg, char *error,
+			   size_t error_size)
 {
 	struct health *h = calloc(1, sizeof *h);
 

@@ -13,14 +13,14 @@ struct health_facts {
 	const char *instance;
 	int64_t now_ms, started_ms;
 	const struct delivery_stats *stats;
-	const char *role;          /* disconnected, starting, standby, leader */
+	const char *role; /* disconnected, starting, standby, leader */
 	bool leads, stands_by;
 	int64_t epoch;
-	const char *trouble;       /* why it neither leads nor stands by; "" */
+	const char *trouble; /* why it neither leads nor stands by; "" */
 	bool postgres_up, nats_up;
 	const char *postgres_why, *nats_why; /* why not */
 	const char *nats_url;
-	char stall[512];           /* why there is no progress; "" = there is */
+	char stall[512]; /* why there is no progress; "" = there is */
 	size_t stream_count;
 	struct {
 		const char *name, *reason, *detail;
@@ -32,7 +32,8 @@ struct health;
 
 /* `collect` fills the facts; called on the loop's thread, only for pages that need them. */
 struct health *health_open(struct loop *l, const char *address, uint16_t port,
-			   void (*collect)(void *arg, struct health_facts *facts), void *arg, char *error, size_t error_size);
+			   void (*collect)(void *arg, struct health_facts *facts), void *arg, char *error,
+			   size_t error_size);
 void health_close(struct health *h);
 
 /* Is it ready? Writes why not (or how) to `text`. */

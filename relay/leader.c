@@ -95,7 +95,8 @@ static void failed(struct leader *r, const struct pg_result *result)
 {
 	const char *state = pg_sqlstate(result);
 
-	if (strcmp(state, "42P01") == 0 || strcmp(state, "3F000") == 0 || strcmp(state, "42883") == 0 || strcmp(state, "42703") == 0)
+	if (strcmp(state, "42P01") == 0 || strcmp(state, "3F000") == 0 || strcmp(state, "42883") == 0 ||
+	    strcmp(state, "42703") == 0)
 		stuck(r, pg_error(result), "run `boxhaul migrate`, then `boxhaul check`");
 	else if (strcmp(state, "42501") == 0)
 		stuck(r, pg_error(result), "GRANT boxhaul_relay TO the relay's user, then `boxhaul check`");
@@ -110,14 +111,10 @@ static enum exception_kind kind_of(const struct pg_result *result, int row)
 	size_t n;
 
 	switch (pg_bytes(result, row, 2, &n)[0]) {
-	case 'p':
-		return EXCEPTION_PARKED;
-	case 'h':
-		return EXCEPTION_HELD;
-	case 'a':
-		return EXCEPTION_ACTIVE;
-	default:
-		return EXCEPTION_MISSING;
+	case 'p': return EXCEPTION_PARKED;
+	case 'h': return EXCEPTION_HELD;
+	case 'a': return EXCEPTION_ACTIVE;
+	default: return EXCEPTION_MISSING;
 	}
 }
 
@@ -220,13 +217,16 @@ static void on_ready(void *arg, const struct pg_result *result)
 	}
 	version = pg_int8(result, 0, 0);
 	if (version < SCHEMA_VERSION) {
-		snprintf(text, sizeof text, "the schema has version %d, this relay needs %d", (int)version, SCHEMA_VERSION);
+		snprintf(text, sizeof text, "the schema has version %d, this relay needs %d", (int)version,
+			 SCHEMA_VERSION);
 		stuck(r, text, "run `boxhaul migrate`");
 	} else if (version > SCHEMA_VERSION) {
-		snprintf(text, sizeof text, "the schema has version %d, this relay knows %d", (int)version, SCHEMA_VERSION);
+		snprintf(text, sizeof text, "the schema has version %d, this relay knows %d", (int)version,
+			 SCHEMA_VERSION);
 		stuck(r, text, "install the newer boxhaul");
 	} else if (pg_int8(result, 0, 1) != 0) {
-		stuck(r, "the server is in recovery (a standby)", "connect to the primary (target_session_attrs=read-write)");
+		stuck(r, "the server is in recovery (a standby)",
+		      "connect to the primary (target_session_attrs=read-write)");
 		later(r, reconnect, READY_RETRY_MS); /* the primary may be another host of the connection string */
 	} else {
 		ledger_listen(*r->pg, on_listen, r);
@@ -263,8 +263,10 @@ enum role leader_role(const struct leader *r)
 const char *leader_role_text(const struct leader *r)
 {
 	static const char *const text[] = {
-		[ROLE_DISCONNECTED] = "disconnected", [ROLE_STARTING] = "starting",
-		[ROLE_STANDBY] = "standby", [ROLE_LEADER] = "leader",
+		[ROLE_DISCONNECTED] = "disconnected",
+		[ROLE_STARTING] = "starting",
+		[ROLE_STANDBY] = "standby",
+		[ROLE_LEADER] = "leader",
 	};
 
 	return text[r->role];

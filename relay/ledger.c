@@ -8,33 +8,43 @@
 
 #include "core/refusal.h"
 
-static const struct pg_statement ready = { STATEMENT_READY,
+static const struct pg_statement ready = {
+	STATEMENT_READY,
 	"SELECT pg_catalog.max(version), pg_catalog.pg_is_in_recovery(),"
-	" pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4 FROM boxhaul.schema_version" };
+	" pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4 FROM boxhaul.schema_version"
+};
 
 /* The lock belongs to the database, and to the session: lose the connection, lose the lead. */
 static const struct pg_statement leader_lock = { STATEMENT_LEADER_LOCK,
-	"SELECT pg_catalog.pg_try_advisory_lock(1651472488, 1)" };
+						 "SELECT pg_catalog.pg_try_advisory_lock(1651472488, 1)" };
 
 static const struct pg_statement listen_ = { STATEMENT_LISTEN, "LISTEN boxhaul" };
 
 static const struct pg_statement lead = { STATEMENT_LEAD, "SELECT epoch, at_position, fence FROM boxhaul.lead($1)" };
 
-static const struct pg_statement exceptions = { STATEMENT_EXCEPTIONS,
-	"SELECT lo, hi, pg_catalog.left(kind, 1), lane, attempts FROM boxhaul.exceptions ORDER BY lo" };
+static const struct pg_statement exceptions = {
+	STATEMENT_EXCEPTIONS,
+	"SELECT lo, hi, pg_catalog.left(kind, 1), lane, attempts FROM boxhaul.exceptions ORDER BY lo"
+};
 
-static const struct pg_statement mark_ = { STATEMENT_MARK,
-	"SELECT boxhaul.mark($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)" };
+static const struct pg_statement mark_ = {
+	STATEMENT_MARK,
+	"SELECT boxhaul.mark($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+};
 
 static const struct pg_statement announce = { STATEMENT_ANNOUNCE, "SELECT boxhaul.announce($1)" };
 
 static const struct pg_statement renew = { STATEMENT_RENEW, "SELECT 1" };
 
-static const struct pg_statement truncate_ = { STATEMENT_TRUNCATE,
-	"SELECT boxhaul.truncate_slot($1, $2, pg_catalog.make_interval(secs => $3::pg_catalog.float8 / 1000))" };
+static const struct pg_statement truncate_ = {
+	STATEMENT_TRUNCATE,
+	"SELECT boxhaul.truncate_slot($1, $2, pg_catalog.make_interval(secs => $3::pg_catalog.float8 / 1000))"
+};
 
-static const struct pg_statement decisions = { STATEMENT_DECISIONS,
-	"SELECT id, decision = 'redrive' FROM boxhaul.dead_letter WHERE held AND decision IS NOT NULL ORDER BY id" };
+static const struct pg_statement decisions = {
+	STATEMENT_DECISIONS,
+	"SELECT id, decision = 'redrive' FROM boxhaul.dead_letter WHERE held AND decision IS NOT NULL ORDER BY id"
+};
 
 static struct pg_parameter text(const char *s)
 {
@@ -105,8 +115,22 @@ struct arrays {
 };
 
 enum {
-	GONE_LO, NEW_LO, NEW_HI, NEW_KIND, NEW_LANE, NEW_ATTEMPTS, NEW_ERROR, DEAD_ID, DEAD_REASON, DEAD_ATTEMPTS, DEAD_HELD,
-	UNDEAD_ID, SENT_FIRST, SENT_LAST, SENT_STREAM, SENT_SEQ,
+	GONE_LO,
+	NEW_LO,
+	NEW_HI,
+	NEW_KIND,
+	NEW_LANE,
+	NEW_ATTEMPTS,
+	NEW_ERROR,
+	DEAD_ID,
+	DEAD_REASON,
+	DEAD_ATTEMPTS,
+	DEAD_HELD,
+	UNDEAD_ID,
+	SENT_FIRST,
+	SENT_LAST,
+	SENT_STREAM,
+	SENT_SEQ,
 };
 
 static void open_arrays(struct arrays *a)
@@ -181,8 +205,10 @@ static void add_reason(struct arrays *a, int i, uint32_t reason)
 static void add_exceptions(struct arrays *a, const struct mark *m)
 {
 	static const char *const kinds[] = {
-		[EXCEPTION_MISSING] = "missing", [EXCEPTION_PARKED] = "parked",
-		[EXCEPTION_HELD] = "held", [EXCEPTION_ACTIVE] = "active",
+		[EXCEPTION_MISSING] = "missing",
+		[EXCEPTION_PARKED] = "parked",
+		[EXCEPTION_HELD] = "held",
+		[EXCEPTION_ACTIVE] = "active",
 	};
 
 	for (size_t i = 0; i < m->gone_count; i++)
@@ -224,7 +250,8 @@ static void add_sent(struct arrays *a, const struct mark *m, const char *const *
 	}
 }
 
-bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer, void *arg)
+bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer,
+		 void *arg)
 {
 	struct pg_parameter p[2 + ARRAYS];
 	struct arrays a;

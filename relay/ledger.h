@@ -11,9 +11,21 @@
 
 /* Numbers of prepared statements, unique over ledger and source. */
 enum {
-	STATEMENT_FETCH, STATEMENT_FETCH_WANTED, STATEMENT_HORIZON, STATEMENT_EVIDENCE, STATEMENT_LEADER_LOCK,
-	STATEMENT_LEAD, STATEMENT_EXCEPTIONS, STATEMENT_MARK, STATEMENT_ANNOUNCE, STATEMENT_RENEW, STATEMENT_TRUNCATE,
-	STATEMENT_DECISIONS, STATEMENT_READY, STATEMENT_LISTEN, STATEMENTS,
+	STATEMENT_FETCH,
+	STATEMENT_FETCH_WANTED,
+	STATEMENT_HORIZON,
+	STATEMENT_EVIDENCE,
+	STATEMENT_LEADER_LOCK,
+	STATEMENT_LEAD,
+	STATEMENT_EXCEPTIONS,
+	STATEMENT_MARK,
+	STATEMENT_ANNOUNCE,
+	STATEMENT_RENEW,
+	STATEMENT_TRUNCATE,
+	STATEMENT_DECISIONS,
+	STATEMENT_READY,
+	STATEMENT_LISTEN,
+	STATEMENTS,
 };
 
 enum { SCHEMA_VERSION = 6 };
@@ -32,7 +44,8 @@ bool ledger_lead(struct pg *pg, const char *leader, pg_answer *answer, void *arg
 bool ledger_exceptions(struct pg *pg, pg_answer *answer, void *arg);
 
 /* One row: fence. Fails when another relay leads. `streams` names the configured streams by index. */
-bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer, void *arg);
+bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer,
+		 void *arg);
 
 /* One row: fence (NULL when awake). */
 bool ledger_announce(struct pg *pg, bool asleep, pg_answer *answer, void *arg);

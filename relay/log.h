@@ -45,7 +45,11 @@ void log_write(struct log *log, enum log_level level, const char *message, size_
 /* Flushes counts of collapsed lines whose ten seconds are over. Call it about once a second. */
 void log_tick(struct log *log);
 
-#define log_fields_(...) (sizeof((struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field)), (struct log_field[]){ __VA_ARGS__ }
+#define log_fields_(...)                                                                               \
+	(sizeof((struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field)), (struct log_field[]) \
+	{                                                                                              \
+		__VA_ARGS__                                                                            \
+	}
 #define log_error(log, message, ...) log_write((log), LOG_LEVEL_ERROR, (message), log_fields_(__VA_ARGS__))
 #define log_warn(log, message, ...) log_write((log), LOG_LEVEL_WARN, (message), log_fields_(__VA_ARGS__))
 #define log_info(log, message, ...) log_write((log), LOG_LEVEL_INFO, (message), log_fields_(__VA_ARGS__))

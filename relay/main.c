@@ -46,7 +46,8 @@ static void print_help(FILE *out)
 {
 	fputs("usage: boxhaul COMMAND [-c FILE | NAME] [options]\n\n"
 	      "Relays committed rows of boxhaul.outbox in PostgreSQL to NATS JetStream.\n"
-	      "NAME means /etc/boxhaul/NAME.conf.\n\ncommands:\n", out);
+	      "NAME means /etc/boxhaul/NAME.conf.\n\ncommands:\n",
+	      out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].help);
 	fprintf(out,

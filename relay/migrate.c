@@ -19,9 +19,11 @@ static enum exit_code failed(const char *what, const struct pg_result *r)
 {
 	fprintf(stderr, "boxhaul: %s: %s\n", what, pg_error(r));
 	if (strcmp(pg_sqlstate(r), "42501") == 0)
-		fprintf(stderr, "boxhaul: migrate needs a user that may create schemas and roles: set postgres.migrate_conninfo\n");
+		fprintf(stderr,
+			"boxhaul: migrate needs a user that may create schemas and roles: set postgres.migrate_conninfo\n");
 	else if (strcmp(pg_sqlstate(r), "55P03") == 0)
-		fprintf(stderr, "boxhaul: another session holds a lock on the outbox; nothing was changed, try again\n");
+		fprintf(stderr,
+			"boxhaul: another session holds a lock on the outbox; nothing was changed, try again\n");
 	return EXIT_FAILED;
 }
 
@@ -93,7 +95,8 @@ static enum exit_code migrate(struct pg_session *s, const struct config *c)
 	if (!installed_version(s, &have, &r))
 		return failed("cannot read the schema's version", r);
 	if (have > newest()) {
-		fprintf(stderr, "boxhaul: the schema has version %d, this boxhaul knows %d: it does not go back; install the newer boxhaul\n",
+		fprintf(stderr,
+			"boxhaul: the schema has version %d, this boxhaul knows %d: it does not go back; install the newer boxhaul\n",
 			have, newest());
 		return EXIT_FAILED;
 	}
@@ -105,14 +108,16 @@ static enum exit_code migrate(struct pg_session *s, const struct config *c)
 	r = pg_session_run(s, "COMMIT", 0, NULL);
 	if (pg_error(r) != NULL)
 		return failed("cannot commit", r);
-	printf(applied > 0 ? "schema boxhaul is at version %d\n" : "nothing to do: schema boxhaul is at version %d\n", newest());
+	printf(applied > 0 ? "schema boxhaul is at version %d\n" : "nothing to do: schema boxhaul is at version %d\n",
+	       newest());
 	return EXIT_OK;
 }
 
 enum exit_code command_migrate(const struct config *config)
 {
-	struct pg_options o = { .conninfo = config->postgres.migrate_conninfo != NULL ? config->postgres.migrate_conninfo
-									      : config->postgres.conninfo,
+	struct pg_options o = { .conninfo = config->postgres.migrate_conninfo != NULL
+						    ? config->postgres.migrate_conninfo
+						    : config->postgres.conninfo,
 				.password_file = config->postgres.password_file,
 				.application_name = "boxhaul migrate" };
 	char error[512], clean[512];

@@ -8,13 +8,13 @@
 /* What is needed to publish one message. One allocation; free with free(). */
 struct parcel {
 	int64_t id;
-	uint16_t stream;           /* index of the configured stream */
-	const char *subject;       /* validated */
-	const char *headers;       /* jsonb text, validated; or NULL */
+	uint16_t stream;     /* index of the configured stream */
+	const char *subject; /* validated */
+	const char *headers; /* jsonb text, validated; or NULL */
 	size_t headers_bytes;
 	const void *payload;
 	size_t payload_bytes;
-	char message_id[37];       /* the row's uuid */
+	char message_id[37]; /* the row's uuid */
 };
 
 #endif

@@ -50,7 +50,7 @@ const char *publisher_detail(const struct publisher *p, uint16_t stream)
 struct headers {
 	struct natsio_header *list;
 	size_t count;
-	char *copies;           /* names and values die with the callback: kept here */
+	char *copies; /* names and values die with the callback: kept here */
 	size_t used;
 };
 
@@ -86,8 +86,12 @@ bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t tok
 	/* The row's own uuid: the same at every attempt, by every relay, and never another row's, also after a restore
 	 * that hands out the same ids again. */
 	struct natsio_header id = { .name = "Nats-Msg-Id", .value = parcel->message_id };
-	struct natsio_message m = { .subject = parcel->subject, .headers = &id, .header_count = 1,
-				    .payload = parcel->payload, .bytes = parcel->payload_bytes, .token = token };
+	struct natsio_message m = { .subject = parcel->subject,
+				    .headers = &id,
+				    .header_count = 1,
+				    .payload = parcel->payload,
+				    .bytes = parcel->payload_bytes,
+				    .token = token };
 	struct headers h = { .list = NULL };
 	bool ok = true;
 
@@ -115,12 +119,15 @@ static bool is_api(uint64_t token)
 	return ((token >> 16) & 0xffff) == 0;
 }
 
-static void request(struct natsio *io, enum api kind, const char *verb, const char *name, uint16_t stream, const char *body)
+static void request(struct natsio *io, enum api kind, const char *verb, const char *name, uint16_t stream,
+		    const char *body)
 {
 	char subject[512];
 
 	snprintf(subject, sizeof subject, "$JS.API.STREAM.%s.%s", verb, name);
-	natsio_send(io, &(struct natsio_message){ .subject = subject, .payload = body, .bytes = strlen(body),
+	natsio_send(io, &(struct natsio_message){ .subject = subject,
+						  .payload = body,
+						  .bytes = strlen(body),
 						  .token = api_token(kind, stream) });
 }
 
@@ -139,9 +146,9 @@ static void create(struct publisher *p, struct natsio *io, uint16_t stream)
 		json_array_append_new(subjects, json_string(c->subjects[i]));
 	/* discard new: a full stream refuses, and the relay waits; discard old would acknowledge and then delete
 	 * messages nobody has read. */
-	body = json_pack("{s:s, s:o, s:s, s:s, s:s, s:i, s:I, s:b}", "name", c->name, "subjects", subjects, "retention", "limits",
-			 "discard", "new", "storage", "file", "num_replicas", (int)c->replicas, "duplicate_window",
-			 (json_int_t)c->duplicate_window_ms * 1000000, "allow_direct", 1);
+	body = json_pack("{s:s, s:o, s:s, s:s, s:s, s:i, s:I, s:b}", "name", c->name, "subjects", subjects, "retention",
+			 "limits", "discard", "new", "storage", "file", "num_replicas", (int)c->replicas,
+			 "duplicate_window", (json_int_t)c->duplicate_window_ms * 1000000, "allow_direct", 1);
 	text = json_dumps(body, JSON_COMPACT);
 	if (text != NULL) {
 		log_info(p->log, "creating the stream", KS("stream", c->name));
@@ -157,10 +164,9 @@ static bool covered(const json_t *subjects, const char *pattern)
 	const json_t *s;
 
 	/* A pattern matches itself as a subject where the wider one covers it. */
-	json_array_foreach(subjects, i, s)
-		if (json_is_string(s) && (strcmp(json_string_value(s), pattern) == 0 ||
-					  message_subject_matches(json_string_value(s), pattern)))
-			return true;
+	json_array_foreach(subjects, i, s) if (json_is_string(s) &&
+					       (strcmp(json_string_value(s), pattern) == 0 ||
+						message_subject_matches(json_string_value(s), pattern))) return true;
 	return false;
 }
 
@@ -173,8 +179,10 @@ static void look_at_stream(struct publisher *p, uint16_t stream, const json_t *c
 	detail[0] = '\0';
 	for (size_t i = 0; i < c->subject_count; i++)
 		if (!covered(json_object_get(config, "subjects"), c->subjects[i]))
-			snprintf(detail, size, "the stream does not take %s: add the subject to it, or take it out of the configuration",
-				 c->subjects[i]);
+			snprintf(
+				detail, size,
+				"the stream does not take %s: add the subject to it, or take it out of the configuration",
+				c->subjects[i]);
 	if (json_is_true(json_object_get(config, "no_ack")))
 		snprintf(detail, size, "the stream has no_ack: nothing can be known to be stored; switch it off");
 	if (json_is_true(json_object_get(config, "sealed")))
@@ -194,10 +202,10 @@ static void api_refused(struct publisher *p, struct natsio *io, uint64_t token, 
 		create(p, io, stream);
 		return;
 	}
-	snprintf(p->detail[stream], sizeof p->detail[stream], "%s (%" PRId64 ")%s", text != NULL ? text : "error", (int64_t)code,
-		 code == 10059 ? ": create it, or set create = true" : "");
-	log_warn(p->log, token >> 32 == API_INFO ? "stream is not there" : "stream could not be created", KS("stream", c->name),
-		 KS("why", p->detail[stream]));
+	snprintf(p->detail[stream], sizeof p->detail[stream], "%s (%" PRId64 ")%s", text != NULL ? text : "error",
+		 (int64_t)code, code == 10059 ? ": create it, or set create = true" : "");
+	log_warn(p->log, token >> 32 == API_INFO ? "stream is not there" : "stream could not be created",
+		 KS("stream", c->name), KS("why", p->detail[stream]));
 }
 
 static void api_reply(struct publisher *p, struct natsio *io, const struct natsio_reply *r)
@@ -210,8 +218,10 @@ static void api_reply(struct publisher *p, struct natsio *io, const struct natsi
 		return;
 	}
 	if (answer == NULL) {
-		snprintf(p->detail[stream], sizeof p->detail[stream], "JetStream does not answer: is it enabled for this account?");
-		log_warn(p->log, "stream is not there", KS("stream", p->config->streams[stream].name), KS("why", p->detail[stream]));
+		snprintf(p->detail[stream], sizeof p->detail[stream],
+			 "JetStream does not answer: is it enabled for this account?");
+		log_warn(p->log, "stream is not there", KS("stream", p->config->streams[stream].name),
+			 KS("why", p->detail[stream]));
 	} else if (json_object_get(answer, "error") != NULL) {
 		api_refused(p, io, r->token, json_object_get(answer, "error"));
 	} else {

@@ -30,7 +30,14 @@
 #include "publisher.h"
 #include "source.h"
 
-enum { TICK_MS = 1000, ASK_AGAIN_MS = 5000, MAINTENANCE_MAX_MS = 60000, MAINTENANCE_MIN_MS = 1000, SLOTS = 8, IDLE_PAUSE_POLL_MS = 100 };
+enum {
+	TICK_MS = 1000,
+	ASK_AGAIN_MS = 5000,
+	MAINTENANCE_MAX_MS = 60000,
+	MAINTENANCE_MIN_MS = 1000,
+	SLOTS = 8,
+	IDLE_PAUSE_POLL_MS = 100
+};
 
 struct relay {
 	const struct config *config;
@@ -43,7 +50,7 @@ struct relay {
 	struct natsio *nats;
 	struct publisher *publisher;
 	struct health *health;
-	struct parcel **parcels;       /* by slot of the core */
+	struct parcel **parcels; /* by slot of the core */
 	const char *streams[LIMIT_STREAMS];
 	struct loop_timer *core_timer, *tick, *drain_timer;
 	enum exit_code exit;
@@ -58,15 +65,15 @@ struct relay {
 	uint64_t postgres_connects, nats_connects, truncations;
 	int64_t max_payload;
 
-	int64_t busy_since_ms;         /* there has been something to deliver since; 0 = nothing */
-	int64_t fetch_failing_ms;      /* fetches have failed since; 0 = no */
+	int64_t busy_since_ms;    /* there has been something to deliver since; 0 = nothing */
+	int64_t fetch_failing_ms; /* fetches have failed since; 0 = no */
 	char fetch_why[256];
 	bool stalled;
 	int64_t asked_ms[LIMIT_STREAMS];
 	int64_t maintained_ms;
 	uint64_t maintained_fetches;
 	int64_t stats_ms;
-	struct delivery_stats last;    /* at the last stats line */
+	struct delivery_stats last; /* at the last stats line */
 };
 
 /* --- events --- */
@@ -272,37 +279,36 @@ static void tell(struct relay *r, const struct note *n)
 
 	switch (n->kind) {
 	case NOTE_STREAM_BLOCKED:
-		log_warn(r->log, "stream takes no messages now: holding them back", KS("stream", stream), KS("why", why),
-			 KU("code", n->reason), KI("id", n->id));
+		log_warn(r->log, "stream takes no messages now: holding them back", KS("stream", stream),
+			 KS("why", why), KU("code", n->reason), KI("id", n->id));
 		r->asked_ms[n->stream] = loop_now_ms();
 		publisher_ask(r->publisher, r->nats, n->stream);
 		break;
-	case NOTE_STREAM_OPEN:
-		log_info(r->log, "stream takes messages again", KS("stream", stream));
-		break;
+	case NOTE_STREAM_OPEN: log_info(r->log, "stream takes messages again", KS("stream", stream)); break;
 	case NOTE_LANE_BLOCKED:
-		log_warn(r->log, "lane is held back", KI("id", n->id), KS("stream", stream), KS("why", why), KU("code", n->reason),
-			 KU("attempts", n->attempts));
+		log_warn(r->log, "lane is held back", KI("id", n->id), KS("stream", stream), KS("why", why),
+			 KU("code", n->reason), KU("attempts", n->attempts));
 		break;
-	case NOTE_LANE_OPEN:
-		log_info(r->log, "lane goes on", KI("id", n->id));
-		break;
+	case NOTE_LANE_OPEN: log_info(r->log, "lane goes on", KI("id", n->id)); break;
 	case NOTE_DEAD:
-		log_error(r->log, "dead letter", KI("id", n->id), KS("why", why), KU("code", n->reason), KU("attempts", n->attempts));
+		log_error(r->log, "dead letter", KI("id", n->id), KS("why", why), KU("code", n->reason),
+			  KU("attempts", n->attempts));
 		break;
 	case NOTE_HELD:
-		log_error(r->log, "dead letter holds its lane: SELECT boxhaul.redrive(id) or boxhaul.discard(id)", KI("id", n->id),
-			  KS("why", why), KU("code", n->reason), KU("attempts", n->attempts));
+		log_error(r->log, "dead letter holds its lane: SELECT boxhaul.redrive(id) or boxhaul.discard(id)",
+			  KI("id", n->id), KS("why", why), KU("code", n->reason), KU("attempts", n->attempts));
 		break;
 	case NOTE_VANISHED:
-		log_error(r->log, "rows vanished from the outbox before they were sent: who deleted them?", KI("first", n->id),
-			  KI("last", n->last));
+		log_error(r->log, "rows vanished from the outbox before they were sent: who deleted them?",
+			  KI("first", n->id), KI("last", n->last));
 		break;
 	case NOTE_FULL:
-		log_error(r->log, "too many messages are held back: reading nothing new until some of them are settled");
+		log_error(r->log,
+			  "too many messages are held back: reading nothing new until some of them are settled");
 		break;
 	case NOTE_RETRY:
-		log_debug(r->log, "sending again", KI("id", n->id), KS("stream", stream), KS("why", why), KU("code", n->reason));
+		log_debug(r->log, "sending again", KI("id", n->id), KS("stream", stream), KS("why", why),
+			  KU("code", n->reason));
 		break;
 	}
 }
@@ -316,12 +322,8 @@ static void finish(struct relay *r, enum exit_code code)
 static void carry_out(struct relay *r, const struct effect *f)
 {
 	switch (f->kind) {
-	case EFFECT_PUBLISH:
-		publish(r, f);
-		break;
-	case EFFECT_FETCH:
-		source_fetch(r->source, r->pg, f);
-		break;
+	case EFFECT_PUBLISH: publish(r, f); break;
+	case EFFECT_FETCH: source_fetch(r->source, r->pg, f); break;
 	case EFFECT_MARK:
 		r->mark_asked_ms = loop_now_ms();
 		ledger_mark(r->pg, leader_epoch(r->leader), f->mark, r->streams, on_marked, r);
@@ -339,9 +341,7 @@ static void carry_out(struct relay *r, const struct effect *f)
 		free(r->parcels[f->release.slot]);
 		r->parcels[f->release.slot] = NULL;
 		break;
-	case EFFECT_NOTE:
-		tell(r, &f->note);
-		break;
+	case EFFECT_NOTE: tell(r, &f->note); break;
 	case EFFECT_DRAINED:
 		log_info(r->log, "drained: everything in flight is answered and marked");
 		finish(r, EXIT_OK);
@@ -394,7 +394,8 @@ static void describe_stall(struct relay *r, const struct delivery_stats *s, int6
 
 	out[0] = '\0';
 	if (r->fetch_failing_ms > 0 && now - r->fetch_failing_ms > r->config->health.stall_after_ms) {
-		snprintf(out, size, "the outbox could not be read for %" PRId64 " s: %s", (now - r->fetch_failing_ms) / 1000, r->fetch_why);
+		snprintf(out, size, "the outbox could not be read for %" PRId64 " s: %s",
+			 (now - r->fetch_failing_ms) / 1000, r->fetch_why);
 		return;
 	}
 	if (r->busy_since_ms == 0 || now - since <= r->config->health.stall_after_ms)
@@ -402,13 +403,14 @@ static void describe_stall(struct relay *r, const struct delivery_stats *s, int6
 	while (stream != NULL && r->streams[i] != stream)
 		i++;
 	if (stream != NULL)
-		snprintf(out, size, "nothing was acknowledged for %" PRId64 " s: stream %s: %s%s%s", (now - since) / 1000, stream,
-			 refusal_text(s->stream[i].reason), publisher_detail(r->publisher, i)[0] != '\0' ? ": " : "",
-			 publisher_detail(r->publisher, i));
+		snprintf(out, size, "nothing was acknowledged for %" PRId64 " s: stream %s: %s%s%s",
+			 (now - since) / 1000, stream, refusal_text(s->stream[i].reason),
+			 publisher_detail(r->publisher, i)[0] != '\0' ? ": " : "", publisher_detail(r->publisher, i));
 	else if (s->resident == 0)
 		out[0] = '\0'; /* only lanes that wait for an operator or a probe: the others move */
 	else
-		snprintf(out, size, "nothing was acknowledged for %" PRId64 " s: %u messages wait, %u in flight, %u backing off",
+		snprintf(out, size,
+			 "nothing was acknowledged for %" PRId64 " s: %u messages wait, %u in flight, %u backing off",
 			 (now - since) / 1000, s->resident, s->in_flight, s->backing_off);
 }
 
@@ -431,9 +433,10 @@ static void stats_line(struct relay *r, const struct delivery_stats *s, int64_t 
 	if (now - r->stats_ms < r->config->log.stats_interval_ms || seconds == 0)
 		return;
 	log_info(r->log, "stats", KS("role", leader_role_text(r->leader)), KU("acked", s->acked - r->last.acked),
-		 KU("per_second", (s->acked - r->last.acked) / (uint64_t)seconds), KU("duplicates", s->duplicates - r->last.duplicates),
-		 KU("refused", s->refused - r->last.refused), KU("dead", s->dead - r->last.dead), KU("queue", s->resident),
-		 KU("in_flight", s->in_flight), KI("position", s->position), KI("read", s->read), KU("exceptions", s->exceptions),
+		 KU("per_second", (s->acked - r->last.acked) / (uint64_t)seconds),
+		 KU("duplicates", s->duplicates - r->last.duplicates), KU("refused", s->refused - r->last.refused),
+		 KU("dead", s->dead - r->last.dead), KU("queue", s->resident), KU("in_flight", s->in_flight),
+		 KI("position", s->position), KI("read", s->read), KU("exceptions", s->exceptions),
 		 KU("fetches", s->fetches - r->last.fetches), KU("marks", s->marks - r->last.marks));
 	r->last = *s;
 	r->stats_ms = now;
@@ -462,7 +465,9 @@ static int64_t maintenance_pause(const struct relay *r)
 {
 	int64_t pause = (int64_t)r->config->retention_ms / 8;
 
-	return pause > MAINTENANCE_MAX_MS ? MAINTENANCE_MAX_MS : pause < MAINTENANCE_MIN_MS ? MAINTENANCE_MIN_MS : pause;
+	return pause > MAINTENANCE_MAX_MS   ? MAINTENANCE_MAX_MS
+	       : pause < MAINTENANCE_MIN_MS ? MAINTENANCE_MIN_MS
+					    : pause;
 }
 
 /* Slots of the ring, and decisions whose notification was lost. Only after a fetch: a sleeping relay asks the database
@@ -579,7 +584,8 @@ static void be_careful(void)
 static bool open_edges(struct relay *r)
 {
 	const struct config *c = r->config;
-	struct pg_options pg = { .conninfo = c->postgres.conninfo, .password_file = c->postgres.password_file,
+	struct pg_options pg = { .conninfo = c->postgres.conninfo,
+				 .password_file = c->postgres.password_file,
 				 .application_name = "boxhaul" };
 	struct natsio_options nats = {
 		.name = "boxhaul",
@@ -597,7 +603,9 @@ static bool open_edges(struct relay *r)
 	};
 
 	r->pg = pg_open(r->loop, &pg, &(struct pg_handlers){ on_postgres_up, on_postgres_down, on_notified, r });
-	r->nats = natsio_open(r->loop, &nats, &(struct natsio_handlers){ on_nats_up, on_nats_down, on_nats_reply, on_nats_complaint, r });
+	r->nats =
+		natsio_open(r->loop, &nats,
+			    &(struct natsio_handlers){ on_nats_up, on_nats_down, on_nats_reply, on_nats_complaint, r });
 	return r->pg != NULL && r->nats != NULL;
 }
 
@@ -622,8 +630,8 @@ static bool open_floors(struct relay *r)
 	r->core_timer = loop_timer(r->loop, wake, r);
 	r->tick = loop_timer(r->loop, on_tick, r);
 	r->drain_timer = loop_timer(r->loop, drain_timed_out, r);
-	return r->source != NULL && r->publisher != NULL && r->leader != NULL && r->core_timer != NULL && r->tick != NULL &&
-	       r->drain_timer != NULL;
+	return r->source != NULL && r->publisher != NULL && r->leader != NULL && r->core_timer != NULL &&
+	       r->tick != NULL && r->drain_timer != NULL;
 }
 
 static void close_all(struct relay *r)
@@ -668,14 +676,17 @@ enum exit_code relay_run(const struct config *config, struct log *log)
 		return EXIT_FAILED;
 	}
 	if (config->health.port != 0) {
-		r.health = health_open(r.loop, config->health.address, config->health.port, collect, &r, error, sizeof error);
+		r.health = health_open(r.loop, config->health.address, config->health.port, collect, &r, error,
+				       sizeof error);
 		if (r.health == NULL) {
-			log_error(log, "no health port", KS("why", error), KS("do", "change health.listen, or stop what listens there"));
+			log_error(log, "no health port", KS("why", error),
+				  KS("do", "change health.listen, or stop what listens there"));
 			close_all(&r);
 			return EXIT_CONFIG;
 		}
 	}
-	log_info(log, "starting", KS("version", PACKAGE_VERSION), KS("instance", config->name), KU("streams", config->stream_count));
+	log_info(log, "starting", KS("version", PACKAGE_VERSION), KS("instance", config->name),
+		 KU("streams", config->stream_count));
 	loop_on_signal(r.loop, SIGTERM, on_stop_signal, &r);
 	loop_on_signal(r.loop, SIGINT, on_stop_signal, &r);
 	loop_on_signal(r.loop, SIGHUP, on_hangup, &r);

@@ -19,8 +19,16 @@ enum { ROW_OVERHEAD_BYTES = 256, OVERSIZE_MARGIN_BYTES = 256 };
 
 /* Columns of a row as they are fetched. */
 enum {
-	COL_ID, COL_LANE, COL_MESSAGE_ID, COL_SUBJECT, COL_SUBJECT_BYTES, COL_HEADERS, COL_HEADERS_BYTES, COL_PAYLOAD,
-	COL_PAYLOAD_BYTES, COL_FITS,
+	COL_ID,
+	COL_LANE,
+	COL_MESSAGE_ID,
+	COL_SUBJECT,
+	COL_SUBJECT_BYTES,
+	COL_HEADERS,
+	COL_HEADERS_BYTES,
+	COL_PAYLOAD,
+	COL_PAYLOAD_BYTES,
+	COL_FITS,
 };
 
 /* $1 after, $2 rows, $3 bytes, $4 largest message; $5, $6 wanted ranges.
@@ -29,22 +37,22 @@ enum {
 #define FORWARD "(SELECT " COLUMNS " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
 #define WANTED                                                                                                            \
 	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($5::pg_catalog.int8[]), pg_catalog.unnest($6::pg_catalog.int8[]))" \
-	" AS w (lo, hi), LATERAL (SELECT " COLUMNS " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"                  \
+	" AS w (lo, hi), LATERAL (SELECT " COLUMNS " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"              \
 	" ORDER BY x.id LIMIT $2) o ORDER BY o.id LIMIT $2)"
-#define SHAPE(from)                                                                                                       \
+#define SHAPE(from)                                                                                                           \
 	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                         \
-	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"     \
-	" CASE WHEN fits AND pg_catalog.pg_column_size(headers) <= 65536 THEN headers::pg_catalog.text END,"                   \
+	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"    \
+	" CASE WHEN fits AND pg_catalog.pg_column_size(headers) <= 65536 THEN headers::pg_catalog.text END,"                  \
 	" pg_catalog.pg_column_size(headers),"                                                                                \
 	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits" \
 	" FROM (SELECT *, pg_catalog.row_number() OVER w = 1 OR"                                                              \
-	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 + 256) OVER w <= $3 AS fits"          \
+	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 + 256) OVER w <= $3 AS fits"         \
 	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"
 
 static const struct pg_statement fetch_forward = { STATEMENT_FETCH, SHAPE(FORWARD) };
 static const struct pg_statement fetch_wanted = { STATEMENT_FETCH_WANTED, SHAPE(FORWARD " UNION ALL " WANTED) };
 static const struct pg_statement horizon = { STATEMENT_HORIZON,
-	"SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())" };
+					     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())" };
 static const struct pg_statement evidence = { STATEMENT_EVIDENCE, "SELECT boxhaul.outbox_xmin()" };
 
 struct source {
@@ -56,7 +64,7 @@ struct source {
 	uint64_t horizon;
 	int64_t asked_ms;
 	struct row *rows;
-	int *row_of;                    /* index of the result's row */
+	int *row_of; /* index of the result's row */
 	size_t capacity;
 	const struct pg_result *result; /* during the rows handler */
 };
@@ -239,8 +247,8 @@ bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
 {
 	char after[24], rows[16], bytes[16], most[24];
 	char *lo = range_array(f, false), *hi = range_array(f, true);
-	struct pg_parameter p[6] = { { .value = after }, { .value = rows }, { .value = bytes }, { .value = most },
-				     { .value = lo }, { .value = hi } };
+	struct pg_parameter p[6] = { { .value = after }, { .value = rows }, { .value = bytes },
+				     { .value = most },  { .value = lo },   { .value = hi } };
 	bool ok = lo != NULL && hi != NULL;
 
 	s->limit = f->fetch.rows < s->capacity ? f->fetch.rows : (uint32_t)s->capacity;
@@ -304,8 +312,10 @@ struct parcel *source_parcel(struct source *s, size_t index)
 	if (parcel == NULL)
 		return NULL;
 	at = (char *)(parcel + 1);
-	*parcel = (struct parcel){ .id = s->rows[index].id, .stream = s->rows[index].stream,
-				    .headers_bytes = headers_bytes, .payload_bytes = payload_bytes };
+	*parcel = (struct parcel){ .id = s->rows[index].id,
+				   .stream = s->rows[index].stream,
+				   .headers_bytes = headers_bytes,
+				   .payload_bytes = payload_bytes };
 	parcel->subject = copy(&at, subject, subject_bytes);
 	parcel->headers = copy(&at, headers, headers_bytes);
 	parcel->payload = copy(&at, payload, payload_bytes);

@@ -51,7 +51,7 @@ static void print_exceptions(const json_t *o)
 	printf("exceptions     ");
 	if (json_object_size(json_object_get(o, "exceptions")) == 0)
 		printf("none");
-	json_object_foreach(json_object_get(o, "exceptions"), kind, n)
+	json_object_foreach (json_object_get(o, "exceptions"), kind, n)
 		printf("%s %lld  ", kind, (long long)json_number_value(n));
 	printf("\n");
 	json_array_foreach(json_object_get(o, "why_parked"), i, why)
@@ -63,11 +63,15 @@ static void print_text(const json_t *o)
 	bool leading = json_is_true(json_object_get(o, "leading"));
 	long long waiting = number_of(o, "waiting");
 
-	printf("relay          %s%s\n", leading ? "leading" : "nobody leads", json_is_true(json_object_get(o, "asleep")) && leading ? ", asleep" : "");
-	printf("leader         %s (epoch %lld, since %s)\n", text_of(o, "leader"), number_of(o, "epoch"), text_of(o, "led_since"));
-	printf("position       %lld (newest id %lld, marked %s)\n", number_of(o, "position"), number_of(o, "newest_id"), text_of(o, "marked_at"));
+	printf("relay          %s%s\n", leading ? "leading" : "nobody leads",
+	       json_is_true(json_object_get(o, "asleep")) && leading ? ", asleep" : "");
+	printf("leader         %s (epoch %lld, since %s)\n", text_of(o, "leader"), number_of(o, "epoch"),
+	       text_of(o, "led_since"));
+	printf("position       %lld (newest id %lld, marked %s)\n", number_of(o, "position"), number_of(o, "newest_id"),
+	       text_of(o, "marked_at"));
 	printf("waiting        %lld%s rows above the position\n", waiting, waiting == COUNT_MAX ? " or more" : "");
-	printf("lag            %.1f s%s\n", json_number_value(json_object_get(o, "lag_seconds")), waiting > 0 ? "" : " (nothing waits)");
+	printf("lag            %.1f s%s\n", json_number_value(json_object_get(o, "lag_seconds")),
+	       waiting > 0 ? "" : " (nothing waits)");
 	print_exceptions(o);
 	printf("dead letters   %lld (%lld hold their lane)\n", number_of(o, "dead_letters"), number_of(o, "held"));
 }
@@ -93,7 +97,8 @@ static enum exit_code show(struct pg_session *s, bool json)
 
 enum exit_code command_status(const struct config *config, bool json, bool watch)
 {
-	struct pg_options o = { .conninfo = config->postgres.conninfo, .password_file = config->postgres.password_file,
+	struct pg_options o = { .conninfo = config->postgres.conninfo,
+				.password_file = config->postgres.password_file,
 				.application_name = "boxhaul status" };
 	char error[512], clean[512];
 	struct pg_session *s = pg_session_open(&o, error, sizeof error);

@@ -39,8 +39,8 @@ static enum MHD_Result respond(struct MHD_Connection *c, int status, const char 
 	return result;
 }
 
-static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *url, const char *method, const char *version,
-			      const char *upload, size_t *upload_size, void **state)
+static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *url, const char *method,
+			      const char *version, const char *upload, size_t *upload_size, void **state)
 {
 	struct http *h = arg;
 	const struct http_page *p = h->pages;
@@ -85,7 +85,8 @@ static void run(struct http *h)
 	MHD_UNSIGNED_LONG_LONG wait_ms;
 
 	MHD_run(h->daemon);
-	loop_timer_at(h->timer, MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES ? loop_now_ms() + (int64_t)wait_ms : INT64_MAX);
+	loop_timer_at(h->timer,
+		      MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES ? loop_now_ms() + (int64_t)wait_ms : INT64_MAX);
 }
 
 static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
@@ -119,11 +120,10 @@ static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t po
 		return NULL;
 	}
 	errno = 0;
-	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (six ? MHD_USE_IPv6 : 0), port, NULL, NULL, answer, h,
-				MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_SOCK_ADDR, at,
-				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
-				MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PER_ADDRESS,
-				MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S,
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (six ? MHD_USE_IPv6 : 0), port, NULL, NULL, answer,
+				h, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_SOCK_ADDR, at,
+				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+				(unsigned)PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S,
 				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
 				MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
 }

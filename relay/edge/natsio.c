@@ -45,15 +45,15 @@ struct link {
 	struct natsio *io;
 	natsConnection *nc;
 	natsSubscription *sub;
-	char inbox[INBOX_BYTES];       /* "_INBOX.<32 hex digits>." */
+	char inbox[INBOX_BYTES]; /* "_INBOX.<32 hex digits>." */
 	size_t inbox_bytes;
-	char *why;                     /* why connecting failed */
-	_Atomic int fd;                /* our dup, -1 = none */
+	char *why;      /* why connecting failed */
+	_Atomic int fd; /* our dup, -1 = none */
 	atomic_bool want_read, want_write, attached;
-	bool up;                       /* loop thread: handlers were told */
+	bool up; /* loop thread: handlers were told */
 	ev_io readable, writable;
 	bool polling;
-	_Atomic int refs;              /* the loop, and nats.c until its closed callback has run */
+	_Atomic int refs; /* the loop, and nats.c until its closed callback has run */
 };
 
 enum letter_kind { LETTER_REPLY, LETTER_CLOSED, LETTER_COMPLAINT };
@@ -61,8 +61,8 @@ enum letter_kind { LETTER_REPLY, LETTER_CLOSED, LETTER_COMPLAINT };
 struct letter {
 	enum letter_kind kind;
 	struct link *link;
-	natsMsg *msg;                  /* LETTER_REPLY */
-	char *text;                    /* LETTER_COMPLAINT, LETTER_CLOSED */
+	natsMsg *msg; /* LETTER_REPLY */
+	char *text;   /* LETTER_COMPLAINT, LETTER_CLOSED */
 };
 
 struct mailbox {
@@ -74,16 +74,16 @@ struct natsio {
 	struct loop *loop;
 	struct natsio_options options;
 	struct natsio_handlers handlers;
-	struct link *link;             /* the current one, or NULL */
+	struct link *link; /* the current one, or NULL */
 	struct loop_timer *reconnect;
 	int64_t pause_ms;
-	int jobs;                      /* connects and closes under way */
+	int jobs; /* connects and closes under way */
 	bool closing;
-	pthread_t thread;              /* the loop's */
+	pthread_t thread; /* the loop's */
 	ev_async async;
 	pthread_mutex_t lock;
-	struct mailbox in, out;        /* in: under the lock; out: the loop's, the two are swapped */
-	int links;                     /* links whose closed callback is still to come, under the lock */
+	struct mailbox in, out; /* in: under the lock; out: the loop's, the two are swapped */
+	int links;              /* links whose closed callback is still to come, under the lock */
 	pthread_cond_t no_links;
 };
 
@@ -262,8 +262,10 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus statu
 
 	(void)sub;
 	natsConnection_GetLastError(nc, &text);
-	post(k->io, (struct letter){ .kind = LETTER_COMPLAINT, .link = k,
-				     .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) });
+	post(k->io,
+	     (struct letter){ .kind = LETTER_COMPLAINT,
+			      .link = k,
+			      .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) });
 }
 
 /* --- connecting, on a thread of its own --- */
@@ -306,7 +308,8 @@ static natsStatus set_login(natsOptions *opts, const struct natsio_options *o, c
 			snprintf(error, size, "cannot read %s", file);
 			return NATS_ERR;
 		}
-		s = o->token_file != NULL ? natsOptions_SetToken(opts, secret) : natsOptions_SetUserInfo(opts, o->user, secret);
+		s = o->token_file != NULL ? natsOptions_SetToken(opts, secret)
+					  : natsOptions_SetUserInfo(opts, o->user, secret);
 		explicit_bzero(secret, sizeof secret);
 	}
 	if (s != NATS_OK)
@@ -351,7 +354,9 @@ static natsOptions *make_options(const struct natsio_options *o, char *error, si
 	natsStatus s = natsOptions_Create(&opts);
 
 	if (s == NATS_OK)
-		s = natsOptions_SetServers(opts, (const char **)(uintptr_t)o->urls /* NOLINT: only the const is cast away */, (int)o->url_count);
+		s = natsOptions_SetServers(opts,
+					   (const char **)(uintptr_t)o->urls /* NOLINT: only the const is cast away */,
+					   (int)o->url_count);
 	if (s == NATS_OK)
 		s = natsOptions_SetName(opts, o->name);
 	if (s == NATS_OK)
@@ -610,9 +615,7 @@ static void deliver(struct natsio *io, const struct letter *letter)
 		if (token_of(letter->link, natsMsg_GetSubject(letter->msg), &reply.token))
 			io->handlers.reply(io->handlers.arg, &reply);
 		break;
-	case LETTER_CLOSED:
-		link_down(io, letter->text);
-		break;
+	case LETTER_CLOSED: link_down(io, letter->text); break;
 	case LETTER_COMPLAINT:
 		io->handlers.complaint(io->handlers.arg, letter->text != NULL ? letter->text : "unknown error");
 		break;
@@ -762,7 +765,9 @@ static void copy_info(struct natsio_stream_info *out, const jsStreamInfo *in)
 		.mirror = c->Mirror != NULL,
 		.discard_new = c->Discard == js_DiscardNew,
 		.file_storage = c->Storage == js_FileStorage,
-		.retention = c->Retention == js_LimitsPolicy ? 0 : c->Retention == js_InterestPolicy ? 1 : 2,
+		.retention = c->Retention == js_LimitsPolicy     ? 0
+			     : c->Retention == js_InterestPolicy ? 1
+								 : 2,
 		.max_msg_size = c->MaxMsgSize,
 		.max_bytes = c->MaxBytes,
 		.max_messages = c->MaxMsgs,
@@ -776,7 +781,8 @@ static void copy_info(struct natsio_stream_info *out, const jsStreamInfo *in)
 			out->subject_count++;
 }
 
-bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error, size_t size)
+bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error,
+			   size_t size)
 {
 	jsStreamInfo *si = NULL;
 	jsErrCode code = 0;

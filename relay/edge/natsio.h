@@ -15,19 +15,19 @@ struct natsio;
 
 /* Everything is borrowed for the life of the natsio; files are read again at every connect. */
 struct natsio_options {
-	const char *name;          /* of the client, seen in the server's monitoring */
+	const char *name; /* of the client, seen in the server's monitoring */
 	const char *const *urls;
 	size_t url_count;
 	const char *user, *password_file, *token_file, *credentials_file; /* or NULL */
-	bool discover;             /* use servers the cluster announces */
-	bool tls;                  /* never without; also on when a URL begins with tls:// */
+	bool discover;                                                    /* use servers the cluster announces */
+	bool tls;                                   /* never without; also on when a URL begins with tls:// */
 	const char *ca_file, *cert_file, *key_file; /* or NULL */
 };
 
 struct natsio_reply {
 	uint64_t token;
-	bool no_responders;        /* the server's 503: nobody listens on the subject */
-	const char *data;          /* not terminated */
+	bool no_responders; /* the server's 503: nobody listens on the subject */
+	const char *data;   /* not terminated */
 	size_t bytes;
 };
 
@@ -44,7 +44,7 @@ struct natsio_header {
 };
 
 struct natsio_message {
-	const char *subject;       /* validated: nats.c does not */
+	const char *subject; /* validated: nats.c does not */
 	const struct natsio_header *headers;
 	size_t header_count;
 	const void *payload;
@@ -52,7 +52,8 @@ struct natsio_message {
 	uint64_t token;
 };
 
-struct natsio *natsio_open(struct loop *l, const struct natsio_options *options, const struct natsio_handlers *handlers);
+struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
+			   const struct natsio_handlers *handlers);
 void natsio_close(struct natsio *io);
 
 /* False when the connection is down or refuses; nothing was sent then. Never blocks. */
@@ -67,7 +68,7 @@ struct natsio_session;
 
 struct natsio_stream_info {
 	bool exists, no_ack, sealed, mirror, discard_new, file_storage;
-	int retention;             /* 0 limits, 1 interest, 2 work queue */
+	int retention; /* 0 limits, 1 interest, 2 work queue */
 	int64_t max_msg_size, max_bytes, max_messages, duplicate_window_ms, messages, replicas;
 	char **subjects;
 	size_t subject_count;
@@ -77,7 +78,8 @@ struct natsio_session *natsio_session_open(const struct natsio_options *options,
 void natsio_session_close(struct natsio_session *s);
 int64_t natsio_session_max_payload(const struct natsio_session *s);
 /* False with a text when the question could not be asked; a missing stream is exists = false. Free with the other. */
-bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error, size_t size);
+bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error,
+			   size_t size);
 void natsio_stream_info_free(struct natsio_stream_info *info);
 
 /* Releases the library. Call last. */

@@ -26,10 +26,10 @@ enum {
 struct request {
 	pg_answer *answer;
 	void *arg;
-	PGresult *result;  /* the first error, else the last result */
+	PGresult *result; /* the first error, else the last result */
 	int64_t sent_ms;
 	unsigned statement;
-	bool preparing;    /* its first result is that of Prepare */
+	bool preparing; /* its first result is that of Prepare */
 	struct request *next;
 };
 
@@ -37,16 +37,16 @@ struct pg {
 	struct loop *loop;
 	struct pg_options options;
 	struct pg_handlers handlers;
-	PGconn *conn;          /* NULL = down */
-	PGconn *fresh;         /* from the connecting thread */
-	char *why;             /* why fresh is NULL */
+	PGconn *conn;  /* NULL = down */
+	PGconn *fresh; /* from the connecting thread */
+	char *why;     /* why fresh is NULL */
 	bool closing, connecting;
 	ev_io readable, writable;
 	struct loop_timer *reconnect, *watch;
 	int64_t pause_ms;
 	bool prepared[PG_STATEMENTS];
 	struct request *head, *tail;
-	char *broken;          /* to be taken down at the end of the turn */
+	char *broken; /* to be taken down at the end of the turn */
 };
 
 struct pg_result {
@@ -96,9 +96,19 @@ static const char setup[] =
 /* Returns NULL with *why set (malloc'ed), or a connection that is up. */
 static PGconn *connect_now(const struct pg_options *o, char **why)
 {
-	const char *keys[] = { "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
-			       "tcp_user_timeout", "client_encoding", "application_name", "dbname", "passfile", NULL };
-	const char *values[] = { "5", "5", "2", "3", "10000", "UTF8", o->application_name, o->conninfo, o->password_file, NULL };
+	const char *keys[] = { "connect_timeout",
+			       "keepalives_idle",
+			       "keepalives_interval",
+			       "keepalives_count",
+			       "tcp_user_timeout",
+			       "client_encoding",
+			       "application_name",
+			       "dbname",
+			       "passfile",
+			       NULL };
+	const char *values[] = {
+		"5", "5", "2", "3", "10000", "UTF8", o->application_name, o->conninfo, o->password_file, NULL
+	};
 	PGconn *c;
 
 	if (o->password_file == NULL)
@@ -407,7 +417,8 @@ void pg_break(struct pg *pg, const char *why)
 	loop_timer_at(pg->watch, loop_now_ms());
 }
 
-bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_parameter *p, int count, pg_answer *answer, void *arg)
+bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_parameter *p, int count, pg_answer *answer,
+	     void *arg)
 {
 	const char *values[PG_PARAMETERS];
 	int bytes[PG_PARAMETERS], formats[PG_PARAMETERS];
@@ -419,7 +430,10 @@ bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_param
 	q = calloc(1, sizeof *q);
 	if (q == NULL)
 		return false;
-	*q = (struct request){ .answer = answer, .arg = arg, .sent_ms = loop_now_ms(), .statement = st->number,
+	*q = (struct request){ .answer = answer,
+			       .arg = arg,
+			       .sent_ms = loop_now_ms(),
+			       .statement = st->number,
 			       .preparing = !pg->prepared[st->number] };
 	snprintf(name, sizeof name, "bh%u", st->number);
 	for (int i = 0; i < count; i++) {
@@ -428,7 +442,8 @@ bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_param
 		formats[i] = p[i].binary;
 	}
 	if ((!pg->prepared[st->number] && PQsendPrepare(pg->conn, name, st->sql, 0, NULL) == 0) ||
-	    PQsendQueryPrepared(pg->conn, name, count, values, bytes, formats, 1) == 0 || PQpipelineSync(pg->conn) == 0) {
+	    PQsendQueryPrepared(pg->conn, name, count, values, bytes, formats, 1) == 0 ||
+	    PQpipelineSync(pg->conn) == 0) {
 		free(q);
 		pg_break(pg, PQerrorMessage(pg->conn));
 		return false;
@@ -532,7 +547,8 @@ void pg_session_close(struct pg_session *s)
 const struct pg_result *pg_session_run(struct pg_session *s, const char *sql, int count, const char *const *parameters)
 {
 	PQclear(s->result.r);
-	s->result.r = count > 0 ? PQexecParams(s->conn, sql, count, NULL, parameters, NULL, NULL, 0) : PQexec(s->conn, sql);
+	s->result.r =
+		count > 0 ? PQexecParams(s->conn, sql, count, NULL, parameters, NULL, NULL, 0) : PQexec(s->conn, sql);
 	describe(&s->result);
 	return &s->result;
 }

@@ -19,8 +19,8 @@ struct pg_options {
 };
 
 struct pg_handlers {
-	void (*up)(void *arg);                     /* a fresh session: nothing prepared, nothing locked */
-	void (*down)(void *arg, const char *why);  /* it is gone, or could not be had; a new one is tried by itself */
+	void (*up)(void *arg);                    /* a fresh session: nothing prepared, nothing locked */
+	void (*down)(void *arg, const char *why); /* it is gone, or could not be had; a new one is tried by itself */
 	void (*notified)(void *arg, const char *payload);
 	void *arg;
 };
@@ -58,7 +58,7 @@ const char *pg_error(const struct pg_result *r);    /* NULL = no error; else one
 const char *pg_sqlstate(const struct pg_result *r); /* "" when there is none */
 int pg_rows(const struct pg_result *r);
 bool pg_is_null(const struct pg_result *r, int row, int column);
-int64_t pg_int8(const struct pg_result *r, int row, int column); /* int8, xid8, int4, int2, bool */
+int64_t pg_int8(const struct pg_result *r, int row, int column);                     /* int8, xid8, int4, int2, bool */
 const char *pg_bytes(const struct pg_result *r, int row, int column, size_t *bytes); /* terminated behind the end */
 
 /* --- blocking, for commands that are not the daemon --- */

@@ -19,14 +19,21 @@ static const struct {
 	{ "{\"stream\":\"S\",\"seq\":3,\"domain\":\"hub\",\"val\":\"1\"}", EVENT_ACKED, 3, 0 },
 	{ "{\"stream\":\"S\",\"seq\":0,\"duplicate\":true}", EVENT_REFUSED, REASON_DUPLICATE_SEQ_0, 0 },
 	{ "{\"stream\":\"OTHER\",\"seq\":2}", EVENT_REFUSED, REASON_WRONG_STREAM, 0 },
-	{ "{\"error\":{\"code\":400,\"err_code\":10054,\"description\":\"too big\"},\"stream\":\"S\",\"seq\":0}", EVENT_REFUSED, 10054, 400 },
-	{ "{\"error\":{\"code\":429,\"err_code\":10167,\"description\":\"too many\"},\"stream\":\"S\",\"seq\":0}", EVENT_REFUSED, 10167, 429 },
+	{ "{\"error\":{\"code\":400,\"err_code\":10054,\"description\":\"too big\"},\"stream\":\"S\",\"seq\":0}",
+	  EVENT_REFUSED, 10054, 400 },
+	{ "{\"error\":{\"code\":429,\"err_code\":10167,\"description\":\"too many\"},\"stream\":\"S\",\"seq\":0}",
+	  EVENT_REFUSED, 10167, 429 },
 	{ "{\"stream\":\"S\",\"seq\":5,\"error\":{\"code\":409,\"err_code\":10158}}", EVENT_REFUSED, 10158, 409 },
-	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"maximum bytes exceeded\"}}", EVENT_REFUSED, REASON_STREAM_FULL, 503 },
-	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"maximum messages exceeded\"}}", EVENT_REFUSED, REASON_STREAM_FULL, 503 },
-	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"maximum messages per subject exceeded\"}}", EVENT_REFUSED, REASON_SUBJECT_FULL, 503 },
-	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"message too large\"}}", EVENT_REFUSED, REASON_STORE_TOO_LARGE, 503 },
-	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"disk on fire\"}}", EVENT_REFUSED, REASON_STORE_FAILED, 503 },
+	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"maximum bytes exceeded\"}}", EVENT_REFUSED,
+	  REASON_STREAM_FULL, 503 },
+	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"maximum messages exceeded\"}}", EVENT_REFUSED,
+	  REASON_STREAM_FULL, 503 },
+	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"maximum messages per subject exceeded\"}}",
+	  EVENT_REFUSED, REASON_SUBJECT_FULL, 503 },
+	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"message too large\"}}", EVENT_REFUSED,
+	  REASON_STORE_TOO_LARGE, 503 },
+	{ "{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"disk on fire\"}}", EVENT_REFUSED,
+	  REASON_STORE_FAILED, 503 },
 	{ "{\"error\":{\"code\":503,\"err_code\":10077}}", EVENT_REFUSED, REASON_STORE_FAILED, 503 },
 	{ "{\"error\":{\"code\":503}}", EVENT_REFUSED, REASON_NO_STREAM, 503 },
 	/* No server may name a reason of ours. */
@@ -53,7 +60,8 @@ int main(void)
 		memset(&ev, 0, sizeof ev);
 		puback_read(cases[i].answer, strlen(cases[i].answer), "S", &ev);
 		if (cases[i].kind == EVENT_ACKED)
-			ok(ev.kind == EVENT_ACKED && ev.acked.sequence == cases[i].sequence && ev.acked.duplicate == cases[i].duplicate,
+			ok(ev.kind == EVENT_ACKED && ev.acked.sequence == cases[i].sequence &&
+				   ev.acked.duplicate == cases[i].duplicate,
 			   "stored: %s", cases[i].answer);
 		else
 			ok(ev.kind == EVENT_REFUSED && ev.refused.reason == cases[i].sequence &&
