@@ -8,6 +8,7 @@
 /* What is needed to publish one message. One allocation; free with free(). */
 struct parcel {
 	int64_t id;
+	uint64_t token;      /* of the last attempt, 0 = none yet */
 	uint16_t stream;     /* index of the configured stream */
 	const char *subject; /* validated */
 	const char *headers; /* jsonb text, validated; or NULL */

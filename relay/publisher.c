@@ -107,6 +107,25 @@ bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t tok
 	return ok;
 }
 
+/* As the server quotes it, and cut off where nats.c has no more room for it. */
+static bool is_quoted(const char *quoted, const char *subject)
+{
+	for (; *quoted != '\0' && *quoted != '"'; quoted++, subject++) {
+		quoted += *quoted == '\\' && quoted[1] != '\0';
+		if (*quoted != *subject)
+			return false;
+	}
+	return *quoted == '\0' || *subject == '\0';
+}
+
+bool publisher_denied(const struct parcel *parcel, const char *complaint)
+{
+	static const char words[] = "Permissions Violation for Publish to \"";
+	const char *at = strstr(complaint, words);
+
+	return at != NULL && is_quoted(at + sizeof words - 1, parcel->subject);
+}
+
 /* --- streams --- */
 
 static uint64_t api_token(enum api kind, uint16_t stream)

@@ -22,6 +22,9 @@ void publisher_free(struct publisher *p);
 /* False when it could not be sent. */
 bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token);
 
+/* Is this complaint of the server about a publish to the parcel's subject? */
+bool publisher_denied(const struct parcel *parcel, const char *complaint);
+
 /* Asks the server about a stream; the answer is logged, and the stream created if it is missing and may be. */
 void publisher_ask(struct publisher *p, struct natsio *io, uint16_t stream);
 

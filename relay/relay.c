@@ -207,11 +207,25 @@ static void on_nats_reply(void *arg, const struct natsio_reply *reply)
 		step(r, ev);
 }
 
+/* A publish that is not permitted gets no reply of its own, only a complaint that names the subject. */
 static void on_nats_complaint(void *arg, const char *text)
 {
 	struct relay *r = arg;
+	char message[512];
 
-	log_error(r->log, "NATS complains", KS("text", text));
+	/* In the message, not beside it: two complaints are the same only if they say the same. */
+	snprintf(message, sizeof message, "NATS complains: %s", text);
+	log_error(r->log, message);
+	for (size_t slot = 0; slot < r->config->delivery.queue_messages; slot++) {
+		const struct parcel *parcel = r->parcels[slot];
+		struct event ev = { .kind = EVENT_REFUSED };
+
+		if (parcel == NULL || parcel->token == 0 || !publisher_denied(parcel, text))
+			continue;
+		ev.refused.token = parcel->token;
+		ev.refused.reason = REASON_NOT_PERMITTED;
+		step(r, ev);
+	}
 }
 
 /* --- effects --- */
@@ -261,10 +275,15 @@ static void on_renewed(void *arg, const struct pg_result *result)
 
 static void publish(struct relay *r, const struct effect *f)
 {
-	const struct parcel *parcel = r->parcels[f->publish.slot];
+	struct parcel *parcel = r->parcels[f->publish.slot];
+	bool ok = parcel != NULL && parcel->id == f->publish.id;
 
+	if (ok) {
+		parcel->token = f->publish.token;
+		ok = publisher_send(r->nats, parcel, f->publish.token);
+	}
 	/* What cannot be sent counts as sent and lost: its ack timeout brings it back. */
-	if (parcel == NULL || parcel->id != f->publish.id || !publisher_send(r->nats, parcel, f->publish.token))
+	if (!ok)
 		log_debug(r->log, "could not send", KI("id", f->publish.id));
 }
 

@@ -2,7 +2,8 @@
 
 CREATE OR REPLACE VIEW boxhaul.messages AS
 SELECT o.id, o.message_id, o.subject, o.key, o.created_at,
-       CASE WHEN d.id IS NOT NULL THEN 'dead'
+       CASE WHEN d.held THEN 'held'
+            WHEN d.id IS NOT NULL THEN 'dead'
             WHEN e.kind = 'missing' THEN 'pending'      -- committed since the relay last looked
             WHEN e.kind IS NOT NULL THEN e.kind
             WHEN o.id <= p.position THEN 'sent'

@@ -25,7 +25,8 @@ void blocks_destroy(struct blocks *b)
 
 void blocks_clear(struct blocks *b)
 {
-	memset(b->lane, 0, SLOTS * sizeof *b->lane);
+	if (b->lanes > 0)
+		memset(b->lane, 0, SLOTS * sizeof *b->lane);
 	b->lanes = 0;
 	for (uint32_t i = 0; i < LIMIT_STREAMS; i++)
 		b->stream[i] = (struct block){ .scope = scope_of_stream(i) };

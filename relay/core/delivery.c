@@ -42,8 +42,8 @@ struct delivery {
 	bool renewing;
 	int64_t position, read;
 
-	bool fetching, fetch_forward, urgent;
-	uint32_t fetch_seq;
+	bool fetching, fetch_forward, fetch_joined, urgent;
+	uint32_t fetch_seq, stretch;  /* so often did a fetch find no room for anything new */
 	int64_t evidence_ms;          /* when the lock table was last asked for */
 	struct id_range *wanted;
 
@@ -60,6 +60,11 @@ struct delivery {
 	uint32_t window, window_credit;
 	uint64_t flight_bytes, resident_bytes;
 	uint32_t silent[LIMIT_STREAMS];
+	bool caught_up;               /* all that was there when we took the lead has been read */
+	struct floor {
+		int64_t read;
+		uint64_t sequence[LIMIT_STREAMS];
+	} floor, next_floor;
 	bool touched[LIMIT_STREAMS];  /* acked something since the last ledger row */
 	int64_t block_ms;             /* the earliest block that is due */
 
@@ -68,7 +73,7 @@ struct delivery {
 	struct delivery_stats stats;
 };
 
-enum { EVIDENCE_PAUSE_MS = 100, UNDEAD_LIMIT = 2 * LIMIT_BLOCKED_LANES };
+enum { EVIDENCE_PAUSE_MS = 100, STRETCH_MAX = 12, UNDEAD_LIMIT = 2 * LIMIT_BLOCKED_LANES };
 
 /* --- life --- */
 
@@ -189,6 +194,23 @@ static void renew_lease(struct delivery *d, int64_t asked_ms)
 		d->lease_until = asked_ms + d->s.lease_ms;
 }
 
+/* How many rows there is room for: in the queue, in the list of the dead, in the book. */
+static uint32_t row_credit(const struct delivery *d)
+{
+	size_t in_memory = resident(d);
+	size_t credit = d->s.queue_messages - in_memory;
+	size_t book = book_room(&d->book) > in_memory + 8 ? (book_room(&d->book) - in_memory - 8) / 4 : 0;
+
+	if (credit > book)
+		credit = book;
+	return (uint32_t)credit;
+}
+
+static uint64_t byte_credit(const struct delivery *d)
+{
+	return d->resident_bytes < d->s.queue_bytes ? d->s.queue_bytes - d->resident_bytes : 0;
+}
+
 /* --- messages leave memory --- */
 
 static void leave_memory(struct delivery *d, struct message *m)
@@ -198,6 +220,16 @@ static void leave_memory(struct delivery *d, struct message *m)
 	d->resident_bytes -= m->bytes;
 	lanes_finish(&d->lanes, m);
 	touch(d);
+}
+
+/* Lanes whose probe waited for its stream may try again. */
+static void wake_waiting_lanes(struct delivery *d)
+{
+	struct block *b = d->blocks.lanes > 0 ? blocks_next(&d->blocks, NULL) : NULL;
+
+	for (; b != NULL; b = blocks_next(&d->blocks, b))
+		if (b->blocked && b->due_ms == INT64_MAX)
+			b->due_ms = d->block_ms = d->now;
 }
 
 static void block_opens(struct delivery *d, struct block *b)
@@ -213,7 +245,9 @@ static void block_opens(struct delivery *d, struct block *b)
 	/* Only the next fetch asks for what was parked: rows of the one under way may not overtake it. */
 	b->open_from = d->fetch_seq + 1;
 	d->urgent = true;
-	if (lane && b->parked == 0)
+	if (!lane)
+		wake_waiting_lanes(d);
+	else if (b->parked == 0)
 		blocks_drop(&d->blocks, b);
 }
 
@@ -247,6 +281,12 @@ static void settle(struct delivery *d, struct message *m)
 
 /* --- parking --- */
 
+/* The position, or what it will be when the mark under way has come through. */
+static int64_t marked_position(const struct delivery *d)
+{
+	return d->marking ? d->mark.position : d->position;
+}
+
 static void probe_fails(struct delivery *d, struct block *b, int64_t id)
 {
 	if (b == NULL || b->probe_id != id)
@@ -256,9 +296,9 @@ static void probe_fails(struct delivery *d, struct block *b, int64_t id)
 	d->block_ms = earlier(d->block_ms, b->due_ms);
 }
 
-static const struct message *find_in_memory(const struct delivery *d, int64_t id)
+static struct message *find_in_memory(const struct delivery *d, int64_t id)
 {
-	const struct message *m = d->lanes.oldest;
+	struct message *m = d->lanes.oldest;
 
 	while (m != NULL && m->id != id)
 		m = m->age_next;
@@ -280,8 +320,9 @@ static void park(struct delivery *d, struct message *m, struct block *b)
 		book_change(&d->book, e, m->redriven ? EXCEPTION_HELD : EXCEPTION_PARKED, b->scope);
 		e->born_ms = d->now;
 		e->asked = 0;
+		e = book_join(&d->book, e, marked_position(d));
 	} else {
-		e = book_park(&d->book, m->id, b->scope, d->position, d->now);
+		e = book_park(&d->book, m->id, b->scope, marked_position(d), d->now);
 	}
 	if (e->lo == m->id || m->reason != REASON_NONE) {
 		e->reason = m->reason;
@@ -578,17 +619,22 @@ static struct block *gate(struct delivery *d, const struct row *row, uint64_t la
 static void park_row(struct delivery *d, const struct row *row, struct exception *e, struct block *b, uint64_t lane_scope)
 {
 	struct block *lane = blocks_find(&d->blocks, lane_scope);
+	struct block *stream = blocks_find(&d->blocks, scope_of_stream(row->stream));
+	bool waits = stream->blocked && is_probe_of(lane, row->id);
 
-	probe_fails(d, blocks_find(&d->blocks, scope_of_stream(row->stream)), row->id);
+	probe_fails(d, stream, row->id);
 	probe_fails(d, lane, row->id);
+	if (waits) /* it would only be read and parked again, before the stream's own probe */
+		lane->due_ms = INT64_MAX;
 	/* The lane's probe must be its oldest; a stream's may be of this lane and still to be read: choose again. */
 	if (b->probe_id > row->id && (scope_is_lane(b->scope) || find_in_memory(d, b->probe_id) == NULL))
 		probe_fails(d, b, b->probe_id);
 	if (e == NULL) {
-		e = book_park(&d->book, row->id, b->scope, d->position, d->now);
+		e = book_park(&d->book, row->id, b->scope, marked_position(d), d->now);
 	} else {
 		book_change(&d->book, e, e->kind == EXCEPTION_HELD ? EXCEPTION_HELD : EXCEPTION_PARKED, b->scope);
 		e->asked = 0;
+		e = book_join(&d->book, e, marked_position(d));
 	}
 	if (e->reason == REASON_NONE)
 		e->reason = b->reason;
@@ -605,7 +651,6 @@ static void admit(struct delivery *d, struct row *row, struct exception *e, uint
 	m->keyed = row->keyed && d->s.ordering != ORDERING_NONE;
 	m->defect = row->defect != REASON_NONE;
 	m->reason = row->defect;
-	m->floor = d->stats.stream[row->stream].sequence;
 	if (e != NULL) {
 		m->late = true;
 		m->redriven = e->kind == EXCEPTION_HELD;
@@ -627,7 +672,8 @@ static bool is_wanted(struct delivery *d, const struct exception *e)
 	if (e->kind == EXCEPTION_ACTIVE)
 		return false;
 	b = blocks_find(&d->blocks, e->scope);
-	return is_probe_of(b, e->lo) || (!b->blocked && e->kind == EXCEPTION_PARKED);
+	/* Where nothing is held back any more, HELD is a letter that was redriven and parked on its way. */
+	return is_probe_of(b, e->lo) || !b->blocked;
 }
 
 /* So many ids are not parked for b any more. */
@@ -644,6 +690,7 @@ static bool row_arrived(struct delivery *d, struct row *row)
 	uint64_t lane_scope = row->keyed && d->s.ordering != ORDERING_NONE ? lane_hash(row->lane) : SCOPE_NONE;
 	struct exception *e = NULL;
 	struct block *b;
+	bool was_parked = false;
 
 	if (row->id > d->read) {
 		if (row->id > d->read + 1)
@@ -656,6 +703,7 @@ static bool row_arrived(struct delivery *d, struct row *row)
 			return false;
 		e = book_single(&d->book, e, row->id);
 		if (e->kind != EXCEPTION_MISSING) {
+			was_parked = true;
 			b = blocks_find(&d->blocks, e->scope);
 			if (lane_scope == SCOPE_NONE && scope_is_lane(e->scope))
 				lane_scope = e->scope;
@@ -669,7 +717,7 @@ static bool row_arrived(struct delivery *d, struct row *row)
 		park_row(d, row, e, b, lane_scope);
 	else
 		admit(d, row, e, lane_scope);
-	return true;
+	return b == NULL || !was_parked;
 }
 
 static void vanish(struct delivery *d, struct exception *e)
@@ -720,6 +768,8 @@ static void judge(struct delivery *d, uint64_t horizon, int64_t up_to)
 static void rows_arrived(struct delivery *d, const struct event *ev)
 {
 	uint32_t news = 0;
+	size_t n = 0;
+	bool complete;
 
 	for (size_t i = 0; i < ev->rows.count; i++)
 		ev->rows.rows[i].slot = -1;
@@ -727,18 +777,33 @@ static void rows_arrived(struct delivery *d, const struct event *ev)
 		return;
 	d->fetching = false;
 	renew_lease(d, ev->rows.asked_ms);
-	for (size_t i = 0; i < ev->rows.count; i++)
-		news += row_arrived(d, &ev->rows.rows[i]);
+	/* A stretched fetch may bring more than there is room for: as if it had been cut there. */
+	while (n < ev->rows.count && row_credit(d) > 0 && byte_credit(d) > 0)
+		news += row_arrived(d, &ev->rows.rows[n++]);
+	complete = ev->rows.complete && n == ev->rows.count;
 	if (d->book.count > d->book.kinds[EXCEPTION_ACTIVE])
-		judge(d, ev->rows.horizon,
-		      ev->rows.complete ? INT64_MAX : ev->rows.count > 0 ? ev->rows.rows[ev->rows.count - 1].id : INT64_MIN);
-	if (!ev->rows.complete)
+		judge(d, ev->rows.horizon, complete ? INT64_MAX : n > 0 ? ev->rows.rows[n - 1].id : INT64_MIN);
+	if (!d->fetch_joined)
+		d->stretch = 0;
+	else if (!complete && news == 0 && d->stretch < STRETCH_MAX)
+		d->stretch++;
+	if (!complete)
 		d->urgent = true;
-	pace_rows(&d->pace, news, ev->rows.complete || !d->fetch_forward, news >= d->s.queue_messages / 8 && news > 1,
+	d->caught_up |= complete && d->fetch_forward;
+	pace_rows(&d->pace, news, complete || !d->fetch_forward, news >= d->s.queue_messages / 8 && news > 1,
 		  ev->rows.horizon, d->now);
 }
 
 /* --- leading and not leading --- */
+
+/* Ids above `read` were not read when the floor was taken: whatever becomes of them is stored above what was
+ * acknowledged by then. Not so what was there when we took the lead: an earlier leader may have sent it. */
+static void take_floor(const struct delivery *d, struct floor *f)
+{
+	f->read = d->read;
+	for (uint32_t s = 0; s < d->s.streams; s++)
+		f->sequence[s] = d->caught_up ? d->stats.stream[s].sequence : 0;
+}
 
 static void forget_everything(struct delivery *d)
 {
@@ -749,6 +814,7 @@ static void forget_everything(struct delivery *d)
 	blocks_clear(&d->blocks);
 	d->dead_count = d->undead_count = d->late_count = 0;
 	d->dirty = d->urgent = false;
+	d->stretch = 0;
 	d->block_ms = INT64_MAX;
 	d->window = d->s.window_messages;
 	memset(d->silent, 0, sizeof d->silent);
@@ -788,6 +854,9 @@ static void leading(struct delivery *d, const struct event *ev)
 	d->leading = true;
 	d->drained = false;
 	d->position = d->read = ev->leading.position;
+	d->caught_up = false;
+	take_floor(d, &d->floor);
+	d->next_floor = d->floor;
 	d->lease_until = 0;
 	renew_lease(d, ev->leading.asked_ms);
 	for (size_t i = 0; i < ev->leading.exception_count; i++)
@@ -798,14 +867,47 @@ static void leading(struct delivery *d, const struct event *ev)
 	pace_reset(&d->pace, &d->s, d->now);
 }
 
+static void give_up(struct delivery *d, struct exception *e, struct block *b)
+{
+	d->undead[d->undead_count++] = e->lo;
+	probe_fails(d, b, e->lo);
+	book_remove(&d->book, e);
+	unparked(d, b, 1);
+	touch(d);
+}
+
+/* A restart may have forgotten that this one is a dead letter: its record is to go when it is settled. */
+static void remember_letter(struct delivery *d, struct exception *e, int64_t id, bool redrive)
+{
+	if (e == NULL && id <= d->position) {
+		d->undead[d->undead_count++] = id;
+		touch(d);
+	} else if (e != NULL && e->kind == EXCEPTION_ACTIVE && redrive) {
+		find_in_memory(d, id)->redriven = true;
+	} else if (e != NULL && e->kind == EXCEPTION_PARKED && redrive && book_room(&d->book) >= resident(d) + 2) {
+		e = book_single(&d->book, e, id);
+		book_change(&d->book, e, EXCEPTION_HELD, e->scope);
+	}
+}
+
 static void decided(struct delivery *d, const struct event *ev)
 {
-	struct exception *e = d->leading ? book_find(&d->book, ev->decided.id) : NULL;
+	struct exception *e = book_find(&d->book, ev->decided.id);
 	struct block *b;
 
-	if (e == NULL || e->kind != EXCEPTION_HELD || d->undead_count >= LIMIT_BLOCKED_LANES)
+	if (!d->leading || d->undead_count >= LIMIT_BLOCKED_LANES)
 		return;
+	if (e == NULL || e->kind != EXCEPTION_HELD) {
+		remember_letter(d, e, ev->decided.id, ev->decided.redrive);
+		return;
+	}
 	b = blocks_find(&d->blocks, e->scope);
+	if (!b->held || b->held_id != e->lo) {
+		/* Redriven before, and parked on its way: told again, or given up after all. */
+		if (!ev->decided.redrive)
+			give_up(d, e, b);
+		return;
+	}
 	if (ev->decided.redrive) {
 		b->held = false;
 		b->probe_id = e->lo;
@@ -965,11 +1067,11 @@ static size_t known_between(const struct id_range *a, const struct exception *b)
 	return (size_t)(b->lo - a->hi);
 }
 
-/* Lists what is wanted, joining ranges that lie near each other: a row read twice is cheaper than a descent
- * into the index of every slot. */
+/* Lists what is wanted. Only when there are too many ranges they are joined across rows that are known already:
+ * those come along, and use up the rows and bytes there is room for (see `stretch`). */
 static size_t list_wanted(struct delivery *d, bool *missing)
 {
-	size_t n = 0, gap = 32;
+	size_t n = 0, gap = 1;
 	struct exception *e;
 
 again:
@@ -988,24 +1090,8 @@ again:
 			goto again;
 		}
 	}
+	d->fetch_joined = gap > 1;
 	return n;
-}
-
-/* How many rows there is room for: in the queue, in the list of the dead, in the book. */
-static uint32_t row_credit(const struct delivery *d)
-{
-	size_t in_memory = resident(d);
-	size_t credit = d->s.queue_messages - in_memory;
-	size_t book = book_room(&d->book) > in_memory + 8 ? (book_room(&d->book) - in_memory - 8) / 4 : 0;
-
-	if (credit > book)
-		credit = book;
-	return (uint32_t)credit;
-}
-
-static uint64_t byte_credit(const struct delivery *d)
-{
-	return d->resident_bytes < d->s.queue_bytes ? d->s.queue_bytes - d->resident_bytes : 0;
 }
 
 /* No small bites while there is something else to do. */
@@ -1041,7 +1127,8 @@ static bool next_fetch(struct delivery *d, struct effect *f)
 	}
 	f->fetch.after = d->read;
 	f->fetch.forward = d->fetch_forward;
-	f->fetch.rows = row_credit(d);
+	f->fetch.rows = row_credit(d) << d->stretch;
+	bytes <<= d->stretch;
 	f->fetch.bytes = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
 	f->fetch.horizon = missing || pace_wants_horizon(&d->pace);
 	f->fetch.evidence = f->fetch.horizon && d->now - d->evidence_ms >= EVIDENCE_PAUSE_MS;
@@ -1075,8 +1162,10 @@ static int64_t reachable(struct delivery *d)
 			d->mark_at = earlier(d->mark_at, e->born_ms + d->s.grace_ms);
 			return e->lo - 1;
 		}
-		if (!e->stored && ++fresh > LIMIT_MARK_NEW_EXCEPTIONS)
+		if (!e->stored && ++fresh > LIMIT_MARK_NEW_EXCEPTIONS) {
+			d->mark_at = d->now; /* the rest in the next one */
 			return e->lo - 1;
+		}
 	}
 	return to;
 }
@@ -1112,27 +1201,31 @@ static void mark_is_sent(struct delivery *d)
 	}
 }
 
-static uint64_t floor_of(const struct delivery *d, uint16_t stream)
+/* A floor at or below the new position: one is in use while the next grows old enough. */
+static void raise_floor(struct delivery *d, int64_t to)
 {
-	for (const struct message *m = d->lanes.oldest; m != NULL; m = m->age_next)
-		if (m->stream == stream)
-			return m->floor;
-	return d->stats.stream[stream].sequence;
+	if (to < d->next_floor.read)
+		return;
+	d->floor = d->next_floor;
+	take_floor(d, &d->next_floor);
+	if (to == d->read)
+		d->floor = d->next_floor;
 }
 
 static void list_sent(struct delivery *d, int64_t to)
 {
 	size_t n = 0;
 
+	raise_floor(d, to);
 	for (uint16_t s = 0; s < d->s.streams && to > d->position; s++)
 		if (d->touched[s]) {
 			d->touched[s] = false;
 			d->mark_sent[n++] = (struct sent){ .first = d->position + 1, .last = to, .stream = s,
-							   .sequence = floor_of(d, s) };
+							   .sequence = d->floor.sequence[s] };
 		}
 	for (size_t i = 0; i < d->late_count; i++)
 		d->mark_sent[n++] = (struct sent){ .first = d->late_id[i], .last = d->late_id[i],
-						   .stream = d->late_stream[i], .sequence = floor_of(d, d->late_stream[i]) };
+						   .stream = d->late_stream[i], .sequence = d->floor.sequence[d->late_stream[i]] };
 	d->late_count = 0;
 	d->mark.sent = d->mark_sent;
 	d->mark.sent_count = n;

@@ -32,7 +32,6 @@ struct message {
 	bool defect;          /* will be refused by us: reason says why */
 	bool late;            /* stands in the book as active: does not hold the position */
 	bool redriven;        /* a dead letter that held its lane, sent again */
-	uint64_t floor;       /* the stream's sequence when it was read: it is stored above that */
 	int64_t at_ms;        /* in flight: since; back-off: until */
 	struct lane *lane;    /* NULL = unordered */
 	struct message *next, *prev;            /* in its place */

@@ -31,13 +31,8 @@ void book_destroy(struct book *b)
 
 void book_clear(struct book *b)
 {
-	b->free_list = NULL;
-	for (size_t i = b->capacity; i-- > 0;) {
-		b->pool[i].next = b->free_list;
-		b->free_list = &b->pool[i];
-	}
-	b->root = b->first = b->last = NULL;
-	b->count = b->gone_count = 0;
+	b->free_list = b->root = b->first = b->last = NULL;
+	b->count = b->gone_count = b->touched = 0;
 	memset(b->kinds, 0, sizeof b->kinds);
 }
 
@@ -129,9 +124,12 @@ struct exception *book_insert(struct book *b, int64_t lo, int64_t hi, enum excep
 {
 	struct exception *e = b->free_list, *after = book_from(b, lo);
 
-	assert(e != NULL && lo <= hi);
+	assert(b->count < b->capacity && lo <= hi);
 	assert(after == NULL || after->lo > hi);
-	b->free_list = e->next;
+	if (e != NULL)
+		b->free_list = e->next;
+	else
+		e = &b->pool[b->touched++];
 	*e = (struct exception){ .lo = lo, .hi = hi, .kind = kind, .next = after };
 	e->prev = after != NULL ? after->prev : b->last;
 	*(e->prev != NULL ? &e->prev->next : &b->first) = e;
@@ -219,6 +217,20 @@ struct exception *book_park(struct book *b, int64_t id, scope_id scope, int64_t 
 	e->scope = scope;
 	e->born_ms = now_ms;
 	return e;
+}
+
+struct exception *book_join(struct book *b, struct exception *e, int64_t position)
+{
+	struct exception *before = e->prev;
+	int64_t hi = e->hi;
+
+	if (before == NULL || before->hi + 1 != e->lo || before->kind != EXCEPTION_PARKED || e->kind != EXCEPTION_PARKED ||
+	    before->scope != e->scope || before->asked != 0 || (before->lo > position) != (e->lo > position))
+		return e;
+	forget_stored(b, before);
+	book_remove(b, e);
+	before->hi = hi;
+	return before;
 }
 
 static size_t tree_size(const struct exception *t, int64_t lo, int64_t hi)

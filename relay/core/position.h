@@ -44,6 +44,7 @@ struct exception {
 struct book {
 	struct exception *pool, *free_list, *root, *first, *last;
 	size_t capacity, count;
+	size_t touched;          /* the pool from here on was never used: its memory is not even there yet */
 	int64_t *gone;           /* lo of rows the database holds and should not */
 	size_t gone_count;
 	size_t kinds[4];         /* how many of each kind */
@@ -79,6 +80,9 @@ void book_change(struct book *b, struct exception *e, enum exception_kind kind, 
 /* Parks one id that is in no exception, joining it to its left neighbour where that is the same thing. No
  * exception ever straddles the position: the database would hold a promise about ids above it. */
 struct exception *book_park(struct book *b, int64_t id, scope_id scope, int64_t position, int64_t now_ms);
+
+/* Parked again: joins it to its left neighbour where that is the same thing, or many would stay single for ever. */
+struct exception *book_join(struct book *b, struct exception *e, int64_t position);
 
 void book_audit(const struct book *b);
 

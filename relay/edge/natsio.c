@@ -258,10 +258,10 @@ static void on_closed(natsConnection *nc, void *closure)
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus status, void *closure)
 {
 	struct link *k = closure;
-	const char *text = NULL;
+	const char *text = nats_GetLastError(NULL); /* of this error: the connection's may be a later one already */
 
+	(void)nc;
 	(void)sub;
-	natsConnection_GetLastError(nc, &text);
 	post(k->io,
 	     (struct letter){ .kind = LETTER_COMPLAINT,
 			      .link = k,

@@ -82,12 +82,15 @@ static char *line_of(const char *text)
  *
  * The plans are pinned: a stale statistic must never turn "the next thousand ids" into a sort of the backlog.
  * A lost mark is repeated after a crash, so a commit need not wait for the disk. The keep-alives are the
- * server's: the backend of a dead relay must not keep the leader's lock for hours. */
+ * server's: the backend of a dead relay must not keep the leader's lock for hours. A database without an encoding
+ * holds any bytes for text, and would answer with an error where they are no UTF-8: it must send them as they are. */
 static const char setup[] =
 	"SELECT pg_catalog.set_config(s.name, v.value, false) FROM (VALUES"
 	" ('search_path', ''), ('statement_timeout', '30000'), ('lock_timeout', '2000'),"
 	" ('idle_in_transaction_session_timeout', '10000'), ('idle_session_timeout', '0'),"
 	" ('default_transaction_read_only', 'off'), ('default_transaction_isolation', 'read committed'),"
+	" ('client_encoding', CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII'"
+	"   ELSE 'UTF8' END),"
 	" ('synchronous_commit', 'off'), ('client_min_messages', 'warning'), ('bytea_output', 'hex'),"
 	" ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'),"
 	" ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),"
