@@ -14,7 +14,9 @@ floor() { # a path below relay/
 	core/delivery.h) echo 2 ;;
 	core/lane.? | core/pace.? | core/position.?) echo 3 ;;
 	core/block.?) echo 4 ;;
-	core/delivery.c) echo 5 ;;
+	core/machine.h) echo 5 ;;
+	core/machine.c | core/holding.c | core/sending.c | core/reading.c | core/marking.c) echo 6 ;;
+	core/delivery.c) echo 7 ;;
 	utf8.h | sql_files.h | exits.h) echo 10 ;;
 	message.? | log.? | puback.?) echo 11 ;;
 	config.h | settings.h) echo 12 ;;

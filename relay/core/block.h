@@ -15,23 +15,23 @@
 #include "core/position.h"
 
 struct block {
-	scope_id scope;        /* 0 = free entry of the lanes' table */
-	bool blocked;          /* false: open, but what was parked has to be read again first */
-	bool held;             /* an operator decides */
+	scope_id scope; /* 0 = free entry of the lanes' table */
+	bool blocked;   /* false: open, but what was parked has to be read again first */
+	bool held;      /* an operator decides */
 	uint32_t failures;
 	uint32_t reason;
-	uint32_t open_from;    /* rows from this fetch on may pass: it asks for everything parked before them */
+	uint32_t open_from; /* rows from this fetch on may pass: it asks for everything parked before them */
 	int64_t since_ms;
-	int64_t due_ms;        /* blocked, not held: when to probe */
-	int64_t probe_id;      /* the message that probes, 0 = none under way */
-	int64_t held_id;       /* held: the dead letter */
-	size_t parked;         /* exceptions parked for it */
+	int64_t due_ms;   /* blocked, not held: when to probe */
+	int64_t probe_id; /* the message that probes, 0 = none under way */
+	int64_t held_id;  /* held: the dead letter */
+	size_t parked;    /* exceptions parked for it */
 };
 
 struct blocks {
 	struct block stream[LIMIT_STREAMS];
 	uint32_t streams;
-	struct block *lane;    /* open addressing; twice the limit */
+	struct block *lane; /* open addressing; twice the limit */
 	size_t lanes;
 };
 

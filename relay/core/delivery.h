@@ -34,31 +34,31 @@ enum poison_policy {
 struct delivery_settings {
 	enum ordering ordering;
 	enum poison_policy poison;
-	uint32_t streams;            /* configured streams; rows name them 0 .. streams-1 */
-	uint32_t window_messages;    /* in flight at most */
+	uint32_t streams;         /* configured streams; rows name them 0 .. streams-1 */
+	uint32_t window_messages; /* in flight at most */
 	uint32_t window_bytes;
-	uint32_t queue_messages;     /* in memory at most, those in flight included */
+	uint32_t queue_messages; /* in memory at most, those in flight included */
 	uint32_t queue_bytes;
 	uint32_t ack_timeout_ms;
-	uint32_t retry_min_ms;       /* back-off of a message and of a probe: from, to */
+	uint32_t retry_min_ms; /* back-off of a message and of a probe: from, to */
 	uint32_t retry_max_ms;
-	uint32_t mark_interval_ms;   /* at most one mark in this time */
-	uint32_t grace_ms;           /* a younger gap holds the position instead of becoming an exception */
-	uint32_t lease_ms;           /* no publish later than this after the last sign of life of the database */
-	uint32_t sleep_after_ms;     /* announce sleep after so long without a row */
-	uint32_t safety_poll_ms;     /* asleep: poll this often without any notification */
-	uint32_t idle_pause_ms;      /* awake: the longest pause between polls that find nothing; 0 = 16 */
+	uint32_t mark_interval_ms; /* at most one mark in this time */
+	uint32_t grace_ms;         /* a younger gap holds the position instead of becoming an exception */
+	uint32_t lease_ms;         /* no publish later than this after the last sign of life of the database */
+	uint32_t sleep_after_ms;   /* announce sleep after so long without a row */
+	uint32_t safety_poll_ms;   /* asleep: poll this often without any notification */
+	uint32_t idle_pause_ms;    /* awake: the longest pause between polls that find nothing; 0 = 16 */
 };
 
 /* A row of the outbox, as the core sees it. */
 struct row {
 	int64_t id;
-	uint64_t lane;     /* hash of the key; ignored where keyed is false */
-	uint32_t bytes;    /* memory it takes while it waits */
-	uint16_t stream;   /* index of the stream its subject belongs to */
-	uint16_t defect;   /* enum reason, 0 = none: why it can never be sent */
-	bool keyed;        /* false: unordered */
-	int32_t slot;      /* OUT: the message slot it took, or -1 when the core let it go */
+	uint64_t lane;   /* hash of the key; ignored where keyed is false */
+	uint32_t bytes;  /* memory it takes while it waits */
+	uint16_t stream; /* index of the stream its subject belongs to */
+	uint16_t defect; /* enum reason, 0 = none: why it can never be sent */
+	bool keyed;      /* false: unordered */
+	int32_t slot;    /* OUT: the message slot it took, or -1 when the core let it go */
 };
 
 /* An exception as the database keeps it. */
@@ -67,15 +67,15 @@ enum exception_kind { EXCEPTION_MISSING, EXCEPTION_PARKED, EXCEPTION_HELD, EXCEP
 struct exception_row {
 	int64_t lo, hi;
 	enum exception_kind kind;
-	uint64_t lane;     /* 0 = it is not one lane that is held back */
+	uint64_t lane; /* 0 = it is not one lane that is held back */
 	uint32_t attempts;
-	uint32_t reason;   /* OUT only: why it is parked */
+	uint32_t reason; /* OUT only: why it is parked */
 };
 
 enum event_kind {
 	EVENT_TICK,
-	EVENT_LEADING,      /* we lead; the books as the database holds them */
-	EVENT_DEPOSED,      /* the lead, or the session that carries it, is gone: everything in memory is void */
+	EVENT_LEADING, /* we lead; the books as the database holds them */
+	EVENT_DEPOSED, /* the lead, or the session that carries it, is gone: everything in memory is void */
 	EVENT_BUS_UP,
 	EVENT_BUS_DOWN,     /* everything in flight is unknown */
 	EVENT_ROWS,         /* the answer to a fetch */
@@ -84,10 +84,10 @@ enum event_kind {
 	EVENT_REFUSED,
 	EVENT_MARKED,
 	EVENT_ANNOUNCED,
-	EVENT_RENEWED,      /* the database answered a renewal */
-	EVENT_NOTIFIED,     /* the database says: there may be rows */
-	EVENT_DECIDED,      /* an operator decided about a dead letter that holds its lane */
-	EVENT_DRAIN,        /* publish nothing more; settle what is in flight */
+	EVENT_RENEWED,  /* the database answered a renewal */
+	EVENT_NOTIFIED, /* the database says: there may be rows */
+	EVENT_DECIDED,  /* an operator decided about a dead letter that holds its lane */
+	EVENT_DRAIN,    /* publish nothing more; settle what is in flight */
 };
 
 struct event {
@@ -97,35 +97,35 @@ struct event {
 	union {
 		struct {
 			int64_t position;
-			uint64_t fence;             /* an xid drawn when the lead was taken */
-			int64_t asked_ms;           /* when the question was sent: the lease counts from there */
+			uint64_t fence;   /* an xid drawn when the lead was taken */
+			int64_t asked_ms; /* when the question was sent: the lease counts from there */
 			const struct exception_row *exceptions; /* ascending, disjoint */
 			size_t exception_count;
 		} leading;
 		struct {
-			struct row *rows;           /* ascending by id, each id once */
+			struct row *rows; /* ascending by id, each id once */
 			size_t count;
-			bool complete;              /* false: there may be more wanted rows above the last one */
-			uint64_t horizon;           /* every xid below it had ended before the rows' snapshot; 0 = not asked */
+			bool complete;    /* false: there may be more wanted rows above the last one */
+			uint64_t horizon; /* every xid below it had ended before the rows' snapshot; 0 = not asked */
 			int64_t asked_ms;
 		} rows;
 		struct {
 			uint64_t token;
-			uint64_t sequence;          /* stream sequence, > 0 */
+			uint64_t sequence; /* stream sequence, > 0 */
 			bool duplicate;
 		} acked;
 		struct {
 			uint64_t token;
-			uint32_t reason;            /* enum reason or JetStream err_code */
-			uint32_t status;            /* JetStream code beside it */
+			uint32_t reason; /* enum reason or JetStream err_code */
+			uint32_t status; /* JetStream code beside it */
 		} refused;
 		struct {
-			uint64_t fence;             /* the marking transaction's xid */
+			uint64_t fence; /* the marking transaction's xid */
 			int64_t asked_ms;
 		} marked;
 		struct {
 			bool asleep;
-			uint64_t fence;             /* asleep: an xid drawn after the flag was set */
+			uint64_t fence; /* asleep: an xid drawn after the flag was set */
 			int64_t asked_ms;
 		} announced;
 		struct {
@@ -133,7 +133,7 @@ struct event {
 		} renewed;
 		struct {
 			int64_t id;
-			bool redrive;               /* else discard */
+			bool redrive; /* else discard */
 		} decided;
 	};
 };
@@ -145,37 +145,37 @@ struct id_range {
 /* What one mark changes. All arrays belong to the core and stay as they are until the mark is answered. */
 struct mark {
 	int64_t position;
-	const int64_t *gone;                /* lo of exceptions to delete */
+	const int64_t *gone; /* lo of exceptions to delete */
 	size_t gone_count;
-	const struct exception_row *added;  /* exceptions to insert */
+	const struct exception_row *added; /* exceptions to insert */
 	size_t added_count;
 	const struct dead {
 		int64_t id;
 		uint32_t reason;
 		uint32_t attempts;
 		bool held;
-	} *dead;
+	} * dead;
 	size_t dead_count;
-	const int64_t *undead;              /* dead letters that are settled and may be forgotten */
+	const int64_t *undead; /* dead letters that are settled and may be forgotten */
 	size_t undead_count;
 	const struct sent {
 		int64_t first, last;
 		uint16_t stream;
-		uint64_t sequence;          /* every message of ours above the position is stored above it */
-	} *sent;
+		uint64_t sequence; /* every message of ours above the position is stored above it */
+	} * sent;
 	size_t sent_count;
 };
 
 enum note_kind {
-	NOTE_STREAM_BLOCKED,  /* stream, reason */
-	NOTE_STREAM_OPEN,     /* stream */
-	NOTE_LANE_BLOCKED,    /* id, stream, reason, attempts */
-	NOTE_LANE_OPEN,       /* id */
-	NOTE_DEAD,            /* id, reason, attempts */
-	NOTE_HELD,            /* id, reason, attempts */
-	NOTE_VANISHED,        /* id .. last: rows we had seen are gone from the outbox */
-	NOTE_FULL,            /* no room for more exceptions: nothing new is read */
-	NOTE_RETRY,           /* id, stream, reason, attempts */
+	NOTE_STREAM_BLOCKED, /* stream, reason */
+	NOTE_STREAM_OPEN,    /* stream */
+	NOTE_LANE_BLOCKED,   /* id, stream, reason, attempts */
+	NOTE_LANE_OPEN,      /* id */
+	NOTE_DEAD,           /* id, reason, attempts */
+	NOTE_HELD,           /* id, reason, attempts */
+	NOTE_VANISHED,       /* id .. last: rows we had seen are gone from the outbox */
+	NOTE_FULL,           /* no room for more exceptions: nothing new is read */
+	NOTE_RETRY,          /* id, stream, reason, attempts */
 };
 
 struct note {
@@ -191,10 +191,10 @@ enum effect_kind {
 	EFFECT_FETCH,
 	EFFECT_MARK,
 	EFFECT_ANNOUNCE,
-	EFFECT_RENEW,    /* ask the database for a sign of life */
-	EFFECT_RELEASE,  /* the slot's payload is not needed any more */
-	EFFECT_NOTE,     /* for the log */
-	EFFECT_DRAINED,  /* nothing in flight, everything marked */
+	EFFECT_RENEW,   /* ask the database for a sign of life */
+	EFFECT_RELEASE, /* the slot's payload is not needed any more */
+	EFFECT_NOTE,    /* for the log */
+	EFFECT_DRAINED, /* nothing in flight, everything marked */
 };
 
 struct effect {
@@ -203,17 +203,17 @@ struct effect {
 		struct {
 			uint32_t slot;
 			int64_t id;
-			uint64_t token;          /* names this attempt; comes back in acked or refused */
+			uint64_t token; /* names this attempt; comes back in acked or refused */
 		} publish;
 		struct {
-			int64_t after;           /* rows with id > after, if forward; */
+			int64_t after; /* rows with id > after, if forward; */
 			bool forward;
 			const struct id_range *wanted; /* and the rows in these ranges; all in ONE snapshot, */
 			size_t wanted_count;
-			uint32_t rows;           /* ascending, this many at most, */
-			uint32_t bytes;          /* cut where they exceed this (but never below one row) */
-			bool horizon;            /* before it: the snapshot's xmin, */
-			bool evidence;           /* and the lock table's (costly) */
+			uint32_t rows;  /* ascending, this many at most, */
+			uint32_t bytes; /* cut where they exceed this (but never below one row) */
+			bool horizon;   /* before it: the snapshot's xmin, */
+			bool evidence;  /* and the lock table's (costly) */
 		} fetch;
 		const struct mark *mark;
 		struct {
@@ -233,19 +233,19 @@ struct stream_state {
 	uint32_t reason;
 	int64_t since_ms;
 	uint64_t acked;
-	uint64_t sequence;   /* highest acknowledged */
+	uint64_t sequence; /* highest acknowledged */
 };
 
 /* A look inside; counters only grow. */
 struct delivery_stats {
 	bool leading, bus_up, draining;
 	enum pace_mode pace;
-	int64_t position, read;              /* marked position; highest id read */
+	int64_t position, read; /* marked position; highest id read */
 	uint32_t resident, ready, in_flight, backing_off;
 	uint32_t resident_bytes;
 	uint32_t exceptions, missing, parked_ranges, blocked_lanes;
-	uint32_t window;                     /* the window now */
-	bool full;                           /* reading stopped for want of room for exceptions */
+	uint32_t window; /* the window now */
+	bool full;       /* reading stopped for want of room for exceptions */
 	int64_t last_ack_ms, last_row_ms;
 	uint64_t rows, published, acked, duplicates, refused, timeouts, retries, dead, parked, voided, vanished;
 	uint64_t fetches, marks, announcements, notifications, stale_replies, notes_dropped;

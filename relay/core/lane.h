@@ -22,21 +22,21 @@ struct message {
 	int64_t id;
 	uint32_t bytes;
 	uint16_t stream;
-	uint16_t tries;       /* publishes in a row without an ack */
-	uint16_t attempts;    /* refusals; an outage is none */
-	uint16_t attempt;     /* number of the publish under way, part of its token */
-	uint32_t generation;  /* of the slot: what a token of an earlier message does not know */
-	uint32_t reason;      /* of the last refusal */
+	uint16_t tries;      /* publishes in a row without an ack */
+	uint16_t attempts;   /* refusals; an outage is none */
+	uint16_t attempt;    /* number of the publish under way, part of its token */
+	uint32_t generation; /* of the slot: what a token of an earlier message does not know */
+	uint32_t reason;     /* of the last refusal */
 	enum place place;
-	bool keyed;           /* false: its lane, if any, is its own */
-	bool defect;          /* will be refused by us: reason says why */
-	bool late;            /* stands in the book as active: does not hold the position */
-	bool redriven;        /* a dead letter that held its lane, sent again */
-	int64_t at_ms;        /* in flight: since; back-off: until */
-	struct lane *lane;    /* NULL = unordered */
-	struct message *next, *prev;            /* in its place */
-	struct message *lane_next, *lane_prev;  /* in its lane */
-	struct message *age_next, *age_prev;    /* all in memory but DONE, in the order they were read */
+	bool keyed;                            /* false: its lane, if any, is its own */
+	bool defect;                           /* will be refused by us: reason says why */
+	bool late;                             /* stands in the book as active: does not hold the position */
+	bool redriven;                         /* a dead letter that held its lane, sent again */
+	int64_t at_ms;                         /* in flight: since; back-off: until */
+	struct lane *lane;                     /* NULL = unordered */
+	struct message *next, *prev;           /* in its place */
+	struct message *lane_next, *lane_prev; /* in its lane */
+	struct message *age_next, *age_prev;   /* all in memory but DONE, in the order they were read */
 };
 
 struct message_list {
@@ -47,16 +47,16 @@ struct message_list {
 struct lane {
 	uint64_t hash;
 	struct message *first, *last;
-	struct message *waiting;  /* the oldest that is WAITING, or NULL */
+	struct message *waiting; /* the oldest that is WAITING, or NULL */
 	uint32_t active;
-	bool recovering;          /* pipelined: one by one until an ack, after one failed */
-	bool settling;            /* pipelined: one failed; nothing is sent until the others in flight are answered */
-	int64_t until_ms;         /* settling: and not before this */
-	struct lane *chain;       /* of its hash bucket, or of the free list */
+	bool recovering;    /* pipelined: one by one until an ack, after one failed */
+	bool settling;      /* pipelined: one failed; nothing is sent until the others in flight are answered */
+	int64_t until_ms;   /* settling: and not before this */
+	struct lane *chain; /* of its hash bucket, or of the free list */
 };
 
 struct lanes {
-	struct message *message;  /* the slots */
+	struct message *message; /* the slots */
 	size_t slots;
 	struct message_list place[PLACES];
 	struct message *oldest, *newest;

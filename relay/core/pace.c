@@ -9,10 +9,10 @@
 #include "core/pace.h"
 
 enum {
-	PAUSE_MIN_MS = 1,         /* between polls that found a few rows */
+	PAUSE_MIN_MS = 1, /* between polls that found a few rows */
 	PAUSE_AWAKE_MAX_MS = 16,
 	PAUSE_DROWSY_MAX_MS = 250,
-	WAKE_GAP_MS = 10,         /* two notifications closer than this: polling is cheaper for everybody */
+	WAKE_GAP_MS = 10, /* two notifications closer than this: polling is cheaper for everybody */
 };
 
 void pace_reset(struct pace *p, const struct delivery_settings *s, int64_t now_ms)
@@ -101,12 +101,8 @@ void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, uint64_t
 	if (rows > 0)
 		p->row_ms = now_ms;
 	switch (p->mode) {
-	case PACE_AWAKE:
-		rows_awake(p, rows, more, now_ms);
-		break;
-	case PACE_DROWSY:
-		rows_drowsy(p, rows, more, horizon, now_ms);
-		break;
+	case PACE_AWAKE: rows_awake(p, rows, more, now_ms); break;
+	case PACE_DROWSY: rows_drowsy(p, rows, more, horizon, now_ms); break;
 	case PACE_ASLEEP:
 		p->next_ms = now_ms + p->safety_poll_ms;
 		if (more) {

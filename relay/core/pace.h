@@ -19,16 +19,16 @@
 struct pace {
 	enum pace_mode mode;
 	uint32_t sleep_after_ms, safety_poll_ms, idle_pause_ms;
-	int64_t next_ms;         /* the next poll */
+	int64_t next_ms; /* the next poll */
 	uint32_t pause_ms;
-	int64_t row_ms;          /* the last row */
-	int64_t wake_ms;         /* the last notification */
-	bool notified;           /* since the last fetch was sent */
-	bool announce;           /* effect wanted: */
+	int64_t row_ms;  /* the last row */
+	int64_t wake_ms; /* the last notification */
+	bool notified;   /* since the last fetch was sent */
+	bool announce;   /* effect wanted: */
 	bool announce_asleep;
-	bool announcing;         /* under way */
-	uint64_t fence;          /* DROWSY: whoever draws an xid from this on has seen the flag */
-	bool fenced_fetch;       /* the fetch under way was sent after the fence was known */
+	bool announcing;   /* under way */
+	uint64_t fence;    /* DROWSY: whoever draws an xid from this on has seen the flag */
+	bool fenced_fetch; /* the fetch under way was sent after the fence was known */
 };
 
 void pace_reset(struct pace *p, const struct delivery_settings *s, int64_t now_ms);

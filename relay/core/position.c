@@ -224,8 +224,9 @@ struct exception *book_join(struct book *b, struct exception *e, int64_t positio
 	struct exception *before = e->prev;
 	int64_t hi = e->hi;
 
-	if (before == NULL || before->hi + 1 != e->lo || before->kind != EXCEPTION_PARKED || e->kind != EXCEPTION_PARKED ||
-	    before->scope != e->scope || before->asked != 0 || (before->lo > position) != (e->lo > position))
+	if (before == NULL || before->hi + 1 != e->lo || before->kind != EXCEPTION_PARKED ||
+	    e->kind != EXCEPTION_PARKED || before->scope != e->scope || before->asked != 0 ||
+	    (before->lo > position) != (e->lo > position))
 		return e;
 	forget_stored(b, before);
 	book_remove(b, e);

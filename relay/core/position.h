@@ -19,9 +19,18 @@ typedef uint64_t scope_id;
 
 enum { SCOPE_NONE = 0 };
 
-static inline scope_id scope_of_stream(uint32_t stream) { return stream + 1; }
-static inline bool scope_is_lane(scope_id s) { return s > LIMIT_STREAMS; }
-static inline uint64_t lane_hash(uint64_t hash) { return hash | (UINT64_C(1) << 63); }
+static inline scope_id scope_of_stream(uint32_t stream)
+{
+	return stream + 1;
+}
+static inline bool scope_is_lane(scope_id s)
+{
+	return s > LIMIT_STREAMS;
+}
+static inline uint64_t lane_hash(uint64_t hash)
+{
+	return hash | (UINT64_C(1) << 63);
+}
 
 /* Fences: 0 = none drawn since the gap was seen; FENCE_PENDING = the mark under way will draw one. */
 #define FENCE_NONE UINT64_C(0)
@@ -30,31 +39,34 @@ static inline uint64_t lane_hash(uint64_t hash) { return hash | (UINT64_C(1) << 
 struct exception {
 	int64_t lo, hi;
 	enum exception_kind kind;
-	bool stored;        /* the database holds exactly this lo..hi */
+	bool stored; /* the database holds exactly this lo..hi */
 	uint32_t attempts;
 	uint32_t reason;
-	uint32_t asked;     /* number of the last fetch that asked for it */
-	scope_id scope;     /* parked, held: what for */
-	uint64_t fence;     /* missing: void once everything below it has ended and it is still not there */
+	uint32_t asked; /* number of the last fetch that asked for it */
+	scope_id scope; /* parked, held: what for */
+	uint64_t fence; /* missing: void once everything below it has ended and it is still not there */
 	int64_t born_ms;
-	struct exception *next, *prev;   /* in order of ids */
-	struct exception *left, *right;  /* the tree */
+	struct exception *next, *prev;  /* in order of ids */
+	struct exception *left, *right; /* the tree */
 };
 
 struct book {
 	struct exception *pool, *free_list, *root, *first, *last;
 	size_t capacity, count;
-	size_t touched;          /* the pool from here on was never used: its memory is not even there yet */
-	int64_t *gone;           /* lo of rows the database holds and should not */
+	size_t touched; /* the pool from here on was never used: its memory is not even there yet */
+	int64_t *gone;  /* lo of rows the database holds and should not */
 	size_t gone_count;
-	size_t kinds[4];         /* how many of each kind */
+	size_t kinds[4]; /* how many of each kind */
 };
 
 bool book_create(struct book *b, size_t capacity);
 void book_destroy(struct book *b);
 void book_clear(struct book *b);
 
-static inline size_t book_room(const struct book *b) { return b->capacity - b->count; }
+static inline size_t book_room(const struct book *b)
+{
+	return b->capacity - b->count;
+}
 
 /* The exception that holds id, or NULL. */
 struct exception *book_find(const struct book *b, int64_t id);

@@ -19,32 +19,32 @@ enum reason {
 	REASON_NONE = 0,
 	DEFECT_SUBJECT_NULL,
 	DEFECT_SUBJECT_EMPTY,
-	DEFECT_SUBJECT_CHARACTER,  /* space, control character */
-	DEFECT_SUBJECT_WILDCARD,   /* '*' or '>' */
-	DEFECT_SUBJECT_TOKEN,      /* empty token: leading, trailing or double dot */
+	DEFECT_SUBJECT_CHARACTER, /* space, control character */
+	DEFECT_SUBJECT_WILDCARD,  /* '*' or '>' */
+	DEFECT_SUBJECT_TOKEN,     /* empty token: leading, trailing or double dot */
 	DEFECT_SUBJECT_UTF8,
 	DEFECT_SUBJECT_LONG,
-	DEFECT_SUBJECT_RESERVED,   /* $..., _INBOX */
-	DEFECT_SUBJECT_UNROUTED,   /* no configured stream takes it */
-	DEFECT_HEADERS_SHAPE,      /* not an object of strings */
+	DEFECT_SUBJECT_RESERVED, /* $..., _INBOX */
+	DEFECT_SUBJECT_UNROUTED, /* no configured stream takes it */
+	DEFECT_HEADERS_SHAPE,    /* not an object of strings */
 	DEFECT_HEADER_NAME,
 	DEFECT_HEADER_VALUE,
-	DEFECT_HEADER_RESERVED,    /* Nats-* */
+	DEFECT_HEADER_RESERVED, /* Nats-* */
 	DEFECT_HEADERS_LONG,
 	DEFECT_PAYLOAD_NULL,
 	DEFECT_MESSAGE_ID_NULL,
-	DEFECT_MESSAGE_LONG,       /* over max_message_size or the server's max_payload */
+	DEFECT_MESSAGE_LONG, /* over max_message_size or the server's max_payload */
 
-	REASON_NO_REPLY = 100,     /* ack timeout */
-	REASON_NO_STREAM,          /* 503 without a body: no stream listens, or it elects a leader */
-	REASON_WRONG_STREAM,       /* stored, but by a stream that is not the configured one */
-	REASON_DUPLICATE_SEQ_0,    /* "duplicate" of something that is only proposed: not stored yet */
-	REASON_GARBAGE,            /* an answer that is no PubAck */
-	REASON_STREAM_FULL,        /* 10077: maximum bytes or messages exceeded */
-	REASON_SUBJECT_FULL,       /* 10077: maximum messages per subject exceeded */
-	REASON_STORE_TOO_LARGE,    /* 10077: message too large */
-	REASON_STORE_FAILED,       /* 10077: anything else */
-	REASON_NOT_PERMITTED,      /* -ERR Permissions Violation for this subject */
+	REASON_NO_REPLY = 100,  /* ack timeout */
+	REASON_NO_STREAM,       /* 503 without a body: no stream listens, or it elects a leader */
+	REASON_WRONG_STREAM,    /* stored, but by a stream that is not the configured one */
+	REASON_DUPLICATE_SEQ_0, /* "duplicate" of something that is only proposed: not stored yet */
+	REASON_GARBAGE,         /* an answer that is no PubAck */
+	REASON_STREAM_FULL,     /* 10077: maximum bytes or messages exceeded */
+	REASON_SUBJECT_FULL,    /* 10077: maximum messages per subject exceeded */
+	REASON_STORE_TOO_LARGE, /* 10077: message too large */
+	REASON_STORE_FAILED,    /* 10077: anything else */
+	REASON_NOT_PERMITTED,   /* -ERR Permissions Violation for this subject */
 	REASON_LAST = REASON_NOT_PERMITTED,
 };
 

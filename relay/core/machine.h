@@ -1,0 +1,128 @@
+/* The inside of the machine, for its own rooms only: delivery.c (the door), reading.c, sending.c, holding.c,
+ * marking.c. What each of them offers to the others stands here; everything else is theirs. */
+#ifndef BOXHAUL_CORE_MACHINE_H
+#define BOXHAUL_CORE_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/block.h"
+#include "core/delivery.h"
+#include "core/lane.h"
+#include "core/pace.h"
+#include "core/position.h"
+
+struct delivery {
+	struct delivery_settings s;
+	struct lanes lanes;
+	struct book book;
+	struct blocks blocks;
+	struct pace pace;
+	int64_t now;
+	uint64_t random;
+
+	bool leading, bus_up, draining, drained;
+	int64_t lease_until;
+	bool renewing;
+	int64_t position, read;
+
+	bool fetching, fetch_forward, fetch_joined, urgent;
+	uint32_t fetch_seq, stretch; /* so often did a fetch find no room for anything new */
+	int64_t evidence_ms;         /* when the lock table was last asked for */
+	struct id_range *wanted;
+
+	bool marking, dirty;
+	int64_t considered_ms, mark_at; /* when a mark was last thought about; when to do so again */
+	struct mark mark;
+	int64_t *mark_gone, *mark_undead, *undead, *late_id;
+	struct exception_row *mark_added;
+	struct dead *mark_dead, *dead;
+	struct sent *mark_sent;
+	uint16_t *late_stream;
+	size_t dead_count, dead_limit, undead_count, late_count;
+
+	uint32_t window, window_credit;
+	uint64_t flight_bytes, resident_bytes;
+	uint32_t silent[LIMIT_STREAMS];
+	bool caught_up; /* all that was there when we took the lead has been read */
+	struct floor {
+		int64_t read;
+		uint64_t sequence[LIMIT_STREAMS];
+	} floor, next_floor;
+	bool touched[LIMIT_STREAMS]; /* acked something since the last ledger row */
+	int64_t block_ms;            /* the earliest block that is due */
+
+	struct note note[LIMIT_NOTES];
+	size_t note_first, note_count;
+	struct delivery_stats stats;
+};
+
+enum { EVIDENCE_PAUSE_MS = 100, STRETCH_MAX = 12, UNDEAD_LIMIT = 2 * LIMIT_BLOCKED_LANES };
+
+/* --- machine.c: small things --- */
+
+static inline int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline size_t resident(const struct delivery *d)
+{
+	return d->s.queue_messages - d->lanes.place[PLACE_FREE].count;
+}
+
+static inline bool is_probe_of(const struct block *b, int64_t id)
+{
+	return b != NULL && b->probe_id == id;
+}
+
+static inline bool has_work(const struct delivery *d)
+{
+	return d->lanes.place[PLACE_READY].count > 0 || d->lanes.place[PLACE_IN_FLIGHT].count > 0;
+}
+
+uint64_t draw(struct delivery *d);
+int64_t backoff(struct delivery *d, uint32_t failures);
+void take_note(struct delivery *d, struct note note);
+void touch(struct delivery *d);
+void renew_lease(struct delivery *d, int64_t asked_ms);
+struct block *stream_block(struct delivery *d, const struct message *m);
+struct block *lane_block(struct delivery *d, const struct message *m);
+
+/* --- holding.c: messages leave memory; streams and lanes are held back and come back --- */
+
+void leave_memory(struct delivery *d, struct message *m);
+void settle(struct delivery *d, struct message *m);
+void probe_fails(struct delivery *d, struct block *b, int64_t id);
+void block_opens(struct delivery *d, struct block *b);
+void block_stream(struct delivery *d, struct message *m, uint32_t reason);
+void block_lane(struct delivery *d, struct message *m, uint32_t reason, bool held);
+void park(struct delivery *d, struct message *m, struct block *b);
+bool is_probe(struct delivery *d, const struct message *m);
+void unparked(struct delivery *d, struct block *b, size_t ids);
+void blocks_due(struct delivery *d);
+void decided(struct delivery *d, const struct event *ev);
+struct message *find_in_memory(const struct delivery *d, int64_t id);
+int64_t marked_position(const struct delivery *d);
+
+/* --- sending.c: what may be sent, and what the answers mean --- */
+
+void acked(struct delivery *d, const struct event *ev);
+void refused(struct delivery *d, const struct event *ev);
+void timed_out(struct delivery *d, struct message *m);
+bool next_publish(struct delivery *d, struct effect *f);
+
+/* --- reading.c: what to read, and what the rows are --- */
+
+void rows_arrived(struct delivery *d, const struct event *ev);
+bool has_appetite(const struct delivery *d);
+bool next_fetch(struct delivery *d, struct effect *f);
+
+/* --- marking.c: how far the position can go --- */
+
+void marked(struct delivery *d, const struct event *ev);
+void take_floor(const struct delivery *d, struct floor *f);
+bool next_mark(struct delivery *d, struct effect *f);
+
+#endif
