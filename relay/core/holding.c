@@ -200,6 +200,7 @@ void block_lane(struct delivery *d, struct message *m, uint32_t reason, bool hel
 	if (b == NULL) { /* too many are held back: this one keeps its place in memory */
 		if (m->place == PLACE_IN_FLIGHT)
 			d->flight_bytes -= m->bytes;
+		probe_fails(d, stream_block(d, m), m->id); /* another message may tell more about the stream */
 		lanes_retry(&d->lanes, m, d->now + d->s.retry_max_ms);
 		return;
 	}

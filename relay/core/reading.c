@@ -259,7 +259,9 @@ bool has_appetite(const struct delivery *d)
 
 	if (!d->leading || d->draining || d->fetching || credit == 0 || byte_credit(d) == 0)
 		return false;
-	return resident(d) == 0 || (credit >= d->s.queue_messages / 4 && byte_credit(d) >= d->s.queue_bytes / 4);
+	/* Memory may be full of lanes that cannot be parked: those that can go on again must be read to make room. */
+	return resident(d) == 0 || d->blocks.lanes >= LIMIT_BLOCKED_LANES ||
+	       (credit >= d->s.queue_messages / 4 && byte_credit(d) >= d->s.queue_bytes / 4);
 }
 
 bool next_fetch(struct delivery *d, struct effect *f)

@@ -1,0 +1,52 @@
+/* The invariants. They look at the whole truth (struct fact), which nobody else may. */
+#ifndef SIM_CHECK_H
+#define SIM_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/delivery.h"
+
+struct sim;
+struct host;
+struct id_range;
+
+/* --- the stream (check_stream.c): G2, G3, G4 --- */
+
+void check_open(struct sim *s);
+/* A row is committed: it takes its place in the order of its key. */
+void check_committed(struct sim *s, int64_t id);
+/* Strict order: the first of id's key and stream, up to id, that is not yet stored, dead or given up; else id. */
+int64_t check_first_in_line(struct sim *s, int64_t id);
+void check_arrived(struct sim *s, int64_t id);
+void check_storing(struct sim *s, int64_t id);
+void check_stored(struct sim *s, int64_t id);
+
+/* --- the books (check_books.c): G1 --- */
+
+void check_dead(struct sim *s, const struct dead *d);
+void check_undead(struct sim *s, int64_t id);
+void check_reopened(struct sim *s, const struct exception_row *e);
+void check_marked(struct sim *s, const struct mark *m, const struct id_range *touched, size_t n);
+void check_mark_unchanged(struct sim *s, const struct mark *then, const struct mark *now);
+/* Everything is settled, but for what `but_held` lets wait: held dead letters and what stands behind them. */
+bool check_settled(struct sim *s, bool but_held);
+/* Why not, for the report. */
+void check_explain(struct sim *s, char *text, size_t size);
+
+/* --- what the core asks for (check_host.c): windows, lease, sleep --- */
+
+void check_asks(struct sim *s, const struct host *h, bool already, const char *what);
+void check_publish(struct sim *s, const struct host *h, const struct effect *e);
+void check_fetch(struct sim *s, const struct host *h, const struct effect *e);
+void check_mark(struct sim *s, const struct host *h, const struct mark *m);
+void check_slot(struct sim *s, const struct host *h, const struct row *r);
+void check_release(struct sim *s, const struct host *h, uint32_t slot);
+void check_note(struct sim *s, const struct host *h, const struct note *n);
+void check_drained(struct sim *s, const struct host *h);
+void check_step(struct sim *s, const struct host *h);
+/* A safety poll that nothing else asked for found this row. */
+void check_safety_poll(struct sim *s, int64_t id);
+
+#endif

@@ -1,0 +1,159 @@
+/* The books never say more than the truth (G1): what they call settled is stored, or on record as dead, or can
+ * never have existed. */
+#include "check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "host.h"
+#include "world.h"
+
+void check_dead(struct sim *s, const struct dead *d)
+{
+	const struct fact *f;
+
+	demand(s, d->id >= 1 && d->id <= s->pg.last_id, "dead letter %lld was never drawn", (long long)d->id);
+	f = &s->pg.fact[d->id];
+	demand(s, f->fate == FATE_COMMITTED, "dead letter %lld is not committed", (long long)d->id);
+	demand(s, f->poison || f->defect != 0 || f->decision != UNDECIDED,
+	       "%lld is a dead letter without a cause (reason %u)", (long long)d->id, d->reason);
+	demand(s,
+	       d->held == (s->plan.settings.poison == POISON_HOLD && s->plan.settings.ordering != ORDERING_NONE &&
+			   f->key != NO_KEY),
+	       "dead letter %lld: its lane is %sheld", (long long)d->id, d->held ? "" : "not ");
+}
+
+void check_undead(struct sim *s, int64_t id)
+{
+	const struct fact *f = &s->pg.fact[id];
+
+	demand(s, f->given_up || f->copies > 0, "dead letter %lld is forgotten: neither discarded nor stored",
+	       (long long)id);
+}
+
+void check_reopened(struct sim *s, const struct exception_row *e)
+{
+	for (int64_t id = e->lo; id <= e->hi && id <= s->pg.last_id; id++)
+		demand(s, !s->pg.fact[id].settled, "mark: %lld was settled and is an exception again", (long long)id);
+}
+
+static void settle(struct sim *s, int64_t id)
+{
+	struct fact *f = &s->pg.fact[id];
+
+	demand(s, id <= s->pg.last_id, "G1: the books settle %lld, which nobody has drawn yet", (long long)id);
+	demand(s, f->fate != FATE_OPEN || f->rolled_back,
+	       "G1: the books settle %lld while its transaction (xid %llu) still runs", (long long)id,
+	       (unsigned long long)s->pg.tx[f->tx].xid);
+	demand(s, f->fate != FATE_COMMITTED || f->copies > 0 || f->dead || f->given_up,
+	       "G1: the books settle %lld, which is neither stored nor a dead letter", (long long)id);
+	f->settled = true;
+}
+
+/* The row of the ledger says: everything of ours above the position is stored above this sequence. */
+static void check_ledger(struct sim *s, const struct mark *m, const struct sent *sent)
+{
+	demand(s, sent->stream < s->plan.settings.streams && sent->first <= sent->last && sent->last <= s->pg.last_id,
+	       "mark: ledger row %lld..%lld, stream %u", (long long)sent->first, (long long)sent->last, sent->stream);
+	demand(s, sent->sequence <= s->js.stream[sent->stream].sequence,
+	       "mark: the ledger knows a sequence of the future");
+	for (int64_t id = m->position + 1; id <= s->pg.last_id; id++) {
+		const struct fact *f = &s->pg.fact[id];
+
+		demand(s, f->copies == 0 || f->stream != sent->stream || f->sequence > sent->sequence,
+		       "mark: %lld is above position %lld and stored at %llu, not above %llu as the ledger says",
+		       (long long)id, (long long)m->position, (unsigned long long)f->sequence,
+		       (unsigned long long)sent->sequence);
+	}
+}
+
+void check_marked(struct sim *s, const struct mark *m, const struct id_range *touched, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (int64_t id = touched[i].lo; id <= touched[i].hi; id++)
+			if (!books_unsettled(s, id))
+				settle(s, id);
+	for (size_t i = 0; i < m->dead_count; i++)
+		demand(s, !s->pg.fact[m->dead[i].id].held || books_unsettled(s, m->dead[i].id),
+		       "held dead letter %lld is settled by the books", (long long)m->dead[i].id);
+	for (size_t i = 0; i < m->sent_count; i++)
+		check_ledger(s, m, &m->sent[i]);
+	demand(s, s->pg.exceptions <= LIMIT_EXCEPTIONS + 8 * s->plan.settings.queue_messages, "%zu exceptions",
+	       s->pg.exceptions);
+}
+
+static bool same(const void *a, const void *b, size_t count, size_t size)
+{
+	return count == 0 || memcmp(a, b, count * size) == 0;
+}
+
+void check_mark_unchanged(struct sim *s, const struct mark *then, const struct mark *now)
+{
+	demand(s,
+	       then->position == now->position && then->gone_count == now->gone_count &&
+		       then->added_count == now->added_count && then->dead_count == now->dead_count &&
+		       then->undead_count == now->undead_count && then->sent_count == now->sent_count &&
+		       same(then->gone, now->gone, now->gone_count, sizeof *now->gone) &&
+		       same(then->added, now->added, now->added_count, sizeof *now->added) &&
+		       same(then->dead, now->dead, now->dead_count, sizeof *now->dead) &&
+		       same(then->undead, now->undead, now->undead_count, sizeof *now->undead) &&
+		       same(then->sent, now->sent, now->sent_count, sizeof *now->sent),
+	       "the mark changes while it is under way");
+}
+
+/* Keys that wait for an operator. */
+static uint32_t held_keys(const struct sim *s)
+{
+	uint32_t keys = 0;
+
+	for (int64_t id = 1; id <= s->pg.last_id; id++)
+		if (s->pg.fact[id].dead && s->pg.fact[id].held && s->pg.fact[id].decision == UNDECIDED)
+			keys |= UINT32_C(1) << s->pg.fact[id].key;
+	return keys;
+}
+
+static int64_t first_unsettled(const struct sim *s, bool but_held)
+{
+	uint32_t keys = but_held ? held_keys(s) : 0;
+
+	for (int64_t id = 1; id <= s->pg.last_id; id++) {
+		const struct fact *f = &s->pg.fact[id];
+
+		if (f->fate == FATE_COMMITTED && !f->settled && (f->key == NO_KEY || (keys >> f->key & 1) == 0))
+			return id;
+	}
+	return 0;
+}
+
+/* A held letter stays on record until it is stored or given up, and no longer. */
+static int64_t first_held(const struct sim *s)
+{
+	for (int64_t id = 1; id <= s->pg.last_id && s->pg.dead > 0; id++)
+		if (s->pg.fact[id].dead && s->pg.fact[id].held)
+			return id;
+	return 0;
+}
+
+bool check_settled(struct sim *s, bool but_held)
+{
+	return first_unsettled(s, but_held) == 0 && (but_held || (s->pg.exceptions == 0 && first_held(s) == 0));
+}
+
+void check_explain(struct sim *s, char *text, size_t size)
+{
+	int64_t id = first_unsettled(s, s->phase == PHASE_HEAL);
+	const struct fact *f = &s->pg.fact[id];
+
+	if (id != 0)
+		snprintf(text, size,
+			 "%lld (key %d, stream %u, copies %u%s%s%s) is not settled; position %lld, %zu exceptions",
+			 (long long)id, f->key, f->stream, f->copies, f->poison ? ", poison" : "",
+			 f->defect ? ", defect" : "", f->dead ? ", dead" : "", (long long)s->pg.position,
+			 s->pg.exceptions);
+	else if (s->pg.exceptions == 0)
+		snprintf(text, size, "dead letter %lld is held and nothing is done about it", (long long)first_held(s));
+	else
+		snprintf(text, size, "%zu exceptions are left, the first %lld..%lld, kind %d; position %lld",
+			 s->pg.exceptions, (long long)s->pg.exception[0].lo, (long long)s->pg.exception[0].hi,
+			 (int)s->pg.exception[0].kind, (long long)s->pg.position);
+}

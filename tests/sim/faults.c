@@ -1,0 +1,163 @@
+/* Faults that come by themselves, each at its own mean interval. */
+#include "core/refusal.h"
+#include "host.h"
+#include "load.h"
+#include "world.h"
+
+enum fault {
+	FAULT_SESSION,
+	FAULT_DATABASE,
+	FAULT_HORIZON,
+	FAULT_BUS,
+	FAULT_PAUSE,
+	FAULT_KILL,
+	FAULT_DOWN,
+	FAULT_FULL,
+	FAULT_SILENT,
+	FAULT_BUSY,
+	FAULT_LANE,
+	FAULTS,
+};
+
+static int64_t interval_of(const struct sim *s, enum fault f)
+{
+	const struct intervals *e = &s->plan.every;
+	const int64_t interval[FAULTS] = {
+		[FAULT_SESSION] = e->session_lost, [FAULT_DATABASE] = e->database_crash,
+		[FAULT_HORIZON] = e->horizon_held, [FAULT_BUS] = e->bus_lost,
+		[FAULT_PAUSE] = e->pause,          [FAULT_KILL] = e->kill,
+		[FAULT_DOWN] = e->stream_down,     [FAULT_FULL] = e->stream_full,
+		[FAULT_SILENT] = e->stream_silent, [FAULT_BUSY] = e->stream_busy,
+		[FAULT_LANE] = e->lane_refused,
+	};
+
+	return interval[f];
+}
+
+static struct host *any_host(struct sim *s)
+{
+	return s->host[prng_below(&s->dice, s->plan.hosts)];
+}
+
+static void lose_session(struct sim *s)
+{
+	struct host *h = any_host(s);
+
+	if (h->session == 0)
+		return;
+	if (prng_below(&s->dice, 2) == 0 && h->paused_until <= s->now) {
+		trace(s, "host %u  loses its session", h->index);
+		host_session_lost(s, h);
+	} else {
+		trace(s, "pg      session %llu of host %u dies", (unsigned long long)h->session, h->index);
+		session_end(s, h->session);
+	}
+}
+
+static void crash_database(struct sim *s)
+{
+	sessions_end_all(s);
+	pg_crash(s);
+}
+
+static void on_unrelated_end(struct sim *s, const struct happening *h)
+{
+	if (s->phase == PHASE_HEAL)
+		later(s, SECOND, on_unrelated_end, h->a, 0, 0, 0);
+	else if (s->pg.tx[h->a].state == TX_RUNNING)
+		tx_abort(s, (uint32_t)h->a);
+}
+
+/* Somebody writes for long and never touches the outbox. */
+static void hold_horizon(struct sim *s)
+{
+	uint32_t tx;
+
+	if (s->pg.running_count >= MAX_RUNNING / 2 || s->pg.txs >= MAX_TX - 100)
+		return;
+	tx = tx_begin(s);
+	tx_assign_xid(s, tx);
+	later(s, prng_spread(&s->dice, 10 * MS, 10 * SECOND), on_unrelated_end, tx, 0, 0, 0);
+}
+
+static void pause_host(struct sim *s)
+{
+	struct host *h = any_host(s);
+
+	host_pause(s, h, prng_spread(&s->dice, 10 * MS, 2 * (int64_t)s->plan.settings.lease_ms * MS));
+	/* Its session may die meanwhile, and the lead may go. */
+	if (prng_below(&s->dice, 2) == 0 && h->session != 0)
+		session_end(s, h->session);
+}
+
+static void refuse_lane(struct sim *s, struct stream *st)
+{
+	static const uint32_t reason[][2] = {
+		{ REASON_SUBJECT_FULL, 503 },
+		{ REASON_NOT_PERMITTED, 0 },
+		{ 10071, 400 },
+		{ 10999, 400 },
+		{ 10998, 500 },
+	};
+	size_t i = prng_below(&s->dice, sizeof reason / sizeof reason[0]);
+
+	st->refused_key = (int32_t)prng_below(&s->dice, s->plan.keys + 1) - 1;
+	st->refused_reason = reason[i][0];
+	st->refused_status = reason[i][1];
+	st->refused_until = s->now + prng_spread(&s->dice, 10 * MS, 5 * SECOND);
+}
+
+static void strike(struct sim *s, enum fault f)
+{
+	struct stream *st = &s->js.stream[prng_below(&s->dice, s->plan.settings.streams)];
+	int64_t until = s->now + prng_spread(&s->dice, 5 * MS, 3 * SECOND);
+	struct host *h;
+
+	trace(s, "fault   %d, until %.3f", (int)f, (double)(until - 1000 * SECOND) / MS);
+	switch (f) {
+	case FAULT_SESSION: lose_session(s); break;
+	case FAULT_DATABASE: crash_database(s); break;
+	case FAULT_HORIZON: hold_horizon(s); break;
+	case FAULT_BUS:
+		h = any_host(s);
+		host_bus_lost(s, h, prng_below(&s->dice, 2) == 0);
+		break;
+	case FAULT_PAUSE: pause_host(s); break;
+	case FAULT_KILL: host_kill(s, any_host(s)); break;
+	case FAULT_DOWN: st->down_until = until; break;
+	case FAULT_FULL: st->full_until = until; break;
+	case FAULT_SILENT: st->silent_until = until; break;
+	case FAULT_BUSY: st->busy_until = until; break;
+	case FAULT_LANE: refuse_lane(s, st); break;
+	case FAULTS: break;
+	}
+}
+
+static void on_fault(struct sim *s, const struct happening *h)
+{
+	if (healed(s))
+		return;
+	s->faults++;
+	strike(s, (enum fault)h->a);
+	later(s, prng_between(&s->dice, 1, 2 * interval_of(s, (enum fault)h->a)), on_fault, h->a, 0, 0, 0);
+}
+
+static void on_retention(struct sim *s, const struct happening *h)
+{
+	books_truncate(s);
+	later(s, s->plan.retention_us, on_retention, h->a, 0, 0, 0);
+}
+
+void faults_open(struct sim *s)
+{
+	for (enum fault f = 0; f < FAULTS; f++)
+		if (interval_of(s, f) > 0)
+			later(s, prng_between(&s->dice, 1, 2 * interval_of(s, f)), on_fault, f, 0, 0, 0);
+	if (s->plan.retention_us > 0)
+		later(s, s->plan.retention_us, on_retention, 0, 0, 0, 0);
+}
+
+void faults_heal(struct sim *s)
+{
+	js_heal(s);
+}

@@ -1,0 +1,568 @@
+/* The host: what relay.c is in the daemon. Events in, effects out, and death between any two of them. */
+#include "host.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "core/refusal.h"
+#include "world.h"
+
+static const char *const event_name[] = {
+	[EVENT_TICK] = "tick",
+	[EVENT_LEADING] = "LEADING",
+	[EVENT_DEPOSED] = "DEPOSED",
+	[EVENT_BUS_UP] = "BUS UP",
+	[EVENT_BUS_DOWN] = "BUS DOWN",
+	[EVENT_ROWS] = "rows",
+	[EVENT_FETCH_FAILED] = "fetch failed",
+	[EVENT_ACKED] = "acked",
+	[EVENT_REFUSED] = "refused",
+	[EVENT_MARKED] = "marked",
+	[EVENT_ANNOUNCED] = "announced",
+	[EVENT_RENEWED] = "renewed",
+	[EVENT_NOTIFIED] = "notified",
+	[EVENT_DECIDED] = "decided",
+	[EVENT_DRAIN] = "DRAIN",
+};
+
+static const char *const note_name[] = {
+	[NOTE_STREAM_BLOCKED] = "stream blocked",
+	[NOTE_STREAM_OPEN] = "stream open",
+	[NOTE_LANE_BLOCKED] = "lane blocked",
+	[NOTE_LANE_OPEN] = "lane open",
+	[NOTE_DEAD] = "dead",
+	[NOTE_HELD] = "held",
+	[NOTE_VANISHED] = "vanished",
+	[NOTE_FULL] = "full",
+	[NOTE_RETRY] = "retry",
+};
+
+/* --- life and death --- */
+
+static void host_start(struct sim *s, struct host *h);
+
+static void on_start(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+
+	if (h->life == happening->b && !h->up)
+		host_start(s, h);
+}
+
+static void forget(struct host *h)
+{
+	h->leading = h->fetching = h->marking = h->announcing = h->notified = false;
+	h->tick_at = INT64_MAX;
+	h->attempts = 0;
+	memset(h->slot, 0, sizeof h->slot);
+	memset(&h->now, 0, sizeof h->now);
+}
+
+void host_kill(struct sim *s, struct host *h)
+{
+	if (!h->up)
+		return;
+	trace(s, "host %u  KILLED", h->index);
+	h->up = false;
+	h->life++;
+	js_cut(s, h->conn);
+	session_drop(s, h->session);
+	h->conn = h->session = 0;
+	h->bus_up = h->draining = h->drained = false;
+	h->paused_until = 0;
+	forget(h);
+	/* The core is freed by host_start: a step may be under way above us. */
+	later(s, prng_spread(&s->dice, MS, 2 * SECOND), on_start, h->index, h->life, 0, 0);
+}
+
+static void connect_bus(struct sim *s, struct host *h);
+static void connect_database(struct sim *s, struct host *h);
+
+static void host_start(struct sim *s, struct host *h)
+{
+	delivery_free(h->core);
+	h->core = delivery_create(&s->plan.settings);
+	demand(s, h->core != NULL, "delivery_create fails");
+	h->up = true;
+	h->published = 0;
+	forget(h);
+	trace(s, "host %u  starts", h->index);
+	connect_bus(s, h);
+	connect_database(s, h);
+}
+
+void host_pause(struct sim *s, struct host *h, int64_t us)
+{
+	trace(s, "host %u  stands still for %lld ms", h->index, (long long)us / MS);
+	h->paused_until = s->now + us;
+}
+
+/* --- the bus --- */
+
+static void on_connected(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+	struct event e = { .kind = EVENT_BUS_UP };
+
+	if (h->life != happening->b || !h->up || h->conn != 0)
+		return;
+	if (h->paused_until > s->now) {
+		later(s, h->paused_until - s->now, on_connected, happening->a, happening->b, 0, 0);
+		return;
+	}
+	h->conn = js_connect(s, h->index);
+	h->bus_up = true;
+	host_step(s, h, &e);
+}
+
+static void connect_bus(struct sim *s, struct host *h)
+{
+	later(s, prng_spread(&s->dice, MS, healed(s) ? 50 * MS : SECOND), on_connected, h->index, h->life, 0, 0);
+}
+
+static void on_bus_lost(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+	struct event e = { .kind = EVENT_BUS_DOWN };
+
+	if (h->life != happening->b || h->conn != happening->c)
+		return;
+	if (h->paused_until > s->now) {
+		later(s, h->paused_until - s->now, on_bus_lost, happening->a, happening->b, happening->c, 0);
+		return;
+	}
+	h->conn = 0;
+	h->bus_up = false;
+	h->attempts = 0;
+	connect_bus(s, h);
+	host_step(s, h, &e);
+}
+
+void host_bus_lost(struct sim *s, struct host *h, bool at_once)
+{
+	if (h->conn == 0)
+		return;
+	trace(s, "host %u  its bus connection dies", h->index);
+	js_cut(s, h->conn);
+	later(s, at_once ? 0 : prng_spread(&s->dice, 0, SECOND), on_bus_lost, h->index, h->life, h->conn, 0);
+}
+
+/* An ack speaks for every copy of its message that may still be under way. */
+static void answer_attempts(struct host *h, const struct reply *r)
+{
+	int64_t id = 0;
+
+	for (size_t i = 0; i < h->attempts; i++)
+		if (h->attempt[i].token == r->token)
+			id = h->attempt[i].id;
+	for (size_t i = 0; i < h->attempts; i++)
+		if (h->attempt[i].token == r->token || (r->sequence > 0 && h->attempt[i].id == id))
+			h->attempt[i].answered = true;
+}
+
+static void forget_attempts(struct host *h, int64_t id)
+{
+	for (size_t i = 0; i < h->attempts; i++)
+		if (h->attempt[i].id == id)
+			h->attempt[i--] = h->attempt[--h->attempts];
+}
+
+static void forget_old_attempts(struct sim *s, struct host *h)
+{
+	for (size_t i = 0; i < h->attempts; i++)
+		if (h->attempt[i].answered &&
+		    now_ms(s) - h->attempt[i].sent_ms > 5 * s->plan.settings.ack_timeout_ms + 50)
+			h->attempt[i--] = h->attempt[--h->attempts];
+}
+
+static void on_delayed_reply(struct sim *s, const struct happening *happening);
+
+void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply *r)
+{
+	struct host *h = s->host[host];
+	struct event e = { .kind = r->sequence > 0 ? EVENT_ACKED : EVENT_REFUSED };
+
+	if (h->conn != conn || !h->up)
+		return;
+	if (h->paused_until > s->now) {
+		later(s, h->paused_until - s->now, on_delayed_reply, conn, r->token, r->sequence,
+		      (uint64_t)host << 60 | (uint64_t)r->duplicate << 59 | (uint64_t)r->status << 32 | r->reason);
+		return;
+	}
+	answer_attempts(h, r);
+	if (r->sequence > 0) {
+		e.acked.token = r->token;
+		e.acked.sequence = r->sequence;
+		e.acked.duplicate = r->duplicate;
+	} else {
+		e.refused.token = r->token;
+		e.refused.reason = r->reason;
+		e.refused.status = r->status;
+	}
+	host_step(s, h, &e);
+}
+
+static void on_delayed_reply(struct sim *s, const struct happening *happening)
+{
+	struct reply r = {
+		.token = happening->b,
+		.sequence = happening->c,
+		.duplicate = happening->d >> 59 & 1,
+		.status = (uint32_t)(happening->d >> 32) & 0xffff,
+		.reason = (uint32_t)happening->d,
+	};
+
+	host_reply(s, (uint32_t)(happening->d >> 60), happening->a, &r);
+}
+
+/* --- the database --- */
+
+static void on_database(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+
+	if (h->life != happening->b || !h->up || h->session != happening->c || h->leading)
+		return;
+	if (h->paused_until > s->now) {
+		later(s, h->paused_until - s->now, on_database, happening->a, happening->b, happening->c, 0);
+		return;
+	}
+	if (h->session == 0)
+		h->session = session_open(s, h);
+	session_lead(s, h);
+}
+
+static void connect_database(struct sim *s, struct host *h)
+{
+	later(s, prng_spread(&s->dice, MS, healed(s) ? 50 * MS : SECOND), on_database, h->index, h->life, 0, 0);
+}
+
+void host_stands_by(struct sim *s, struct host *h)
+{
+	later(s, prng_between(&s->dice, 20 * MS, 200 * MS), on_database, h->index, h->life, h->session, 0);
+}
+
+void host_session_lost(struct sim *s, struct host *h)
+{
+	struct event e = { .kind = EVENT_DEPOSED };
+	bool led = h->leading;
+
+	session_drop(s, h->session);
+	h->session = 0;
+	h->leading = h->fetching = h->marking = h->announcing = false;
+	connect_database(s, h);
+	if (led)
+		host_step(s, h, &e);
+}
+
+/* The operator's decisions are in the database: ask for them now and then, whatever NOTIFY says. */
+static void on_decisions_due(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+
+	if (h->life != happening->b || h->session != happening->c || !h->leading)
+		return;
+	if (h->paused_until <= s->now)
+		session_decisions(s, h);
+	later(s, 2 * SECOND, on_decisions_due, happening->a, happening->b, happening->c, 0);
+}
+
+struct host *hosts_leader(struct sim *s)
+{
+	for (int i = 0; i < MAX_HOSTS; i++)
+		if (s->host[i] != NULL && s->host[i]->leading && session_leads(s, s->host[i]->session))
+			return s->host[i];
+	return NULL;
+}
+
+static void on_notification(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+	struct event e = { .kind = EVENT_NOTIFIED };
+
+	if (h->session != happening->b || !h->leading)
+		return;
+	if (h->paused_until > s->now)
+		later(s, h->paused_until - s->now, on_notification, happening->a, happening->b, happening->c, 0);
+	else if (happening->c == NOTIFY_DECIDED)
+		session_decisions(s, h);
+	else
+		host_step(s, h, &e);
+}
+
+void hosts_notify(struct sim *s, enum notification what)
+{
+	struct host *h = hosts_leader(s);
+
+	if (h == NULL || mishap(s, s->plan.chance.notify_lost))
+		return;
+	later(s, prng_between(&s->dice, s->plan.pg_us / 10, s->plan.pg_us), on_notification, h->index, h->session, what,
+	      0);
+}
+
+static void on_operator(struct sim *s, const struct happening *happening)
+{
+	struct fact *f = &s->pg.fact[happening->a];
+
+	if (f->dead && f->held && f->decision == UNDECIDED)
+		books_decide(s, (int64_t)happening->a, prng_below(&s->dice, 2) == 0 ? DISCARD : REDRIVE);
+}
+
+void hosts_ask_operator(struct sim *s, int64_t id)
+{
+	if (s->plan.decides || s->phase >= PHASE_DECIDE)
+		later(s, prng_spread(&s->dice, 10 * MS, 2 * SECOND), on_operator, (uint64_t)id, 0, 0, 0);
+}
+
+/* --- the core --- */
+
+static void tell_event(struct sim *s, const struct host *h, const struct event *e)
+{
+	const char *name = event_name[e->kind];
+
+	if (e->kind == EVENT_ROWS)
+		trace(s, "host %u  < %zu rows %lld..%lld%s, horizon %llu", h->index, e->rows.count,
+		      e->rows.count ? (long long)e->rows.rows[0].id : 0LL,
+		      e->rows.count ? (long long)e->rows.rows[e->rows.count - 1].id : 0LL,
+		      e->rows.complete ? "" : ", more", (unsigned long long)e->rows.horizon);
+	else if (e->kind == EVENT_ACKED)
+		trace(s, "host %u  < acked token %llx seq %llu%s", h->index, (unsigned long long)e->acked.token,
+		      (unsigned long long)e->acked.sequence, e->acked.duplicate ? " (duplicate)" : "");
+	else if (e->kind == EVENT_REFUSED)
+		trace(s, "host %u  < refused token %llx: %u %s", h->index, (unsigned long long)e->refused.token,
+		      e->refused.reason, refusal_text(e->refused.reason));
+	else if (e->kind == EVENT_LEADING)
+		trace(s, "host %u  < LEADING position %lld, fence %llu", h->index, (long long)e->leading.position,
+		      (unsigned long long)e->leading.fence);
+	else if (e->kind == EVENT_MARKED)
+		trace(s, "host %u  < marked, fence %llu", h->index, (unsigned long long)e->marked.fence);
+	else if (e->kind == EVENT_ANNOUNCED)
+		trace(s, "host %u  < announced %s, fence %llu", h->index, e->announced.asleep ? "asleep" : "awake",
+		      (unsigned long long)e->announced.fence);
+	else if (e->kind == EVENT_DECIDED)
+		trace(s, "host %u  < decided %lld: %s", h->index, (long long)e->decided.id,
+		      e->decided.redrive ? "redrive" : "discard");
+	else
+		trace(s, "host %u  < %s", h->index, name);
+}
+
+/* What we learn from an event before the core does. */
+static void before(struct sim *s, struct host *h, const struct event *e)
+{
+	int64_t asked_ms = INT64_MIN;
+
+	switch (e->kind) {
+	case EVENT_LEADING:
+		h->leading = true;
+		h->sign_ms = e->leading.asked_ms;
+		h->notified = h->fetch_failed = false;
+		h->fetch_ms = INT64_MIN / 2;
+		later(s, prng_between(&s->dice, 0, 100 * MS), on_decisions_due, h->index, h->life, h->session, 0);
+		break;
+	case EVENT_ROWS:
+		asked_ms = e->rows.asked_ms;
+		h->fetching = h->fetch_failed = false;
+		break;
+	case EVENT_FETCH_FAILED:
+		h->fetching = false;
+		h->fetch_failed = true;
+		break;
+	case EVENT_MARKED:
+		asked_ms = e->marked.asked_ms;
+		h->marking = false;
+		break;
+	case EVENT_ANNOUNCED:
+		asked_ms = e->announced.asked_ms;
+		h->announcing = false;
+		break;
+	case EVENT_RENEWED: asked_ms = e->renewed.asked_ms; break;
+	case EVENT_NOTIFIED: h->notified = true; break;
+	case EVENT_DRAIN: h->draining = true; break;
+	case EVENT_DEPOSED: h->attempts = 0; break;
+	default: break;
+	}
+	if (asked_ms > h->sign_ms)
+		h->sign_ms = asked_ms;
+}
+
+static void publish(struct sim *s, struct host *h, const struct effect *e)
+{
+	uint32_t slot = e->publish.slot;
+
+	trace(s, "host %u  > publish %lld token %llx", h->index, (long long)e->publish.id,
+	      (unsigned long long)e->publish.token);
+	check_publish(s, h, e);
+	if (h->attempts == MAX_OUTSTANDING)
+		forget_old_attempts(s, h);
+	demand(s, h->attempts < MAX_OUTSTANDING, "the simulator has too few attempts");
+	h->attempt[h->attempts++] = (struct attempt){ .id = h->slot[slot],
+						      .token = e->publish.token,
+						      .sent_ms = now_ms(s),
+						      .bytes = s->pg.fact[h->slot[slot]].bytes };
+	h->published++;
+	js_publish(s, h->conn, h->slot[slot], e->publish.token);
+}
+
+static void fetch(struct sim *s, struct host *h, const struct effect *e)
+{
+	trace(s, "host %u  > fetch%s%s %lld, %zu ranges %lld..%lld, %u rows%s%s", h->index,
+	      h->now.pace ? " (asleep)" : "", e->fetch.forward ? " after" : " not after", (long long)e->fetch.after,
+	      e->fetch.wanted_count, e->fetch.wanted_count ? (long long)e->fetch.wanted[0].lo : 0LL,
+	      e->fetch.wanted_count ? (long long)e->fetch.wanted[e->fetch.wanted_count - 1].hi : 0LL, e->fetch.rows,
+	      e->fetch.horizon ? ", horizon" : "", e->fetch.evidence ? ", evidence" : "");
+	check_fetch(s, h, e);
+	session_fetch(s, h, e);
+	h->fetching = true;
+	h->fetch_ms = now_ms(s);
+	h->notified = false;
+}
+
+static void carry_out(struct sim *s, struct host *h, const struct effect *e)
+{
+	switch (e->kind) {
+	case EFFECT_PUBLISH: publish(s, h, e); break;
+	case EFFECT_FETCH: fetch(s, h, e); break;
+	case EFFECT_MARK:
+		trace(s, "host %u  > mark position %lld, %zu gone, %zu new, %zu dead", h->index,
+		      (long long)e->mark->position, e->mark->gone_count, e->mark->added_count, e->mark->dead_count);
+		check_mark(s, h, e->mark);
+		session_mark(s, h, e->mark);
+		h->marking = true;
+		break;
+	case EFFECT_ANNOUNCE:
+		trace(s, "host %u  > announce %s", h->index, e->announce.asleep ? "asleep" : "awake");
+		check_asks(s, h, h->announcing, "an announcement");
+		session_announce(s, h, e->announce.asleep);
+		h->announcing = true;
+		break;
+	case EFFECT_RENEW:
+		trace(s, "host %u  > renew", h->index);
+		check_asks(s, h, false, "a renewal");
+		session_renew(s, h);
+		break;
+	case EFFECT_RELEASE:
+		check_release(s, h, e->release.slot);
+		forget_attempts(h, h->slot[e->release.slot]);
+		h->slot[e->release.slot] = 0;
+		break;
+	case EFFECT_NOTE:
+		trace(s, "host %u  > note: %s %lld..%lld, stream %u, reason %u, attempts %u", h->index,
+		      note_name[e->note.kind], (long long)e->note.id, (long long)e->note.last, e->note.stream,
+		      e->note.reason, e->note.attempts);
+		check_note(s, h, &e->note);
+		break;
+	case EFFECT_DRAINED:
+		trace(s, "host %u  > drained", h->index);
+		check_drained(s, h);
+		h->drained = true;
+		break;
+	}
+}
+
+static void take_rows(struct sim *s, struct host *h, const struct event *e)
+{
+	for (size_t i = 0; i < e->rows.count; i++) {
+		const struct row *r = &e->rows.rows[i];
+
+		if (r->slot < 0)
+			continue;
+		check_slot(s, h, r);
+		h->slot[r->slot] = r->id;
+	}
+}
+
+static void on_tick(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+	struct event e = { .kind = EVENT_TICK };
+
+	if (h->life != happening->b || h->tick_number != happening->c)
+		return;
+	if (h->paused_until > s->now) {
+		later(s, h->paused_until - s->now, on_tick, happening->a, happening->b, happening->c, 0);
+		return;
+	}
+	h->tick_at = INT64_MAX;
+	host_step(s, h, &e);
+}
+
+/* A tick when the core wants one; now and then a little late, as ticks are. */
+static void plan_tick(struct sim *s, struct host *h, bool busy)
+{
+	int64_t deadline = delivery_deadline(h->core), at;
+
+	if (deadline == INT64_MAX)
+		return;
+	h->idle_ticks = deadline <= now_ms(s) && !busy ? h->idle_ticks + 1 : 0;
+	demand(s, h->idle_ticks < 20, "host %u wants a tick at once, again and again, and then does nothing", h->index);
+	at = deadline * MS > s->now ? deadline * MS : s->now;
+	if (prng_below(&s->dice, 8) == 0)
+		at += prng_between(&s->dice, 0, 2 * MS);
+	if (h->tick_at <= at && h->tick_at >= deadline * MS)
+		return;
+	h->tick_at = at;
+	later(s, at - s->now, on_tick, h->index, h->life, ++h->tick_number, 0);
+}
+
+void host_step(struct sim *s, struct host *h, struct event *e)
+{
+	uint64_t life = h->life;
+	struct effect effect;
+	bool busy = false;
+
+	if (!h->up)
+		return;
+	demand(s, s->steps++ < MAX_STEPS, "host %u spins", h->index);
+	tell_event(s, h, e);
+	before(s, h, e);
+	h->event = e->kind;
+	e->now_ms = now_ms(s);
+	e->random = (uint32_t)prng_next(&s->dice);
+	delivery_step(h->core, e);
+	if (e->kind == EVENT_ROWS)
+		take_rows(s, h, e);
+	while (delivery_next(h->core, &effect)) {
+		busy = true;
+		h->now = *delivery_look(h->core);
+		if (mishap(s, s->plan.chance.crash)) {
+			host_kill(s, h);
+			return;
+		}
+		carry_out(s, h, &effect);
+		demand(s, h->life == life, "the simulated host died in the middle of a step");
+	}
+	if (s->plan.audits)
+		delivery_audit(h->core);
+	h->now = *delivery_look(h->core);
+	check_step(s, h);
+	plan_tick(s, h, busy);
+}
+
+void host_drain(struct sim *s, struct host *h)
+{
+	struct event e = { .kind = EVENT_DRAIN };
+
+	host_step(s, h, &e);
+}
+
+void hosts_open(struct sim *s)
+{
+	for (uint32_t i = 0; i < s->plan.hosts; i++) {
+		s->host[i] = calloc(1, sizeof *s->host[i]);
+		if (s->host[i] == NULL)
+			abort();
+		s->host[i]->index = i;
+		later(s, prng_spread(&s->dice, 0, 200 * MS), on_start, i, 0, 0, 0);
+	}
+}
+
+void hosts_close(struct sim *s)
+{
+	for (int i = 0; i < MAX_HOSTS; i++) {
+		if (s->host[i] != NULL)
+			delivery_free(s->host[i]->core);
+		free(s->host[i]);
+		s->host[i] = NULL;
+	}
+}

@@ -1,0 +1,94 @@
+/* A host: the shell around one core, and its session with the fake PostgreSQL. Decides nothing. */
+#ifndef SIM_HOST_H
+#define SIM_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/delivery.h"
+#include "js.h"
+
+enum { MAX_QUEUE = 64, MAX_OUTSTANDING = 16384 };
+enum notification { NOTIFY_ROWS, NOTIFY_DECIDED };
+
+/* A publish of a message that is still in the core's memory. */
+struct attempt {
+	int64_t id;
+	bool answered;
+	uint64_t token;
+	int64_t sent_ms;
+	uint32_t bytes;
+};
+
+struct host {
+	uint32_t index;
+	uint64_t life; /* counts starts: what belongs to an earlier life is void */
+	bool up;
+	int64_t paused_until; /* the process stands still (suspended, swapped out) */
+	struct delivery *core;
+	uint64_t conn;    /* its bus connection, 0 = none */
+	uint64_t session; /* its database session, 0 = none */
+
+	/* what the core has been told */
+	bool leading, bus_up, draining, drained;
+	int64_t sign_ms; /* asked_ms of the last answer of the database */
+
+	/* what it has asked for */
+	bool fetching, marking, announcing;
+	struct delivery_stats now; /* a look at the core */
+	enum event_kind event;     /* the one that is being handled */
+	int64_t slot[MAX_QUEUE];   /* ids, 0 = free */
+	struct attempt attempt[MAX_OUTSTANDING];
+	size_t attempts;
+	int64_t fetch_ms;  /* when the last fetch was sent */
+	bool fetch_failed; /* the last one */
+	bool notified;     /* since the last fetch was sent */
+	uint64_t published;
+
+	int64_t tick_at; /* when the next tick is planned, INT64_MAX = never */
+	uint64_t tick_number;
+	uint32_t idle_ticks; /* in a row, at the same time, without an effect */
+};
+
+void hosts_open(struct sim *s);
+void hosts_close(struct sim *s);
+
+/* The one that leads, as the database sees it; NULL = none. */
+struct host *hosts_leader(struct sim *s);
+void hosts_notify(struct sim *s, enum notification what);
+void hosts_ask_operator(struct sim *s, int64_t id);
+
+void host_kill(struct sim *s, struct host *h);
+void host_step(struct sim *s, struct host *h, struct event *e);
+/* Another host leads. */
+void host_stands_by(struct sim *s, struct host *h);
+/* The process stands still for so long; what comes for it meanwhile waits. */
+void host_pause(struct sim *s, struct host *h, int64_t us);
+void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply *r);
+void host_bus_lost(struct sim *s, struct host *h, bool at_once);
+void host_drain(struct sim *s, struct host *h);
+
+/* --- the session (session.c) --- */
+
+enum query_kind { QUERY_LEAD, QUERY_FETCH, QUERY_MARK, QUERY_ANNOUNCE, QUERY_RENEW, QUERY_DECISIONS };
+
+uint64_t session_open(struct sim *s, struct host *h);
+void session_lead(struct sim *s, struct host *h);
+void session_fetch(struct sim *s, struct host *h, const struct effect *e);
+void session_mark(struct sim *s, struct host *h, const struct mark *m);
+void session_announce(struct sim *s, struct host *h, bool asleep);
+void session_renew(struct sim *s, struct host *h);
+void session_decisions(struct sim *s, struct host *h);
+
+/* The client end is gone: what was sent may still be done. */
+void session_drop(struct sim *s, uint64_t session);
+/* The server end is gone: the lock is free; the client hears of it later. */
+void session_end(struct sim *s, uint64_t session);
+void sessions_end_all(struct sim *s);
+void sessions_close(struct sim *s);
+bool session_leads(const struct sim *s, uint64_t session);
+
+/* The client hears that its session is gone. */
+void host_session_lost(struct sim *s, struct host *h);
+
+#endif

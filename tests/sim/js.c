@@ -1,0 +1,211 @@
+/* From a publish to its reply, in the order in which a server does it:
+ *
+ *     wire -> (lost, late) -> down? silent? busy? -> too large? -> duplicate? -> full? -> [proposed ->] stored -> reply
+ *
+ * A proposal is what a cluster has promised itself but not stored: it may get lost, and until then (with
+ * old servers: long after) every further copy is called a duplicate, with sequence 0. */
+#include "js.h"
+
+#include "check.h"
+#include "core/refusal.h"
+#include "host.h"
+#include "world.h"
+
+static struct conn *find(struct sim *s, uint64_t serial)
+{
+	struct conn *c = &s->js.conn[serial % MAX_CONNS];
+
+	return serial != 0 && c->serial == serial ? c : NULL;
+}
+
+uint64_t js_connect(struct sim *s, uint32_t host)
+{
+	struct conn *c = &s->js.conn[++s->js.serials % MAX_CONNS];
+
+	*c = (struct conn){ .serial = s->js.serials, .host = host, .wire = true };
+	return c->serial;
+}
+
+void js_cut(struct sim *s, uint64_t conn)
+{
+	struct conn *c = find(s, conn);
+
+	if (c == NULL || !c->wire)
+		return;
+	c->wire = false;
+	c->cut = c->arrived + prng_below(&s->dice, c->sent - c->arrived + 1);
+}
+
+static int64_t travel(struct sim *s)
+{
+	return prng_between(&s->dice, s->plan.bus_us / 10, s->plan.bus_us);
+}
+
+/* --- replies --- */
+
+static void on_reply(struct sim *s, const struct happening *h)
+{
+	struct conn *c = find(s, h->a);
+	struct reply r = {
+		.token = h->b,
+		.sequence = h->c,
+		.duplicate = h->d >> 63,
+		.reason = (uint32_t)h->d & 0xffffff,
+		.status = (uint32_t)(h->d >> 32) & 0xffff,
+	};
+
+	if (c != NULL && c->wire)
+		host_reply(s, c->host, h->a, &r);
+}
+
+static void post_reply(struct sim *s, uint64_t conn, const struct reply *r, int64_t delay)
+{
+	later(s, delay, on_reply, conn, r->token, r->sequence,
+	      (uint64_t)r->duplicate << 63 | (uint64_t)r->status << 32 | r->reason);
+}
+
+static void reply(struct sim *s, uint64_t conn, struct reply r)
+{
+	const struct chances *c = &s->plan.chance;
+	int64_t slow = (int64_t)s->plan.settings.ack_timeout_ms * MS;
+
+	if (mishap(s, c->garbage))
+		r = (struct reply){ .token = r.token, .reason = REASON_GARBAGE };
+	if (mishap(s, c->ack_twice))
+		post_reply(s, conn, &r, travel(s) + prng_between(&s->dice, 0, 4 * slow));
+	if (mishap(s, c->ack_lost))
+		return;
+	post_reply(s, conn, &r, travel(s) + (mishap(s, c->ack_late) ? prng_between(&s->dice, slow / 2, 4 * slow) : 0));
+}
+
+static void refuse(struct sim *s, uint64_t conn, uint64_t token, uint32_t reason, uint32_t status)
+{
+	reply(s, conn, (struct reply){ .token = token, .reason = reason, .status = status });
+}
+
+/* --- storing --- */
+
+static void store(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
+{
+	struct fact *f = &s->pg.fact[id];
+	uint64_t sequence = ++s->js.stream[f->stream].sequence;
+
+	check_storing(s, id);
+	f->copy = COPY_STORED;
+	f->copies++;
+	f->window_ends = s->now + s->plan.window_us;
+	if (f->copies == 1)
+		f->sequence = sequence;
+	trace(s, "js      stream %u seq %llu stores %lld", f->stream, (unsigned long long)sequence, (long long)id);
+	check_stored(s, id);
+	reply(s, conn, (struct reply){ .token = token, .sequence = sequence });
+}
+
+static void on_proposal(struct sim *s, const struct happening *h)
+{
+	struct fact *f = &s->pg.fact[h->b];
+
+	if (mishap(s, s->plan.chance.proposal_lost)) {
+		trace(s, "js      the proposal of %lld is lost", (long long)h->b);
+		f->copy = prng_below(&s->dice, 2) == 0 ? COPY_GHOST : COPY_NONE;
+		f->window_ends = s->now + prng_between(&s->dice, 100, 2000) * MS;
+		return;
+	}
+	store(s, h->a, (int64_t)h->b, h->c);
+}
+
+/* The window has an entry for it. */
+static bool known(struct sim *s, struct fact *f)
+{
+	if (f->copy == COPY_PROPOSED)
+		return true;
+	if (f->copy == COPY_GHOST && (healed(s) || s->now >= f->window_ends))
+		f->copy = COPY_NONE;
+	return f->copy != COPY_NONE && s->now < f->window_ends;
+}
+
+static void answer_duplicate(struct sim *s, uint64_t conn, struct fact *f, uint64_t token)
+{
+	if (f->copy == COPY_STORED)
+		reply(s, conn, (struct reply){ .token = token, .sequence = f->sequence, .duplicate = true });
+	else if (s->plan.in_process)
+		refuse(s, conn, token, 10158, 409);
+	else
+		refuse(s, conn, token, REASON_DUPLICATE_SEQ_0, 0);
+}
+
+static bool lane_refused(struct stream *st, const struct sim *s, const struct fact *f)
+{
+	return s->now < st->refused_until && f->key == st->refused_key;
+}
+
+static void process(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
+{
+	struct fact *f = &s->pg.fact[id];
+	struct stream *st = &s->js.stream[f->stream];
+
+	check_arrived(s, id);
+	if (s->now < st->silent_until || (s->now < st->down_until && s->plan.taps))
+		return;
+	if (s->now < st->down_until)
+		refuse(s, conn, token, REASON_NO_STREAM, 503);
+	else if (s->now < st->busy_until)
+		refuse(s, conn, token, 10167, 429);
+	else if (f->poison)
+		refuse(s, conn, token, 10054, 400);
+	else if (known(s, f))
+		answer_duplicate(s, conn, f, token);
+	else if (s->now < st->full_until)
+		refuse(s, conn, token, REASON_STREAM_FULL, 503);
+	else if (lane_refused(st, s, f))
+		refuse(s, conn, token, st->refused_reason, st->refused_status);
+	else if (s->plan.clustered && f->copies == 0) {
+		f->copy = COPY_PROPOSED;
+		later(s, travel(s), on_proposal, conn, (uint64_t)id, token, 0);
+	} else
+		store(s, conn, id, token);
+}
+
+static void on_processing(struct sim *s, const struct happening *h)
+{
+	process(s, h->a, (int64_t)h->b, h->c);
+}
+
+static void on_arrival(struct sim *s, const struct happening *h)
+{
+	struct conn *c = find(s, h->a);
+	int64_t slow = (int64_t)s->plan.settings.ack_timeout_ms * MS;
+
+	if (c == NULL || (!c->wire && h->d > c->cut))
+		return;
+	if (c->wire)
+		c->arrived = h->d;
+	if (mishap(s, s->plan.chance.publish_lost))
+		return;
+	/* Stuck somewhere inside the cluster: it arrives when nobody waits for it any more. */
+	if (mishap(s, s->plan.chance.publish_late))
+		later(s, prng_between(&s->dice, slow / 2, 10 * slow), on_processing, h->a, h->b, h->c, 0);
+	else
+		process(s, h->a, (int64_t)h->b, h->c);
+}
+
+void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
+{
+	struct conn *c = find(s, conn);
+	int64_t at = s->now + travel(s);
+
+	if (c == NULL || !c->wire)
+		return;
+	/* One connection is one stream of bytes: nothing overtakes. */
+	c->last_arrival = at > c->last_arrival ? at : c->last_arrival;
+	later(s, c->last_arrival - s->now, on_arrival, conn, (uint64_t)id, token, ++c->sent);
+}
+
+void js_heal(struct sim *s)
+{
+	for (int i = 0; i < MAX_STREAMS; i++) {
+		struct stream *st = &s->js.stream[i];
+
+		st->down_until = st->full_until = st->silent_until = st->busy_until = st->refused_until = 0;
+	}
+}

@@ -1,0 +1,53 @@
+/* The fake JetStream: streams that store, deduplicate, refuse, stay silent, and the connections to them. */
+#ifndef SIM_JS_H
+#define SIM_JS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MAX_STREAMS = 3 };
+
+struct sim;
+
+struct stream {
+	uint64_t sequence; /* the last one stored */
+	int64_t down_until, full_until, silent_until, busy_until;
+	int32_t refused_key; /* the messages of one key are refused */
+	uint32_t refused_reason, refused_status;
+	int64_t refused_until;
+};
+
+/* One connection of one host. It dies twice: the wire first, then the host hears of it. */
+struct conn {
+	uint64_t serial; /* 0 = none */
+	uint32_t host;
+	bool wire;                   /* bytes still get through */
+	uint64_t sent, arrived, cut; /* publishes; once the wire is dead, those up to `cut` still arrive */
+	int64_t last_arrival;
+};
+
+enum { MAX_CONNS = 1024 }; /* more than any seed opens */
+
+struct js {
+	struct stream stream[MAX_STREAMS];
+	struct conn conn[MAX_CONNS];
+	uint64_t serials;
+};
+
+/* What a host hears back. */
+struct reply {
+	uint64_t token;
+	uint64_t sequence; /* > 0: acked */
+	bool duplicate;
+	uint32_t reason, status; /* else refused */
+};
+
+uint64_t js_connect(struct sim *s, uint32_t host);
+/* The wire dies now; the host hears of it later, or at once. */
+void js_cut(struct sim *s, uint64_t conn);
+void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token);
+
+/* The world is well: every stream takes everything, and forgets the ghosts of lost proposals. */
+void js_heal(struct sim *s);
+
+#endif

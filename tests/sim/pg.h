@@ -1,0 +1,131 @@
+/* The fake PostgreSQL: transactions, snapshots, the outbox and the relay's books.
+ *
+ * Besides what a database knows, `fact` holds the whole truth about every id: who drew it, what became
+ * of it, what the stream did with it. Only the invariants may look at all of it. */
+#ifndef SIM_PG_H
+#define SIM_PG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/delivery.h"
+
+struct sim;
+
+enum {
+	MAX_IDS = 1 << 14,
+	MAX_KEYS = 20,
+	MAX_TX = MAX_IDS,
+	MAX_RUNNING = 64,
+	MAX_ROW_BYTES = 1500,
+	NO_KEY = -1,
+};
+
+enum fate {
+	FATE_NOBODY, /* not drawn; or the sequence jumped over it */
+	FATE_OPEN,   /* drawn; its transaction runs */
+	FATE_VOID,   /* its transaction ended without it */
+	FATE_COMMITTED,
+};
+
+enum copy { COPY_NONE, COPY_PROPOSED, COPY_GHOST, COPY_STORED };
+enum decision { UNDECIDED, DISCARD, REDRIVE };
+
+struct fact {
+	enum fate fate;
+	uint32_t tx;
+	int32_t next_of_tx; /* the next id of the same transaction, 0 = none */
+	bool rolled_back;   /* by a savepoint */
+
+	int32_t key;
+	uint16_t stream, defect;
+	uint32_t bytes;
+	bool poison; /* the stream will never take it */
+	bool truncated;
+
+	enum copy copy;
+	uint64_t sequence; /* of its first copy */
+	uint32_t copies;
+	int64_t window_ends;
+
+	bool settled;    /* by the books */
+	bool dead, held; /* stands in dead_letter */
+	enum decision decision;
+	bool given_up; /* by an operator */
+};
+
+enum tx_state { TX_RUNNING, TX_PREPARED, TX_COMMITTED, TX_ABORTED };
+
+struct tx {
+	enum tx_state state;
+	uint64_t xid; /* 0 = none yet */
+	bool locks_outbox;
+	bool notifies; /* it saw the relay asleep */
+	bool was_prepared;
+	int32_t first, last; /* its ids */
+	uint32_t keys;       /* locks held, a bit each */
+};
+
+struct pg {
+	struct fact fact[MAX_IDS];
+	int64_t last_id;
+	struct tx tx[MAX_TX];
+	uint32_t txs;
+	uint64_t next_xid, completed;  /* the next to assign; the highest that has ended */
+	uint32_t running[MAX_RUNNING]; /* transactions with an xid */
+	size_t running_count;
+	bool key_locked[MAX_KEYS];
+	uint64_t generation; /* crashes of the database */
+
+	/* the books */
+	bool asleep;
+	int64_t position;
+	uint64_t epoch;
+	struct exception_row *exception; /* ascending */
+	size_t exceptions, exceptions_size;
+	size_t dead;
+	uint64_t lock_owner; /* the session that holds the leader's lock, 0 = free */
+};
+
+void pg_open(struct sim *s);
+void pg_close(struct sim *s);
+
+/* --- transactions --- */
+
+/* A new transaction; it owns no xid yet. */
+uint32_t tx_begin(struct sim *s);
+void tx_assign_xid(struct sim *s, uint32_t tx);
+int64_t tx_draw_id(struct sim *s, uint32_t tx);
+bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key);
+/* Everything from id on is undone, and the locks taken since. */
+void tx_rollback_to(struct sim *s, uint32_t tx, int64_t id, bool had_outbox);
+void tx_prepare(struct sim *s, uint32_t tx);
+void tx_commit(struct sim *s, uint32_t tx);
+void tx_abort(struct sim *s, uint32_t tx);
+/* A transaction of the relay itself, over at once: its xid. */
+uint64_t tx_own(struct sim *s);
+
+/* --- snapshots --- */
+
+/* One past the last COMPLETED xid: a running transaction may own it, or a higher one. */
+uint64_t pg_xmax(const struct sim *s);
+uint64_t pg_xmin(const struct sim *s);
+/* boxhaul.outbox_xmin() */
+uint64_t pg_outbox_xmin(const struct sim *s);
+bool pg_visible(const struct sim *s, int64_t id);
+
+/* --- the books --- */
+
+uint64_t books_lead(struct sim *s);
+/* False: another one leads. */
+bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m);
+bool books_unsettled(const struct sim *s, int64_t id);
+void books_decide(struct sim *s, int64_t id, enum decision what);
+/* Takes away every row that is settled: sooner than any retention would. */
+void books_truncate(struct sim *s);
+
+/* The server dies and is back at once: what was not committed or prepared is gone. */
+void pg_crash(struct sim *s);
+
+#endif

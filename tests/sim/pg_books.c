@@ -1,0 +1,155 @@
+/* The books: position, exceptions, dead letters. What sql/004_ledger.sql does, and nothing cleverer. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "host.h"
+#include "world.h"
+
+uint64_t books_lead(struct sim *s)
+{
+	s->pg.epoch++;
+	s->pg.asleep = false;
+	return tx_own(s);
+}
+
+/* The first exception with hi >= id. */
+static size_t from(const struct pg *pg, int64_t id)
+{
+	size_t lo = 0, hi = pg->exceptions;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (pg->exception[mid].hi < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+bool books_unsettled(const struct sim *s, int64_t id)
+{
+	size_t at = from(&s->pg, id);
+
+	return id > s->pg.position || (at < s->pg.exceptions && s->pg.exception[at].lo <= id);
+}
+
+static void insert(struct sim *s, const struct exception_row *e)
+{
+	struct pg *pg = &s->pg;
+	size_t at = from(pg, e->lo);
+
+	demand(s, e->lo <= e->hi, "mark: exception %lld..%lld is upside down", (long long)e->lo, (long long)e->hi);
+	demand(s, e->lo >= 1 && e->hi <= pg->position, "mark: exception %lld..%lld is above the position %lld",
+	       (long long)e->lo, (long long)e->hi, (long long)pg->position);
+	demand(s, at == pg->exceptions || pg->exception[at].lo > e->hi,
+	       "mark: exceptions %lld..%lld and %lld..%lld overlap", (long long)e->lo, (long long)e->hi,
+	       (long long)pg->exception[at].lo, (long long)pg->exception[at].hi);
+	if (pg->exceptions == pg->exceptions_size) {
+		pg->exceptions_size = pg->exceptions_size ? 2 * pg->exceptions_size : 64;
+		pg->exception = realloc(pg->exception, pg->exceptions_size * sizeof *pg->exception);
+		if (pg->exception == NULL)
+			abort();
+	}
+	memmove(&pg->exception[at + 1], &pg->exception[at], (pg->exceptions - at) * sizeof *pg->exception);
+	pg->exception[at] = *e;
+	pg->exceptions++;
+}
+
+static struct id_range take_out(struct sim *s, int64_t lo)
+{
+	struct pg *pg = &s->pg;
+	size_t at = from(pg, lo);
+	struct id_range was;
+
+	demand(s, at < pg->exceptions && pg->exception[at].lo == lo, "mark: there is no exception at %lld to delete",
+	       (long long)lo);
+	was = (struct id_range){ lo, pg->exception[at].hi };
+	memmove(&pg->exception[at], &pg->exception[at + 1], (--pg->exceptions - at) * sizeof *pg->exception);
+	return was;
+}
+
+static void bury(struct sim *s, const struct dead *d)
+{
+	struct fact *f = &s->pg.fact[d->id];
+
+	check_dead(s, d);
+	s->pg.dead += !f->dead;
+	f->dead = true;
+	f->held = d->held;
+	f->decision = UNDECIDED;
+	if (d->held)
+		hosts_ask_operator(s, d->id);
+}
+
+static void unbury(struct sim *s, int64_t id)
+{
+	struct fact *f = &s->pg.fact[id];
+
+	check_undead(s, id);
+	s->pg.dead -= f->dead;
+	f->dead = f->held = false;
+}
+
+bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m)
+{
+	struct pg *pg = &s->pg;
+	struct id_range *touched;
+	size_t n = 0;
+
+	if (epoch != pg->epoch)
+		return false;
+	demand(s, m->position >= pg->position, "mark: the position goes back from %lld to %lld",
+	       (long long)pg->position, (long long)m->position);
+	touched = calloc(m->gone_count + 1, sizeof *touched);
+	if (touched == NULL)
+		abort();
+	touched[n++] = (struct id_range){ pg->position + 1, m->position };
+	pg->position = m->position;
+	for (size_t i = 0; i < m->gone_count; i++)
+		touched[n++] = take_out(s, m->gone[i]);
+	for (size_t i = 0; i < m->added_count; i++) {
+		check_reopened(s, &m->added[i]);
+		insert(s, &m->added[i]);
+	}
+	for (size_t i = 0; i < m->dead_count; i++)
+		bury(s, &m->dead[i]);
+	for (size_t i = 0; i < m->undead_count; i++)
+		unbury(s, m->undead[i]);
+	check_marked(s, m, touched, n);
+	free(touched);
+	return true;
+}
+
+void books_decide(struct sim *s, int64_t id, enum decision what)
+{
+	struct fact *f = &s->pg.fact[id];
+
+	f->decision = what;
+	if (what == DISCARD) {
+		f->given_up = true;
+	} else if (healed(s) || prng_below(&s->dice, 4) != 0) {
+		f->poison = false; /* the operator mended what made it poison, or thinks so */
+		f->defect = 0;
+	}
+	trace(s, "pg      operator: %s %lld", what == REDRIVE ? "redrive" : "discard", (long long)id);
+	hosts_notify(s, NOTIFY_DECIDED);
+}
+
+void books_truncate(struct sim *s)
+{
+	int64_t gone = 0;
+
+	for (int64_t id = 1; id <= s->pg.position; id++) {
+		struct fact *f = &s->pg.fact[id];
+
+		if (f->settled && f->fate == FATE_COMMITTED && !f->truncated) {
+			f->truncated = true;
+			gone++;
+		}
+	}
+	if (gone > 0)
+		trace(s, "pg      truncated %lld rows", (long long)gone);
+}

@@ -1,0 +1,184 @@
+/* Transactions and snapshots, faithful to PostgreSQL where the relay's argument leans on it.
+ *
+ *     xid owned, then id drawn, then the flag read, then commit: each with time in between
+ *     snapshot: xmax = last completed + 1, NOT the next xid to be assigned
+ */
+#include <stdlib.h>
+
+#include "check.h"
+#include "host.h"
+#include "load.h"
+#include "world.h"
+
+void pg_open(struct sim *s)
+{
+	s->pg.next_xid = 100;
+	s->pg.completed = 99;
+	s->pg.txs = 1; /* 0 is nobody */
+}
+
+void pg_close(struct sim *s)
+{
+	free(s->pg.exception);
+	s->pg.exception = NULL;
+}
+
+uint32_t tx_begin(struct sim *s)
+{
+	demand(s, s->pg.txs < MAX_TX, "the simulator has too few transactions");
+	return s->pg.txs++;
+}
+
+void tx_assign_xid(struct sim *s, uint32_t tx)
+{
+	struct tx *t = &s->pg.tx[tx];
+
+	if (t->xid != 0)
+		return;
+	demand(s, s->pg.running_count < MAX_RUNNING, "the simulator has too few running transactions");
+	t->xid = s->pg.next_xid++;
+	s->pg.running[s->pg.running_count++] = tx;
+}
+
+int64_t tx_draw_id(struct sim *s, uint32_t tx)
+{
+	struct tx *t = &s->pg.tx[tx];
+	int32_t id = (int32_t)++s->pg.last_id;
+
+	demand(s, id < MAX_IDS, "the simulator has too few ids");
+	demand(s, t->xid != 0, "the simulator draws an id without an xid");
+	s->pg.fact[id].fate = FATE_OPEN;
+	s->pg.fact[id].tx = tx;
+	*(t->last != 0 ? &s->pg.fact[t->last].next_of_tx : &t->first) = id;
+	t->last = id;
+	return id;
+}
+
+bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key)
+{
+	struct tx *t = &s->pg.tx[tx];
+
+	if (key == NO_KEY || (t->keys & UINT32_C(1) << key) != 0)
+		return true;
+	if (s->pg.key_locked[key])
+		return false;
+	s->pg.key_locked[key] = true;
+	t->keys |= UINT32_C(1) << key;
+	return true;
+}
+
+void tx_rollback_to(struct sim *s, uint32_t tx, int64_t id, bool had_outbox)
+{
+	struct tx *t = &s->pg.tx[tx];
+
+	for (int32_t i = t->first; i != 0; i = s->pg.fact[i].next_of_tx)
+		if (i >= id)
+			s->pg.fact[i].rolled_back = true;
+	/* The lock on the outbox goes with the savepoint that took it. A key's lock is the service's own: kept. */
+	t->locks_outbox = had_outbox;
+}
+
+static void tx_end(struct sim *s, uint32_t tx)
+{
+	struct tx *t = &s->pg.tx[tx];
+
+	for (size_t i = 0; i < s->pg.running_count; i++)
+		if (s->pg.running[i] == tx)
+			s->pg.running[i--] = s->pg.running[--s->pg.running_count];
+	if (t->xid > s->pg.completed)
+		s->pg.completed = t->xid;
+	for (int32_t k = 0; k < MAX_KEYS; k++)
+		if ((t->keys & UINT32_C(1) << k) != 0)
+			s->pg.key_locked[k] = false;
+	t->keys = 0;
+	t->locks_outbox = false;
+}
+
+void tx_prepare(struct sim *s, uint32_t tx)
+{
+	/* Keeps its xid and its locks. A transaction that notifies cannot be prepared: the hint is left out. */
+	s->pg.tx[tx].state = TX_PREPARED;
+	s->pg.tx[tx].was_prepared = true;
+	s->pg.tx[tx].notifies = false;
+}
+
+void tx_commit(struct sim *s, uint32_t tx)
+{
+	struct tx *t = &s->pg.tx[tx];
+
+	t->state = TX_COMMITTED;
+	for (int32_t i = t->first; i != 0; i = s->pg.fact[i].next_of_tx) {
+		s->pg.fact[i].fate = s->pg.fact[i].rolled_back ? FATE_VOID : FATE_COMMITTED;
+		if (s->pg.fact[i].fate == FATE_COMMITTED)
+			check_committed(s, i);
+	}
+	trace(s, "pg      commit xid %llu ids %d..%d%s", (unsigned long long)t->xid, t->first, t->last,
+	      t->notifies ? ", notifies" : "");
+	tx_end(s, tx);
+	if (t->notifies)
+		hosts_notify(s, NOTIFY_ROWS);
+}
+
+void tx_abort(struct sim *s, uint32_t tx)
+{
+	struct tx *t = &s->pg.tx[tx];
+
+	t->state = TX_ABORTED;
+	for (int32_t i = t->first; i != 0; i = s->pg.fact[i].next_of_tx)
+		s->pg.fact[i].fate = FATE_VOID;
+	trace(s, "pg      abort xid %llu ids %d..%d", (unsigned long long)t->xid, t->first, t->last);
+	tx_end(s, tx);
+}
+
+uint64_t tx_own(struct sim *s)
+{
+	return s->pg.completed = s->pg.next_xid++;
+}
+
+uint64_t pg_xmax(const struct sim *s)
+{
+	return s->pg.completed + 1;
+}
+
+static uint64_t oldest(const struct sim *s, bool outbox_only)
+{
+	uint64_t min = pg_xmax(s);
+
+	for (size_t i = 0; i < s->pg.running_count; i++) {
+		const struct tx *t = &s->pg.tx[s->pg.running[i]];
+
+		if (t->xid < min && (t->locks_outbox || !outbox_only))
+			min = t->xid;
+	}
+	return min;
+}
+
+uint64_t pg_xmin(const struct sim *s)
+{
+	return oldest(s, false);
+}
+
+uint64_t pg_outbox_xmin(const struct sim *s)
+{
+	return oldest(s, true);
+}
+
+bool pg_visible(const struct sim *s, int64_t id)
+{
+	return s->pg.fact[id].fate == FATE_COMMITTED && !s->pg.fact[id].truncated;
+}
+
+void pg_crash(struct sim *s)
+{
+	struct pg *pg = &s->pg;
+
+	trace(s, "pg      CRASH");
+	pg->generation++;
+	for (size_t i = pg->running_count; i-- > 0;)
+		if (pg->tx[pg->running[i]].state == TX_RUNNING)
+			tx_abort(s, pg->running[i]);
+	/* The sequence is logged 32 values ahead: after a crash it goes on behind them. */
+	if (pg->last_id + 33 < MAX_IDS - 1 && prng_below(&s->dice, 2) == 0)
+		pg->last_id += prng_between(&s->dice, 1, 33);
+	load_restart(s);
+}

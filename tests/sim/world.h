@@ -1,0 +1,84 @@
+/* The simulated world: one clock, one queue of things to come, and everything that is true in it. */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "js.h"
+#include "pg.h"
+#include "plan.h"
+#include "prng.h"
+
+enum { MAX_HOSTS = 2, MAX_STEPS = 1000000, MS = 1000, SECOND = 1000 * MS }; /* the clock counts microseconds */
+
+struct sim;
+struct host;
+
+/* Something to come. What it is about may be gone by then: a and b name it by number, never by pointer. */
+struct happening {
+	int64_t at;
+	uint64_t order; /* of two at the same time, the one that was planned first */
+	void (*run)(struct sim *s, const struct happening *h);
+	uint64_t a, b, c, d;
+};
+
+enum phase { PHASE_LOAD, PHASE_HEAL, PHASE_DECIDE, PHASE_REST, PHASE_DRAIN };
+
+struct sim {
+	uint64_t seed;
+	struct prng dice;
+	struct plan plan;
+	enum phase phase;
+	int64_t now;
+	uint64_t orders;
+	struct happening *heap;
+	size_t heap_count, heap_size;
+
+	struct pg pg;
+	struct js js;
+	struct host *host[MAX_HOSTS];
+
+	uint64_t steps, faults; /* events given to a core; faults done to it */
+	bool tracing, loud;
+	bool xmax_as_fence; /* a deliberate flaw of the world: see main.c */
+	jmp_buf violated;
+	char violation[512];
+};
+
+static inline int64_t now_ms(const struct sim *s)
+{
+	return s->now / MS;
+}
+static inline bool healed(const struct sim *s)
+{
+	return s->phase != PHASE_LOAD;
+}
+
+void sim_open(struct sim *s, uint64_t seed);
+void sim_close(struct sim *s);
+
+/* Plans something. */
+void later(struct sim *s, int64_t delay_us, void (*run)(struct sim *, const struct happening *), uint64_t a, uint64_t b,
+	   uint64_t c, uint64_t d);
+
+/* Lets happen what comes next. */
+void sim_turn(struct sim *s);
+
+/* A fault with this chance, counted. Never once the world has healed. */
+bool mishap(struct sim *s, uint32_t per_million);
+
+/* The promise that was broken. Does not return. */
+_Noreturn void violated(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define demand(s, condition, ...) ((condition) ? (void)0 : violated((s), __VA_ARGS__))
+
+/* One line of the story, kept only when it will be told. */
+void trace_line(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void trace_tell(void);
+
+#define trace(s, ...) ((s)->tracing ? trace_line((s), __VA_ARGS__) : (void)0)
+
+#endif

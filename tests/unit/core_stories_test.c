@@ -1,0 +1,918 @@
+/* Stories about the core on a virtual clock. Each tells what happens to the relay, and what it does then.
+ *
+ * What the core asks for is written down as text: "publish 1, fetch >2 5..5, mark 3 +2..2 missing". Releases are
+ * left out; notes are kept apart. */
+#include <string.h>
+
+#include "core/delivery.h"
+#include "core/refusal.h"
+#include "tap.h"
+
+enum { IDS = 150000 };
+
+static struct delivery *d;
+static int64_t now;
+static char heard[4096], noted[4096];
+static uint64_t token[IDS]; /* of the last publish of an id */
+static int64_t published;   /* the id published last */
+static bool fetching, marking;
+static bool audits; /* every step; not where there are a great many */
+
+/* --- the stage --- */
+
+static void say(char *to, const char *format, ...)
+{
+	size_t n = strlen(to);
+	va_list args;
+
+	if (n > sizeof heard - 200)
+		return;
+	if (n > 0)
+		n += (size_t)sprintf(to + n, ", ");
+	va_start(args, format);
+	vsnprintf(to + n, sizeof heard - n, format, args);
+	va_end(args);
+}
+
+static void say_fetch(const struct effect *e)
+{
+	char text[512] = "fetch";
+	size_t n = 5;
+
+	if (e->fetch.forward)
+		n += (size_t)sprintf(text + n, " >%lld", (long long)e->fetch.after);
+	for (size_t i = 0; i < e->fetch.wanted_count && n < 400; i++)
+		n += (size_t)sprintf(text + n, " %lld..%lld", (long long)e->fetch.wanted[i].lo,
+				     (long long)e->fetch.wanted[i].hi);
+	say(heard, "%s", text);
+	fetching = true;
+}
+
+static void say_mark(const struct mark *m)
+{
+	static const char *const kind[] = { "missing", "parked", "held", "active" };
+	char text[512];
+	size_t n = (size_t)sprintf(text, "mark %lld", (long long)m->position);
+
+	for (size_t i = 0; i < m->gone_count && n < 400; i++)
+		n += (size_t)sprintf(text + n, " -%lld", (long long)m->gone[i]);
+	for (size_t i = 0; i < m->added_count && n < 400; i++)
+		n += (size_t)sprintf(text + n, " +%lld..%lld %s", (long long)m->added[i].lo, (long long)m->added[i].hi,
+				     kind[m->added[i].kind]);
+	for (size_t i = 0; i < m->dead_count && n < 400; i++)
+		n += (size_t)sprintf(text + n, " dead %lld%s", (long long)m->dead[i].id,
+				     m->dead[i].held ? " held" : "");
+	for (size_t i = 0; i < m->undead_count && n < 400; i++)
+		n += (size_t)sprintf(text + n, " undead %lld", (long long)m->undead[i]);
+	say(heard, "%s", text);
+	marking = true;
+}
+
+static void say_note(const struct note *n)
+{
+	static const char *const kind[] = { "stream blocked", "stream open", "lane blocked", "lane open", "dead",
+					    "held",           "vanished",    "full",         "retry" };
+
+	say(noted, "%s %lld", kind[n->kind], (long long)n->id);
+}
+
+static void listen(void)
+{
+	struct effect e;
+
+	while (delivery_next(d, &e))
+		switch (e.kind) {
+		case EFFECT_PUBLISH:
+			published = e.publish.id;
+			token[published] = e.publish.token;
+			say(heard, "publish %lld", (long long)e.publish.id);
+			break;
+		case EFFECT_FETCH: say_fetch(&e); break;
+		case EFFECT_MARK: say_mark(e.mark); break;
+		case EFFECT_ANNOUNCE: say(heard, "announce %s", e.announce.asleep ? "asleep" : "awake"); break;
+		case EFFECT_RENEW: say(heard, "renew"); break;
+		case EFFECT_NOTE: say_note(&e.note); break;
+		case EFFECT_DRAINED: say(heard, "drained"); break;
+		case EFFECT_RELEASE: break;
+		}
+	if (audits)
+		delivery_audit(d);
+}
+
+static void step(struct event e)
+{
+	e.now_ms = now;
+	delivery_step(d, &e);
+	listen();
+}
+
+static void forget(void)
+{
+	heard[0] = noted[0] = '\0';
+}
+
+/* --- what happens --- */
+
+static void tick(void)
+{
+	step((struct event){ .kind = EVENT_TICK });
+}
+
+/* Time passes; the core is woken whenever it wants to be. */
+static void pass(int64_t ms)
+{
+	int64_t until = now + ms;
+
+	while (delivery_deadline(d) < until) {
+		now = delivery_deadline(d) > now ? delivery_deadline(d) : now;
+		tick();
+		if (delivery_deadline(d) <= now)
+			now++;
+	}
+	now = until;
+	tick();
+}
+
+static struct row row(int64_t id, char key)
+{
+	return (struct row){ .id = id, .keyed = key != ' ', .lane = (uint64_t)key * 7919, .bytes = 100 };
+}
+
+/* The answer to the fetch under way (waiting for it first). */
+static void rows_arrive(struct row *rows, size_t n, bool complete, uint64_t horizon)
+{
+	while (!fetching) {
+		int64_t at = delivery_deadline(d);
+
+		if (at == INT64_MAX)
+			return;
+		now = at > now ? at : now + 1;
+		tick();
+	}
+	fetching = false;
+	step((struct event){
+		.kind = EVENT_ROWS,
+		.rows = { .rows = rows, .count = n, .complete = complete, .horizon = horizon, .asked_ms = now } });
+}
+
+/* Polls that find nothing, until a fetch asks for this. */
+static void await_fetch(const char *part)
+{
+	for (int i = 0; i < 100; i++) {
+		int64_t at = delivery_deadline(d);
+
+		if (fetching && strstr(heard, part) != NULL)
+			return;
+		if (fetching)
+			rows_arrive(NULL, 0, true, 0);
+		if (fetching)
+			continue;
+		now = at > now && at != INT64_MAX ? at : now + 1;
+		tick();
+	}
+}
+
+#define ROWS(...) \
+	rows_arrive((struct row[]){ __VA_ARGS__ }, sizeof(struct row[]){ __VA_ARGS__ } / sizeof(struct row), true, 0)
+
+static void no_rows(uint64_t horizon)
+{
+	rows_arrive(NULL, 0, true, horizon);
+}
+
+static void ack_token(uint64_t t)
+{
+	static uint64_t sequence;
+
+	step((struct event){ .kind = EVENT_ACKED, .acked = { .token = t, .sequence = ++sequence } });
+}
+
+static void ack(int64_t id)
+{
+	ack_token(token[id]);
+}
+
+static void refuse_token(uint64_t t, uint32_t reason, uint32_t status)
+{
+	step((struct event){ .kind = EVENT_REFUSED, .refused = { .token = t, .reason = reason, .status = status } });
+}
+
+static void refuse(int64_t id, uint32_t reason)
+{
+	refuse_token(token[id], reason, 400);
+}
+
+static void marked(uint64_t fence)
+{
+	marking = false;
+	step((struct event){ .kind = EVENT_MARKED, .marked = { .fence = fence, .asked_ms = now } });
+}
+
+/* Whatever is to be marked is, with this fence. */
+static void settle_books(uint64_t fence)
+{
+	for (int i = 0; i < 10; i++) {
+		pass(20);
+		if (!marking)
+			return;
+		marked(fence);
+	}
+}
+
+static void lead_with(int64_t position, const struct exception_row *exceptions, size_t n)
+{
+	marking = false;
+	fetching = false;
+	step((struct event){ .kind = EVENT_LEADING,
+			     .leading = { .position = position,
+					  .fence = 100,
+					  .asked_ms = now,
+					  .exceptions = exceptions,
+					  .exception_count = n } });
+}
+
+static void happens(enum event_kind kind)
+{
+	step((struct event){ .kind = kind });
+}
+
+static void announced(bool asleep, uint64_t fence)
+{
+	step((struct event){ .kind = EVENT_ANNOUNCED,
+			     .announced = { .asleep = asleep, .fence = fence, .asked_ms = now } });
+}
+
+static void renewed(void)
+{
+	step((struct event){ .kind = EVENT_RENEWED, .renewed = { .asked_ms = now } });
+}
+
+static void decided(int64_t id, bool redrive)
+{
+	step((struct event){ .kind = EVENT_DECIDED, .decided = { .id = id, .redrive = redrive } });
+}
+
+/* --- what is expected --- */
+
+#define hears(part) holds(heard, part, part)
+#define hears_not(part) lacks(heard, part, "not: " part)
+#define notes(part) holds(noted, part, "note: " part)
+
+static const struct delivery_stats *look(void)
+{
+	return delivery_look(d);
+}
+
+static struct delivery_settings settings;
+
+static void begin(const char *title)
+{
+	diag("%s", title);
+	delivery_free(d);
+	d = delivery_create(&settings);
+	if (d == NULL)
+		exit(1);
+	now = 1000000;
+	memset(token, 0, sizeof token);
+	forget();
+	happens(EVENT_BUS_UP);
+	lead_with(0, NULL, 0);
+	forget();
+}
+
+static void defaults(void)
+{
+	audits = true;
+	settings = (struct delivery_settings){
+		.ordering = ORDERING_STRICT,
+		.poison = POISON_SKIP,
+		.streams = 2,
+		.window_messages = 8,
+		.window_bytes = 1 << 20,
+		.queue_messages = 16,
+		.queue_bytes = 1 << 20,
+		.ack_timeout_ms = 1000,
+		.retry_min_ms = 100,
+		.retry_max_ms = 1000,
+		.mark_interval_ms = 10,
+		.grace_ms = 0,
+		.lease_ms = 1000000,
+		.sleep_after_ms = 100000,
+		.safety_poll_ms = 5000,
+	};
+}
+
+/* --- the stories --- */
+
+static void one_message(void)
+{
+	begin("one message from end to end");
+	ROWS(row(1, 'a'));
+	hears("publish 1");
+	is_number(look()->in_flight, 1, "it is in flight");
+	pass(100);
+	hears_not("mark");
+	ack(1);
+	pass(20);
+	hears("mark 1");
+	is_number(look()->position, 0, "the position waits for the database");
+	marked(200);
+	is_number(look()->position, 1, "now it is marked");
+	is_number(look()->resident, 0, "and nothing is left in memory");
+}
+
+static void lane_order(void)
+{
+	begin("one key at a time, the others meanwhile");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'), row(4, 'a'), row(5, ' '), row(6, ' '));
+	hears("publish 1, publish 3, publish 5, publish 6");
+	hears_not("publish 2");
+	ack(3);
+	hears_not("publish 2");
+	ack(1);
+	hears("publish 2");
+	hears_not("publish 4");
+	ack(2);
+	hears("publish 4");
+}
+
+static void window(void)
+{
+	settings.window_messages = 2;
+	begin("the window: so many in flight and no more");
+	ROWS(row(1, ' '), row(2, ' '), row(3, ' '), row(4, ' '));
+	hears("publish 1, publish 2");
+	hears_not("publish 3");
+	ack(2);
+	hears("publish 3");
+	hears_not("publish 4");
+	is_number(look()->in_flight, 2, "two in flight");
+}
+
+static void window_of_bytes(void)
+{
+	struct row big = row(1, ' '), next = row(2, ' ');
+
+	settings.window_bytes = 1000;
+	begin("a message larger than the window goes alone");
+	big.bytes = 5000;
+	ROWS(big, next);
+	hears("publish 1");
+	hears_not("publish 2");
+	ack(1);
+	hears("publish 2");
+}
+
+static void ack_timeout(void)
+{
+	uint64_t first;
+
+	begin("no answer: the same message again, and what is behind it waits");
+	ROWS(row(1, 'a'), row(2, 'a'));
+	first = token[1];
+	forget();
+	pass(999);
+	hears_not("publish");
+	pass(301);
+	hears("publish 1");
+	hears_not("publish 2");
+	notes("retry 1");
+	ok(token[1] != first, "the attempt has a token of its own");
+	ack(1);
+	hears("publish 2");
+}
+
+static void late_ack(void)
+{
+	uint64_t first;
+
+	begin("a late ack of an earlier attempt counts: the message is stored");
+	ROWS(row(1, 'a'), row(2, 'a'));
+	first = token[1];
+	pass(1300);
+	forget();
+	ack_token(first);
+	hears("publish 2");
+	ack(1);
+	is_number(look()->stale_replies, 1, "the ack of the second attempt has nothing left to say");
+	ok(look()->in_flight == 1, "message 2 is still in flight");
+}
+
+static void late_refusal(void)
+{
+	uint64_t first;
+
+	begin("a late refusal of an earlier attempt says nothing about the one under way");
+	ROWS(row(1, 'a'));
+	first = token[1];
+	pass(1300);
+	refuse_token(first, 10054, 400);
+	is_number(look()->dead, 0, "no dead letter");
+	is_number(look()->in_flight, 1, "the second attempt is still in flight");
+}
+
+static void stale_token(void)
+{
+	uint64_t first;
+
+	begin("an answer to a message long settled does not settle its successor in the same slot");
+	ROWS(row(1, 'a'));
+	first = token[1];
+	ack(1);
+	settle_books(200);
+	for (int64_t id = 2; id <= 40; id++) {
+		ROWS(row(id, 'a'));
+		if ((token[id] & 0xffff) == (first & 0xffff))
+			break;
+		ack(id);
+		settle_books(200);
+	}
+	ok((token[published] & 0xffff) == (first & 0xffff), "the slot is taken again");
+	ack_token(first);
+	is_number(look()->in_flight, 1, "and its message is still in flight");
+}
+
+static void bus_down(void)
+{
+	begin("an outage burns no attempts");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'));
+	for (int i = 0; i < 30; i++) {
+		forget();
+		happens(EVENT_BUS_DOWN);
+		pass(5000);
+		hears_not("publish");
+		happens(EVENT_BUS_UP);
+		if (strstr(heard, "publish 1, publish 3") == NULL)
+			break;
+	}
+	hears("publish 1, publish 3");
+	hears_not("publish 2");
+	lacks(noted, "lane blocked", "no lane is blocked");
+	is_number(look()->refused, 0, "nothing was refused");
+}
+
+static void gap(void)
+{
+	begin("a gap is missing, then its row appears and is sent");
+	ROWS(row(1, 'a'), row(3, 'b'));
+	hears("publish 1, publish 3");
+	ack(1);
+	ack(3);
+	settle_books(200);
+	hears("mark 3 +2..2 missing");
+	forget();
+	await_fetch("2..2");
+	hears("fetch >3 2..2");
+	ROWS(row(2, 'c'));
+	hears("publish 2");
+	ack(2);
+	settle_books(201);
+	hears("mark 3 -2");
+}
+
+static void gap_void(void)
+{
+	begin("a missing id is void when all who could own it have ended, and not before");
+	ROWS(row(1, 'a'), row(3, 'b'));
+	ack(1);
+	ack(3);
+	settle_books(500);
+	no_rows(499);
+	settle_books(600);
+	is_number(look()->missing, 1, "the horizon is below the fence: somebody may still own it");
+	forget();
+	no_rows(500);
+	is_number(look()->missing, 0, "the horizon has reached the fence");
+	is_number(look()->voided, 1, "it is void");
+	pass(20);
+	hears("mark 3 -2");
+}
+
+static void xmax_trap(void)
+{
+	begin("the trap: a snapshot's xmax is no fence");
+	/* Transaction 300 owns id 2 and a slow trigger. The last one to end was 299: every snapshot says
+	 * xmin = xmax = 300, and 300 stands in none of them. */
+	rows_arrive((struct row[]){ row(1, 'a'), row(3, 'b') }, 2, true, 300);
+	ack(1);
+	ack(3);
+	no_rows(300);
+	is_number(look()->missing, 1, "seen before any fence was drawn");
+	settle_books(301); /* the mark draws 301 */
+	no_rows(300);
+	is_number(look()->missing, 1, "300 is below the fence: it may still run");
+	ROWS(row(2, 'a'));
+	hears("publish 2");
+}
+
+static void grace(void)
+{
+	settings.grace_ms = 200;
+	begin("a young gap holds the position: most gaps close by themselves");
+	ROWS(row(1, 'a'), row(3, 'b'));
+	ack(1);
+	ack(3);
+	settle_books(200);
+	hears("mark 1");
+	hears_not("missing");
+	ROWS(row(2, 'c'));
+	ack(2);
+	forget();
+	settle_books(201);
+	hears("mark 3");
+	hears_not("missing");
+	begin("an old gap does not");
+	ROWS(row(1, 'a'), row(3, 'b'));
+	ack(1);
+	ack(3);
+	settle_books(200);
+	pass(200);
+	hears("mark 3 +2..2 missing");
+}
+
+static void truncated(void)
+{
+	begin("what a truncated fetch did not reach is not judged");
+	ROWS(row(1, 'a'), row(3, 'b'), row(5, 'c'));
+	ack(1);
+	ack(3);
+	ack(5);
+	settle_books(500);
+	rows_arrive((struct row[]){ row(2, 'd') }, 1, false, 1000);
+	hears("publish 2");
+	is_number(look()->missing, 1, "4 lies above the last row that came");
+	no_rows(1000);
+	is_number(look()->missing, 0, "now it was asked for");
+}
+
+static void poison_skip(void)
+{
+	begin("poison, skip: a dead letter, and the lane goes on");
+	ROWS(row(1, 'a'), row(2, 'a'));
+	refuse(1, 10054);
+	notes("dead 1");
+	hears("publish 2");
+	ack(2);
+	pass(20);
+	hears("mark 2 dead 1");
+}
+
+static void defect(void)
+{
+	struct row bad = row(1, 'a');
+
+	begin("a defective row is never sent");
+	bad.defect = DEFECT_SUBJECT_UNROUTED;
+	ROWS(bad, row(2, 'a'));
+	hears_not("publish 1");
+	hears("publish 2");
+	pass(20);
+	hears("dead 1");
+}
+
+static void hold(void)
+{
+	begin("poison, hold: the lane waits for an operator, the others do not");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'));
+	refuse(1, 10054);
+	notes("held 1");
+	hears_not("publish 2");
+	ack(3);
+	pass(20);
+	hears("mark 3 +1..1 held +2..2 parked dead 1 held");
+	marked(200);
+	forget();
+	ROWS(row(4, 'a'), row(5, 'b'));
+	hears("publish 5");
+	ack(5);
+	pass(600000);
+	hears_not("publish 2");
+	hears_not("publish 4");
+}
+
+static void discard(void)
+{
+	hold();
+	diag("discarded: what waited behind it goes on, in order");
+	settle_books(300);
+	forget();
+	decided(1, false);
+	await_fetch("2..2 4..4");
+	ROWS(row(2, 'a'), row(4, 'a'));
+	hears("publish 2");
+	hears_not("publish 4");
+	ack(2);
+	hears("publish 4");
+	ack(4);
+	pass(20);
+	hears("undead 1");
+}
+
+static void redrive(void)
+{
+	hold();
+	diag("redriven: it is sent in its old place");
+	settle_books(300);
+	forget();
+	decided(1, true);
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	hears("publish 1");
+	hears_not("publish 2");
+	ack(1);
+	notes("lane open 1");
+	await_fetch("2..2 4..4");
+	ROWS(row(2, 'a'), row(4, 'a'));
+	hears("publish 2");
+	ack(2);
+	ack(4);
+	pass(20);
+	hears("undead 1");
+}
+
+static void stream_blocked(void)
+{
+	struct row other = row(4, 'c');
+
+	begin("a stream that takes nothing: parked, probed, opened, in order");
+	other.stream = 1;
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'), other);
+	refuse(1, REASON_STREAM_FULL);
+	notes("stream blocked 1");
+	refuse(3, REASON_STREAM_FULL);
+	ack(4);
+	pass(20);
+	hears("mark 4 +1..3 parked");
+	marked(200);
+	forget();
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	hears("publish 1");
+	hears_not("publish 2");
+	hears_not("publish 3");
+	ack(1);
+	notes("stream open 1");
+	await_fetch("2..3");
+	ROWS(row(2, 'a'), row(3, 'b'));
+	hears("publish 2, publish 3");
+}
+
+static void lane_blocked(void)
+{
+	begin("a lane that cannot go on holds nobody else");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'), row(4, 'b'));
+	refuse(1, REASON_SUBJECT_FULL);
+	notes("lane blocked 1");
+	ack(3);
+	hears("publish 4");
+	ack(4);
+	settle_books(200);
+	forget();
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	hears("publish 1");
+	hears_not("publish 2");
+	ack(1);
+	notes("lane open 1");
+	await_fetch("2..2");
+	ROWS(row(2, 'a'));
+	hears("publish 2");
+}
+
+static void silence(void)
+{
+	begin("a stream that does not answer is probed with single messages");
+	ROWS(row(1, 'a'), row(2, 'b'), row(3, 'c'), row(4, 'd'));
+	pass(1001);
+	notes("stream blocked");
+	forget();
+	await_fetch("1..1");
+	hears_not("publish");
+	ROWS(row(1, 'a'));
+	is_number(look()->in_flight, 1, "one probe and no more");
+}
+
+static void busy(void)
+{
+	struct row rows[64];
+
+	settings.window_messages = settings.queue_messages = 64;
+	begin("too many requests: the window is halved, and grows again with the acks");
+	for (int i = 0; i < 64; i++)
+		rows[i] = row(i + 1, ' ');
+	rows_arrive(rows, 64, true, 0);
+	is_number(look()->in_flight, 64, "all in flight");
+	refuse_token(token[1], 10167, 429);
+	is_number(look()->window, 32, "the window is half as wide");
+	for (int64_t id = 2; id <= 64; id++)
+		ack(id);
+	ok(look()->window > 32, "it grows again");
+	forget();
+	pass(200);
+	hears("publish 1");
+}
+
+static void fall_asleep(void)
+{
+	settings.sleep_after_ms = 100;
+	begin("nothing to do: announce, wait for those who could not know, sleep");
+	for (int i = 0; i < 50 && strstr(heard, "announce") == NULL; i++)
+		no_rows(0);
+	hears("announce asleep");
+	announced(true, 700);
+	is_number(look()->pace, PACE_DROWSY, "drowsy: who began before 700 may not have seen the flag");
+	forget();
+	no_rows(0); /* the one sent before the announcement came through */
+	no_rows(699);
+	is_number(look()->pace, PACE_DROWSY, "699 still runs");
+	no_rows(700);
+	is_number(look()->pace, PACE_ASLEEP, "asleep");
+	forget();
+	pass(4999);
+	is_text(heard, "", "no query at all");
+}
+
+static void sleep_and_wake(void)
+{
+	fall_asleep();
+	diag("woken");
+	happens(EVENT_NOTIFIED);
+	is_text(heard, "fetch >0", "a notification: look at once");
+	ROWS(row(1, 'a'));
+	hears("publish 1");
+	ack(1);
+	settle_books(800);
+	no_rows(0);
+	forget();
+	pass(5001);
+	hears("fetch >1");
+}
+
+static void lease(void)
+{
+	settings.lease_ms = 3000;
+	begin("no sign of life of the database: somebody else may lead");
+	ROWS(row(1, 'a'), row(2, 'b'));
+	ack(1);
+	happens(EVENT_BUS_DOWN);
+	forget();
+	pass(3001);
+	happens(EVENT_BUS_UP);
+	hears_not("publish");
+	no_rows(0);
+	hears("publish 2");
+}
+
+static void renewal(void)
+{
+	settings.lease_ms = 3000;
+	settings.queue_messages = settings.window_messages = 2;
+	settings.ack_timeout_ms = 60000;
+	begin("nothing to ask the database, and work to do: a sign of life is asked for in time");
+	ROWS(row(1, 'a'), row(2, 'b'));
+	forget();
+	pass(1400);
+	hears_not("renew");
+	pass(200);
+	hears("renew");
+	happens(EVENT_BUS_DOWN);
+	pass(1500);
+	happens(EVENT_BUS_UP);
+	hears_not("publish");
+	renewed();
+	hears("publish 1, publish 2");
+}
+
+static void drain(void)
+{
+	begin("drain: settle what is in flight, mark it, and be done");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'));
+	forget();
+	happens(EVENT_DRAIN);
+	ack(1);
+	hears_not("publish 2");
+	hears_not("drained");
+	ack(3);
+	hears("mark 1");
+	hears_not("drained");
+	if (fetching)
+		no_rows(0);
+	marked(200);
+	pass(20);
+	if (marking)
+		marked(201);
+	pass(20);
+	hears("drained");
+	hears_not("publish");
+}
+
+static void deposed(void)
+{
+	uint64_t first;
+
+	begin("deposed: nothing in memory counts any more");
+	ROWS(row(1, 'a'), row(2, 'b'));
+	first = token[1];
+	happens(EVENT_DEPOSED);
+	is_number(look()->resident, 0, "memory is empty");
+	forget();
+	ack_token(first);
+	pass(10000);
+	is_text(heard, "", "it asks for nothing");
+	lead_with(0, NULL, 0);
+	hears("fetch >0");
+	ack_token(first);
+	ROWS(row(1, 'a'), row(2, 'b'));
+	hears("publish 1, publish 2");
+	ack_token(first);
+	is_number(look()->in_flight, 2, "an answer from before settles nothing now");
+}
+
+static void restart(void)
+{
+	const struct exception_row left[] = { { .lo = 2, .hi = 2, .kind = EXCEPTION_MISSING },
+					      { .lo = 5, .hi = 6, .kind = EXCEPTION_ACTIVE } };
+
+	begin("a restart reads what is left behind together with what is new");
+	lead_with(9, left, 2);
+	hears("fetch >9 2..2 5..6");
+	ROWS(row(5, 'a'), row(6, 'a'), row(10, 'a'));
+	hears("publish 5");
+	hears_not("publish 6");
+	ack(5);
+	hears("publish 6");
+	ack(6);
+	hears("publish 10");
+	ack(10);
+	settle_books(200);
+	hears("mark 10");
+	is_number(look()->exceptions, 1, "2 is still missing");
+}
+
+static void full(void)
+{
+	enum { HALF = LIMIT_EXCEPTIONS / 2 + 1 };
+	static struct row rows[HALF];
+
+	settings.window_messages = settings.queue_messages = HALF;
+	settings.queue_bytes = settings.window_bytes = UINT32_MAX;
+	audits = false;
+	begin("no room for more exceptions: read nothing new, keep looking for the old");
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < HALF; i++)
+			rows[i] = row(2 * ((int64_t)round * HALF + i + 1), ' ');
+		fetching = true;
+		rows_arrive(rows, HALF, true, 0);
+		for (int i = 0; i < HALF; i++)
+			ack(rows[i].id);
+	}
+	ok(look()->missing >= LIMIT_EXCEPTIONS, "every second id is missing");
+	no_rows(0);
+	notes("full");
+	forget();
+	no_rows(0);
+	pass(50);
+	ok(look()->full, "it says so");
+	hears_not("fetch >");
+}
+
+static void pipelined(void)
+{
+	settings.ordering = ORDERING_PIPELINED;
+	begin("pipelined: a key fills the window, and begins again at the oldest when one fails");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'a'));
+	hears("publish 1, publish 2, publish 3");
+	ack(2);
+	refuse(1, 10158);
+	forget();
+	pass(200);
+	hears_not("publish");
+	ack(3);
+	pass(200);
+	hears("publish 1");
+}
+
+int main(void)
+{
+	static void (*const story[])(void) = {
+		one_message,    lane_order,     window,       window_of_bytes, ack_timeout,
+		late_ack,       late_refusal,   stale_token,  bus_down,        gap,
+		gap_void,       xmax_trap,      grace,        truncated,       poison_skip,
+		defect,         stream_blocked, lane_blocked, silence,         busy,
+		sleep_and_wake, lease,          renewal,      drain,           deposed,
+		restart,        full,           pipelined,
+	};
+	static void (*const story_of_hold[])(void) = { discard, redrive };
+
+	for (size_t i = 0; i < sizeof story / sizeof story[0]; i++) {
+		defaults();
+		story[i]();
+	}
+	for (size_t i = 0; i < sizeof story_of_hold / sizeof story_of_hold[0]; i++) {
+		defaults();
+		settings.poison = POISON_HOLD;
+		story_of_hold[i]();
+	}
+	delivery_free(d);
+	return done_testing();
+}
