@@ -113,13 +113,6 @@ static void on_fetch_failed(void *arg, const char *why, const char *sqlstate)
 	step(r, (struct event){ .kind = EVENT_FETCH_FAILED });
 }
 
-static void on_leading(void *arg, const struct event *ev)
-{
-	struct relay *r = arg;
-
-	step(r, *ev);
-}
-
 static void on_postgres_up(void *arg)
 {
 	struct relay *r = arg;
@@ -159,6 +152,15 @@ static void on_decisions(void *arg, const struct pg_result *result)
 		ev.decided.redrive = pg_int8(result, i, 1) != 0;
 		step(r, ev);
 	}
+}
+
+/* What was decided while nobody led has been notified to nobody. */
+static void on_leading(void *arg, const struct event *ev)
+{
+	struct relay *r = arg;
+
+	step(r, *ev);
+	ledger_decisions(r->pg, on_decisions, r);
 }
 
 static void on_notified(void *arg, const char *payload)

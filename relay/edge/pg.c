@@ -416,6 +416,9 @@ void pg_break(struct pg *pg, const char *why)
 	if (pg->conn == NULL || pg->broken != NULL)
 		return;
 	pg->broken = strdup(why);
+	/* libpq may have closed the socket just now: nobody may watch its number any more. */
+	ev_io_stop(loop_ev(pg->loop), &pg->readable);
+	ev_io_stop(loop_ev(pg->loop), &pg->writable);
 	/* Not under the feet of a caller that may stand in one of our callbacks. */
 	loop_timer_at(pg->watch, loop_now_ms());
 }

@@ -6,6 +6,7 @@
  * It dies at either end first. Client first: the server still does what it has been sent, and keeps the
  * leader's lock until then. Server first: the lock is free at once, a mark under way may have been
  * committed or not, and the host goes on believing in its lead until it hears of it. */
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,16 +73,22 @@ static void *copy_of(const void *from, size_t count, size_t size)
 
 #define COPY(array, count) copy_of((array), (count), sizeof *(array))
 
+/* Ours, though the mark only lets one read it. */
+static void free_copy(const void *copy)
+{
+	free((void *)(uintptr_t)copy);
+}
+
 static void query_free(struct query *q)
 {
 	free(q->wanted);
 	free(q->row);
 	free(q->exception);
-	free((void *)q->mark.gone);
-	free((void *)q->mark.added);
-	free((void *)q->mark.dead);
-	free((void *)q->mark.undead);
-	free((void *)q->mark.sent);
+	free_copy(q->mark.gone);
+	free_copy(q->mark.added);
+	free_copy(q->mark.dead);
+	free_copy(q->mark.undead);
+	free_copy(q->mark.sent);
 	free(q);
 }
 

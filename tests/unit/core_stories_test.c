@@ -20,30 +20,37 @@ static bool audits; /* every step; not where there are a great many */
 
 /* --- the stage --- */
 
-static void say(char *to, const char *format, ...)
+/* Writes behind the end of a text; what has no room is left out. */
+__attribute__((format(printf, 3, 4))) static void append(char *text, size_t size, const char *format, ...)
 {
-	size_t n = strlen(to);
+	size_t n = strlen(text);
 	va_list args;
 
-	if (n > sizeof heard - 200)
-		return;
-	if (n > 0)
-		n += (size_t)sprintf(to + n, ", ");
 	va_start(args, format);
-	vsnprintf(to + n, sizeof heard - n, format, args);
+	vsnprintf(text + n, size - n, format, args);
 	va_end(args);
+}
+
+__attribute__((format(printf, 2, 3))) static void say(char *to, const char *format, ...)
+{
+	char text[600];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	append(to, sizeof heard, "%s%s", to[0] != '\0' ? ", " : "", text);
 }
 
 static void say_fetch(const struct effect *e)
 {
 	char text[512] = "fetch";
-	size_t n = 5;
 
 	if (e->fetch.forward)
-		n += (size_t)sprintf(text + n, " >%lld", (long long)e->fetch.after);
-	for (size_t i = 0; i < e->fetch.wanted_count && n < 400; i++)
-		n += (size_t)sprintf(text + n, " %lld..%lld", (long long)e->fetch.wanted[i].lo,
-				     (long long)e->fetch.wanted[i].hi);
+		append(text, sizeof text, " >%lld", (long long)e->fetch.after);
+	for (size_t i = 0; i < e->fetch.wanted_count; i++)
+		append(text, sizeof text, " %lld..%lld", (long long)e->fetch.wanted[i].lo,
+		       (long long)e->fetch.wanted[i].hi);
 	say(heard, "%s", text);
 	fetching = true;
 }
@@ -51,19 +58,18 @@ static void say_fetch(const struct effect *e)
 static void say_mark(const struct mark *m)
 {
 	static const char *const kind[] = { "missing", "parked", "held", "active" };
-	char text[512];
-	size_t n = (size_t)sprintf(text, "mark %lld", (long long)m->position);
+	char text[512] = "mark";
 
-	for (size_t i = 0; i < m->gone_count && n < 400; i++)
-		n += (size_t)sprintf(text + n, " -%lld", (long long)m->gone[i]);
-	for (size_t i = 0; i < m->added_count && n < 400; i++)
-		n += (size_t)sprintf(text + n, " +%lld..%lld %s", (long long)m->added[i].lo, (long long)m->added[i].hi,
-				     kind[m->added[i].kind]);
-	for (size_t i = 0; i < m->dead_count && n < 400; i++)
-		n += (size_t)sprintf(text + n, " dead %lld%s", (long long)m->dead[i].id,
-				     m->dead[i].held ? " held" : "");
-	for (size_t i = 0; i < m->undead_count && n < 400; i++)
-		n += (size_t)sprintf(text + n, " undead %lld", (long long)m->undead[i]);
+	append(text, sizeof text, " %lld", (long long)m->position);
+	for (size_t i = 0; i < m->gone_count; i++)
+		append(text, sizeof text, " -%lld", (long long)m->gone[i]);
+	for (size_t i = 0; i < m->added_count; i++)
+		append(text, sizeof text, " +%lld..%lld %s", (long long)m->added[i].lo, (long long)m->added[i].hi,
+		       kind[m->added[i].kind]);
+	for (size_t i = 0; i < m->dead_count; i++)
+		append(text, sizeof text, " dead %lld%s", (long long)m->dead[i].id, m->dead[i].held ? " held" : "");
+	for (size_t i = 0; i < m->undead_count; i++)
+		append(text, sizeof text, " undead %lld", (long long)m->undead[i]);
 	say(heard, "%s", text);
 	marking = true;
 }
