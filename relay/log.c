@@ -303,6 +303,15 @@ static struct recent *oldest(struct log *log)
 	return best;
 }
 
+void log_each(struct log *log, enum log_level level, const char *message, size_t n, const struct log_field *fields)
+{
+	int saved = errno;
+
+	if (level <= log->level)
+		emit(log, level, message, n, fields, 0);
+	errno = saved;
+}
+
 void log_write(struct log *log, enum log_level level, const char *message, size_t n, const struct log_field *fields)
 {
 	int saved = errno;

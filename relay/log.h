@@ -42,6 +42,9 @@ void log_set(struct log *log, enum log_level level, enum log_format format);
  * dropped. Preserves errno. */
 void log_write(struct log *log, enum log_level level, const char *message, size_t n, const struct log_field *fields);
 
+/* The same for lines that are never collapsed: figures. */
+void log_each(struct log *log, enum log_level level, const char *message, size_t n, const struct log_field *fields);
+
 /* Flushes counts of collapsed lines whose ten seconds are over. Call it about once a second. */
 void log_tick(struct log *log);
 
@@ -53,6 +56,7 @@ void log_tick(struct log *log);
 #define log_error(log, message, ...) log_write((log), LOG_LEVEL_ERROR, (message), log_fields_(__VA_ARGS__))
 #define log_warn(log, message, ...) log_write((log), LOG_LEVEL_WARN, (message), log_fields_(__VA_ARGS__))
 #define log_info(log, message, ...) log_write((log), LOG_LEVEL_INFO, (message), log_fields_(__VA_ARGS__))
+#define log_figures(log, message, ...) log_each((log), LOG_LEVEL_INFO, (message), log_fields_(__VA_ARGS__))
 #define log_debug(log, message, ...) log_write((log), LOG_LEVEL_DEBUG, (message), log_fields_(__VA_ARGS__))
 
 /* Copies text to out (size bytes, always terminated) with secrets masked: user:password@ in URLs, password=...

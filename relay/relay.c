@@ -71,7 +71,6 @@ struct relay {
 	bool stalled;
 	int64_t asked_ms[LIMIT_STREAMS];
 	int64_t maintained_ms;
-	uint64_t maintained_fetches;
 	int64_t stats_ms;
 	struct delivery_stats last; /* at the last stats line */
 };
@@ -340,11 +339,48 @@ static void finish(struct relay *r, enum exit_code code)
 	loop_stop(r->loop);
 }
 
+static void on_truncated(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+
+	if (pg_error(result) != NULL)
+		log_warn(r->log, "emptying a slot failed", KS("why", pg_error(result)));
+	else if (pg_int8(result, 0, 0) != 0)
+		r->truncations++;
+}
+
+static int64_t maintenance_pause(const struct relay *r)
+{
+	int64_t pause = (int64_t)r->config->retention_ms / 8;
+
+	return pause > MAINTENANCE_MAX_MS   ? MAINTENANCE_MAX_MS
+	       : pause < MAINTENANCE_MIN_MS ? MAINTENANCE_MIN_MS
+					    : pause;
+}
+
+/* Slots of the ring, and decisions whose notification was lost. Right behind a fetch, and never else: a sleeping relay
+ * asks the database nothing between two safety polls. */
+static void maintain(struct relay *r)
+{
+	int64_t now = loop_now_ms();
+
+	if (now - r->maintained_ms < maintenance_pause(r))
+		return;
+	r->maintained_ms = now;
+	for (int slot = 0; slot < SLOTS; slot++)
+		ledger_truncate(r->pg, leader_epoch(r->leader), slot, r->config->retention_ms, on_truncated, r);
+	if (delivery_look(r->core)->blocked_lanes > 0)
+		ledger_decisions(r->pg, on_decisions, r);
+}
+
 static void carry_out(struct relay *r, const struct effect *f)
 {
 	switch (f->kind) {
 	case EFFECT_PUBLISH: publish(r, f); break;
-	case EFFECT_FETCH: source_fetch(r->source, r->pg, f); break;
+	case EFFECT_FETCH:
+		source_fetch(r->source, r->pg, f);
+		maintain(r);
+		break;
 	case EFFECT_MARK:
 		r->mark_asked_ms = loop_now_ms();
 		ledger_mark(r->pg, leader_epoch(r->leader), f->mark, r->streams, on_marked, r);
@@ -453,12 +489,12 @@ static void stats_line(struct relay *r, const struct delivery_stats *s, int64_t 
 
 	if (now - r->stats_ms < r->config->log.stats_interval_ms || seconds == 0)
 		return;
-	log_info(r->log, "stats", KS("role", leader_role_text(r->leader)), KU("acked", s->acked - r->last.acked),
-		 KU("per_second", (s->acked - r->last.acked) / (uint64_t)seconds),
-		 KU("duplicates", s->duplicates - r->last.duplicates), KU("refused", s->refused - r->last.refused),
-		 KU("dead", s->dead - r->last.dead), KU("queue", s->resident), KU("in_flight", s->in_flight),
-		 KI("position", s->position), KI("read", s->read), KU("exceptions", s->exceptions),
-		 KU("fetches", s->fetches - r->last.fetches), KU("marks", s->marks - r->last.marks));
+	log_figures(r->log, "stats", KS("role", leader_role_text(r->leader)), KU("acked", s->acked - r->last.acked),
+		    KU("per_second", (s->acked - r->last.acked) / (uint64_t)seconds),
+		    KU("duplicates", s->duplicates - r->last.duplicates), KU("refused", s->refused - r->last.refused),
+		    KU("dead", s->dead - r->last.dead), KU("queue", s->resident), KU("in_flight", s->in_flight),
+		    KI("position", s->position), KI("read", s->read), KU("exceptions", s->exceptions),
+		    KU("fetches", s->fetches - r->last.fetches), KU("marks", s->marks - r->last.marks));
 	r->last = *s;
 	r->stats_ms = now;
 }
@@ -472,39 +508,6 @@ static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, i
 		}
 }
 
-static void on_truncated(void *arg, const struct pg_result *result)
-{
-	struct relay *r = arg;
-
-	if (pg_error(result) != NULL)
-		log_warn(r->log, "emptying a slot failed", KS("why", pg_error(result)));
-	else if (pg_int8(result, 0, 0) != 0)
-		r->truncations++;
-}
-
-static int64_t maintenance_pause(const struct relay *r)
-{
-	int64_t pause = (int64_t)r->config->retention_ms / 8;
-
-	return pause > MAINTENANCE_MAX_MS   ? MAINTENANCE_MAX_MS
-	       : pause < MAINTENANCE_MIN_MS ? MAINTENANCE_MIN_MS
-					    : pause;
-}
-
-/* Slots of the ring, and decisions whose notification was lost. Only after a fetch: a sleeping relay asks the database
- * nothing between two safety polls. */
-static void maintain(struct relay *r, const struct delivery_stats *s, int64_t now)
-{
-	if (!s->leading || now - r->maintained_ms < maintenance_pause(r) || s->fetches == r->maintained_fetches)
-		return;
-	r->maintained_ms = now;
-	r->maintained_fetches = s->fetches;
-	for (int slot = 0; slot < SLOTS; slot++)
-		ledger_truncate(r->pg, leader_epoch(r->leader), slot, r->config->retention_ms, on_truncated, r);
-	if (s->blocked_lanes > 0)
-		ledger_decisions(r->pg, on_decisions, r);
-}
-
 static void on_tick(void *arg)
 {
 	struct relay *r = arg;
@@ -515,7 +518,6 @@ static void on_tick(void *arg)
 	watch_progress(r, s, now);
 	watch_stall(r, s, now);
 	ask_about_blocked(r, s, now);
-	maintain(r, s, now);
 	stats_line(r, s, now);
 	log_tick(r->log);
 }

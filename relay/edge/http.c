@@ -44,18 +44,17 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *u
 {
 	struct http *h = arg;
 	const struct http_page *p = h->pages;
+	const char *type = "text/plain; charset=utf-8";
 	char *body = NULL;
 	size_t bytes = 0;
 	FILE *f;
 	int status;
 
+	/* Answered as soon as the headers are there: what a client sends behind them is not read. */
 	(void)version;
 	(void)upload;
-	if (*state == NULL) { /* headers only so far */
-		*state = h;
-		return MHD_YES;
-	}
-	*upload_size = 0; /* whatever is sent to us is not read */
+	(void)upload_size;
+	(void)state;
 	f = open_memstream(&body, &bytes);
 	if (f == NULL)
 		return MHD_NO;
@@ -71,13 +70,14 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *u
 			fprintf(f, " %s", q->path);
 		fputs("\n", f);
 	} else {
+		type = p->content_type;
 		status = p->render(h->arg, f);
 	}
 	if (fclose(f) != 0) {
 		free(body);
 		return MHD_NO;
 	}
-	return respond(c, status, p->path != NULL ? p->content_type : "text/plain; charset=utf-8", body, bytes);
+	return respond(c, status, type, body, bytes);
 }
 
 static void run(struct http *h)

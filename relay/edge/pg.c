@@ -46,7 +46,8 @@ struct pg {
 	int64_t pause_ms;
 	bool prepared[PG_STATEMENTS];
 	struct request *head, *tail;
-	char *broken; /* to be taken down at the end of the turn */
+	char *broken;         /* to be taken down at the end of the turn */
+	char last_words[256]; /* what the server said when it ended the session */
 };
 
 struct pg_result {
@@ -96,6 +97,17 @@ static const char setup[] =
 	" ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),"
 	" ('tcp_user_timeout', '9000')) AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
 
+/* libpq quotes what it does not understand in a connection string, and that may well be half a password. */
+static bool understood(const char *conninfo)
+{
+	bool name = strchr(conninfo, '=') == NULL && strstr(conninfo, "://") == NULL;
+	PQconninfoOption *parsed = name ? NULL : PQconninfoParse(conninfo, NULL);
+	bool ok = name || parsed != NULL;
+
+	PQconninfoFree(parsed);
+	return ok;
+}
+
 /* Returns NULL with *why set (malloc'ed), or a connection that is up. */
 static PGconn *connect_now(const struct pg_options *o, char **why)
 {
@@ -114,6 +126,10 @@ static PGconn *connect_now(const struct pg_options *o, char **why)
 	};
 	PGconn *c;
 
+	if (!understood(o->conninfo)) {
+		*why = strdup("the connection string is not understood: a value with spaces stands in single quotes");
+		return NULL;
+	}
 	if (o->password_file == NULL)
 		keys[8] = NULL;
 	/* What stands before dbname is a default: the connection string wins. */
@@ -143,11 +159,24 @@ static PGconn *connect_and_set_up(const struct pg_options *o, char **why)
 	return c;
 }
 
+/* What the server says unasked. libpq would write it to stderr, into the log. */
+static void on_notice(void *arg, const PGresult *r)
+{
+	struct pg *pg = arg;
+	const char *severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (severity != NULL && text != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+		snprintf(pg->last_words, sizeof pg->last_words, "%s", text);
+}
+
 static void connect_work(void *arg)
 {
 	struct pg *pg = arg;
 
 	pg->fresh = connect_and_set_up(&pg->options, &pg->why);
+	if (pg->fresh != NULL)
+		PQsetNoticeReceiver(pg->fresh, on_notice, pg);
 }
 
 /* --- the session's life, on the loop --- */
@@ -284,7 +313,7 @@ static void read_notifications(struct pg *pg)
 /* Why a dead session died: the server's last words, if it sent any. */
 static void died(struct pg *pg)
 {
-	char *why = line_of(PQerrorMessage(pg->conn));
+	char *why = line_of(pg->last_words[0] != '\0' ? pg->last_words : PQerrorMessage(pg->conn));
 
 	take_down(pg, why != NULL ? why : "connection lost");
 	free(why);
@@ -340,6 +369,7 @@ static void connect_done(void *arg)
 	}
 	pg->conn = pg->fresh;
 	pg->fresh = NULL;
+	pg->last_words[0] = '\0';
 	pg->pause_ms = RECONNECT_MIN_MS;
 	ev_io_set(&pg->readable, PQsocket(pg->conn), EV_READ);
 	ev_io_set(&pg->writable, PQsocket(pg->conn), EV_WRITE);
