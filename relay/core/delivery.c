@@ -33,8 +33,8 @@ struct delivery *delivery_create(const struct delivery_settings *s)
 	if (d == NULL)
 		return NULL;
 	d->s = *s;
-	d->dead_limit = 2 * (size_t)s->queue_messages;
-	d->wanted = calloc(LIMIT_WANTED_RANGES, sizeof *d->wanted);
+	d->dead_limit = LIMIT_MARK_DEAD;
+	d->wanted = calloc(capacity, sizeof *d->wanted);
 	d->mark_gone = calloc(capacity, sizeof *d->mark_gone);
 	d->mark_added = calloc(capacity, sizeof *d->mark_added);
 	d->mark_dead = calloc(d->dead_limit, sizeof *d->mark_dead);
@@ -87,7 +87,6 @@ static void forget_everything(struct delivery *d)
 	blocks_clear(&d->blocks);
 	d->dead_count = d->undead_count = d->late_count = 0;
 	d->dirty = d->urgent = false;
-	d->stretch = 0;
 	d->block_ms = INT64_MAX;
 	d->window = d->s.window_messages;
 	memset(d->silent, 0, sizeof d->silent);

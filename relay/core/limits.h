@@ -11,11 +11,7 @@ enum {
 	LIMIT_EXCEPTIONS = 65536,
 	LIMIT_BLOCKED_LANES = 4096,
 
-	/* Ranges asked for in one fetch; more of them are joined into wider ones, which costs the database
-	 * some rows read twice and nothing else. */
-	LIMIT_WANTED_RANGES = 1024,
-
-	/* One mark: new exceptions above the old position, dead letters, ledger rows for late ids. */
+	/* One mark: new exceptions above the old position, dead letters (each copies its row), ledger rows for late ids. */
 	LIMIT_MARK_NEW_EXCEPTIONS = 4096,
 	LIMIT_MARK_DEAD = 512,
 	LIMIT_MARK_LATE = 4096,

@@ -27,9 +27,9 @@ struct delivery {
 	bool renewing;
 	int64_t position, read;
 
-	bool fetching, fetch_forward, fetch_joined, urgent;
-	uint32_t fetch_seq, stretch; /* so often did a fetch find no room for anything new */
-	int64_t evidence_ms;         /* when the lock table was last asked for */
+	bool fetching, fetch_forward, urgent;
+	uint32_t fetch_seq;
+	int64_t evidence_ms; /* when the lock table was last asked for */
 	struct id_range *wanted;
 
 	bool marking, dirty;
@@ -58,7 +58,7 @@ struct delivery {
 	struct delivery_stats stats;
 };
 
-enum { EVIDENCE_PAUSE_MS = 100, STRETCH_MAX = 12, UNDEAD_LIMIT = 2 * LIMIT_BLOCKED_LANES };
+enum { EVIDENCE_PAUSE_MS = 100, UNDEAD_LIMIT = 2 * LIMIT_BLOCKED_LANES };
 
 /* --- machine.c: small things --- */
 

@@ -113,6 +113,14 @@ void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, uint64_t
 	}
 }
 
+void pace_rest(struct pace *p, uint32_t rows, int64_t took_ms, int64_t now_ms)
+{
+	int64_t rest = took_ms < p->sleep_after_ms ? took_ms : p->sleep_after_ms;
+
+	if (rows == 0 && p->mode != PACE_ASLEEP && p->next_ms < now_ms + 2 * rest)
+		p->next_ms = now_ms + 2 * rest;
+}
+
 void pace_failed(struct pace *p, uint32_t pause_ms, int64_t now_ms)
 {
 	p->notified = false;

@@ -37,6 +37,9 @@ int64_t pace_deadline(const struct pace *p);
 bool pace_wants_horizon(const struct pace *p);
 void pace_fetching(struct pace *p, bool forward);
 void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, uint64_t horizon, int64_t now_ms);
+/* A poll that took long and brought nothing: rest for twice as long. Many missing ids make a poll costly, and a
+ * transaction that stays open for hours must not keep the database busy. */
+void pace_rest(struct pace *p, uint32_t rows, int64_t took_ms, int64_t now_ms);
 void pace_failed(struct pace *p, uint32_t pause_ms, int64_t now_ms);
 void pace_notified(struct pace *p, int64_t now_ms);
 void pace_announced(struct pace *p, bool asleep, uint64_t fence, int64_t now_ms);

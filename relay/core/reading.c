@@ -195,21 +195,17 @@ void rows_arrived(struct delivery *d, const struct event *ev)
 		return;
 	d->fetching = false;
 	renew_lease(d, ev->rows.asked_ms);
-	/* A stretched fetch may bring more than there is room for: as if it had been cut there. */
-	while (n < ev->rows.count && row_credit(d) > 0 && byte_credit(d) > 0)
+	while (n < ev->rows.count)
 		news += row_arrived(d, &ev->rows.rows[n++]);
-	complete = ev->rows.complete && n == ev->rows.count;
+	complete = ev->rows.complete;
 	if (d->book.count > d->book.kinds[EXCEPTION_ACTIVE])
 		judge(d, ev->rows.horizon, complete ? INT64_MAX : n > 0 ? ev->rows.rows[n - 1].id : INT64_MIN);
-	if (!d->fetch_joined)
-		d->stretch = 0;
-	else if (!complete && news == 0 && d->stretch < STRETCH_MAX)
-		d->stretch++;
 	if (!complete)
 		d->urgent = true;
 	d->caught_up |= complete && d->fetch_forward;
 	pace_rows(&d->pace, news, complete || !d->fetch_forward, news >= d->s.queue_messages / 8 && news > 1,
 		  ev->rows.horizon, d->now);
+	pace_rest(&d->pace, news, d->now - ev->rows.asked_ms, d->now);
 }
 
 static bool any_stream_open(const struct delivery *d)
@@ -220,35 +216,22 @@ static bool any_stream_open(const struct delivery *d)
 	return false;
 }
 
-static size_t known_between(const struct id_range *a, const struct exception *b)
-{
-	return (size_t)(b->lo - a->hi);
-}
-
-/* Lists what is wanted. Only when there are too many ranges they are joined across rows that are known already:
- * those come along, and use up the rows and bytes there is room for (see `stretch`). */
+/* Lists what is wanted, exactly. Joining ranges across rows that are known already would save descents into the index,
+ * but the known rows would use up the room for new ones. */
 static size_t list_wanted(struct delivery *d, bool *missing)
 {
-	size_t n = 0, gap = 1;
-	struct exception *e;
+	size_t n = 0;
 
-again:
-	n = 0;
-	for (e = d->book.first; e != NULL; e = e->next) {
+	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
 		if (!is_wanted(d, e))
 			continue;
 		e->asked = d->fetch_seq;
 		*missing |= e->kind == EXCEPTION_MISSING && e->fence != FENCE_NONE && e->fence != FENCE_PENDING;
-		if (n > 0 && known_between(&d->wanted[n - 1], e) <= gap) {
+		if (n > 0 && d->wanted[n - 1].hi + 1 == e->lo)
 			d->wanted[n - 1].hi = e->hi;
-		} else if (n < LIMIT_WANTED_RANGES) {
+		else
 			d->wanted[n++] = (struct id_range){ .lo = e->lo, .hi = e->hi };
-		} else {
-			gap *= 8;
-			goto again;
-		}
 	}
-	d->fetch_joined = gap > 1;
 	return n;
 }
 
@@ -287,8 +270,7 @@ bool next_fetch(struct delivery *d, struct effect *f)
 	}
 	f->fetch.after = d->read;
 	f->fetch.forward = d->fetch_forward;
-	f->fetch.rows = row_credit(d) << d->stretch;
-	bytes <<= d->stretch;
+	f->fetch.rows = row_credit(d);
 	f->fetch.bytes = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
 	f->fetch.horizon = missing || pace_wants_horizon(&d->pace);
 	f->fetch.evidence = f->fetch.horizon && d->now - d->evidence_ms >= EVIDENCE_PAUSE_MS;

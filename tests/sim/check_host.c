@@ -67,8 +67,10 @@ void check_fetch(struct sim *s, const struct host *h, const struct effect *e)
 {
 	check_asks(s, h, h->fetching, "a fetch");
 	demand(s, e->fetch.rows > 0 && e->fetch.bytes > 0, "host %u asks for nothing", h->index);
-	demand(s, e->fetch.wanted_count <= LIMIT_WANTED_RANGES, "host %u asks for %zu ranges", h->index,
-	       e->fetch.wanted_count);
+	demand(s, e->fetch.rows <= s->plan.settings.queue_messages, "host %u asks for more rows than it can hold",
+	       h->index);
+	demand(s, e->fetch.wanted_count <= LIMIT_EXCEPTIONS + 8 * s->plan.settings.queue_messages,
+	       "host %u asks for %zu ranges", h->index, e->fetch.wanted_count);
 	for (size_t i = 0; i < e->fetch.wanted_count; i++) {
 		const struct id_range *r = &e->fetch.wanted[i];
 
