@@ -72,8 +72,7 @@ static void check_grants(struct check *c, struct pg_session *s)
 		" ('EXECUTE on boxhaul.outbox_xmin', pg_catalog.has_function_privilege('boxhaul.outbox_xmin()', 'EXECUTE')),"
 		" ('EXECUTE on boxhaul.mark', (SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(p.oid, 'EXECUTE'))"
 		"   FROM pg_catalog.pg_proc p WHERE p.proname = 'mark' AND p.pronamespace = 'boxhaul'::regnamespace)),"
-		" ('EXECUTE on boxhaul.truncate_slot',"
-		"   pg_catalog.has_function_privilege('boxhaul.truncate_slot(bigint, integer, interval)', 'EXECUTE'))"
+		" ('EXECUTE on boxhaul.clean', pg_catalog.has_function_privilege('boxhaul.clean(bigint, interval)', 'EXECUTE'))"
 		") AS v (what, may) WHERE may IS NOT TRUE";
 	const struct pg_result *r = pg_session_run(s, sql, 0, NULL);
 

@@ -34,11 +34,12 @@ static const struct pg_statement mark_ = {
 
 static const struct pg_statement announce = { STATEMENT_ANNOUNCE, "SELECT boxhaul.announce($1)" };
 
+static const struct pg_statement fence = { STATEMENT_FENCE, "SELECT pg_catalog.pg_current_xact_id()" };
+
 static const struct pg_statement renew = { STATEMENT_RENEW, "SELECT 1" };
 
-static const struct pg_statement truncate_ = {
-	STATEMENT_TRUNCATE,
-	"SELECT boxhaul.truncate_slot($1, $2, pg_catalog.make_interval(secs => $3::pg_catalog.float8 / 1000))"
+static const struct pg_statement clean = {
+	STATEMENT_CLEAN, "SELECT boxhaul.clean($1, pg_catalog.make_interval(secs => $2::pg_catalog.float8 / 1000))"
 };
 
 static const struct pg_statement decisions = {
@@ -81,19 +82,23 @@ bool ledger_announce(struct pg *pg, bool asleep, pg_answer *answer, void *arg)
 	return pg_send(pg, &announce, &(struct pg_parameter){ .value = asleep ? "t" : "f" }, 1, answer, arg);
 }
 
+bool ledger_fence(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &fence, NULL, 0, answer, arg);
+}
+
 bool ledger_renew(struct pg *pg, pg_answer *answer, void *arg)
 {
 	return pg_send(pg, &renew, NULL, 0, answer, arg);
 }
 
-bool ledger_truncate(struct pg *pg, int64_t epoch, int slot, uint64_t retention_ms, pg_answer *answer, void *arg)
+bool ledger_clean(struct pg *pg, int64_t epoch, uint64_t retention_ms, pg_answer *answer, void *arg)
 {
-	char e[24], s[12], r[24];
+	char e[24], r[24];
 
 	snprintf(e, sizeof e, "%" PRId64, epoch);
-	snprintf(s, sizeof s, "%d", slot);
 	snprintf(r, sizeof r, "%" PRIu64, retention_ms);
-	return pg_send(pg, &truncate_, (struct pg_parameter[]){ text(e), text(s), text(r) }, 3, answer, arg);
+	return pg_send(pg, &clean, (struct pg_parameter[]){ text(e), text(r) }, 2, answer, arg);
 }
 
 bool ledger_decisions(struct pg *pg, pg_answer *answer, void *arg)

@@ -20,8 +20,9 @@ enum {
 	STATEMENT_EXCEPTIONS,
 	STATEMENT_MARK,
 	STATEMENT_ANNOUNCE,
+	STATEMENT_FENCE,
 	STATEMENT_RENEW,
-	STATEMENT_TRUNCATE,
+	STATEMENT_CLEAN,
 	STATEMENT_DECISIONS,
 	STATEMENT_READY,
 	STATEMENT_LISTEN,
@@ -47,12 +48,14 @@ bool ledger_exceptions(struct pg *pg, pg_answer *answer, void *arg);
 bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer,
 		 void *arg);
 
-/* One row: fence (NULL when awake). */
 bool ledger_announce(struct pg *pg, bool asleep, pg_answer *answer, void *arg);
+/* One row: an xid drawn now, in a transaction of its own. */
+bool ledger_fence(struct pg *pg, pg_answer *answer, void *arg);
+
 bool ledger_renew(struct pg *pg, pg_answer *answer, void *arg);
 
-/* One row, one bool: was the slot emptied? */
-bool ledger_truncate(struct pg *pg, int64_t epoch, int slot, uint64_t retention_ms, pg_answer *answer, void *arg);
+/* One row: how many slots of the ring were emptied. */
+bool ledger_clean(struct pg *pg, int64_t epoch, uint64_t retention_ms, pg_answer *answer, void *arg);
 
 /* Rows: id, redrive (bool) of dead letters that hold their lane and are decided. */
 bool ledger_decisions(struct pg *pg, pg_answer *answer, void *arg);

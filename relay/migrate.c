@@ -4,27 +4,42 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "edge/pg.h"
 #include "log.h"
 #include "sql_files.h"
 
-static const char lock[] = "BEGIN; SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '10s';"
-			   " SELECT pg_catalog.pg_advisory_xact_lock(1651472488, 2)";
+enum { LOCK_TRIES = 100, LOCK_PAUSE_US = 100000 };
+
+/* Another migrate is waited for. The outbox is not: an ALTER TABLE that waits for its lock makes every producer wait
+ * behind it, so it gives up at once and the whole is tried again a little later. */
+static const char lock[] =
+	"BEGIN; SET LOCAL client_min_messages = warning; SET LOCAL search_path = pg_catalog, pg_temp;"
+	" SELECT pg_catalog.pg_advisory_xact_lock(1651472488, 2); SET LOCAL lock_timeout = '100ms'";
 static const char present[] = "SELECT pg_catalog.to_regclass('boxhaul.schema_version') IS NOT NULL";
 static const char version[] = "SELECT coalesce(max(version), 0) FROM boxhaul.schema_version";
 
-static enum exit_code failed(const char *what, const struct pg_result *r)
+enum outcome { DONE, FAILED, LOCKED };
+
+/* One try: what it did is told only when it is committed. */
+struct migration {
+	struct pg_session *session;
+	const struct config *config;
+	FILE *did;
+	int applied;
+};
+
+static enum outcome failed(const char *what, const struct pg_result *r)
 {
+	if (strcmp(pg_sqlstate(r), "55P03") == 0)
+		return LOCKED;
 	fprintf(stderr, "boxhaul: %s: %s\n", what, pg_error(r));
 	if (strcmp(pg_sqlstate(r), "42501") == 0)
 		fprintf(stderr,
 			"boxhaul: migrate needs a user that may create schemas and roles: set postgres.migrate_conninfo\n");
-	else if (strcmp(pg_sqlstate(r), "55P03") == 0)
-		fprintf(stderr,
-			"boxhaul: another session holds a lock on the outbox; nothing was changed, try again\n");
-	return EXIT_FAILED;
+	return FAILED;
 }
 
 static int newest(void)
@@ -50,67 +65,98 @@ static bool installed_version(struct pg_session *s, int *out, const struct pg_re
 	return pg_error(*r) == NULL;
 }
 
-static enum exit_code apply_files(struct pg_session *s, int have, int *applied)
+static enum outcome apply_files(struct migration *m, int have)
 {
 	for (size_t i = 0; i < sql_file_count; i++) {
 		const struct pg_result *r;
+		char what[128];
 
 		if (sql_files[i].version <= have)
 			continue;
-		r = pg_session_run(s, sql_files[i].text, 0, NULL);
-		if (pg_error(r) != NULL) {
-			fprintf(stderr, "boxhaul: in sql/%03d_%s.sql:\n", sql_files[i].version, sql_files[i].name);
-			return failed("migrate", r);
-		}
-		printf("applied %03d_%s\n", sql_files[i].version, sql_files[i].name);
-		++*applied;
+		r = pg_session_run(m->session, sql_files[i].text, 0, NULL);
+		snprintf(what, sizeof what, "sql/%03d_%s.sql", sql_files[i].version, sql_files[i].name);
+		if (pg_error(r) != NULL)
+			return failed(what, r);
+		fprintf(m->did, "applied %03d_%s\n", sql_files[i].version, sql_files[i].name);
+		m->applied++;
 	}
-	return EXIT_OK;
+	return DONE;
 }
 
-static enum exit_code fit_to_configuration(struct pg_session *s, const struct config *c, int *applied)
+static enum outcome fit_to_configuration(struct migration *m)
 {
 	char retention[32], size[24];
 	const char *p[] = { retention, size };
 	const struct pg_result *r;
 
-	snprintf(retention, sizeof retention, "%" PRIu64 " milliseconds", c->retention_ms);
-	snprintf(size, sizeof size, "%" PRIu32, c->max_message_bytes);
-	r = pg_session_run(s, "SELECT pg_catalog.unnest(boxhaul.configure($1, $2))", 2, p);
+	snprintf(retention, sizeof retention, "%" PRIu64 " milliseconds", m->config->retention_ms);
+	snprintf(size, sizeof size, "%" PRIu32, m->config->max_message_bytes);
+	r = pg_session_run(m->session, "SELECT pg_catalog.unnest(boxhaul.configure($1, $2))", 2, p);
 	if (pg_error(r) != NULL)
 		return failed("fitting the schema to the configuration", r);
-	for (int i = 0; i < pg_rows(r); i++, ++*applied)
-		printf("%s\n", pg_text(r, i, 0));
-	return EXIT_OK;
+	for (int i = 0; i < pg_rows(r); i++, m->applied++)
+		fprintf(m->did, "%s\n", pg_text(r, i, 0));
+	return DONE;
 }
 
-static enum exit_code migrate(struct pg_session *s, const struct config *c)
+static enum outcome migrate(struct migration *m)
 {
-	const struct pg_result *r = pg_session_run(s, lock, 0, NULL);
-	enum exit_code code;
-	int have, applied = 0;
+	const struct pg_result *r = pg_session_run(m->session, lock, 0, NULL);
+	enum outcome outcome;
+	int have;
 
 	if (pg_error(r) != NULL)
 		return failed("cannot begin", r);
-	if (!installed_version(s, &have, &r))
+	if (!installed_version(m->session, &have, &r))
 		return failed("cannot read the schema's version", r);
 	if (have > newest()) {
 		fprintf(stderr,
-			"boxhaul: the schema has version %d, this boxhaul knows %d: it does not go back; install the newer boxhaul\n",
+			"boxhaul: the schema has version %d, this boxhaul knows %d: it does not go back; "
+			"install the newer boxhaul\n",
 			have, newest());
-		return EXIT_FAILED;
+		return FAILED;
 	}
-	code = apply_files(s, have, &applied);
-	if (code == EXIT_OK)
-		code = fit_to_configuration(s, c, &applied);
-	if (code != EXIT_OK)
-		return code;
-	r = pg_session_run(s, "COMMIT", 0, NULL);
-	if (pg_error(r) != NULL)
-		return failed("cannot commit", r);
-	printf(applied > 0 ? "schema boxhaul is at version %d\n" : "nothing to do: schema boxhaul is at version %d\n",
-	       newest());
-	return EXIT_OK;
+	outcome = apply_files(m, have);
+	if (outcome == DONE)
+		outcome = fit_to_configuration(m);
+	if (outcome != DONE)
+		return outcome;
+	r = pg_session_run(m->session, "COMMIT", 0, NULL);
+	return pg_error(r) != NULL ? failed("cannot commit", r) : DONE;
+}
+
+/* One try in a transaction; what was not committed is rolled back. */
+static enum outcome try_once(struct pg_session *s, const struct config *c)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	struct migration m = { .session = s, .config = c, .did = open_memstream(&text, &bytes) };
+	enum outcome outcome = m.did != NULL ? migrate(&m) : FAILED;
+
+	if (outcome != DONE)
+		pg_session_run(s, "ROLLBACK", 0, NULL);
+	if (m.did != NULL)
+		fclose(m.did);
+	if (outcome == DONE)
+		printf("%s%sschema boxhaul is at version %d\n", text, m.applied > 0 ? "" : "nothing to do: ", newest());
+	free(text);
+	return outcome;
+}
+
+static enum exit_code migrate_patiently(struct pg_session *s, const struct config *c)
+{
+	enum outcome outcome = LOCKED;
+
+	for (int i = 0; i < LOCK_TRIES && outcome == LOCKED; i++) {
+		if (i > 0)
+			usleep(LOCK_PAUSE_US);
+		outcome = try_once(s, c);
+	}
+	if (outcome == LOCKED)
+		fprintf(stderr,
+			"boxhaul: the outbox is locked by transactions that stay open; nothing was changed, try again when "
+			"they have ended\n");
+	return outcome == DONE ? EXIT_OK : EXIT_FAILED;
 }
 
 enum exit_code command_migrate(const struct config *config)
@@ -129,7 +175,7 @@ enum exit_code command_migrate(const struct config *config)
 		fprintf(stderr, "boxhaul: cannot connect to PostgreSQL: %s\n", clean);
 		return EXIT_UNREACHABLE;
 	}
-	code = migrate(s, config);
-	pg_session_close(s); /* what was not committed is rolled back */
+	code = migrate_patiently(s, config);
+	pg_session_close(s);
 	return code;
 }

@@ -33,9 +33,9 @@
 enum {
 	TICK_MS = 1000,
 	ASK_AGAIN_MS = 5000,
+	OWN_BYTES = 64, /* the header with the message id */
 	MAINTENANCE_MAX_MS = 60000,
 	MAINTENANCE_MIN_MS = 1000,
-	SLOTS = 8,
 	IDLE_PAUSE_POLL_MS = 100
 };
 
@@ -106,6 +106,9 @@ static void on_fetch_failed(void *arg, const char *why, const char *sqlstate)
 	struct relay *r = arg;
 
 	log_warn(r->log, "reading the outbox failed", KS("why", why), KS("sqlstate", sqlstate));
+	/* The prepared statement is of no use any more, in this session. */
+	if (strcmp(sqlstate, "0A000") == 0 || strcmp(sqlstate, "26000") == 0)
+		pg_break(r->pg, "a prepared statement is stale");
 	if (r->fetch_failing_ms == 0)
 		r->fetch_failing_ms = loop_now_ms();
 	snprintf(r->fetch_why, sizeof r->fetch_why, "%s", why);
@@ -247,6 +250,14 @@ static void on_marked(void *arg, const struct pg_result *result)
 	step(r, ev);
 }
 
+static void on_flag_set(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+
+	if (pg_error(result) != NULL)
+		pg_break(r->pg, "announcing sleep failed");
+}
+
 static void on_announced(void *arg, const struct pg_result *result)
 {
 	struct relay *r = arg;
@@ -268,9 +279,25 @@ static void on_renewed(void *arg, const struct pg_result *result)
 	struct relay *r = arg;
 	struct event ev = { .kind = EVENT_RENEWED };
 
-	if (pg_error(result) != NULL)
+	if (pg_error(result) != NULL) {
+		pg_break(r->pg, "renewing the lease failed");
 		return;
+	}
 	ev.renewed.asked_ms = r->renew_asked_ms;
+	step(r, ev);
+}
+
+/* The server may have been told to take less than when we connected. */
+static void refuse_oversize(struct relay *r, const struct parcel *parcel)
+{
+	struct event ev = { .kind = EVENT_REFUSED };
+	int64_t most = natsio_max_payload(r->nats);
+
+	if (parcel == NULL || most <= 0 || (int64_t)(parcel->payload_bytes + parcel->headers_bytes) + OWN_BYTES <= most)
+		return;
+	source_set_max_payload(r->source, most);
+	ev.refused.token = parcel->token;
+	ev.refused.reason = DEFECT_MESSAGE_LONG;
 	step(r, ev);
 }
 
@@ -284,8 +311,10 @@ static void publish(struct relay *r, const struct effect *f)
 		ok = publisher_send(r->nats, parcel, f->publish.token);
 	}
 	/* What cannot be sent counts as sent and lost: its ack timeout brings it back. */
-	if (!ok)
+	if (!ok) {
 		log_debug(r->log, "could not send", KI("id", f->publish.id));
+		refuse_oversize(r, parcel);
+	}
 }
 
 static const char *stream_name(const struct relay *r, uint16_t stream)
@@ -339,14 +368,14 @@ static void finish(struct relay *r, enum exit_code code)
 	loop_stop(r->loop);
 }
 
-static void on_truncated(void *arg, const struct pg_result *result)
+static void on_cleaned(void *arg, const struct pg_result *result)
 {
 	struct relay *r = arg;
 
 	if (pg_error(result) != NULL)
-		log_warn(r->log, "emptying a slot failed", KS("why", pg_error(result)));
-	else if (pg_int8(result, 0, 0) != 0)
-		r->truncations++;
+		log_warn(r->log, "cleaning up failed", KS("why", pg_error(result)));
+	else
+		r->truncations += (uint64_t)pg_int8(result, 0, 0);
 }
 
 static int64_t maintenance_pause(const struct relay *r)
@@ -367,32 +396,35 @@ static void maintain(struct relay *r)
 	if (now - r->maintained_ms < maintenance_pause(r))
 		return;
 	r->maintained_ms = now;
-	for (int slot = 0; slot < SLOTS; slot++)
-		ledger_truncate(r->pg, leader_epoch(r->leader), slot, r->config->retention_ms, on_truncated, r);
+	ledger_clean(r->pg, leader_epoch(r->leader), r->config->retention_ms, on_cleaned, r);
 	if (delivery_look(r->core)->blocked_lanes > 0)
 		ledger_decisions(r->pg, on_decisions, r);
 }
 
 static void carry_out(struct relay *r, const struct effect *f)
 {
+	bool ok = true;
+
 	switch (f->kind) {
 	case EFFECT_PUBLISH: publish(r, f); break;
 	case EFFECT_FETCH:
-		source_fetch(r->source, r->pg, f);
+		ok = source_fetch(r->source, r->pg, f);
 		maintain(r);
 		break;
 	case EFFECT_MARK:
 		r->mark_asked_ms = loop_now_ms();
-		ledger_mark(r->pg, leader_epoch(r->leader), f->mark, r->streams, on_marked, r);
+		ok = ledger_mark(r->pg, leader_epoch(r->leader), f->mark, r->streams, on_marked, r);
 		break;
 	case EFFECT_ANNOUNCE:
 		r->announce_asleep = f->announce.asleep;
 		r->announce_asked_ms = loop_now_ms();
-		ledger_announce(r->pg, f->announce.asleep, on_announced, r);
+		/* Asleep: the answer that counts is that of the fence, drawn after the flag was set. */
+		ok = ledger_announce(r->pg, f->announce.asleep, f->announce.asleep ? on_flag_set : on_announced, r) &&
+		     (!f->announce.asleep || ledger_fence(r->pg, on_announced, r));
 		break;
 	case EFFECT_RENEW:
 		r->renew_asked_ms = loop_now_ms();
-		ledger_renew(r->pg, on_renewed, r);
+		ok = ledger_renew(r->pg, on_renewed, r);
 		break;
 	case EFFECT_RELEASE:
 		free(r->parcels[f->release.slot]);
@@ -400,10 +432,15 @@ static void carry_out(struct relay *r, const struct effect *f)
 		break;
 	case EFFECT_NOTE: tell(r, &f->note); break;
 	case EFFECT_DRAINED:
-		log_info(r->log, "drained: everything in flight is answered and marked");
+		log_info(r->log, leader_role(r->leader) == ROLE_LEADER
+					 ? "drained: everything in flight is answered and marked"
+					 : "drained: not leading, nothing in flight");
 		finish(r, EXIT_OK);
 		break;
 	}
+	/* The core waits for an answer that will not come: begin again from what the database holds. */
+	if (!ok)
+		pg_break(r->pg, "a statement could not be sent");
 }
 
 static void turn(void *arg)
@@ -414,6 +451,8 @@ static void turn(void *arg)
 	step(r, (struct event){ .kind = EVENT_TICK });
 	while (delivery_next(r->core, &f))
 		carry_out(r, &f);
+	/* What was handed over is written later: not after the lease. */
+	natsio_deadline(r->nats, delivery_send_deadline(r->core));
 	loop_timer_at(r->core_timer, delivery_deadline(r->core));
 }
 
@@ -450,6 +489,14 @@ static void describe_stall(struct relay *r, const struct delivery_stats *s, int6
 	uint16_t i = 0;
 
 	out[0] = '\0';
+	if (s->full && now - s->last_row_ms > r->config->health.stall_after_ms) {
+		snprintf(
+			out, size,
+			"nothing new is read: %u ranges of ids and %u keys are held back or missing, which is all there is room for; "
+			"look for transactions that stay open, and at boxhaul.dead_letter",
+			s->exceptions, s->blocked_lanes);
+		return;
+	}
 	if (r->fetch_failing_ms > 0 && now - r->fetch_failing_ms > r->config->health.stall_after_ms) {
 		snprintf(out, size, "the outbox could not be read for %" PRId64 " s: %s",
 			 (now - r->fetch_failing_ms) / 1000, r->fetch_why);
@@ -659,6 +706,12 @@ static bool open_floors(struct relay *r)
 
 static void close_all(struct relay *r)
 {
+	/* From here on no timer may find what is about to go. */
+	loop_before_sleep(r->loop, NULL, NULL);
+	loop_timer_at(r->tick, INT64_MAX);
+	loop_timer_at(r->core_timer, INT64_MAX);
+	loop_timer_at(r->drain_timer, INT64_MAX);
+	leader_session_down(r->leader);
 	health_close(r->health);
 	natsio_close(r->nats);
 	pg_close(r->pg);

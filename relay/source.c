@@ -33,7 +33,7 @@ enum {
 
 /* $1 after, $2 rows, $3 bytes, $4 largest message; $5, $6 wanted ranges.
  * "fits" is false for rows behind the byte credit; the first row always fits, else nothing would ever move. */
-#define COLUMNS "id, key, message_id, subject, headers, payload"
+#define COLUMNS "id, key, message_id, subject, headers::pg_catalog.text AS headers, payload"
 #define FORWARD "(SELECT " COLUMNS " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
 #define WANTED                                                                                                            \
 	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($5::pg_catalog.int8[]), pg_catalog.unnest($6::pg_catalog.int8[]))" \
@@ -42,11 +42,12 @@ enum {
 #define SHAPE(from)                                                                                                           \
 	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                         \
 	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"    \
-	" CASE WHEN fits AND pg_catalog.pg_column_size(headers) <= 65536 THEN headers::pg_catalog.text END,"                  \
-	" pg_catalog.pg_column_size(headers),"                                                                                \
+	" CASE WHEN fits AND pg_catalog.octet_length(headers) <= 49152 THEN headers END,"                                     \
+	" pg_catalog.octet_length(headers),"                                                                                  \
 	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits" \
 	" FROM (SELECT *, pg_catalog.row_number() OVER w = 1 OR"                                                              \
-	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 + 256) OVER w <= $3 AS fits"         \
+	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 +"                                   \
+	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 AS fits"                                         \
 	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"
 
 static const struct pg_statement fetch_forward = { STATEMENT_FETCH, SHAPE(FORWARD) };

@@ -61,17 +61,18 @@ BEGIN
        SET epoch = p.epoch + 1, leader = lead.leader, led_since = clock_timestamp()
     RETURNING p.epoch, p.position INTO STRICT lead.epoch, lead.at_position;
     PERFORM setval('boxhaul.relay_asleep', 1);
+    DELETE FROM boxhaul.wake;
     lead.fence := pg_current_xact_id();
 END
 $$;
 
--- Say that the relay sleeps (true) or polls (false). The returned xid is drawn AFTER the flag is set, so
--- whoever owns it or a later one has seen the flag; earlier ones may not have.
-CREATE OR REPLACE FUNCTION boxhaul.announce(asleep boolean) RETURNS xid8
+-- Say that the relay sleeps (true) or polls (false). Draw an xid AFTERWARDS, in a transaction of its own: setval owns an xid
+-- before it sets the value. Whoever owns that xid or a later one has seen the flag; earlier ones may not have.
+CREATE OR REPLACE FUNCTION boxhaul.announce(asleep boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM setval('boxhaul.relay_asleep', CASE WHEN asleep THEN 2 ELSE 1 END);
-    RETURN CASE WHEN asleep THEN pg_current_xact_id() END;
+    DELETE FROM boxhaul.wake;
 END
 $$;
 
@@ -79,23 +80,37 @@ $$;
 -- result can still own an id that was drawn before this call.
 --
 -- Why: whoever draws an id has locked the outbox first and owned an xid first (column order), and keeps
--- both until it has ended; PREPARE TRANSACTION hands both to another holder together. So the lowest
--- xid among the holders bounds them all from below, and where nobody holds, the first xid not yet
--- completed does. Unlike the snapshot's xmin it does not wait for writers that never touched the outbox.
+-- both until it has ended. So the lowest xid among the holders bounds them all from below, and where nobody
+-- holds, the first xid not yet completed does. Unlike the snapshot's xmin it does not wait for writers that
+-- never touched the outbox.
+--
+-- PREPARE TRANSACTION hands the locks to another holder one by one, so a look in between can see a holder without its
+-- xid. But before it does, the transaction stands in pg_prepared_xacts, and stays there until it has ended:
+-- whoever slipped through the first look is seen by the second. (A prepared transaction that never touched the outbox
+-- delays voiding, and nothing else.)
 CREATE OR REPLACE FUNCTION boxhaul.outbox_xmin() RETURNS xid8
-    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH now AS MATERIALIZED (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next),
-    locks AS MATERIALIZED (SELECT locktype, database, relation, transactionid, virtualtransaction FROM pg_locks),
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    next   bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+    bound  bigint;
+    prepared bigint;
+BEGIN
+    -- pg_locks shows 32 bits of an xid: the nearest 64-bit value to "next" is meant.
+    WITH locks AS MATERIALIZED (SELECT locktype, database, relation, transactionid, virtualtransaction FROM pg_locks),
     holder AS (
         SELECT DISTINCT virtualtransaction FROM locks
         WHERE locktype = 'relation'
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
           AND relation IN (SELECT relid FROM pg_partition_tree('boxhaul.outbox')))
-    -- pg_locks shows 32 bits of an xid: the nearest 64-bit value to "next" is meant.
-    SELECT least(min(next + ((t.transactionid::text::bigint - next + 2147483648) & 4294967295) - 2147483648),
-                 min(next))::text::xid8
-    FROM now LEFT JOIN (SELECT transactionid FROM locks JOIN holder USING (virtualtransaction)
-                        WHERE locktype = 'transactionid') t ON true
+    SELECT min(next + ((t.transactionid::text::bigint - next + 2147483648) & 4294967295) - 2147483648)
+      INTO bound
+      FROM locks t JOIN holder USING (virtualtransaction)
+     WHERE t.locktype = 'transactionid';
+    SELECT min(next + ((p.transaction::text::bigint - next + 2147483648) & 4294967295) - 2147483648)
+      INTO prepared
+      FROM pg_prepared_xacts p WHERE p.database = current_database();
+    RETURN least(next, bound, prepared)::text::xid8;
+END
 $$;
 
 -- Mark a batch: one call, one transaction. Fails, and changes nothing, unless the caller's epoch is current.
@@ -188,9 +203,26 @@ BEGIN
         RETURN false;
     END IF;
     EXECUTE format('TRUNCATE %s', part);
-    DELETE FROM boxhaul.sent s WHERE s.marked_at < clock_timestamp() - retention
-       AND s.last_id < coalesce((SELECT min(o.id) FROM boxhaul.outbox o), p);
     RETURN true;
+END
+$$;
+
+-- Clean up: the ring, the ledger, the wake-ups. Returns how many slots were emptied.
+CREATE OR REPLACE FUNCTION boxhaul.clean(epoch bigint, retention interval) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    emptied integer := 0;
+BEGIN
+    FOR slot IN 0 .. 7 LOOP
+        emptied := emptied + boxhaul.truncate_slot(epoch, slot, retention)::int;
+    END LOOP;
+    IF emptied > 0 THEN
+        DELETE FROM boxhaul.sent s WHERE s.marked_at < clock_timestamp() - retention
+           AND s.last_id < coalesce((SELECT min(o.id) FROM boxhaul.outbox o),
+                                    (SELECT p.position FROM boxhaul.position p));
+    END IF;
+    DELETE FROM boxhaul.wake;
+    RETURN emptied;
 END
 $$;
 

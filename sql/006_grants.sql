@@ -22,7 +22,7 @@ GRANT SELECT ON boxhaul.outbox, boxhaul.position, boxhaul.exceptions, boxhaul.se
 GRANT EXECUTE ON FUNCTION boxhaul.lead(text), boxhaul.announce(boolean), boxhaul.outbox_xmin(),
     boxhaul.mark(bigint, bigint, bigint[], bigint[], bigint[], text[], bigint[], integer[], text[], bigint[], text[],
                  integer[], boolean[], bigint[], bigint[], bigint[], text[], bigint[]),
-    boxhaul.truncate_slot(bigint, integer, interval), boxhaul.slot_seconds(),
+    boxhaul.clean(bigint, interval), boxhaul.slot_seconds(),
     boxhaul.discard(bigint), boxhaul.redrive(bigint) TO boxhaul_relay;
 
 -- The monitor sees everything but payloads and headers.

@@ -263,6 +263,11 @@ bool delivery_next(struct delivery *d, struct effect *f)
 	       next_drained(d, f);
 }
 
+int64_t delivery_send_deadline(const struct delivery *d)
+{
+	return d->lanes.place[PLACE_IN_FLIGHT].count > 0 ? d->lease_until : INT64_MAX;
+}
+
 int64_t delivery_deadline(const struct delivery *d)
 {
 	const struct message *flight = d->lanes.place[PLACE_IN_FLIGHT].first,

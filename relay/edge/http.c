@@ -45,22 +45,26 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *u
 	struct http *h = arg;
 	const struct http_page *p = h->pages;
 	const char *type = "text/plain; charset=utf-8";
+	bool may = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 	char *body = NULL;
 	size_t bytes = 0;
 	FILE *f;
 	int status;
 
-	/* Answered as soon as the headers are there: what a client sends behind them is not read. */
 	(void)version;
 	(void)upload;
-	(void)upload_size;
-	(void)state;
+	/* What comes behind the headers is not looked at, and where we do not even answer well it is not read. */
+	if (may && (*state == NULL || *upload_size > 0)) {
+		*state = h;
+		*upload_size = 0;
+		return MHD_YES;
+	}
 	f = open_memstream(&body, &bytes);
 	if (f == NULL)
 		return MHD_NO;
 	while (p->path != NULL && strcmp(p->path, url) != 0)
 		p++;
-	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+	if (!may) {
 		status = MHD_HTTP_METHOD_NOT_ALLOWED;
 		fputs("only GET and HEAD\n", f);
 	} else if (p->path == NULL) {

@@ -53,7 +53,7 @@ struct link {
 	bool up; /* loop thread: handlers were told */
 	ev_io readable, writable;
 	bool polling;
-	_Atomic int refs; /* the loop, and nats.c until its closed callback has run */
+	_Atomic int refs; /* everybody who may still call back: see link_ref */
 };
 
 enum letter_kind { LETTER_REPLY, LETTER_CLOSED, LETTER_COMPLAINT };
@@ -79,7 +79,8 @@ struct natsio {
 	int64_t pause_ms;
 	int jobs; /* connects and closes under way */
 	bool closing;
-	pthread_t thread; /* the loop's */
+	int64_t deadline_ms; /* nothing is written from then on */
+	pthread_t thread;    /* the loop's */
 	ev_async async;
 	pthread_mutex_t lock;
 	struct mailbox in, out; /* in: under the lock; out: the loop's, the two are swapped */
@@ -89,12 +90,25 @@ struct natsio {
 
 /* --- links --- */
 
+/* One for the loop, one for the closed callback, one from attach to detach, one for the subscription until its last
+ * message is through: each of those runs on a thread of nats.c's that nobody joins. */
+static void link_ref(struct link *k)
+{
+	atomic_fetch_add(&k->refs, 1);
+}
+
 static void link_unref(struct link *k)
 {
+	struct natsio *io = k->io;
+
 	if (atomic_fetch_sub(&k->refs, 1) != 1)
 		return;
 	free(k->why);
 	free(k);
+	pthread_mutex_lock(&io->lock);
+	if (--io->links == 0)
+		pthread_cond_signal(&io->no_links);
+	pthread_mutex_unlock(&io->lock);
 }
 
 static void stop_polling(struct link *k)
@@ -148,14 +162,18 @@ static void adjust_soon(struct link *k)
 static natsStatus attach(void **user, void *loop, natsConnection *nc, natsSock socket)
 {
 	struct link *k = loop;
+	int fd = dup(socket);
 
 	(void)nc;
+	if (fd < 0)
+		return NATS_ERR;
 	*user = k;
-	atomic_store(&k->fd, dup(socket));
+	link_ref(k); /* until detach */
+	atomic_store(&k->fd, fd);
 	atomic_store(&k->want_read, true);
 	atomic_store(&k->attached, true);
 	adjust_soon(k);
-	return atomic_load(&k->fd) >= 0 ? NATS_OK : NATS_ERR;
+	return NATS_OK;
 }
 
 static natsStatus want_read(void *user, bool add)
@@ -182,6 +200,7 @@ static natsStatus detach(void *user)
 
 	atomic_store(&k->attached, false);
 	adjust_soon(k);
+	link_unref(k);
 	return NATS_OK;
 }
 
@@ -201,7 +220,11 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 
 	(void)ev;
 	(void)revents;
-	if (k->nc != NULL)
+	if (k->nc == NULL)
+		return;
+	if (k == k->io->link && loop_now_ms() >= k->io->deadline_ms)
+		natsio_cut(k->io, "no sign of life of the database: what was to be sent may be somebody else's by now");
+	else
 		natsConnection_ProcessWriteEvent(k->nc);
 }
 
@@ -248,11 +271,13 @@ static void on_closed(natsConnection *nc, void *closure)
 
 	natsConnection_GetLastError(nc, &text);
 	post(io, (struct letter){ .kind = LETTER_CLOSED, .link = k, .text = text != NULL ? strdup(text) : NULL });
-	pthread_mutex_lock(&io->lock);
-	if (--io->links == 0)
-		pthread_cond_signal(&io->no_links);
-	pthread_mutex_unlock(&io->lock);
 	link_unref(k);
+}
+
+/* The subscription has delivered its last message. */
+static void on_complete(void *closure)
+{
+	link_unref(closure);
 }
 
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus status, void *closure)
@@ -437,6 +462,10 @@ static void finish_closing(struct natsio *io)
 	pthread_mutex_lock(&io->lock);
 	while (io->links > 0 && pthread_cond_timedwait(&io->no_links, &io->lock, &until) == 0)
 		;
+	if (io->links > 0) {
+		pthread_mutex_unlock(&io->lock);
+		return; /* somebody in there may still call: rather leak it than free it under his feet */
+	}
 	pthread_mutex_unlock(&io->lock);
 	ev_async_stop(loop_ev(io->loop), &io->async);
 	for (size_t i = 0; i < io->in.count; i++) {
@@ -455,8 +484,8 @@ static void destroy_work(void *arg)
 	struct link *k = arg;
 
 	/* Closing flushes and joins threads: not on the loop. */
-	natsSubscription_Destroy(k->sub);
 	natsConnection_Destroy(k->nc);
+	natsSubscription_Destroy(k->sub);
 }
 
 static void destroy_done(void *arg)
@@ -474,10 +503,11 @@ static void destroy_done(void *arg)
 static void discard(struct link *k)
 {
 	struct natsio *io = k->io;
+	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
 	int fd = atomic_load(&k->fd);
 
-	/* Shut the socket down first: what nats.c still holds must not be sent when it closes. */
-	if (fd >= 0)
+	/* Neither what nats.c holds nor what the kernel holds may be sent any more: this resets the connection. */
+	if (fd >= 0 && connect(fd, &nowhere, sizeof nowhere) != 0)
 		shutdown(fd, SHUT_RDWR);
 	stop_polling(k);
 	io->jobs++;
@@ -513,7 +543,13 @@ static bool subscribe(struct link *k)
 	k->inbox[n] = '\0';
 	k->inbox_bytes = n;
 	snprintf(subject, sizeof subject, "%s*", k->inbox);
-	return natsConnection_Subscribe(&k->sub, k->nc, subject, on_message, k) == NATS_OK &&
+	link_ref(k);
+	if (natsConnection_Subscribe(&k->sub, k->nc, subject, on_message, k) != NATS_OK) {
+		link_unref(k);
+		return false;
+	}
+	/* If it is closed already its end cannot be told: the link stays, a few bytes for safety. */
+	return natsSubscription_SetOnCompleteCB(k->sub, on_complete, k) == NATS_OK &&
 	       natsSubscription_SetPendingLimits(k->sub, -1, -1) == NATS_OK;
 }
 
@@ -521,16 +557,13 @@ static void connect_failed(struct link *k)
 {
 	struct natsio *io = k->io;
 
-	pthread_mutex_lock(&io->lock);
-	io->links--; /* its closed callback will not come */
-	pthread_mutex_unlock(&io->lock);
 	stop_polling(k);
 	if (!io->closing) {
 		reconnect_later(io);
 		io->handlers.down(io->handlers.arg, k->why != NULL ? k->why : "out of memory");
 	}
-	free(k->why);
-	free(k);
+	link_unref(k); /* its closed callback will not come */
+	link_unref(k);
 	finish_closing(io);
 }
 
@@ -655,6 +688,7 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 	io->options = *options;
 	io->handlers = *handlers;
 	io->pause_ms = RECONNECT_MIN_MS;
+	io->deadline_ms = INT64_MAX;
 	io->thread = pthread_self();
 	io->reconnect = loop_timer(l, connect_begins, io);
 	if (io->reconnect == NULL || nats_Open(-1) != NATS_OK) {
@@ -683,6 +717,16 @@ void natsio_close(struct natsio *io)
 		discard(k);
 	}
 	finish_closing(io);
+}
+
+void natsio_deadline(struct natsio *io, int64_t at_ms)
+{
+	io->deadline_ms = at_ms;
+}
+
+int64_t natsio_max_payload(struct natsio *io)
+{
+	return io->link != NULL ? natsConnection_GetMaxPayload(io->link->nc) : 0;
 }
 
 void natsio_cut(struct natsio *io, const char *why)

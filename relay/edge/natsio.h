@@ -59,6 +59,12 @@ void natsio_close(struct natsio *io);
 /* False when the connection is down or refuses; nothing was sent then. Never blocks. */
 bool natsio_send(struct natsio *io, const struct natsio_message *message);
 
+/* Nothing is written to the socket from this time on (loop_now_ms): the connection is cut instead. INT64_MAX: no limit. */
+void natsio_deadline(struct natsio *io, int64_t at_ms);
+
+/* What the server takes now, headers included; 0 = not connected. */
+int64_t natsio_max_payload(struct natsio *io);
+
 /* Drops the connection WITH what it still holds unsent, and makes a new one. down() is called. */
 void natsio_cut(struct natsio *io, const char *why);
 

@@ -97,13 +97,27 @@ static const char setup[] =
 	" ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),"
 	" ('tcp_user_timeout', '9000')) AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
 
-/* libpq quotes what it does not understand in a connection string, and that may well be half a password. */
+/* A host with an @ inside, a port with letters: half of a password that should have been escaped. */
+static bool sensible(const PQconninfoOption *o)
+{
+	if (o->val == NULL || o->val[0] == '\0')
+		return true;
+	if (strcmp(o->keyword, "host") == 0)
+		return strchr(o->val + 1, '@') == NULL;
+	if (strcmp(o->keyword, "port") == 0)
+		return o->val[strspn(o->val, "0123456789,")] == '\0';
+	return true;
+}
+
+/* libpq quotes what it does not understand in a connection string, and that may well be a secret. */
 static bool understood(const char *conninfo)
 {
 	bool name = strchr(conninfo, '=') == NULL && strstr(conninfo, "://") == NULL;
 	PQconninfoOption *parsed = name ? NULL : PQconninfoParse(conninfo, NULL);
 	bool ok = name || parsed != NULL;
 
+	for (const PQconninfoOption *o = parsed; ok && o != NULL && o->keyword != NULL; o++)
+		ok = sensible(o);
 	PQconninfoFree(parsed);
 	return ok;
 }
@@ -127,7 +141,8 @@ static PGconn *connect_now(const struct pg_options *o, char **why)
 	PGconn *c;
 
 	if (!understood(o->conninfo)) {
-		*why = strdup("the connection string is not understood: a value with spaces stands in single quotes");
+		*why = strdup(
+			"the connection string is not understood: quote or escape spaces, quotes, @, : and / in it");
 		return NULL;
 	}
 	if (o->password_file == NULL)
@@ -417,6 +432,8 @@ struct pg *pg_open(struct loop *l, const struct pg_options *options, const struc
 	}
 	ev_init(&pg->readable, on_readable);
 	ev_init(&pg->writable, on_writable);
+	/* Whether we still lead is learnt before anything is written elsewhere. */
+	ev_set_priority(&pg->readable, EV_MAXPRI);
 	pg->readable.data = pg->writable.data = pg;
 	loop_timer_at(pg->reconnect, loop_now_ms());
 	loop_timer_at(pg->watch, loop_now_ms() + WATCH_MS);
