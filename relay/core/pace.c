@@ -12,7 +12,8 @@ enum {
 	PAUSE_MIN_MS = 1, /* between polls that found a few rows */
 	PAUSE_AWAKE_MAX_MS = 16,
 	PAUSE_DROWSY_MAX_MS = 250,
-	WAKE_GAP_MS = 10, /* two notifications closer than this: polling is cheaper for everybody */
+	PAUSE_ASLEEP_MIN_MS = 50, /* while ids are missing */
+	WAKE_GAP_MS = 10,         /* two notifications closer than this: polling is cheaper for everybody */
 };
 
 void pace_reset(struct pace *p, const struct delivery_settings *s, int64_t now_ms)
@@ -78,7 +79,20 @@ static void rows_awake(struct pace *p, uint32_t rows, bool more, int64_t now_ms)
 		announce(p, true);
 }
 
-static void rows_drowsy(struct pace *p, uint32_t rows, bool more, uint64_t horizon, int64_t now_ms)
+/* Ids that are missing will show up with a notification, or never: the few polls that find out that they never will come
+ * at twice the pause each, so that they end at the safety poll even if a transaction stays open for hours. */
+static void rows_asleep(struct pace *p, uint32_t rows, bool more, bool missing, int64_t now_ms)
+{
+	if (more) {
+		wake_up(p);
+		p->next_ms = now_ms;
+		return;
+	}
+	p->pause_ms = rows > 0 ? PAUSE_ASLEEP_MIN_MS : grow(p->pause_ms, p->safety_poll_ms);
+	p->next_ms = now_ms + (missing ? p->pause_ms : p->safety_poll_ms);
+}
+
+static void rows_drowsy(struct pace *p, uint32_t rows, bool more, bool missing, uint64_t horizon, int64_t now_ms)
 {
 	if (more) {
 		wake_up(p);
@@ -87,14 +101,14 @@ static void rows_drowsy(struct pace *p, uint32_t rows, bool more, uint64_t horiz
 	}
 	if (p->fenced_fetch && horizon >= p->fence) {
 		p->mode = PACE_ASLEEP;
-		p->next_ms = now_ms + p->safety_poll_ms;
+		rows_asleep(p, rows, more, missing, now_ms);
 		return;
 	}
 	p->pause_ms = rows > 0 ? PAUSE_MIN_MS : grow(p->pause_ms, PAUSE_DROWSY_MAX_MS);
 	p->next_ms = now_ms + p->pause_ms;
 }
 
-void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, uint64_t horizon, int64_t now_ms)
+void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, bool missing, uint64_t horizon, int64_t now_ms)
 {
 	bool more = !complete || many;
 
@@ -102,14 +116,8 @@ void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, uint64_t
 		p->row_ms = now_ms;
 	switch (p->mode) {
 	case PACE_AWAKE: rows_awake(p, rows, more, now_ms); break;
-	case PACE_DROWSY: rows_drowsy(p, rows, more, horizon, now_ms); break;
-	case PACE_ASLEEP:
-		p->next_ms = now_ms + p->safety_poll_ms;
-		if (more) {
-			wake_up(p);
-			p->next_ms = now_ms;
-		}
-		break;
+	case PACE_DROWSY: rows_drowsy(p, rows, more, missing, horizon, now_ms); break;
+	case PACE_ASLEEP: rows_asleep(p, rows, more, missing, now_ms); break;
 	}
 }
 

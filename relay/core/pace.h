@@ -36,7 +36,9 @@ bool pace_due(const struct pace *p, int64_t now_ms);
 int64_t pace_deadline(const struct pace *p);
 bool pace_wants_horizon(const struct pace *p);
 void pace_fetching(struct pace *p, bool forward);
-void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, uint64_t horizon, int64_t now_ms);
+/* The answer to a fetch: `rows` new ones; `many`: likely more behind them; `missing`: some ids still are. */
+void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, bool missing, uint64_t horizon, int64_t now_ms);
+
 /* A poll that took long and brought nothing: rest for twice as long. Many missing ids make a poll costly, and a
  * transaction that stays open for hours must not keep the database busy. */
 void pace_rest(struct pace *p, uint32_t rows, int64_t took_ms, int64_t now_ms);

@@ -204,7 +204,7 @@ void rows_arrived(struct delivery *d, const struct event *ev)
 		d->urgent = true;
 	d->caught_up |= complete && d->fetch_forward;
 	pace_rows(&d->pace, news, complete || !d->fetch_forward, news >= d->s.queue_messages / 8 && news > 1,
-		  ev->rows.horizon, d->now);
+		  d->book.kinds[EXCEPTION_MISSING] > 0, ev->rows.horizon, d->now);
 	pace_rest(&d->pace, news, d->now - ev->rows.asked_ms, d->now);
 }
 
