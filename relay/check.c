@@ -77,7 +77,7 @@ static void check_grants(struct check *c, struct pg_session *s)
 	const struct pg_result *r = pg_session_run(s, sql, 0, NULL);
 
 	if (pg_error(r) != NULL)
-		fail(c, "grants: %s: run `boxhaul migrate`", pg_error(r));
+		fail(c, "grants: %s: the schema is not whole: apply all of sql/*.sql again", pg_error(r));
 	else if (pg_rows(r) > 0)
 		fail(c, "grants: the relay's user lacks %s: GRANT boxhaul_relay TO the relay's user", pg_text(r, 0, 0));
 	else
@@ -90,7 +90,7 @@ static void check_ring(struct check *c, struct pg_session *s)
 	uint64_t ring_ms = strtoull(pg_text(r, 0, 0), NULL, 10) * 1000 * 6;
 
 	if (pg_error(r) != NULL)
-		fail(c, "ring: %s: run `boxhaul migrate`", pg_error(r));
+		fail(c, "ring: %s: the schema is not whole: apply all of sql/*.sql again", pg_error(r));
 	else if (c->config->retention_ms > ring_ms)
 		warn("ring: holds %" PRIu64 " s, outbox.retention is %" PRIu64 " s: run `boxhaul migrate`",
 		     ring_ms / 1000, c->config->retention_ms / 1000);

@@ -118,8 +118,9 @@ void park(struct delivery *d, struct message *m, struct block *b)
 	} else {
 		e = book_park(&d->book, m->id, b->scope, marked_position(d), d->now);
 	}
+	/* Its own refusal, or that of the message it waits behind. */
 	if (e->lo == m->id || m->reason != REASON_NONE) {
-		e->reason = m->reason;
+		e->reason = m->reason != REASON_NONE ? m->reason : b->reason;
 		e->attempts = m->attempts;
 	}
 	b->parked++;

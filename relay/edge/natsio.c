@@ -841,7 +841,13 @@ bool natsio_session_stream(struct natsio_session *s, const char *name, struct na
 	if (status == NATS_NOT_FOUND)
 		return true;
 	if (status == NATS_NO_RESPONDERS)
-		snprintf(error, size, "nobody answers for JetStream (is it enabled on the server?)");
+		snprintf(error, size, "nobody answers for JetStream: enable it in the server's configuration");
+	else if (status == NATS_TIMEOUT)
+		snprintf(error, size,
+			 "no answer: let this login publish to $JS.API.STREAM.INFO.%s and subscribe to _INBOX.>", name);
+	else if (code == JSNotEnabledForAccountErr)
+		snprintf(error, size,
+			 "JetStream is off for this login's account: add jetstream: enabled to the account");
 	else
 		describe(status, error, size);
 	return false;

@@ -1,0 +1,695 @@
+"""The commands an operator types: their words, their exit codes, and what they leave behind."""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import socket
+import struct
+import subprocess
+import threading
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+
+from harness import RELAY, SERVICE, STREAM, SystemTest
+from process import free_port
+from servers import Nats, Postgres
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+SQL = sorted(glob.glob(os.path.join(ROOT, "sql", "*.sql")))
+NEWEST = len(SQL)
+DONE, FAILED, USAGE, CONFIG, UNREACHABLE = range(5)
+COMMANDS = ("run", "migrate", "check", "status", "config-sample", "version", "help")
+
+
+class CommandTest(SystemTest):
+    def boxhaul(self, *words, timeout=60):
+        return subprocess.run([self.program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=timeout, check=False)
+
+    def file(self, text, mode=0o600):
+        path = self.workspace.path(f"{self.database}.conf")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.chmod(path, mode)
+        return path
+
+    def expect(self, relay, word, code, *texts):
+        """Run the command and see its exit code and texts in its output; returns the output."""
+        done = relay.command(word)
+        for text in texts:
+            self.assertIn(text, done.stdout)
+        self.assertEqual(done.returncode, code, done.stdout)
+        return done.stdout
+
+    def renew(self, template="migrated"):
+        """The test's database as it was, or an empty one."""
+        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
+        self.pg.execute(f"CREATE DATABASE {self.database} TEMPLATE {template}")
+
+
+class Usage(CommandTest):
+    WRONG = (  # words, exit code, what stderr says
+        ([], USAGE, "usage: boxhaul COMMAND"),
+        (["frobnicate"], USAGE, "unknown command: frobnicate"),
+        (["--frobnicate"], USAGE, "unknown command: --frobnicate"),
+        (["run"], USAGE, "which configuration? Say -c FILE, or an instance's NAME: run"),
+        (["check", "--json", "-c", "x.conf"], USAGE, "--json"),
+        (["run", "-x", "-c", "x.conf"], USAGE, "-x"),
+        (["run", "-c"], USAGE, "-c"),
+        (["run", "one", "two"], USAGE, "unexpected: two"),
+        (["version", "one"], USAGE, "unexpected: one"),
+        (["check", "-c", "/nowhere/x.conf"], CONFIG, "/nowhere/x.conf"),
+        (["check", "no-such-instance"], CONFIG, "/etc/boxhaul/no-such-instance.conf"),
+        (["check", "-c", "/"], CONFIG, "/"),
+    )
+
+    def test_help_and_version(self):
+        for words in (["help"], ["--help"], ["-h"]):
+            done = self.boxhaul(*words)
+            self.assertEqual((done.returncode, done.stderr), (DONE, ""))
+            for command in COMMANDS:
+                self.assertRegex(done.stdout, rf"(?m)^  {command} +\w")
+            for code in range(6):
+                self.assertRegex(done.stdout, rf"(?m)^  {code}  \w")
+        for words in (["version"], ["--version"]):
+            self.assertRegex(self.boxhaul(*words).stdout, r"^boxhaul \d+\.\d+\.\d+\n$")
+
+    def test_wrong_words(self):
+        for words, code, text in self.WRONG:
+            with self.subTest(" ".join(words)):
+                done = self.boxhaul(*words)
+                self.assertEqual((done.returncode, done.stdout), (code, ""))
+                self.assertIn(text, done.stderr)
+
+    def test_all_errors_of_a_file_at_once(self):
+        path = self.file('naem = "x";\n'
+                         'nats = { urls = [ "nats://u:s3cret@host:port" ]; };\n'
+                         'delivery = { window = "many"; queue = 8; ack_timeout = "5"; };\n'
+                         'health = { liste = "off"; };\n'
+                         'log = { level = "loud"; };\n')
+        for command in ("run", "migrate", "check", "status"):
+            done = self.boxhaul(command, "-c", path)
+            self.assertEqual((done.returncode, done.stdout), (CONFIG, ""))
+            lines = done.stderr.splitlines()
+            for line, texts in ((1, ("naem", "name")), (2, ("nats.urls", "***")), (3, ("delivery.window", "whole number")),
+                                (3, ("delivery.queue", "out of range")), (3, ("delivery.ack_timeout", "no unit")),
+                                (4, ("liste", "listen")), (5, ('"loud"', '"debug"')), ("", ("streams is missing",))):
+                self.assertTrue(any(found.startswith(f"{path}:{line}") and all(text in found for text in texts)
+                                    for found in lines), (line, texts, done.stderr))
+            self.assertNotIn("s3cret", done.stderr)
+
+    def test_a_secret_everybody_can_read_is_warned_of(self):
+        text = ('postgres = { conninfo = "host=127.0.0.1 port=1 password=s3cret"; };\n'
+                'streams = ( { name = "A"; subjects = [ "a" ]; } );\n')
+        for mode, warned in ((0o600, False), (0o644, True)):
+            done = self.boxhaul("status", "-c", self.file(text, mode))
+            self.assertEqual(done.returncode, UNREACHABLE)
+            self.assertEqual("chmod" in done.stderr, warned, done.stderr)
+            self.assertNotIn("s3cret", done.stderr)
+
+
+class Migrate(CommandTest):
+    """`boxhaul migrate`, on an empty database unless a test says otherwise."""
+
+    def setUp(self):
+        super().setUp()
+        self.renew("template0")
+        self.relay = self.add_relay()
+
+    def objects(self, dbname=None, server=None):
+        """Everything of ours in the database, and what it looks like."""
+        return (server or self.pg).execute("""
+            SELECT c.oid::regclass::text, pg_get_viewdef(c.oid), c.relacl::text FROM pg_class c
+              JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'boxhaul' AND relkind IN ('p', 'r', 'v', 'S')
+            UNION ALL SELECT p.oid::regprocedure::text, prosrc, proacl::text FROM pg_proc p
+              JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'boxhaul'
+            UNION ALL SELECT conname, pg_get_constraintdef(c.oid), '' FROM pg_constraint c
+              JOIN pg_namespace n ON n.oid = connamespace WHERE nspname = 'boxhaul'
+            UNION ALL SELECT version::text, name, '' FROM boxhaul.schema_version ORDER BY 1, 2""",
+                                              dbname=dbname or self.database)
+
+    def is_there(self, dbname=None, server=None):
+        return (server or self.pg).execute("SELECT to_regnamespace('boxhaul') IS NOT NULL",
+                                           dbname=dbname or self.database)[0][0]
+
+    def paste(self, path):
+        with open(path, encoding="utf-8") as f:
+            self.sql(f.read())
+
+    def test_twice(self):
+        applied = "".join(f"applied {os.path.basename(path)[:-4]}\n" for path in SQL)
+        self.assertEqual(self.expect(self.relay, "migrate", DONE),
+                         f"{applied}schema boxhaul is at version {NEWEST}\n")
+        before = self.objects()
+        self.assertGreater(len(before), 30)
+        self.assertEqual(self.expect(self.relay, "migrate", DONE),
+                         f"nothing to do: schema boxhaul is at version {NEWEST}\n")
+        self.assertEqual(self.objects(), before)
+
+    def test_eight_at_once(self):
+        with ThreadPoolExecutor(8) as pool:
+            done = list(pool.map(lambda _: self.relay.command("migrate"), range(8)))
+        self.assertEqual([d.returncode for d in done], [DONE] * 8, [d.stdout for d in done])
+        outputs = [d.stdout for d in done]
+        self.assertEqual(sum("applied 001_roles" in output for output in outputs), 1)
+        self.assertEqual(sum("nothing to do" in output for output in outputs), 7)
+
+    def test_many_databases_of_a_new_server_at_once(self):
+        """The roles belong to all of them."""
+        with self.new_server() as server:
+            names = [f"d{n}" for n in range(4)]
+            for name in names:
+                server.execute(f"CREATE DATABASE {name}")
+            relays = [self.add_relay(postgres={"conninfo": server.conninfo(name), "migrate_conninfo": server.conninfo(name)})
+                      for name in names]
+            with ThreadPoolExecutor(8) as pool:
+                done = list(pool.map(lambda relay: relay.command("migrate"), relays * 2))
+            self.assertEqual([d.returncode for d in done], [DONE] * 8, [d.stdout for d in done])
+            first, *rest = [self.objects(name, server) for name in names]
+            self.assertTrue(first and all(other == first for other in rest))
+
+    @contextlib.contextmanager
+    def new_server(self):
+        server = Postgres(self.workspace.path(f"{self.database}-pg"), fsync="off")
+        with contextlib.closing(server.start()):
+            yield server
+
+    def test_it_does_not_go_back(self):
+        self.expect(self.relay, "migrate", DONE)
+        self.sql("INSERT INTO boxhaul.schema_version (version, name) VALUES (99, 'future')")
+        before = self.objects()
+        self.expect(self.relay, "migrate", FAILED, f"version 99, this boxhaul knows {NEWEST}", "does not go back")
+        self.assertEqual(self.objects(), before)
+
+    def test_it_goes_on_from_an_older_version(self):
+        for version in range(1, NEWEST):
+            with self.subTest(version):
+                self.renew("template0")
+                for path in SQL[:version]:
+                    self.paste(path)
+                output = self.expect(self.relay, "migrate", DONE, f"schema boxhaul is at version {NEWEST}")
+                self.assertEqual(output.count("applied "), NEWEST - version)
+
+    def test_pasted_files_do_the_same(self):
+        self.expect(self.relay, "migrate", DONE)
+        migrated = self.objects()
+        self.renew("template0")
+        for path in SQL:
+            self.paste(path)
+            self.paste(path)
+        self.assertEqual(self.objects(), migrated)
+        self.expect(self.relay, "migrate", DONE, "nothing to do")
+        for path in SQL:
+            self.paste(path)
+        self.assertEqual(self.objects(), migrated)
+
+    def test_nothing_is_left_when_it_fails(self):
+        self.pg.execute("CREATE ROLE nobody_special LOGIN")
+        self.addCleanup(self.pg.execute, "DROP ROLE nobody_special")
+        special = self.add_relay(postgres={"migrate_conninfo": self.pg.conninfo(self.database, "nobody_special")})
+        self.expect(special, "migrate", FAILED, "sql/001_roles.sql: permission denied", "postgres.migrate_conninfo")
+        self.assertFalse(self.is_there())
+        self.sql("""CREATE FUNCTION public.refuse() RETURNS event_trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION ''no views here''; END';
+            CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('CREATE VIEW')
+            EXECUTE FUNCTION public.refuse()""")
+        self.expect(self.relay, "migrate", FAILED, "sql/005_views.sql", "no views here")
+        self.assertFalse(self.is_there())
+        self.sql("DROP EVENT TRIGGER refuse")
+        self.expect(self.relay, "migrate", DONE)
+
+    def test_a_user_without_the_right_to_make_roles(self):
+        with self.new_server() as server:
+            server.execute("CREATE ROLE owner LOGIN")
+            server.execute("CREATE DATABASE shop OWNER owner")
+            relay = self.add_relay(postgres={"migrate_conninfo": server.conninfo("shop", "owner")})
+            self.expect(relay, "migrate", FAILED, "sql/001_roles.sql: permission denied", "permission denied to create role",
+                        "postgres.migrate_conninfo")
+            self.assertFalse(self.is_there("shop", server))
+            for role in ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor"):
+                server.execute(f"CREATE ROLE {role} NOLOGIN")
+            self.expect(relay, "migrate", DONE, "applied 001_roles")
+
+    def test_the_configuration_is_fitted_and_told(self):
+        self.expect(self.relay, "migrate", DONE)
+        other = self.add_relay(outbox={"retention": "10m", "max_message_size": "4KiB"})
+        self.expect(other, "migrate", DONE, "a slot of the ring now lasts 150 s\n",
+                    "payload and headers of a message may now have 3840 bytes\n", "schema boxhaul is at version")
+        self.expect(other, "migrate", DONE, "nothing to do")
+        with self.assertRaises(psycopg2.errors.CheckViolation):
+            self.sql("INSERT INTO boxhaul.outbox (subject, payload) VALUES ('orders.x', %s)", (b"x" * 3841,))
+        self.sql("INSERT INTO boxhaul.outbox (subject, payload) VALUES ('orders.x', %s)", (b"x" * 3840,))
+
+    def test_it_does_not_get_in_the_way_of_producers(self):
+        """Where there is nothing to change it takes no lock; else it tries until it gets it, and nobody waits for it."""
+        self.expect(self.relay, "migrate", DONE)
+        slow, quick = self.connect(SERVICE).cursor(), self.connect(SERVICE).cursor()
+        slow.execute("BEGIN; SELECT boxhaul.publish('orders.x', '')")
+        self.expect(self.relay, "migrate", DONE, "nothing to do")
+        other = self.add_relay(outbox={"retention": "10m"})
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(other.command, "migrate")
+            quick.execute("SET lock_timeout = '1s'")
+            for _ in range(20):
+                quick.execute("SELECT boxhaul.publish('orders.x', '')")
+                self.assertFalse(done.done())
+                time.sleep(0.05)
+            slow.execute("COMMIT")
+            self.assertEqual(done.result().stdout,
+                             f"a slot of the ring now lasts 150 s\nschema boxhaul is at version {NEWEST}\n")
+
+    def test_servers_that_do_not_let_us_in(self):
+        for conninfo in (f"host=127.0.0.1 port={free_port()}", self.pg.conninfo(tcp=True).replace("password=", "password=x")):
+            relay = self.add_relay(postgres={"migrate_conninfo": conninfo})
+            self.expect(relay, "migrate", UNREACHABLE, "cannot connect to PostgreSQL: connection to server")
+
+
+class Privileges(CommandTest):
+    """Each role may do its own work and nothing else."""
+
+    MARK = ("SELECT boxhaul.mark(0, 0, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', "
+            "'{}', '{}', '{}')")
+    WRITE = ("INSERT INTO boxhaul.outbox (subject, key, payload, headers) VALUES ('orders.x', 'k', '', '{}') "
+             "RETURNING id, message_id, created_at",
+             "SELECT boxhaul.publish('orders.x', 'text')", "SELECT boxhaul.publish('orders.x', '{}'::jsonb, 'k', '{}')",
+             "SELECT boxhaul.publish('orders.x', ''::bytea, key => 'k')")
+    VERSION = ("SELECT max(version) FROM boxhaul.schema_version",)
+    BOOKS = ("SELECT * FROM boxhaul.position", "SELECT * FROM boxhaul.exceptions", "SELECT * FROM boxhaul.sent")
+    PAYLOADS = ("SELECT payload FROM boxhaul.outbox", "SELECT headers FROM boxhaul.outbox",
+                "SELECT * FROM boxhaul.outbox", "SELECT * FROM boxhaul.messages", "SELECT headers FROM boxhaul.messages",
+                "SELECT payload FROM boxhaul.dead_letter", "SELECT headers FROM boxhaul.dead_letter",
+                "COPY boxhaul.outbox TO STDOUT")
+    FOR_THE_MONITOR = (
+        "SELECT id, message_id, subject, key, created_at FROM boxhaul.outbox",
+        "SELECT id, subject, key, state, sent_at, attempts, last_error, payload_bytes FROM boxhaul.messages",
+        "SELECT id, subject, key, reason, attempts, held, decision, died_at FROM boxhaul.dead_letter",
+        "SELECT boxhaul.slot_seconds()")
+    FOR_THE_RELAY = (
+        "SELECT * FROM boxhaul.outbox", "SELECT * FROM boxhaul.messages", "SELECT * FROM boxhaul.dead_letter",
+        "SELECT boxhaul.lead('me')", "SELECT boxhaul.announce(true)", "SELECT boxhaul.outbox_xmin()", MARK,
+        "SELECT boxhaul.clean(0, '1h')", "SELECT boxhaul.slot_seconds()", "LISTEN boxhaul")
+    DECISIONS = ("SELECT boxhaul.discard(1)", "SELECT boxhaul.redrive(1)")
+    FOR_NOBODY = (
+        "INSERT INTO boxhaul.outbox (xid, subject) VALUES ('1', 'orders.x')",
+        "INSERT INTO boxhaul.outbox (slot, subject) VALUES (1, 'orders.x')",
+        "INSERT INTO boxhaul.outbox (id, subject) OVERRIDING SYSTEM VALUE VALUES (1, 'orders.x')",
+        "INSERT INTO boxhaul.outbox (message_id, subject) VALUES (gen_random_uuid(), 'orders.x')",
+        "INSERT INTO boxhaul.outbox (created_at, subject) VALUES (now(), 'orders.x')",
+        "INSERT INTO boxhaul.outbox_0 (subject, slot) VALUES ('orders.x', 0)", "SELECT payload FROM boxhaul.outbox_0",
+        "UPDATE boxhaul.outbox SET subject = 'orders.y'", "DELETE FROM boxhaul.outbox", "TRUNCATE boxhaul.outbox",
+        "UPDATE boxhaul.position SET position = 1", "DELETE FROM boxhaul.position", "DELETE FROM boxhaul.exceptions",
+        "INSERT INTO boxhaul.exceptions (lo, hi, kind) VALUES (1, 1, 'missing')", "DELETE FROM boxhaul.sent",
+        "INSERT INTO boxhaul.dead_letter (id, reason, attempts, held) VALUES (1, '', 0, false)",
+        "UPDATE boxhaul.dead_letter SET decision = 'discard'", "DELETE FROM boxhaul.dead_letter",
+        "UPDATE boxhaul.schema_version SET version = 9", "INSERT INTO boxhaul.wake DEFAULT VALUES",
+        "SELECT setval('boxhaul.relay_asleep', 2)", "SELECT nextval('boxhaul.relay_asleep')",
+        "SELECT boxhaul.decide(1, 'discard')", "SELECT boxhaul.truncate_slot(0, 0, '1h')", "SELECT boxhaul.configure('1h', 1)", "CREATE TABLE boxhaul.mine ()",
+        "CREATE FUNCTION boxhaul.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP TABLE boxhaul.sent")
+
+    EVERYTHING = {*WRITE, *VERSION, *BOOKS, *PAYLOADS, *FOR_THE_MONITOR, *FOR_THE_RELAY, *DECISIONS, *FOR_NOBODY}
+    MAY = {
+        "boxhaul_writer": {*WRITE, *VERSION, "LISTEN boxhaul"},
+        "boxhaul_relay": {*VERSION, *BOOKS, *PAYLOADS, *FOR_THE_MONITOR, *FOR_THE_RELAY, *DECISIONS},
+        "boxhaul_monitor": {*VERSION, *BOOKS, *FOR_THE_MONITOR, "LISTEN boxhaul"},
+        None: {"LISTEN boxhaul"},
+    }
+
+    def test_what_each_role_may_do(self):
+        for role, may in self.MAY.items():
+            user = f"{role or 'anybody'}_user"
+            self.pg.create_login(user, *filter(None, [role]))
+            self.addCleanup(self.pg.execute, f"DROP ROLE {user}")
+            with contextlib.closing(self.pg.connect(self.database, user)) as connection:
+                denied = {sql for sql in self.EVERYTHING if self.is_denied(connection, sql)}
+            self.assertEqual(denied - (self.EVERYTHING - may), set(), f"{role} may not do what it should")
+            self.assertEqual((self.EVERYTHING - may) - denied, set(), f"{role} may do what it should not")
+
+    def is_denied(self, connection, sql):
+        """Whether the statement fails for want of a right. It changes nothing."""
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            try:
+                if sql.startswith("COPY"):
+                    with open(os.devnull, "wb") as nowhere:
+                        cursor.copy_expert(sql, nowhere)
+                else:
+                    cursor.execute(sql)
+                return False
+            except psycopg2.errors.InsufficientPrivilege:
+                return True
+            except psycopg2.Error:
+                return False  # it was let in, and failed for another reason
+            finally:
+                cursor.execute("ROLLBACK")
+
+    def test_names_in_public_do_not_lead_our_functions_astray(self):
+        """Whoever may create objects in public must not get our functions to call them."""
+        self.sql("""CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION ''astray''; END'""")
+        for function in ("lead('me')", "announce(true)", "outbox_xmin()", "clean(0, '1h')", "slot_seconds()",
+                         "publish('orders.x', 'text')"):
+            self.sql(f"SET search_path = public, pg_catalog; SELECT boxhaul.{function}")
+
+
+class Status(CommandTest):
+    KEYS = {"leading", "leader", "epoch", "led_since", "position", "marked_at", "asleep", "newest_id", "waiting",
+            "lag_seconds", "oldest_waiting_id", "exceptions", "why_parked", "dead_letters", "held"}
+
+    def status(self, relay):
+        done = relay.command("status", "--json")
+        self.assertEqual(done.returncode, DONE, done.stdout)
+        return json.loads(done.stdout)
+
+    def test_without_and_with_a_relay(self):
+        relay = self.add_relay()
+        self.writer("w").write("k", 3).commit()
+        self.sql("SELECT boxhaul.publish('nowhere.x', '')")
+        self.expect(relay, "status", DONE, "nobody leads", "waiting        4 rows above the position")
+        status = self.status(relay)
+        self.assertEqual(set(status), self.KEYS)
+        self.assertEqual((status["leading"], status["position"], status["waiting"], status["oldest_waiting_id"],
+                          status["newest_id"]), (False, 0, 4, 1, 4))
+        self.assertGreater(status["lag_seconds"], 0)
+        relay.start()
+        self.wait_settled()
+        self.expect(relay, "status", DONE, f"{self.database} on ", f"process {relay.pid}", "position       4",
+                    "(nothing waits)", "exceptions     none", "dead letters   1 (0 hold their lane)")
+        status = self.status(relay)
+        self.assertEqual((status["leading"], status["position"], status["waiting"], status["dead_letters"],
+                          status["lag_seconds"], status["epoch"]), (True, 4, 0, 1, 0, 1))
+
+    def test_it_says_what_is_held_back_and_why(self):
+        relay = self.start_relay(streams=[{"name": STREAM, "subjects": ["orders.>"]}], outbox={"gap_grace": "0ms"})
+        self.writer("w").write("k", 3).commit()
+        self.wait(lambda: self.exceptions() != [], "the messages to be parked")
+        self.expect(relay, "status", DONE, "parked 3", "because: no stream answers for the subject (503)")
+        status = self.status(relay)
+        self.assertEqual(status["exceptions"], {"parked": 3})
+        self.assertEqual(status["why_parked"], ["no stream answers for the subject (503)"])
+
+    def test_the_monitor_may_look(self):
+        self.pg.create_login("monitor", "boxhaul_monitor")
+        self.addCleanup(self.pg.execute, "DROP ROLE monitor")
+        relay = self.add_relay(postgres={"conninfo": self.pg.conninfo(self.database, "monitor")})
+        self.assertEqual(set(self.status(relay)), self.KEYS)
+
+    def test_watch(self):
+        for words, is_one in (([], lambda text: text.startswith("dead letters ")), (["--json"], json.loads)):
+            relay = self.add_relay()
+            with subprocess.Popen([self.program, "status", "--watch", *words, "-c", relay.config],
+                                  stdout=subprocess.PIPE, text=True) as process:
+                self.addCleanup(process.kill)
+                for _ in range(2):
+                    while not is_one(process.stdout.readline()):
+                        pass
+                self.assertIsNone(process.poll())
+                process.terminate()
+                process.wait(60)
+
+    def test_what_can_go_wrong(self):
+        self.expect(self.add_relay(postgres={"conninfo": f"host=127.0.0.1 port={free_port()}"}), "status", UNREACHABLE,
+                    "cannot connect to PostgreSQL")
+        self.renew("template0")
+        self.expect(self.add_relay(), "status", FAILED, "does not exist", "run `boxhaul check`")
+
+
+# -- check
+
+class Proxy:
+    """Between a client and a PostgreSQL server: edits what the server says. edit(type, body) returns the body, or None
+    to keep the message back."""
+
+    def __init__(self, server, edit):
+        self.socket_of_server, self.edit = f"{server.directory}/.s.PGSQL.{server.port}", edit
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.where = f"host=127.0.0.1 port={self.listener.getsockname()[1]} sslmode=disable gssencmode=disable"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self):
+        self.listener.close()
+
+    def _serve(self):
+        client, _ = self.listener.accept()
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(self.socket_of_server)
+            threading.Thread(target=self._pass_on, args=(client, server), daemon=True).start()
+            with contextlib.suppress(OSError, struct.error), server.makefile("rb") as answers:
+                while head := answers.read(5):
+                    kind, size = struct.unpack("!cI", head)
+                    body = self.edit(kind, answers.read(size - 4))
+                    if body is not None:
+                        client.sendall(struct.pack("!cI", kind, len(body) + 4) + body)
+
+    @staticmethod
+    def _pass_on(client, server):
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+
+
+def say_version_12(kind, body):
+    return re.sub(rb"server_version\0\d+", rb"server_version\00012", body) if kind == b"S" else body
+
+
+def keep_notifications(kind, body):
+    return None if kind == b"A" else body
+
+
+class NatsWithoutJetStream(Nats):
+    def __init__(self, directory):
+        super().__init__(directory, jetstream=False)
+
+    def _greets(self):
+        return '"server_id"' in self._greeting()
+
+
+AGAIN = "the schema is not whole: apply all of sql/*.sql again"
+GRANT = "GRANT boxhaul_relay TO the relay's user"
+RIGHTS = (("SELECT", "boxhaul.outbox"), ("SELECT", "boxhaul.exceptions"), ("SELECT", "boxhaul.dead_letter"),
+          ("EXECUTE", "boxhaul.lead"), ("EXECUTE", "boxhaul.announce"), ("EXECUTE", "boxhaul.outbox_xmin"),
+          ("EXECUTE", "boxhaul.mark"), ("EXECUTE", "boxhaul.clean"))
+
+
+class Check(CommandTest):
+    """Every error and every warning of `boxhaul check`, each from a real situation, and gone when it is mended."""
+
+    IN_THE_DATABASE = [  # what somebody did, what is said, what mends it: SQL, or one of the words below
+        ("DROP SCHEMA boxhaul CASCADE",
+         'FAIL  schema: relation "boxhaul.schema_version" does not exist: run `boxhaul migrate`', "migrate"),
+        ("DELETE FROM boxhaul.schema_version WHERE version > 4",
+         f"FAIL  schema: version 4, this boxhaul needs {NEWEST}: run `boxhaul migrate`", "migrate"),
+        ("INSERT INTO boxhaul.schema_version (version, name) VALUES (99, 'future')",
+         f"FAIL  schema: version 99, this boxhaul knows {NEWEST}: install the newer boxhaul",
+         "DELETE FROM boxhaul.schema_version WHERE version = 99"),
+        (f"REVOKE boxhaul_relay FROM {RELAY}",
+         f"FAIL  schema: permission denied for schema boxhaul: {GRANT}", f"GRANT boxhaul_relay TO {RELAY}"),
+        ("DROP FUNCTION boxhaul.lead",
+         f'FAIL  grants: function "boxhaul.lead(text)" does not exist: {AGAIN}', "paste"),
+        ("REVOKE EXECUTE ON FUNCTION boxhaul.slot_seconds FROM boxhaul_relay",
+         f"FAIL  ring: permission denied for function slot_seconds: {AGAIN}", "paste"),
+        ("REVOKE EXECUTE ON FUNCTION pg_is_in_recovery FROM PUBLIC",
+         "FAIL  server: permission denied for function pg_is_in_recovery",
+         "GRANT EXECUTE ON FUNCTION pg_is_in_recovery TO PUBLIC"),
+    ] + [
+        (f"REVOKE {right} ON {'FUNCTION' * (right == 'EXECUTE')} {what} FROM boxhaul_relay",
+         f"FAIL  grants: the relay's user lacks {right} on {what}: {GRANT}", "paste")
+        for right, what in RIGHTS]
+
+    STREAMS = [  # the stream, what of our configuration matters, what is said, what mends it
+        ({"subjects": ["orders.paid", "orders.sent"]}, {"subjects": ["orders.paid", "orders.*.late"]},
+         ["FAIL  stream ORDERS: does not take orders.*.late: nats stream edit ORDERS --subjects ...,orders.*.late"],
+         {"subjects": ["orders.>"]}),
+        ({"no_ack": True}, {},
+         ["FAIL  stream ORDERS: no_ack is on, nothing can be known to be stored: nats stream edit ORDERS --ack"],
+         {"no_ack": False}),
+        ({"retention": "interest"}, {},
+         ["warn  stream ORDERS: interest retention acknowledges and drops what no consumer wants"], None),
+        ({"retention": "workqueue"}, {},
+         ["warn  stream ORDERS: work-queue retention forgets message ids when a message is consumed: late repeats are "
+          "not recognised"], None),
+        ({"max_msgs": 1000}, {},
+         ["warn  stream ORDERS: discard old deletes unread messages when it is full: nats stream edit ORDERS "
+          "--discard=new"], {"discard": "new"}),
+        ({"max_bytes": 1 << 20}, {},
+         ["warn  stream ORDERS: discard old deletes unread messages when it is full: nats stream edit ORDERS "
+          "--discard=new"], {"discard": "new"}),
+        ({"storage": "memory"}, {},
+         ["warn  stream ORDERS: memory storage does not survive a restart of the server"], None),
+        ({}, {"replicas": 3},
+         ["warn  stream ORDERS: 1 replicas, the configuration says 3: nats stream edit ORDERS --replicas=3"], None),
+        ({"duplicate_window": 10**9}, {"duplicate_window": "5m"},
+         ["warn  stream ORDERS: the duplicate window is 1000 ms, the configuration says 300000 ms: nats stream edit "
+          "ORDERS --dupe-window=300000ms"], {"duplicate_window": 300 * 10**9}),
+        ({"max_msg_size": 1000}, {},
+         ["warn  stream ORDERS: max_msg_size 1000 is smaller than outbox.max_message_size 1048576: larger messages "
+          "become dead letters: nats stream edit ORDERS --max-msg-size=1048576"], {"max_msg_size": 1 << 20}),
+    ]
+
+    def setUp(self):
+        super().setUp()
+        self.seen = []
+
+    def check(self, relay, *expected, code=None):
+        """All that `boxhaul check` finds wrong: texts, or patterns."""
+        done = relay.command("check")
+        lines = done.stdout.splitlines()
+        for line in lines:
+            self.assertRegex(line, "^(ok  |warn|FAIL)  [a-z]")
+        wrong = [line for line in lines if not line.startswith("ok")]
+        self.assertEqual(len(wrong), len(expected), done.stdout)
+        for line, text in zip(wrong, expected):
+            self.assertRegex(line, text if isinstance(text, re.Pattern) else f"^{re.escape(text)}$")
+        if code is None:
+            code = FAILED if any(line.startswith("FAIL") for line in wrong) else DONE
+        self.assertEqual(done.returncode, code, done.stdout)
+        self.seen += wrong
+        return done.stdout
+
+    def test_every_error_and_warning(self):
+        for part in (self.check_that_all_is_well, self.check_connecting, self.check_the_database, self.check_the_server,
+                     self.check_nats, self.check_streams):
+            with self.subTest(part.__name__):
+                part()
+        self.assertEqual(self.never_seen(), [], "messages of relay/check.c that were not provoked")
+
+    def check_that_all_is_well(self):
+        relay = self.add_relay()
+        self.assertIn("ok    stream ORDERS: not there yet, `run` will create it\n", self.check(relay))
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["orders.>"])
+            self.assertIn("ok    stream ORDERS: takes orders.>\n", self.check(relay))
+            jetstream.delete(STREAM)
+        self.check(self.add_relay(streams=[{"name": STREAM, "subjects": ["orders.>", "invoices.>"]}]),
+                   "FAIL  stream ORDERS: it does not exist: nats stream add ORDERS --subjects=orders.> --storage=file "
+                   "--discard=new, or set create = true")
+
+    def check_connecting(self):
+        refused = self.pg.conninfo(self.database, RELAY, tcp=True).replace("password=", "password=x")
+        for conninfo, why in ((f"host=127.0.0.1 port={free_port()}", "refused"), (refused, "password authentication failed")):
+            self.check(self.add_relay(postgres={"conninfo": conninfo}),
+                       re.compile(f"^FAIL  database: .*{why}.*: check postgres.conninfo, and that the server runs and lets "
+                                  "this user in$"), code=UNREACHABLE)
+        locked = self.add_server(Nats(self.workspace.path("locked"), authorization={"user": "u", "password": "p"}))
+        for url, why in ((f"nats://127.0.0.1:{free_port()}", "No server available for connection"),
+                         (locked.url("u", "wrong"), "Authorization Violation")):
+            self.check(self.add_relay(nats={"urls": [url]}),
+                       f"FAIL  nats: {why}: check nats.urls and the login, and that the server runs", code=UNREACHABLE)
+
+    def add_server(self, server):
+        server.start()
+        self.addCleanup(server.close)
+        return server
+
+    def check_the_database(self):
+        relay = self.add_relay()
+        for sql, text, mend in self.IN_THE_DATABASE:
+            with self.subTest(sql):
+                self.renew()
+                self.sql(sql)
+                self.check(relay, text)
+                self.mend(relay, mend)
+                self.check(relay)
+        self.renew()
+        longer = self.add_relay(outbox={"retention": "10h"})
+        self.check(longer, "warn  ring: holds 5400 s, outbox.retention is 36000 s: run `boxhaul migrate`")
+        self.mend(longer, "migrate")
+        self.check(longer)
+        self.renew()
+
+    def mend(self, relay, how):
+        if how == "migrate":
+            self.expect(relay, "migrate", DONE)
+        elif how == "paste":
+            for path in SQL:
+                with open(path, encoding="utf-8") as f:
+                    self.sql(f.read())
+        else:
+            self.sql(how)
+
+    def check_the_server(self):
+        for edit, text in (
+                (say_version_12, re.compile(r"^FAIL  server: PostgreSQL \d.* is too old: 13 or newer is needed$")),
+                (keep_notifications, "FAIL  notify: LISTEN was accepted, but nothing arrives: a pooler stands between; "
+                                     "connect to the server directly")):
+            with contextlib.closing(Proxy(self.pg, edit)) as proxy:
+                conninfo = f"{proxy.where} dbname={self.database} user={RELAY}"
+                self.check(self.add_relay(postgres={"conninfo": conninfo}), text)
+        standby = os.path.join(self.pg.data, "standby.signal")
+        self.pg.stop()
+        with open(standby, "wb"):
+            self.addCleanup(lambda: os.path.exists(standby) and os.unlink(standby))
+        self.pg.start()
+        self.check(self.add_relay(), "FAIL  server: it is in recovery (a standby): connect to the primary, e.g. "
+                                     "target_session_attrs=read-write",
+                   "FAIL  notify: cannot execute LISTEN during recovery")
+        os.unlink(standby)
+        self.pg.restart()
+        self.check(self.add_relay())
+
+    def check_nats(self):
+        without = self.add_server(NatsWithoutJetStream(self.workspace.path("without")))
+        accounts = self.add_server(Nats(self.workspace.path("accounts"), accounts={
+            "WITHOUT": {"users": [{"user": "without", "password": "p"}]},
+            "WITH": {"jetstream": True, "users": [
+                {"user": "dumb", "password": "p", "permissions": {"publish": ["orders.>"]}}]}}))
+        for url, text in (
+                (without.url(), "nobody answers for JetStream: enable it in the server's configuration"),
+                (accounts.url("without", "p"),
+                 "JetStream is off for this login's account: add jetstream: enabled to the account"),
+                (accounts.url("dumb", "p"),
+                 "no answer: let this login publish to $JS.API.STREAM.INFO.ORDERS and subscribe to _INBOX.>")):
+            self.check(self.add_relay(nats={"urls": [url]}), f"FAIL  stream ORDERS: {text}")
+        self.check(self.add_relay(outbox={"max_message_size": "2MiB"}),
+                   "warn  nats: max_payload 1048576 is smaller than outbox.max_message_size 2097152: larger messages "
+                   "become dead letters")
+
+    def check_streams(self):
+        for config, ours, expected, mend in self.STREAMS:
+            with self.subTest(config), self.jetstream() as jetstream:
+                relay = self.add_relay(streams=[{"name": STREAM, "subjects": ["orders.>"], **ours}])
+                jetstream.create(STREAM, **{"subjects": ["orders.>"], **config})
+                self.check(relay, *expected)
+                if mend:
+                    jetstream.update(STREAM, **mend)
+                    self.check(relay)
+                jetstream.delete(STREAM)
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["orders.>"])
+            jetstream.update(STREAM, sealed=True)
+            self.check(self.add_relay(), "FAIL  stream ORDERS: it is sealed and takes nothing: use another stream")
+            jetstream.delete(STREAM)
+            jetstream.create("ORIGIN", ["origin.>"])
+            jetstream.create(STREAM, [], mirror={"name": "ORIGIN"})
+            self.check(self.add_relay(),
+                       "FAIL  stream ORDERS: does not take orders.>: nats stream edit ORDERS --subjects ...,orders.>",
+                       "FAIL  stream ORDERS: it is a mirror and takes nothing: configure its origin",
+                       re.compile("^warn  stream ORDERS: the duplicate window is 0 ms"))
+
+    def never_seen(self):
+        """Messages that no line was written with. A line counts for the message with the longest text that fits it."""
+        patterns = self.messages()
+        met = {max((p for p in patterns if re.fullmatch(p, line)), key=len) for line in self.seen}
+        return sorted(patterns - met)
+
+    @staticmethod
+    def messages():
+        """Every format that relay/check.c gives to fail() and warn(), as a pattern."""
+        with open(os.path.join(ROOT, "relay", "check.c"), encoding="utf-8") as f:
+            calls = re.findall(r'\b(fail\(c|warn\()(?:,\s*|\s*)(?=")((?:"(?:[^"\\]|\\.)*"|PRI[a-z]\d+|\s)+)', f.read())
+        assert len(calls) > 25, "the sources are not written as they were"
+        patterns = set()
+        for call, literals in calls:
+            text = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', re.sub(r"PRI[a-z]\d+", '"d"', literals)))
+            words = re.split(r"%l?[a-z]", text)
+            patterns.add(("FAIL  " if call.startswith("fail") else "warn  ") + ".*".join(map(re.escape, words)))
+        return patterns
+
+
+if __name__ == "__main__":
+    unittest.main()
