@@ -111,8 +111,8 @@ void park(struct delivery *d, struct message *m, struct block *b)
 		probe_fails(d, b, b->probe_id);
 	if (m->late) {
 		e = book_find(&d->book, m->id);
+		/* As old as it was: what is probed again and again must not hold the position for ever. */
 		book_change(&d->book, e, m->redriven ? EXCEPTION_HELD : EXCEPTION_PARKED, b->scope);
-		e->born_ms = d->now;
 		e->asked = 0;
 		e = book_join(&d->book, e, marked_position(d));
 	} else {

@@ -169,7 +169,7 @@ class SystemTest(unittest.TestCase):
                 "streams": [{"name": STREAM, "subjects": ["orders.>"], "create": True}]}
 
     def setUp(self):
-        self.ledger, self.shops, self.relays = Ledger(), [], []
+        self.ledger, self.shops, self.relays, self.connections = Ledger(), [], [], []
         self._message_numbers = itertools.count(1)
         self._revive()
         self.database = f"test_{next(self._numbers)}"
@@ -217,9 +217,8 @@ class SystemTest(unittest.TestCase):
 
     def connect(self, user=None):
         """An autocommit connection to the test's database, as the superuser unless a user is named."""
-        connection = self.pg.connect(self.database, user)
-        self.addCleanup(connection.close)
-        return connection
+        self.connections.append(self.pg.connect(self.database, user))
+        return self.connections[-1]
 
     def sql(self, statement, values=None, user=None):
         """One statement in the test's database; returns the rows, if it has any."""
@@ -322,10 +321,12 @@ class SystemTest(unittest.TestCase):
             relay.close()
         self._revive()
         for shop in self.shops:
-            shop.stop()
+            shop.stopping.set()
         for (name,) in self.sql("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"):
             self.sql(f"ROLLBACK PREPARED '{name}'")
-        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
+        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")  # whatever still runs in it ends here
+        for thing in self.shops + self.connections:
+            thing.close()
         with self.jetstream() as jetstream:
             for stream in jetstream.names():
                 jetstream.delete(stream)

@@ -96,8 +96,9 @@ class Usage(CommandTest):
             done = self.boxhaul(command, "-c", path)
             self.assertEqual((done.returncode, done.stdout), (CONFIG, ""))
             lines = done.stderr.splitlines()
-            for line, texts in ((1, ("naem", "name")), (2, ("nats.urls", "***")), (3, ("delivery.window", "whole number")),
-                                (3, ("delivery.queue", "out of range")), (3, ("delivery.ack_timeout", "no unit")),
+            for line, texts in ((1, ("naem", "name")), (2, ("nats.urls", "***")),
+                                (3, ("delivery.window", "whole number")), (3, ("delivery.queue", "out of range")),
+                                (3, ("delivery.ack_timeout", "no unit")),
                                 (4, ("liste", "listen")), (5, ('"loud"', '"debug"')), ("", ("streams is missing",))):
                 self.assertTrue(any(found.startswith(f"{path}:{line}") and all(text in found for text in texts)
                                     for found in lines), (line, texts, done.stderr))

@@ -533,7 +533,8 @@ class HealthPort(OperationTest):
         for name, labels, value in (("leader", {}, 1), ("ready", {}, 1), ("acks_total", {}, 7),
                                     ("dead_letters_total", {}, 1), ("read_id", {}, 9),
                                     ("stream_acks_total", {"stream": STREAM}, 7),
-                                    ("stream_blocked", {"stream": STREAM}, 0), ("stream_blocked", {"stream": strange}, 1)):
+                                    ("stream_blocked", {"stream": STREAM}, 0),
+                                    ("stream_blocked", {"stream": strange}, 1)):
             self.assertEqual(metrics["boxhaul_" + name, tuple(labels.items())], value, name)
 
     def test_status(self):
