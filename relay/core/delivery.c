@@ -86,7 +86,7 @@ static void forget_everything(struct delivery *d)
 	book_clear(&d->book);
 	blocks_clear(&d->blocks);
 	d->dead_count = d->undead_count = d->late_count = 0;
-	d->dirty = d->urgent = false;
+	d->dirty = d->urgent = d->left_behind = false;
 	d->block_ms = INT64_MAX;
 	d->window = d->s.window_messages;
 	memset(d->silent, 0, sizeof d->silent);
@@ -125,7 +125,7 @@ static void leading(struct delivery *d, const struct event *ev)
 	forget_everything(d);
 	d->leading = true;
 	d->drained = false;
-	d->position = d->read = ev->leading.position;
+	d->position = d->read = d->settled = ev->leading.position;
 	d->caught_up = false;
 	take_floor(d, &d->floor);
 	d->next_floor = d->floor;
@@ -157,6 +157,8 @@ static void timers(struct delivery *d)
 	while ((m = d->lanes.place[PLACE_BACKOFF].first) != NULL && d->now >= m->at_ms)
 		message_move(&d->lanes, m, PLACE_READY);
 	blocks_due(d);
+	if (d->draining && d->leading && !d->left_behind && d->lanes.place[PLACE_IN_FLIGHT].count == 0)
+		leave_behind(d);
 }
 
 void delivery_step(struct delivery *d, const struct event *ev)

@@ -67,8 +67,10 @@ void settle(struct delivery *d, struct message *m)
 			d->late_id[d->late_count] = m->id;
 			d->late_stream[d->late_count++] = m->stream;
 		}
-	} else if (!m->defect) {
-		d->touched[m->stream] = true;
+	} else {
+		d->touched[m->stream] |= !m->defect;
+		if (m->id > d->settled)
+			d->settled = m->id;
 	}
 	if (m->redriven)
 		d->undead[d->undead_count++] = m->id;

@@ -23,6 +23,8 @@ struct delivery {
 	uint64_t random;
 
 	bool leading, bus_up, draining, drained;
+	bool left_behind; /* draining: what was not sent stands in the book */
+	int64_t settled;  /* the highest id settled in its turn */
 	int64_t lease_until;
 	bool renewing;
 	int64_t position, read;
@@ -123,6 +125,7 @@ bool next_fetch(struct delivery *d, struct effect *f);
 
 void marked(struct delivery *d, const struct event *ev);
 void take_floor(const struct delivery *d, struct floor *f);
+void leave_behind(struct delivery *d);
 bool next_mark(struct delivery *d, struct effect *f);
 
 #endif

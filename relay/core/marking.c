@@ -26,6 +26,20 @@ void marked(struct delivery *d, const struct event *ev)
 			e->fence = ev->marked.fence;
 }
 
+/* Draining, and nothing in flight any more: what was not sent is left to the next leader. Where it stands before something
+ * that was settled it becomes an exception, so that the position can pass it: else what was acknowledged behind it
+ * would be sent again, and stored again once the broker has forgotten it. */
+void leave_behind(struct delivery *d)
+{
+	d->left_behind = true;
+	d->dirty = true;
+	for (struct message *m = d->lanes.oldest; m != NULL; m = m->age_next)
+		if (!m->late && m->id < d->settled && book_room(&d->book) > resident(d)) {
+			book_insert(&d->book, m->id, m->id, EXCEPTION_ACTIVE)->born_ms = d->now;
+			m->late = true;
+		}
+}
+
 /* How far the position can go: to the oldest message in memory that is no exception, and not past a gap that is so
  * young that it may close by itself (an exception costs two writes, waiting costs none). */
 static int64_t reachable(struct delivery *d)
@@ -39,7 +53,7 @@ static int64_t reachable(struct delivery *d)
 			break;
 		}
 	for (const struct exception *e = book_from(&d->book, d->position + 1); e != NULL && e->lo <= to; e = e->next) {
-		if (e->kind == EXCEPTION_ACTIVE)
+		if (e->kind == EXCEPTION_ACTIVE && !d->left_behind)
 			return e->lo - 1;
 		if (e->kind != EXCEPTION_HELD && !d->draining && d->now - e->born_ms < d->s.grace_ms) {
 			d->mark_at = earlier(d->mark_at, e->born_ms + d->s.grace_ms);

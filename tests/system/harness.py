@@ -16,6 +16,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -239,6 +240,14 @@ class SystemTest(unittest.TestCase):
     def count(self, stream=STREAM):
         with self.jetstream() as jetstream:
             return jetstream.count(stream)
+
+    def status(self, relay):
+        """What the relay says of itself; {} when it does not answer."""
+        return json.loads(relay.get("/status")[1] or "{}")
+
+    def metric(self, relay, name):
+        """One number of the relay's metrics."""
+        return int(re.search(rf"^boxhaul_{name} (\d+)$", relay.get("/metrics")[1], re.MULTILINE).group(1))
 
     def position(self):
         return self.sql("SELECT position FROM boxhaul.position")[0][0]

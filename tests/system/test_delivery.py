@@ -340,6 +340,39 @@ class Contents(SystemTest):
         self.expect(written)
 
 
+class Window(SystemTest):
+    """What may be in flight at once shows while the broker is silent."""
+
+    def in_flight(self, **delivery):
+        """How many of 30 messages of three keys, and ten without one, are sent before any is answered."""
+        relay = self.start_relay(delivery={"ack_timeout": "20s", **delivery})
+        self.nats.pause()
+        writer = self.writer("w")
+        for _ in range(10):
+            for key in ("a", "b", "c", None):
+                writer.write(key)
+        writer.commit()
+        self.wait(lambda: self.status(relay)["queue_messages"] == 40, "all to be read")
+        time.sleep(0.5)
+        in_flight = self.status(relay)["in_flight"]
+        self.nats.resume()
+        self.audit()
+        return in_flight
+
+    def test_strict(self):
+        """One of each key, whatever happens to it; those without a key wait for nothing."""
+        self.assertEqual(self.in_flight(), 3 + 10)
+
+    def test_pipelined(self):
+        self.assertEqual(self.in_flight(ordering="pipelined"), 40)
+
+    def test_no_ordering(self):
+        self.assertEqual(self.in_flight(ordering="none"), 40)
+
+    def test_a_small_window(self):
+        self.assertEqual(self.in_flight(ordering="none", window=7), 7)
+
+
 class Settings(SystemTest):
     """The other ways to run it deliver everything, too."""
 
@@ -422,6 +455,18 @@ class Ring(SystemTest):
         self.open_shop()
         self.let_trade(1000)
         self.wait(lambda: self.committed() > 4 * self.rows(), "the outbox to be a fraction of what went through it")
+        self.audit()
+        self.wait(lambda: self.rows() == 0, "the outbox to be emptied")
+        self.assertEqual(self.waits_for_a_table(), [])
+
+    def test_an_outage_longer_than_the_retention(self):
+        """What is not sent stays, however old it gets; producers go on, into slots that are not empty."""
+        self.start()
+        self.open_shop(clients=4)
+        self.let_trade(200)
+        self.nats.stop()
+        self.let_trade(500, seconds=11)
+        self.nats.start()
         self.audit()
         self.wait(lambda: self.rows() == 0, "the outbox to be emptied")
         self.assertEqual(self.waits_for_a_table(), [])
