@@ -460,13 +460,16 @@ class Ring(SystemTest):
         self.assertEqual(self.waits_for_a_table(), [])
 
     def test_an_outage_longer_than_the_retention(self):
-        """What is not sent stays, however old it gets; producers go on, into slots that are not empty."""
-        self.start()
+        """What is not sent stays, however old it gets, for the next start of the relay, too; producers go on, into
+        slots that are not empty."""
+        relay = self.start()
         self.open_shop(clients=4)
         self.let_trade(200)
         self.nats.stop()
         self.let_trade(500, seconds=11)
+        relay.kill9()
         self.nats.start()
+        relay.start()
         self.audit()
         self.wait(lambda: self.rows() == 0, "the outbox to be emptied")
         self.assertEqual(self.waits_for_a_table(), [])

@@ -75,6 +75,21 @@ class Crashes(FaultTest):
         self.let_trade(300)
         self.audit()
 
+    def test_kill9_of_the_relay_and_a_silent_broker(self):
+        """The broker falls silent, and what is on its way to it dies with it, and with the relay. What nobody has
+        acknowledged must not have been marked."""
+        relay = self.start_relay(outbox={"gap_grace": "0s"})  # so that no gap holds the position back
+        self.open_shop()
+        for _ in range(3):
+            self.let_trade(300)
+            self.nats.pause()
+            self.let_trade(100, seconds=0.5)  # time for a mark
+            relay.kill9()
+            self.nats.kill9()
+            self.nats.start()
+            relay.start().wait_until_ready()
+        self.audit()
+
     def test_the_session_is_terminated(self):
         self.start_relay()
         self.open_shop()
