@@ -196,7 +196,7 @@ class _Client(threading.Thread):
             return "unknown" if wanted == "commit" and self.connection.closed else "aborted"
 
     def _trouble(self, error):
-        """An error without an SQLSTATE is libpq's own: psycopg2 may not have noticed yet that the connection is lost."""
+        """An error without an SQLSTATE is libpq's own: the connection is lost, though psycopg2 may not know yet."""
         if not error.pgcode:
             self.connection.close()
         if self.connection.closed:

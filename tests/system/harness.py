@@ -165,7 +165,8 @@ class SystemTest(unittest.TestCase):
     @classmethod
     def _settings(cls, database):
         return {"name": database,
-                "postgres": {"conninfo": cls.pg.conninfo(database, RELAY), "migrate_conninfo": cls.pg.conninfo(database)},
+                "postgres": {"conninfo": cls.pg.conninfo(database, RELAY),
+                             "migrate_conninfo": cls.pg.conninfo(database)},
                 "nats": {"urls": [cls.nats.url()]},
                 "streams": [{"name": STREAM, "subjects": ["orders.>"], "create": True}]}
 

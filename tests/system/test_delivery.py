@@ -273,8 +273,8 @@ class Prepared(SystemTest):
 class Contents(SystemTest):
     """What arrives is what was written, byte for byte."""
 
-    ODD_PAYLOADS = (b"", b"\0", b"\r\n", b"\r\nPUB orders.x 0\r\n\r\n", bytes(range(256)), bytes(range(255, -1, -1)) * 300,
-                    b"+OK\r\n-ERR 'x'\r\n", "\u4f60\u597d \U0001f600".encode())
+    ODD_PAYLOADS = (b"", b"\0", b"\r\n", b"\r\nPUB orders.x 0\r\n\r\n", b"+OK\r\n-ERR 'x'\r\n",
+                    bytes(range(256)), bytes(range(255, -1, -1)) * 300, "\u4f60\u597d \U0001f600".encode())
     ODD_KEYS = (None, "", " ", "schlüssel", "\u9375", "a'b\"c\\d", "{1,2}", "k" * 2000, "line\nbreak\ttab")
     ODD_SUBJECTS = ("orders.a", "orders.zürich.\u6771\u4eac", "orders.A-b_c/d:e", "orders.$x.y$", "orders." + "s" * 900)
     ODD_HEADERS = (None, {}, {"A": "b"}, {"City": "Zürich \u6771\u4eac", "Empty": "", "traceparent": "00-4bf9-00f0-01"},

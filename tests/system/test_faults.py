@@ -18,7 +18,7 @@ class FaultTest(SystemTest):
             CREATE TABLE public.leads (epoch bigint PRIMARY KEY, pid int, since float8);
             CREATE FUNCTION public.note_lead() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
-                INSERT INTO public.leads VALUES (NEW.epoch, substring(NEW.leader FROM 'process (\d+)$')::int,
+                INSERT INTO public.leads VALUES (NEW.epoch, substring(NEW.leader FROM 'process ([0-9]+)$')::int,
                                                  extract(epoch FROM NEW.led_since));
                 RETURN NULL;
             END $$;
@@ -34,9 +34,12 @@ class FaultTest(SystemTest):
         return self.status(relay).get("role")
 
     def leader(self):
-        """The one relay that leads, or None."""
-        leaders = [relay for relay in self.relays if relay.alive() and self.role(relay) == "leader"]
-        self.assertLessEqual(len(leaders), 1, "two relays say they lead")
+        """The one relay that leads, or None. Where two say so both are asked again: the first may have answered
+        just before it learnt of its end."""
+        leaders = self.relays
+        for _ in range(2):
+            leaders = [relay for relay in leaders if relay.alive() and self.role(relay) == "leader"]
+        self.assertLessEqual(len(leaders), 1, "two relays lead")
         return leaders[0] if leaders else None
 
     def wait_for_leader(self):
@@ -322,7 +325,7 @@ class Shutdown(FaultTest):
         for _ in range(10):
             writer.write("key").write(None)
         writer.commit()
-        self.wait(lambda: self.status(relay)["in_flight"] == 11, "the first of the key and those without one to be sent")
+        self.wait(lambda: self.status(relay)["in_flight"] == 11, "the first of the key and the keyless ones to be sent")
         relay.send(signal.SIGTERM)
         self.wait(lambda: self.log_says(relay, "stopping: waiting"), "the drain to begin")
         self.nats.resume()
