@@ -4,7 +4,7 @@
  *                        | yes
  *                   LISTEN -> try the lock --not ours--> STANDBY: try again in a moment
  *                                 | ours
- *                             lead(): a new epoch -> load the exceptions -> LEADER
+ *                             lead(): a new epoch -> load floors and exceptions -> LEADER
  *
  * The lock is a session's advisory lock: when the leader's session ends, however it ends, the server lets go of
  * it and the next try of a standby gets it. A waiting lock request would be quicker still, but would hold a snapshot
@@ -32,8 +32,10 @@ struct leader {
 	void (*next)(struct leader *r);
 	char name[256];
 	char trouble[512];
-	int64_t epoch, position, asked_ms;
+	const char *streams[LIMIT_STREAMS];
+	int64_t epoch, led_epoch, position, asked_ms, others_until_ms; /* led_epoch: the last that was ours */
 	uint64_t fence;
+	uint64_t floors[LIMIT_STREAMS];
 };
 
 static void check_ready(struct leader *r);
@@ -68,6 +70,8 @@ struct leader *leader_create(struct loop *l, struct pg *const *pg, const struct 
 	r->log = log;
 	r->handlers = *handlers;
 	r->next = check_ready;
+	for (size_t i = 0; i < config->stream_count; i++)
+		r->streams[i] = config->streams[i].name;
 	r->timer = loop_timer(l, on_timer, r);
 	gethostname(host, sizeof host - 1);
 	snprintf(r->name, sizeof r->name, "%s on %s, process %ld", config->name, host, (long)getpid());
@@ -141,8 +145,16 @@ static void on_exceptions(void *arg, const struct pg_result *result)
 			.kind = kind_of(result, i),
 			.lane = pg_is_null(result, i, 3) ? 0 : (uint64_t)pg_int8(result, i, 3),
 			.attempts = (uint32_t)pg_int8(result, i, 4),
+			.floor = FLOOR_NONE,
+			.decided = pg_int8(result, i, 7) != 0,
 		};
+	for (int i = 0; i < n; i++)
+		if (!pg_is_null(result, i, 5)) { /* else never sent, or to a stream that is not configured any more */
+			rows[i].stream = (uint16_t)pg_int8(result, i, 5);
+			rows[i].floor = (uint64_t)pg_int8(result, i, 6);
+		}
 	r->role = ROLE_LEADER;
+	r->led_epoch = r->epoch;
 	r->trouble[0] = '\0';
 	log_info(r->log, "leading", KI("epoch", r->epoch), KI("position", r->position), KI("exceptions", n));
 	ev.leading.position = r->position;
@@ -150,8 +162,22 @@ static void on_exceptions(void *arg, const struct pg_result *result)
 	ev.leading.asked_ms = r->asked_ms;
 	ev.leading.exceptions = rows;
 	ev.leading.exception_count = (size_t)n;
+	ev.leading.floors = r->floors;
+	ev.leading.others_until_ms = r->others_until_ms;
 	r->handlers.leading(r->handlers.arg, &ev);
 	free(rows);
+}
+
+/* Its failure is the session's: the exceptions, asked for behind it, fail as well. */
+static void on_floors(void *arg, const struct pg_result *result)
+{
+	struct leader *r = arg;
+
+	for (size_t i = 0; i < LIMIT_STREAMS; i++)
+		r->floors[i] =
+			r->epoch == 1 ? FLOOR_NONE : FLOOR_UNKNOWN; /* the first leader ever finds nothing of ours */
+	for (int i = 0; pg_error(result) == NULL && i < pg_rows(result); i++)
+		r->floors[pg_int8(result, i, 0)] = (uint64_t)pg_int8(result, i, 1);
 }
 
 static void on_lead(void *arg, const struct pg_result *result)
@@ -165,7 +191,10 @@ static void on_lead(void *arg, const struct pg_result *result)
 	r->epoch = pg_int8(result, 0, 0);
 	r->position = pg_int8(result, 0, 1);
 	r->fence = (uint64_t)pg_int8(result, 0, 2);
-	ledger_exceptions(*r->pg, on_exceptions, r);
+	/* An earlier leader may live, and publish for its lease; unless it resigned, or we are it. */
+	r->others_until_ms = r->epoch == r->led_epoch + 1 ? 0 : loop_now_ms() + pg_int8(result, 0, 3);
+	ledger_floors(*r->pg, r->streams, r->config->stream_count, on_floors, r);
+	ledger_exceptions(*r->pg, r->streams, r->config->stream_count, on_exceptions, r);
 }
 
 static void on_lock(void *arg, const struct pg_result *result)
@@ -185,7 +214,7 @@ static void on_lock(void *arg, const struct pg_result *result)
 		return;
 	}
 	r->asked_ms = loop_now_ms();
-	ledger_lead(*r->pg, r->name, on_lead, r);
+	ledger_lead(*r->pg, r->name, r->config->delivery.lease_ms, on_lead, r);
 }
 
 static void try_lock(struct leader *r)

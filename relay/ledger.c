@@ -20,16 +20,32 @@ static const struct pg_statement leader_lock = { STATEMENT_LEADER_LOCK,
 
 static const struct pg_statement listen_ = { STATEMENT_LISTEN, "LISTEN boxhaul" };
 
-static const struct pg_statement lead = { STATEMENT_LEAD, "SELECT epoch, at_position, fence FROM boxhaul.lead($1)" };
+static const struct pg_statement lead = { STATEMENT_LEAD,
+					  "SELECT epoch, at_position, fence, others_ms FROM boxhaul.lead($1, $2)" };
+
+static const struct pg_statement resign_ = { STATEMENT_RESIGN, "SELECT boxhaul.resign($1)" };
+
+/* The newest row of each stream, by the ids it covers: found from the end of the index. */
+static const struct pg_statement floors = {
+	STATEMENT_FLOORS,
+	"SELECT n.i - 1, s.last_seq"
+	"  FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS n (name, i),"
+	"       LATERAL (SELECT x.last_seq FROM boxhaul.sent x WHERE x.stream = n.name AND x.last_seq > 0"
+	"                 ORDER BY x.last_id DESC LIMIT 1) s"
+};
 
 static const struct pg_statement exceptions = {
 	STATEMENT_EXCEPTIONS,
-	"SELECT lo, hi, pg_catalog.left(kind, 1), lane, attempts FROM boxhaul.exceptions ORDER BY lo"
+	"SELECT e.lo, e.hi, pg_catalog.left(e.kind, 1), e.lane, e.attempts,"
+	"       pg_catalog.array_position($1::pg_catalog.text[], e.stream)::pg_catalog.int8 - 1, e.seq,"
+	"       EXISTS (SELECT FROM boxhaul.dead_letter d"
+	"                WHERE d.id = e.lo AND e.kind = 'held' AND d.decision IS NOT NULL)"
+	"  FROM boxhaul.exceptions e ORDER BY e.lo"
 };
 
 static const struct pg_statement mark_ = {
 	STATEMENT_MARK,
-	"SELECT boxhaul.mark($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+	"SELECT boxhaul.mark($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 };
 
 static const struct pg_statement announce = { STATEMENT_ANNOUNCE, "SELECT boxhaul.announce($1)" };
@@ -67,14 +83,20 @@ bool ledger_listen(struct pg *pg, pg_answer *answer, void *arg)
 	return pg_send(pg, &listen_, NULL, 0, answer, arg);
 }
 
-bool ledger_lead(struct pg *pg, const char *leader, pg_answer *answer, void *arg)
+bool ledger_lead(struct pg *pg, const char *leader, uint32_t lease_ms, pg_answer *answer, void *arg)
 {
-	return pg_send(pg, &lead, &(struct pg_parameter){ .value = leader }, 1, answer, arg);
+	char lease[24];
+
+	snprintf(lease, sizeof lease, "%" PRIu32, lease_ms);
+	return pg_send(pg, &lead, (struct pg_parameter[]){ text(leader), text(lease) }, 2, answer, arg);
 }
 
-bool ledger_exceptions(struct pg *pg, pg_answer *answer, void *arg)
+bool ledger_resign(struct pg *pg, int64_t epoch, pg_answer *answer, void *arg)
 {
-	return pg_send(pg, &exceptions, NULL, 0, answer, arg);
+	char e[24];
+
+	snprintf(e, sizeof e, "%" PRId64, epoch);
+	return pg_send(pg, &resign_, &(struct pg_parameter){ .value = e }, 1, answer, arg);
 }
 
 bool ledger_announce(struct pg *pg, bool asleep, pg_answer *answer, void *arg)
@@ -108,8 +130,8 @@ bool ledger_decisions(struct pg *pg, pg_answer *answer, void *arg)
 
 /* --- the mark --- */
 
-/* Eighteen parameters; each array is a memory stream. */
-enum { ARRAYS = 16 };
+/* Twenty parameters; each array is a memory stream. */
+enum { ARRAYS = 18 };
 
 struct arrays {
 	FILE *f[ARRAYS];
@@ -127,6 +149,8 @@ enum {
 	NEW_LANE,
 	NEW_ATTEMPTS,
 	NEW_ERROR,
+	NEW_STREAM,
+	NEW_SEQ,
 	DEAD_ID,
 	DEAD_REASON,
 	DEAD_ATTEMPTS,
@@ -207,7 +231,7 @@ static void add_reason(struct arrays *a, int i, uint32_t reason)
 	add_text(a, i, line);
 }
 
-static void add_exceptions(struct arrays *a, const struct mark *m)
+static void add_exceptions(struct arrays *a, const struct mark *m, const char *const *streams)
 {
 	static const char *const kinds[] = {
 		[EXCEPTION_MISSING] = "missing",
@@ -230,6 +254,11 @@ static void add_exceptions(struct arrays *a, const struct mark *m)
 			add_text(a, NEW_LANE, NULL);
 		add_int(a, NEW_ATTEMPTS, e->attempts);
 		add_reason(a, NEW_ERROR, e->reason);
+		add_text(a, NEW_STREAM, e->floor != FLOOR_NONE ? streams[e->stream] : NULL);
+		if (e->floor != FLOOR_NONE)
+			add_int(a, NEW_SEQ, (int64_t)e->floor);
+		else
+			add_text(a, NEW_SEQ, NULL);
 	}
 }
 
@@ -255,6 +284,33 @@ static void add_sent(struct arrays *a, const struct mark *m, const char *const *
 	}
 }
 
+/* One parameter: the names of the streams. */
+static bool send_streams(struct pg *pg, const struct pg_statement *statement, const char *const *streams, size_t count,
+			 pg_answer *answer, void *arg)
+{
+	struct arrays a;
+	bool ok = false;
+
+	open_arrays(&a);
+	for (size_t i = 0; i < count && !a.failed; i++)
+		add_text(&a, 0, streams[i]);
+	close_arrays(&a);
+	if (!a.failed)
+		ok = pg_send(pg, statement, &(struct pg_parameter){ .value = a.text[0] }, 1, answer, arg);
+	free_arrays(&a);
+	return ok;
+}
+
+bool ledger_floors(struct pg *pg, const char *const *streams, size_t count, pg_answer *answer, void *arg)
+{
+	return send_streams(pg, &floors, streams, count, answer, arg);
+}
+
+bool ledger_exceptions(struct pg *pg, const char *const *streams, size_t count, pg_answer *answer, void *arg)
+{
+	return send_streams(pg, &exceptions, streams, count, answer, arg);
+}
+
 bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer,
 		 void *arg)
 {
@@ -265,7 +321,7 @@ bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const ch
 
 	open_arrays(&a);
 	if (!a.failed) {
-		add_exceptions(&a, mark);
+		add_exceptions(&a, mark, streams);
 		add_letters(&a, mark);
 		add_sent(&a, mark, streams);
 	}

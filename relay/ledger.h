@@ -17,6 +17,8 @@ enum {
 	STATEMENT_EVIDENCE,
 	STATEMENT_LEADER_LOCK,
 	STATEMENT_LEAD,
+	STATEMENT_FLOORS,
+	STATEMENT_RESIGN,
 	STATEMENT_EXCEPTIONS,
 	STATEMENT_MARK,
 	STATEMENT_ANNOUNCE,
@@ -29,7 +31,7 @@ enum {
 	STATEMENTS,
 };
 
-enum { SCHEMA_VERSION = 6 };
+enum { SCHEMA_VERSION = 7 };
 
 /* One row: schema version, in recovery, max_prepared_transactions. An error where the schema is missing. */
 bool ledger_ready(struct pg *pg, pg_answer *answer, void *arg);
@@ -38,11 +40,18 @@ bool ledger_ready(struct pg *pg, pg_answer *answer, void *arg);
 bool ledger_try_lock(struct pg *pg, pg_answer *answer, void *arg);
 bool ledger_listen(struct pg *pg, pg_answer *answer, void *arg);
 
-/* One row: epoch, position, fence. */
-bool ledger_lead(struct pg *pg, const char *leader, pg_answer *answer, void *arg);
+/* One row: epoch, position, fence, and for how many milliseconds from now an earlier leader may still publish. */
+bool ledger_lead(struct pg *pg, const char *leader, uint32_t lease_ms, pg_answer *answer, void *arg);
 
-/* Rows: lo, hi, kind ('m','p','h','a'), lane (or NULL), attempts; ascending. */
-bool ledger_exceptions(struct pg *pg, pg_answer *answer, void *arg);
+/* We publish nothing any more. No row. */
+bool ledger_resign(struct pg *pg, int64_t epoch, pg_answer *answer, void *arg);
+
+/* Rows: stream's index (as in `streams`), floor. Streams without a floor on record are left out. */
+bool ledger_floors(struct pg *pg, const char *const *streams, size_t count, pg_answer *answer, void *arg);
+
+/* Rows: lo, hi, kind ('m','p','h','a'), lane (or NULL), attempts, stream's index (or NULL), its floor (or NULL), decided
+ * (bool: held, and an operator has decided); ascending. */
+bool ledger_exceptions(struct pg *pg, const char *const *streams, size_t count, pg_answer *answer, void *arg);
 
 /* One row: fence. Fails when another relay leads. `streams` names the configured streams by index. */
 bool ledger_mark(struct pg *pg, int64_t epoch, const struct mark *mark, const char *const *streams, pg_answer *answer,

@@ -1,6 +1,4 @@
-/* Publishing and the few API requests the relay makes.
- *
- * Tokens: the core's name a slot, an attempt (never 0) and a generation. Ours have attempt 0: stream index, kind. */
+/* Publishing, and asking after the streams. */
 #include "publisher.h"
 
 #include <inttypes.h>
@@ -9,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api.h"
 #include "message.h"
 #include "puback.h"
 
 /* The shortest header in jsonb's text, `"a": "", `: no more of them than this fit. */
 enum { HEADER_MIN_BYTES = 7 };
-enum api { API_INFO = 1, API_CREATE = 2 };
 
 struct publisher {
 	const struct config *config;
@@ -128,31 +126,9 @@ bool publisher_denied(const struct parcel *parcel, const char *complaint)
 
 /* --- streams --- */
 
-static uint64_t api_token(enum api kind, uint16_t stream)
-{
-	return (uint64_t)kind << 32 | stream;
-}
-
-static bool is_api(uint64_t token)
-{
-	return ((token >> 16) & 0xffff) == 0;
-}
-
-static void request(struct natsio *io, enum api kind, const char *verb, const char *name, uint16_t stream,
-		    const char *body)
-{
-	char subject[512];
-
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.%s.%s", verb, name);
-	natsio_send(io, &(struct natsio_message){ .subject = subject,
-						  .payload = body,
-						  .bytes = strlen(body),
-						  .token = api_token(kind, stream) });
-}
-
 void publisher_ask(struct publisher *p, struct natsio *io, uint16_t stream)
 {
-	request(io, API_INFO, "INFO", p->config->streams[stream].name, stream, "");
+	api_request(io, API_INFO, "INFO", p->config->streams[stream].name, stream, 0, "");
 }
 
 static void create(struct publisher *p, struct natsio *io, uint16_t stream)
@@ -171,7 +147,7 @@ static void create(struct publisher *p, struct natsio *io, uint16_t stream)
 	text = json_dumps(body, JSON_COMPACT);
 	if (text != NULL) {
 		log_info(p->log, "creating the stream", KS("stream", c->name));
-		request(io, API_CREATE, "CREATE", c->name, stream, text);
+		api_request(io, API_CREATE, "CREATE", c->name, stream, 0, text);
 	}
 	free(text);
 	json_decref(body);
@@ -212,24 +188,24 @@ static void look_at_stream(struct publisher *p, uint16_t stream, const json_t *c
 
 static void api_refused(struct publisher *p, struct natsio *io, uint64_t token, const json_t *error)
 {
-	uint16_t stream = (uint16_t)(token & 0xffff);
+	uint16_t stream = api_stream(token);
 	const struct config_stream *c = &p->config->streams[stream];
 	json_int_t code = json_integer_value(json_object_get(error, "err_code"));
 	const char *text = json_string_value(json_object_get(error, "description"));
 
-	if (code == 10059 && c->create && token >> 32 == API_INFO) {
+	if (code == 10059 && c->create && api_kind(token) == API_INFO) {
 		create(p, io, stream);
 		return;
 	}
 	snprintf(p->detail[stream], sizeof p->detail[stream], "%s (%" PRId64 ")%s", text != NULL ? text : "error",
 		 (int64_t)code, code == 10059 ? ": create it, or set create = true" : "");
-	log_warn(p->log, token >> 32 == API_INFO ? "stream is not there" : "stream could not be created",
+	log_warn(p->log, api_kind(token) == API_INFO ? "stream is not there" : "stream could not be created",
 		 KS("stream", c->name), KS("why", p->detail[stream]));
 }
 
 static void api_reply(struct publisher *p, struct natsio *io, const struct natsio_reply *r)
 {
-	uint16_t stream = (uint16_t)(r->token & 0xffff);
+	uint16_t stream = api_stream(r->token);
 	json_t *answer = r->no_responders ? NULL : json_loadb(r->data, r->bytes, 0, NULL);
 
 	if (stream >= p->config->stream_count) {
@@ -254,7 +230,7 @@ bool publisher_reply(struct publisher *p, struct natsio *io, const struct natsio
 	const struct parcel *parcel;
 	size_t slot = r->token & 0xffff;
 
-	if (is_api(r->token)) {
+	if (api_kind(r->token) != API_NONE) {
 		api_reply(p, io, r);
 		return false;
 	}

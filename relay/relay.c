@@ -29,6 +29,7 @@
 #include "ledger.h"
 #include "publisher.h"
 #include "source.h"
+#include "tail.h"
 
 enum {
 	TICK_MS = 1000,
@@ -49,12 +50,13 @@ struct relay {
 	struct source *source;
 	struct natsio *nats;
 	struct publisher *publisher;
+	struct tails *tails;
 	struct health *health;
 	struct parcel **parcels; /* by slot of the core */
 	const char *streams[LIMIT_STREAMS];
 	struct loop_timer *core_timer, *tick, *drain_timer;
 	enum exit_code exit;
-	bool stopping;
+	bool stopping, resigning;
 
 	int64_t started_ms;
 	int64_t mark_asked_ms, announce_asked_ms, renew_asked_ms;
@@ -125,6 +127,12 @@ static void on_postgres_up(void *arg)
 	leader_session_up(r->leader);
 }
 
+static void finish(struct relay *r, enum exit_code code)
+{
+	r->exit = code;
+	loop_stop(r->loop);
+}
+
 /* The session carries the lead. Whatever was not answered is left to the next leader, and what the connection to
  * NATS still holds must not be sent any more: it goes with the connection. */
 static void on_postgres_down(void *arg, const char *why)
@@ -136,8 +144,11 @@ static void on_postgres_down(void *arg, const char *why)
 	log_error(r->log, "PostgreSQL is not connected", KS("why", r->postgres_why));
 	r->postgres_up = false;
 	r->fetch_failing_ms = 0;
+	if (r->resigning) /* there is nothing more to do, and nobody to tell */
+		finish(r, EXIT_OK);
 	leader_session_down(r->leader);
 	source_reset(r->source);
+	tails_stop(r->tails);
 	step(r, (struct event){ .kind = EVENT_DEPOSED });
 	if (led)
 		natsio_cut(r->nats, "the lead is gone");
@@ -161,6 +172,7 @@ static void on_leading(void *arg, const struct event *ev)
 {
 	struct relay *r = arg;
 
+	tails_forget(r->tails);
 	step(r, *ev);
 	ledger_decisions(r->pg, on_decisions, r);
 }
@@ -199,6 +211,7 @@ static void on_nats_down(void *arg, const char *why)
 	log_scrub(why, r->nats_why, sizeof r->nats_why);
 	log_error(r->log, "NATS is not connected", KS("why", r->nats_why));
 	r->nats_up = false;
+	tails_stop(r->tails);
 	step(r, (struct event){ .kind = EVENT_BUS_DOWN });
 }
 
@@ -207,7 +220,7 @@ static void on_nats_reply(void *arg, const struct natsio_reply *reply)
 	struct relay *r = arg;
 	struct event ev = { .kind = EVENT_TICK };
 
-	if (publisher_reply(r->publisher, r->nats, reply, &ev))
+	if (!tails_reply(r->tails, reply) && publisher_reply(r->publisher, r->nats, reply, &ev))
 		step(r, ev);
 }
 
@@ -301,11 +314,32 @@ static void refuse_oversize(struct relay *r, const struct parcel *parcel)
 	step(r, ev);
 }
 
+/* An earlier leader stored it, or we did and were not told: acknowledged by the stream's own record. */
+static void found(struct relay *r, const struct effect *f, uint64_t sequence)
+{
+	struct event ev = { .kind = EVENT_ACKED };
+
+	ev.acked.token = f->publish.token;
+	ev.acked.sequence = sequence;
+	ev.acked.duplicate = true;
+	step(r, ev);
+}
+
+static void on_tail(void *arg, const struct event *ev)
+{
+	step(arg, *ev);
+}
+
 static void publish(struct relay *r, const struct effect *f)
 {
 	struct parcel *parcel = r->parcels[f->publish.slot];
 	bool ok = parcel != NULL && parcel->id == f->publish.id;
+	uint64_t sequence = ok ? tails_take(r->tails, parcel->message_id) : 0;
 
+	if (sequence > 0) {
+		found(r, f, sequence);
+		return;
+	}
 	if (ok) {
 		parcel->token = f->publish.token;
 		ok = publisher_send(r->nats, parcel, f->publish.token);
@@ -355,17 +389,18 @@ static void tell(struct relay *r, const struct note *n)
 		log_error(r->log,
 			  "too many messages are held back: reading nothing new until some of them are settled");
 		break;
+	case NOTE_OTHERS:
+		log_info(
+			r->log,
+			"waiting for the lease of an earlier leader, which may still publish; the stream's duplicate window "
+			"is too short to bridge it",
+			KS("stream", stream));
+		break;
 	case NOTE_RETRY:
 		log_debug(r->log, "sending again", KI("id", n->id), KS("stream", stream), KS("why", why),
 			  KU("code", n->reason));
 		break;
 	}
-}
-
-static void finish(struct relay *r, enum exit_code code)
-{
-	r->exit = code;
-	loop_stop(r->loop);
 }
 
 static void on_cleaned(void *arg, const struct pg_result *result)
@@ -401,6 +436,28 @@ static void maintain(struct relay *r)
 		ledger_decisions(r->pg, on_decisions, r);
 }
 
+static void on_resigned(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+
+	/* Without it the next leader only takes a little longer. */
+	if (pg_error(result) != NULL)
+		log_warn(r->log, "could not resign the lead", KS("why", pg_error(result)));
+	finish(r, EXIT_OK);
+}
+
+static bool drained(struct relay *r)
+{
+	if (leader_role(r->leader) != ROLE_LEADER) {
+		log_info(r->log, "drained: not leading, nothing in flight");
+		finish(r, EXIT_OK);
+		return true;
+	}
+	log_info(r->log, "drained: everything in flight is answered and marked");
+	r->resigning = true;
+	return ledger_resign(r->pg, leader_epoch(r->leader), on_resigned, r);
+}
+
 static void carry_out(struct relay *r, const struct effect *f)
 {
 	bool ok = true;
@@ -431,12 +488,8 @@ static void carry_out(struct relay *r, const struct effect *f)
 		r->parcels[f->release.slot] = NULL;
 		break;
 	case EFFECT_NOTE: tell(r, &f->note); break;
-	case EFFECT_DRAINED:
-		log_info(r->log, leader_role(r->leader) == ROLE_LEADER
-					 ? "drained: everything in flight is answered and marked"
-					 : "drained: not leading, nothing in flight");
-		finish(r, EXIT_OK);
-		break;
+	case EFFECT_TAIL: tails_ask(r->tails, f->tail.stream, f->tail.above); break;
+	case EFFECT_DRAINED: ok = drained(r); break;
 	}
 	/* The core waits for an answer that will not come: begin again from what the database holds. */
 	if (!ok)
@@ -696,12 +749,13 @@ static bool open_floors(struct relay *r)
 		return false;
 	r->source = source_create(c, &(struct source_handlers){ on_rows, on_fetch_failed, r });
 	r->publisher = publisher_create(c, r->log, r->parcels);
+	r->tails = tails_create(r->loop, &r->nats, c, r->log, &(struct tails_handlers){ on_tail, r });
 	r->leader = leader_create(r->loop, &r->pg, c, r->log, &(struct leader_handlers){ on_leading, r });
 	r->core_timer = loop_timer(r->loop, wake, r);
 	r->tick = loop_timer(r->loop, on_tick, r);
 	r->drain_timer = loop_timer(r->loop, drain_timed_out, r);
-	return r->source != NULL && r->publisher != NULL && r->leader != NULL && r->core_timer != NULL &&
-	       r->tick != NULL && r->drain_timer != NULL;
+	return r->source != NULL && r->publisher != NULL && r->tails != NULL && r->leader != NULL &&
+	       r->core_timer != NULL && r->tick != NULL && r->drain_timer != NULL;
 }
 
 static void close_all(struct relay *r)
@@ -718,6 +772,7 @@ static void close_all(struct relay *r)
 	loop_free(r->loop); /* waits for what those two still do on other threads */
 	leader_free(r->leader);
 	publisher_free(r->publisher);
+	tails_free(r->tails);
 	source_free(r->source);
 	delivery_free(r->core);
 	for (size_t i = 0; r->parcels != NULL && i < r->config->delivery.queue_messages; i++)

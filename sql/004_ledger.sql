@@ -1,6 +1,7 @@
 -- boxhaul 004: the relay's books: position, exceptions, sent ledger, dead letters.
 --
--- A message is settled when its id is at or below the position and inside no exception.
+-- A message is settled when its id is at or below the position and inside no exception. The functions that lead, mark
+-- and clean up stand in 007.
 
 CREATE TABLE IF NOT EXISTS boxhaul.position (
     one        boolean     NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
@@ -52,20 +53,6 @@ CREATE TABLE IF NOT EXISTS boxhaul.dead_letter (
     died_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Take the lead. The caller holds the leader's advisory lock. fence is an xid drawn now: every id drawn
--- before this call belongs to a transaction with a lower xid.
-CREATE OR REPLACE FUNCTION boxhaul.lead(leader text, OUT epoch bigint, OUT at_position bigint, OUT fence xid8)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    UPDATE boxhaul.position p
-       SET epoch = p.epoch + 1, leader = lead.leader, led_since = clock_timestamp()
-    RETURNING p.epoch, p.position INTO STRICT lead.epoch, lead.at_position;
-    PERFORM setval('boxhaul.relay_asleep', 1);
-    DELETE FROM boxhaul.wake;
-    lead.fence := pg_current_xact_id();
-END
-$$;
-
 -- Say that the relay sleeps (true) or polls (false). Draw an xid AFTERWARDS, in a transaction of its own: setval owns an xid
 -- before it sets the value. Whoever owns that xid or a later one has seen the flag; earlier ones may not have.
 CREATE OR REPLACE FUNCTION boxhaul.announce(asleep boolean) RETURNS void
@@ -113,53 +100,6 @@ BEGIN
 END
 $$;
 
--- Mark a batch: one call, one transaction. Fails, and changes nothing, unless the caller's epoch is current.
--- Returns the transaction's xid: the fence for every id that was found missing before this call.
-CREATE OR REPLACE FUNCTION boxhaul.mark(
-    epoch bigint, to_position bigint,
-    gone_lo bigint[],
-    new_lo bigint[], new_hi bigint[], new_kind text[], new_lane bigint[], new_attempts integer[], new_error text[],
-    dead_id bigint[], dead_reason text[], dead_attempts integer[], dead_held boolean[],
-    undead_id bigint[],
-    sent_first bigint[], sent_last bigint[], sent_stream text[], sent_seq bigint[]) RETURNS xid8
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    UPDATE boxhaul.position p
-       SET position = mark.to_position, marked_at = clock_timestamp()
-     WHERE p.epoch = mark.epoch AND p.position <= mark.to_position;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'boxhaul: another relay leads (epoch % is over), or position % would go back', mark.epoch, mark.to_position
-            USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
-    IF cardinality(gone_lo) > 0 THEN
-        DELETE FROM boxhaul.exceptions e WHERE e.lo = ANY (gone_lo);
-    END IF;
-    IF cardinality(new_lo) > 0 THEN
-        INSERT INTO boxhaul.exceptions (lo, hi, kind, lane, attempts, last_error)
-        SELECT * FROM unnest(new_lo, new_hi, new_kind, new_lane, new_attempts, new_error);
-    END IF;
-    IF cardinality(dead_id) > 0 THEN
-        -- From the list, not from the outbox: a letter whose row is gone is still on record.
-        INSERT INTO boxhaul.dead_letter AS d
-               (id, message_id, subject, key, payload, headers, created_at, reason, attempts, held)
-        SELECT n.id, o.message_id, o.subject, o.key, o.payload, o.headers, o.created_at, n.reason, n.attempts, n.held
-          FROM unnest(dead_id, dead_reason, dead_attempts, dead_held) AS n (id, reason, attempts, held)
-          LEFT JOIN boxhaul.outbox o ON o.id = n.id
-        ON CONFLICT (id) DO UPDATE
-           SET reason = excluded.reason, attempts = excluded.attempts, held = excluded.held,
-               decision = NULL, died_at = clock_timestamp();
-    END IF;
-    IF cardinality(undead_id) > 0 THEN
-        DELETE FROM boxhaul.dead_letter d WHERE d.id = ANY (undead_id);
-    END IF;
-    IF cardinality(sent_first) > 0 THEN
-        INSERT INTO boxhaul.sent (first_id, last_id, stream, last_seq)
-        SELECT * FROM unnest(sent_first, sent_last, sent_stream, sent_seq);
-    END IF;
-    RETURN pg_current_xact_id();
-END
-$$;
-
 -- Empty one slot of the ring if every row in it is settled and older than the retention. Returns true if
 -- it did. Never waits for a lock, so nobody ever waits behind it; the slots that producers write to now or
 -- next are left alone.
@@ -204,25 +144,6 @@ BEGIN
     END IF;
     EXECUTE format('TRUNCATE %s', part);
     RETURN true;
-END
-$$;
-
--- Clean up: the ring, the ledger, the wake-ups. Returns how many slots were emptied.
-CREATE OR REPLACE FUNCTION boxhaul.clean(epoch bigint, retention interval) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    emptied integer := 0;
-BEGIN
-    FOR slot IN 0 .. 7 LOOP
-        emptied := emptied + boxhaul.truncate_slot(epoch, slot, retention)::int;
-    END LOOP;
-    IF emptied > 0 THEN
-        DELETE FROM boxhaul.sent s WHERE s.marked_at < clock_timestamp() - retention
-           AND s.last_id < coalesce((SELECT min(o.id) FROM boxhaul.outbox o),
-                                    (SELECT p.position FROM boxhaul.position p));
-    END IF;
-    DELETE FROM boxhaul.wake;
-    RETURN emptied;
 END
 $$;
 

@@ -19,10 +19,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.publish(text, bytea, text, jsonb), boxhaul.pub
 -- The relay reads the outbox and writes nothing but through these functions.
 GRANT SELECT ON boxhaul.outbox, boxhaul.position, boxhaul.exceptions, boxhaul.sent, boxhaul.dead_letter,
                 boxhaul.messages TO boxhaul_relay;
-GRANT EXECUTE ON FUNCTION boxhaul.lead(text), boxhaul.announce(boolean), boxhaul.outbox_xmin(),
-    boxhaul.mark(bigint, bigint, bigint[], bigint[], bigint[], text[], bigint[], integer[], text[], bigint[], text[],
-                 integer[], boolean[], bigint[], bigint[], bigint[], text[], bigint[]),
-    boxhaul.clean(bigint, interval), boxhaul.slot_seconds(),
+GRANT EXECUTE ON FUNCTION boxhaul.announce(boolean), boxhaul.outbox_xmin(), boxhaul.slot_seconds(),
     boxhaul.discard(bigint), boxhaul.redrive(bigint) TO boxhaul_relay;
 
 -- The monitor sees everything but payloads and headers.

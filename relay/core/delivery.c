@@ -104,6 +104,8 @@ static void load_exception(struct delivery *d, const struct exception_row *row, 
 	e->fence = fence;
 	e->attempts = row->attempts;
 	e->born_ms = d->now - d->s.grace_ms;
+	if (row->floor != FLOOR_NONE)
+		e->doubt = (struct doubt){ .sent_ms = SENT_BY_OTHERS, .floor = row->floor, .stream = row->stream };
 	if (!held_back || (b = blocks_get(&d->blocks, lane_hash(row->lane))) == NULL)
 		return;
 	d->book.kinds[EXCEPTION_MISSING]--;
@@ -120,19 +122,36 @@ static void load_exception(struct delivery *d, const struct exception_row *row, 
 	}
 }
 
+/* What may have been sent by whoever led before. Not so behind a letter that no operator had decided about. */
+static void load_inheritance(struct delivery *d, const struct exception_row *rows, size_t count)
+{
+	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
+		const struct block *b = scope_is_lane(e->scope) ? blocks_find(&d->blocks, e->scope) : NULL;
+
+		e->inherited = b == NULL || !b->held;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (rows[i].kind == EXCEPTION_HELD && rows[i].decided)
+			for (struct exception *e = book_find(&d->book, rows[i].lo), *x = e; x != NULL; x = x->next)
+				x->inherited |= x->scope == e->scope;
+}
+
 static void leading(struct delivery *d, const struct event *ev)
 {
 	forget_everything(d);
 	d->leading = true;
 	d->drained = false;
 	d->position = d->read = d->settled = ev->leading.position;
-	d->caught_up = false;
+	d->caught_up = d->settled_in = false;
+	d->others_until = ev->leading.others_until_ms;
+	tails_unknown(d, ev->leading.floors);
 	take_floor(d, &d->floor);
 	d->next_floor = d->floor;
 	d->lease_until = 0;
 	renew_lease(d, ev->leading.asked_ms);
 	for (size_t i = 0; i < ev->leading.exception_count; i++)
 		load_exception(d, &ev->leading.exceptions[i], ev->leading.fence);
+	load_inheritance(d, ev->leading.exceptions, ev->leading.exception_count);
 	d->considered_ms = d->mark_at = d->now;
 	d->urgent = true;
 	d->stats.last_ack_ms = d->now;
@@ -143,6 +162,7 @@ static void bus_down(struct delivery *d)
 {
 	d->bus_up = false;
 	d->flight_bytes = 0;
+	tails_interrupted(d);
 	lanes_rewind(&d->lanes);
 	memset(d->silent, 0, sizeof d->silent);
 }
@@ -193,6 +213,7 @@ void delivery_step(struct delivery *d, const struct event *ev)
 		pace_notified(&d->pace, d->now);
 		break;
 	case EVENT_DECIDED: decided(d, ev); break;
+	case EVENT_TAIL: tail_told(d, ev); break;
 	case EVENT_DRAIN: d->draining = true; break;
 	}
 	timers(d);
@@ -260,9 +281,9 @@ static bool next_drained(struct delivery *d, struct effect *f)
 bool delivery_next(struct delivery *d, struct effect *f)
 {
 	return next_release(d, f) || next_note(d, f) || next_mark(d, f) || next_announce(d, f) || next_fetch(d, f) ||
-	       next_renew(d, f) || next_publish(d, f) ||
-	       /* what next_publish() buried */ next_release(d, f) || next_note(d, f) || next_mark(d, f) ||
-	       next_drained(d, f);
+	       next_renew(d, f) || next_tail(d, f) || next_publish(d, f) ||
+	       /* what next_publish() buried, or found that it must ask for */ next_tail(d, f) || next_release(d, f) ||
+	       next_note(d, f) || next_mark(d, f) || next_drained(d, f);
 }
 
 int64_t delivery_send_deadline(const struct delivery *d)
@@ -283,7 +304,7 @@ int64_t delivery_deadline(const struct delivery *d)
 	if (wait != NULL)
 		at = earlier(at, wait->at_ms);
 	if (d->bus_up)
-		at = earlier(at, d->block_ms);
+		at = earlier(at, earlier(d->block_ms, tails_deadline(d)));
 	if (d->dirty && !d->marking)
 		at = earlier(at, d->mark_at);
 	if (has_appetite(d))
@@ -307,6 +328,7 @@ const struct delivery_stats *delivery_look(struct delivery *d)
 	s->resident_bytes = (uint32_t)d->resident_bytes;
 	s->ready = (uint32_t)d->lanes.place[PLACE_READY].count;
 	s->in_flight = (uint32_t)d->lanes.place[PLACE_IN_FLIGHT].count;
+	s->asking = (uint32_t)d->lanes.place[PLACE_ASKING].count;
 	s->backing_off = (uint32_t)d->lanes.place[PLACE_BACKOFF].count;
 	s->exceptions = (uint32_t)d->book.count;
 	s->missing = (uint32_t)d->book.kinds[EXCEPTION_MISSING];

@@ -61,6 +61,12 @@ struct row {
 	int32_t slot;    /* OUT: the message slot it took, or -1 when the core let it go */
 };
 
+#define NEVER INT64_MAX /* a time */
+
+/* Floors: a sequence of a stream at or below which no copy of a message can be stored. */
+#define FLOOR_UNKNOWN UINT64_C(0) /* it may be anywhere */
+#define FLOOR_NONE UINT64_MAX     /* there can be no copy: it was never sent */
+
 /* An exception as the database keeps it. */
 enum exception_kind { EXCEPTION_MISSING, EXCEPTION_PARKED, EXCEPTION_HELD, EXCEPTION_ACTIVE };
 
@@ -70,6 +76,9 @@ struct exception_row {
 	uint64_t lane; /* 0 = it is not one lane that is held back */
 	uint32_t attempts;
 	uint32_t reason; /* OUT only: why it is parked */
+	uint64_t floor;  /* it was sent, nobody knows whether it is stored, but if so above this; or FLOOR_NONE */
+	uint16_t stream; /* the floor's; 0 without one */
+	bool decided;    /* IN only: held, and an operator has decided */
 };
 
 enum event_kind {
@@ -87,6 +96,7 @@ enum event_kind {
 	EVENT_RENEWED,  /* the database answered a renewal */
 	EVENT_NOTIFIED, /* the database says: there may be rows */
 	EVENT_DECIDED,  /* an operator decided about a dead letter that holds its lane */
+	EVENT_TAIL,     /* the answer to EFFECT_TAIL */
 	EVENT_DRAIN,    /* publish nothing more; settle what is in flight */
 };
 
@@ -101,6 +111,11 @@ struct event {
 			int64_t asked_ms; /* when the question was sent: the lease counts from there */
 			const struct exception_row *exceptions; /* ascending, disjoint */
 			size_t exception_count;
+			/* By stream: every message above the position, and every exception without a floor of its own, is
+			 * stored above it if at all. FLOOR_NONE where nobody has ever led, FLOOR_UNKNOWN where nothing is
+			 * on record. */
+			const uint64_t *floors;
+			int64_t others_until_ms; /* an earlier leader that lives may publish until then */
 		} leading;
 		struct {
 			struct row *rows; /* ascending by id, each id once */
@@ -135,6 +150,14 @@ struct event {
 			int64_t id;
 			bool redrive; /* else discard */
 		} decided;
+		struct {
+			uint16_t stream;
+			bool ok; /* false: it could not be read; reason says why */
+			uint32_t reason;
+			int64_t asked_ms;  /* what was stored before that has been seen */
+			int64_t window_ms; /* how long the stream remembers message ids */
+			uint64_t last;     /* the stream's last sequence then */
+		} tail;
 	};
 };
 
@@ -176,6 +199,7 @@ enum note_kind {
 	NOTE_VANISHED,       /* id .. last: rows we had seen are gone from the outbox */
 	NOTE_FULL,           /* no room for more exceptions: nothing new is read */
 	NOTE_RETRY,          /* id, stream, reason, attempts */
+	NOTE_OTHERS, /* stream: its window would not bridge the lease of an earlier leader, which is waited for */
 };
 
 struct note {
@@ -192,6 +216,7 @@ enum effect_kind {
 	EFFECT_MARK,
 	EFFECT_ANNOUNCE,
 	EFFECT_RENEW,   /* ask the database for a sign of life */
+	EFFECT_TAIL,    /* find out what the stream holds */
 	EFFECT_RELEASE, /* the slot's payload is not needed any more */
 	EFFECT_NOTE,    /* for the log */
 	EFFECT_DRAINED, /* nothing in flight, everything marked */
@@ -219,6 +244,13 @@ struct effect {
 		struct {
 			bool asleep;
 		} announce;
+		/* Read the ids of the messages above this sequence, and keep them until the next EVENT_LEADING: a publish of one
+		 * that is found there is acknowledged at once and not sent. FLOOR_UNKNOWN: as far back as is
+		 * reasonable; FLOOR_NONE: there is nothing to read, only the window is asked for. */
+		struct {
+			uint16_t stream;
+			uint64_t above;
+		} tail;
 		struct {
 			uint32_t slot;
 		} release;
@@ -241,14 +273,14 @@ struct delivery_stats {
 	bool leading, bus_up, draining;
 	enum pace_mode pace;
 	int64_t position, read; /* marked position; highest id read */
-	uint32_t resident, ready, in_flight, backing_off;
+	uint32_t resident, ready, in_flight, backing_off, asking;
 	uint32_t resident_bytes;
 	uint32_t exceptions, missing, parked_ranges, blocked_lanes;
 	uint32_t window; /* the window now */
 	bool full;       /* reading stopped for want of room for exceptions */
 	int64_t last_ack_ms, last_row_ms;
 	uint64_t rows, published, acked, duplicates, refused, timeouts, retries, dead, parked, voided, vanished;
-	uint64_t fetches, marks, announcements, notifications, stale_replies, notes_dropped;
+	uint64_t fetches, marks, announcements, notifications, stale_replies, notes_dropped, tails;
 	uint64_t bytes_published;
 	struct stream_state stream[LIMIT_STREAMS];
 };

@@ -116,9 +116,10 @@ void park(struct delivery *d, struct message *m, struct block *b)
 		/* As old as it was: what is probed again and again must not hold the position for ever. */
 		book_change(&d->book, e, m->redriven ? EXCEPTION_HELD : EXCEPTION_PARKED, b->scope);
 		e->asked = 0;
+		e->doubt = doubt_of(m);
 		e = book_join(&d->book, e, marked_position(d));
 	} else {
-		e = book_park(&d->book, m->id, b->scope, marked_position(d), d->now);
+		e = book_park(&d->book, m->id, b->scope, doubt_of(m), marked_position(d), d->now);
 	}
 	/* Its own refusal, or that of the message it waits behind. */
 	if (e->lo == m->id || m->reason != REASON_NONE) {
@@ -192,6 +193,17 @@ static uint64_t lane_of_one(int64_t id)
 	return lane_hash(((uint64_t)id * UINT64_C(0xd6e8feb86659fd93)) >> 1);
 }
 
+/* Its oldest was not stored, so whoever led before us sent nothing of what stands behind it. (Pipelined he might have, and
+ * of what belongs to another stream.) */
+static void lane_is_ours(struct delivery *d, scope_id scope)
+{
+	if (d->s.ordering != ORDERING_STRICT || d->s.streams > 1)
+		return;
+	for (struct exception *e = d->book.first; e != NULL && !d->settled_in; e = e->next)
+		if (e->scope == scope)
+			e->inherited = false;
+}
+
 void block_lane(struct delivery *d, struct message *m, uint32_t reason, bool held)
 {
 	struct lane *lane = m->lane;
@@ -213,6 +225,7 @@ void block_lane(struct delivery *d, struct message *m, uint32_t reason, bool hel
 				    .reason = reason,
 				    .attempts = m->attempts });
 	block_begins(d, b, reason);
+	lane_is_ours(d, b->scope);
 	last = lane == NULL || (lane->first == m && lane->last == m);
 	park(d, m, b);
 	b->probe_id = 0;

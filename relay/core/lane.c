@@ -82,7 +82,8 @@ void message_move(struct lanes *l, struct message *m, enum place to)
 
 static bool is_active(const struct message *m)
 {
-	return m->place == PLACE_READY || m->place == PLACE_IN_FLIGHT || m->place == PLACE_BACKOFF;
+	return m->place == PLACE_READY || m->place == PLACE_ASKING || m->place == PLACE_IN_FLIGHT ||
+	       m->place == PLACE_BACKOFF;
 }
 
 /* --- finding lanes --- */
@@ -162,7 +163,12 @@ struct message *lanes_add(struct lanes *l, int64_t id, bool keyed, uint64_t hash
 	struct lane *lane = keyed ? lane_get(l, hash) : NULL;
 
 	list_remove(&l->place[PLACE_FREE], m);
-	*m = (struct message){ .id = id, .generation = generation, .lane = lane, .place = PLACE_WAITING };
+	*m = (struct message){ .id = id,
+			       .generation = generation,
+			       .lane = lane,
+			       .place = PLACE_WAITING,
+			       .doubt_ms = NEVER,
+			       .floor = FLOOR_NONE };
 	list_insert(&l->place[PLACE_WAITING], m, l->place[PLACE_WAITING].last);
 	m->age_prev = l->newest;
 	*(l->newest != NULL ? &l->newest->age_next : &l->oldest) = m;
@@ -229,7 +235,7 @@ void lanes_retry(struct lanes *l, struct message *m, int64_t until_ms)
 		lane->until_ms = until_ms;
 	deactivate(l, m);
 	for (struct message *x = lane->first; x != NULL; x = x->lane_next)
-		if (x->place == PLACE_READY || x->place == PLACE_BACKOFF)
+		if (x->place == PLACE_READY || x->place == PLACE_ASKING || x->place == PLACE_BACKOFF)
 			deactivate(l, x);
 	lane_settle(l, lane);
 }
@@ -250,6 +256,22 @@ void lanes_rewind(struct lanes *l)
 			continue;
 		}
 		list_remove(flight, m);
+		list_insert(ready, m, at);
+		m->place = PLACE_READY;
+		at = m;
+	}
+}
+
+void lanes_answer(struct lanes *l, uint16_t stream)
+{
+	struct message_list *ready = &l->place[PLACE_READY];
+	struct message *at = NULL, *next;
+
+	for (struct message *m = l->place[PLACE_ASKING].first; m != NULL; m = next) {
+		next = m->next;
+		if (m->stream != stream)
+			continue;
+		list_remove(&l->place[PLACE_ASKING], m);
 		list_insert(ready, m, at);
 		m->place = PLACE_READY;
 		at = m;

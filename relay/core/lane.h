@@ -3,11 +3,11 @@
  * A state is a place: each message is in exactly one of these, and message_move() is the only mover.
  *
  *     FREE -> WAITING -> READY -> IN_FLIGHT -> DONE -> FREE
- *                          ^          |
- *                          +- BACKOFF +
+ *                         ^  ^        |
+ *                  ASKING +  +BACKOFF +
  *
  * A lane is the FIFO of one key: all its messages in memory, oldest first. At most `limit` of them are active
- * (READY, IN_FLIGHT, BACKOFF), always the oldest; the others are WAITING.
+ * (READY, ASKING, IN_FLIGHT, BACKOFF), always the oldest; the others are WAITING.
  */
 #ifndef BOXHAUL_CORE_LANE_H
 #define BOXHAUL_CORE_LANE_H
@@ -16,7 +16,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum place { PLACE_FREE, PLACE_WAITING, PLACE_READY, PLACE_IN_FLIGHT, PLACE_BACKOFF, PLACE_DONE, PLACES };
+#include "core/delivery.h"
+
+enum place {
+	PLACE_FREE,
+	PLACE_WAITING,
+	PLACE_READY,
+	PLACE_ASKING, /* not sent before it is known what its stream holds */
+	PLACE_IN_FLIGHT,
+	PLACE_BACKOFF,
+	PLACE_DONE,
+	PLACES
+};
 
 struct message {
 	int64_t id;
@@ -33,6 +44,10 @@ struct message {
 	bool late;                             /* stands in the book as active: does not hold the position */
 	bool redriven;                         /* a dead letter that held its lane, sent again */
 	int64_t at_ms;                         /* in flight: since; back-off: until */
+	uint16_t doubts;                       /* publishes of which nobody knows what became, one in flight included */
+	int64_t doubt_ms;                      /* when the first of them was; or NEVER */
+	int64_t sent_ms;                       /* the last publish */
+	uint64_t floor;                        /* a copy of those, if stored, stands above this sequence */
 	struct lane *lane;                     /* NULL = unordered */
 	struct message *next, *prev;           /* in its place */
 	struct message *lane_next, *lane_prev; /* in its lane */
@@ -85,6 +100,9 @@ void lanes_retry(struct lanes *l, struct message *m, int64_t until_ms);
 
 /* Everything in flight has to be sent again, before anything that was not sent yet, in the same order. */
 void lanes_rewind(struct lanes *l);
+
+/* What was ASKING about this stream is READY, before everything else, in the same order. */
+void lanes_answer(struct lanes *l, uint16_t stream);
 
 void lanes_audit(const struct lanes *l);
 

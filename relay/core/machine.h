@@ -1,5 +1,5 @@
-/* The inside of the machine, for its own rooms only: delivery.c (the door), reading.c, sending.c, holding.c,
- * marking.c. What each of them offers to the others stands here; everything else is theirs. */
+/* The inside of the machine, for its own rooms only: delivery.c (the door), reading.c, sending.c, tail.c,
+ * holding.c, marking.c. What each of them offers to the others stands here; everything else is theirs. */
 #ifndef BOXHAUL_CORE_MACHINE_H
 #define BOXHAUL_CORE_MACHINE_H
 
@@ -45,9 +45,21 @@ struct delivery {
 	size_t dead_count, dead_limit, undead_count, late_count;
 
 	uint32_t window, window_credit;
+	struct tail {
+		bool known;                 /* what the stream held is known: it may be published to */
+		bool wanted, asking;        /* to be asked for; the answer is awaited */
+		bool looked;                /* read once since we lead */
+		uint64_t upto;              /* read up to this sequence */
+		uint64_t inherited;         /* the floor that earlier leaders left */
+		int64_t asked_ms, heard_ms; /* of the last answer */
+		int64_t window_ms;
+	} tail[LIMIT_STREAMS];
+	int64_t others_until; /* an earlier leader may publish until then */
+
 	uint64_t flight_bytes, resident_bytes;
 	uint32_t silent[LIMIT_STREAMS];
-	bool caught_up; /* all that was there when we took the lead has been read */
+	bool caught_up;  /* all that was there when we took the lead has been read */
+	bool settled_in; /* and so have the exceptions that an earlier leader left, where he may have sent them */
 	struct floor {
 		int64_t read;
 		uint64_t sequence[LIMIT_STREAMS];
@@ -81,7 +93,8 @@ static inline bool is_probe_of(const struct block *b, int64_t id)
 
 static inline bool has_work(const struct delivery *d)
 {
-	return d->lanes.place[PLACE_READY].count > 0 || d->lanes.place[PLACE_IN_FLIGHT].count > 0;
+	return d->lanes.place[PLACE_READY].count > 0 || d->lanes.place[PLACE_ASKING].count > 0 ||
+	       d->lanes.place[PLACE_IN_FLIGHT].count > 0;
 }
 
 uint64_t draw(struct delivery *d);
@@ -115,6 +128,21 @@ void refused(struct delivery *d, const struct event *ev);
 void timed_out(struct delivery *d, struct message *m);
 bool next_publish(struct delivery *d, struct effect *f);
 
+/* --- tail.c: what the streams already hold --- */
+
+void tails_unknown(struct delivery *d, const uint64_t *inherited);
+void tails_interrupted(struct delivery *d);
+bool must_ask(struct delivery *d, struct message *m);
+void tail_told(struct delivery *d, const struct event *ev);
+bool next_tail(struct delivery *d, struct effect *f);
+int64_t tails_deadline(const struct delivery *d);
+uint64_t stream_top(const struct delivery *d, uint16_t stream);
+void doubt_begins(struct delivery *d, struct message *m);
+void doubt_ends(struct message *m);
+struct doubt doubt_of(const struct message *m);
+void doubt_returns(struct message *m, struct doubt doubt);
+struct doubt doubt_of_row(const struct delivery *d, const struct row *row, const struct exception *e);
+
 /* --- reading.c: what to read, and what the rows are --- */
 
 void rows_arrived(struct delivery *d, const struct event *ev);
@@ -124,7 +152,7 @@ bool next_fetch(struct delivery *d, struct effect *f);
 /* --- marking.c: how far the position can go --- */
 
 void marked(struct delivery *d, const struct event *ev);
-void take_floor(const struct delivery *d, struct floor *f);
+void take_floor(struct delivery *d, struct floor *f);
 void leave_behind(struct delivery *d);
 bool next_mark(struct delivery *d, struct effect *f);
 

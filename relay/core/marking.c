@@ -5,13 +5,34 @@
 
 #include <assert.h>
 
-/* Ids above `read` were not read when the floor was taken: whatever becomes of them is stored above what was
- * acknowledged by then. Not so what was there when we took the lead: an earlier leader may have sent it. */
-void take_floor(const struct delivery *d, struct floor *f)
+/* An exception of an earlier leader that we have not read yet may have been sent by him after his last mark. */
+static bool settled_in(struct delivery *d)
 {
+	const struct exception *e = d->book.first;
+
+	while (!d->settled_in && e != NULL && !e->inherited)
+		e = e->next;
+	return d->settled_in = d->settled_in || (d->caught_up && e == NULL);
+}
+
+/* Ids above `read` were not read when the floor was taken: whatever becomes of them is stored above what the stream held by
+ * then. Not so what was there when we took the lead: an earlier leader may have sent it. Nor what came late and was
+ * sent again: its exception does not say so before it is parked. */
+void take_floor(struct delivery *d, struct floor *f)
+{
+	bool ours = settled_in(d);
+
 	f->read = d->read;
-	for (uint32_t s = 0; s < d->s.streams; s++)
-		f->sequence[s] = d->caught_up ? d->stats.stream[s].sequence : 0;
+	for (uint16_t s = 0; s < d->s.streams; s++) {
+		uint64_t inherited = d->tail[s].inherited;
+
+		f->sequence[s] = ours || inherited == FLOOR_NONE ? stream_top(d, s) : inherited;
+	}
+	if (d->book.kinds[EXCEPTION_ACTIVE] == 0)
+		return;
+	for (const struct message *m = d->lanes.oldest; m != NULL; m = m->age_next)
+		if (m->late && m->floor < f->sequence[m->stream])
+			f->sequence[m->stream] = m->floor;
 }
 
 void marked(struct delivery *d, const struct event *ev)
@@ -35,7 +56,10 @@ void leave_behind(struct delivery *d)
 	d->dirty = true;
 	for (struct message *m = d->lanes.oldest; m != NULL; m = m->age_next)
 		if (!m->late && m->id < d->settled && book_room(&d->book) > resident(d)) {
-			book_insert(&d->book, m->id, m->id, EXCEPTION_ACTIVE)->born_ms = d->now;
+			struct exception *e = book_insert(&d->book, m->id, m->id, EXCEPTION_ACTIVE);
+
+			e->born_ms = d->now;
+			e->doubt = doubt_of(m);
 			m->late = true;
 		}
 }
@@ -85,6 +109,8 @@ static bool list_added(struct delivery *d, int64_t to)
 			.lane = scope_is_lane(e->scope) ? e->scope : 0,
 			.attempts = e->attempts,
 			.reason = e->reason,
+			.floor = e->doubt.floor,
+			.stream = e->doubt.stream,
 		};
 	}
 	d->mark.added = d->mark_added;

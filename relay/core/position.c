@@ -130,7 +130,7 @@ struct exception *book_insert(struct book *b, int64_t lo, int64_t hi, enum excep
 		b->free_list = e->next;
 	else
 		e = &b->pool[b->touched++];
-	*e = (struct exception){ .lo = lo, .hi = hi, .kind = kind, .next = after };
+	*e = (struct exception){ .lo = lo, .hi = hi, .kind = kind, .next = after, .doubt = NO_DOUBT };
 	e->prev = after != NULL ? after->prev : b->last;
 	*(e->prev != NULL ? &e->prev->next : &b->first) = e;
 	*(after != NULL ? &after->prev : &b->last) = e;
@@ -180,6 +180,8 @@ void book_cut_after(struct book *b, struct exception *e, int64_t hi)
 	rest->scope = e->scope;
 	rest->fence = e->fence;
 	rest->born_ms = e->born_ms;
+	rest->doubt = e->doubt;
+	rest->inherited = e->inherited;
 }
 
 struct exception *book_single(struct book *b, struct exception *e, int64_t id)
@@ -204,18 +206,27 @@ void book_change(struct book *b, struct exception *e, enum exception_kind kind, 
 	e->scope = scope;
 }
 
-struct exception *book_park(struct book *b, int64_t id, scope_id scope, int64_t position, int64_t now_ms)
+/* The same may be said of both. What was sent and is in doubt stands alone: the stream has to be asked about it. */
+static bool same_doubt(const struct doubt *a, const struct doubt *b)
+{
+	return a->sent_ms == NEVER && b->sent_ms == NEVER && a->floor == b->floor && a->stream == b->stream;
+}
+
+struct exception *book_park(struct book *b, int64_t id, scope_id scope, struct doubt doubt, int64_t position,
+			    int64_t now_ms)
 {
 	struct exception *after = book_from(b, id), *before = after != NULL ? after->prev : b->last, *e;
 
 	if (before != NULL && before->hi + 1 == id && before->kind == EXCEPTION_PARKED && before->scope == scope &&
-	    !before->stored && before->asked == 0 && (before->lo > position) == (id > position)) {
+	    !before->stored && before->asked == 0 && same_doubt(&before->doubt, &doubt) &&
+	    (before->lo > position) == (id > position)) {
 		before->hi = id;
 		return before;
 	}
 	e = book_insert(b, id, id, EXCEPTION_PARKED);
 	e->scope = scope;
 	e->born_ms = now_ms;
+	e->doubt = doubt;
 	return e;
 }
 
@@ -226,7 +237,7 @@ struct exception *book_join(struct book *b, struct exception *e, int64_t positio
 
 	if (before == NULL || before->hi + 1 != e->lo || before->kind != EXCEPTION_PARKED ||
 	    e->kind != EXCEPTION_PARKED || before->scope != e->scope || before->asked != 0 ||
-	    (before->lo > position) != (e->lo > position))
+	    !same_doubt(&before->doubt, &e->doubt) || (before->lo > position) != (e->lo > position))
 		return e;
 	forget_stored(b, before);
 	book_remove(b, e);

@@ -36,6 +36,17 @@ static inline uint64_t lane_hash(uint64_t hash)
 #define FENCE_NONE UINT64_C(0)
 #define FENCE_PENDING UINT64_MAX
 
+/* What is not known about messages that were sent. */
+struct doubt {
+	int64_t sent_ms; /* the last publish, of which nobody knows what became; NEVER: none, or the stream said so since */
+	uint64_t floor;  /* a copy, if stored, stands above this sequence; FLOOR_NONE: never sent */
+	uint16_t stream; /* the floor's; 0 without one */
+};
+
+#define NO_DOUBT ((struct doubt){ .sent_ms = NEVER, .floor = FLOOR_NONE })
+/* doubt.sent_ms: an earlier leader sent it. */
+#define SENT_BY_OTHERS INT64_MIN
+
 struct exception {
 	int64_t lo, hi;
 	enum exception_kind kind;
@@ -46,6 +57,8 @@ struct exception {
 	scope_id scope; /* parked, held: what for */
 	uint64_t fence; /* missing: void once everything below it has ended and it is still not there */
 	int64_t born_ms;
+	struct doubt doubt;
+	bool inherited;                 /* an earlier leader left it, and it was not read since */
 	struct exception *next, *prev;  /* in order of ids */
 	struct exception *left, *right; /* the tree */
 };
@@ -74,7 +87,7 @@ struct exception *book_find(const struct book *b, int64_t id);
 /* The first exception with hi >= id, or NULL. */
 struct exception *book_from(const struct book *b, int64_t id);
 
-/* A new exception; the range must be free and there must be room. All else is zero. */
+/* A new exception; the range must be free and there must be room. It was never sent; all else is zero. */
 struct exception *book_insert(struct book *b, int64_t lo, int64_t hi, enum exception_kind kind);
 
 /* Takes it out; the database's row, if any, will be deleted by the next mark. */
@@ -91,7 +104,8 @@ void book_change(struct book *b, struct exception *e, enum exception_kind kind, 
 
 /* Parks one id that is in no exception, joining it to its left neighbour where that is the same thing. No
  * exception ever straddles the position: the database would hold a promise about ids above it. */
-struct exception *book_park(struct book *b, int64_t id, scope_id scope, int64_t position, int64_t now_ms);
+struct exception *book_park(struct book *b, int64_t id, scope_id scope, struct doubt doubt, int64_t position,
+			    int64_t now_ms);
 
 /* Parked again: joins it to its left neighbour where that is the same thing, or many would stay single for ever. */
 struct exception *book_join(struct book *b, struct exception *e, int64_t position);

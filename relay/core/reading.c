@@ -44,6 +44,7 @@ static struct block *gate(struct delivery *d, const struct row *row, uint64_t la
 static void park_row(struct delivery *d, const struct row *row, struct exception *e, struct block *b,
 		     uint64_t lane_scope)
 {
+	struct doubt doubt = doubt_of_row(d, row, e);
 	struct block *lane = blocks_find(&d->blocks, lane_scope);
 	struct block *stream = blocks_find(&d->blocks, scope_of_stream(row->stream));
 	bool waits = stream->blocked && is_probe_of(lane, row->id);
@@ -56,10 +57,12 @@ static void park_row(struct delivery *d, const struct row *row, struct exception
 	if (b->probe_id > row->id && (scope_is_lane(b->scope) || find_in_memory(d, b->probe_id) == NULL))
 		probe_fails(d, b, b->probe_id);
 	if (e == NULL) {
-		e = book_park(&d->book, row->id, b->scope, marked_position(d), d->now);
+		e = book_park(&d->book, row->id, b->scope, doubt, marked_position(d), d->now);
 	} else {
 		book_change(&d->book, e, e->kind == EXCEPTION_HELD ? EXCEPTION_HELD : EXCEPTION_PARKED, b->scope);
 		e->asked = 0;
+		e->doubt = doubt;
+		e->inherited = false;
 		e = book_join(&d->book, e, marked_position(d));
 	}
 	if (e->reason == REASON_NONE)
@@ -77,7 +80,9 @@ static void admit(struct delivery *d, struct row *row, struct exception *e, uint
 	m->keyed = row->keyed && d->s.ordering != ORDERING_NONE;
 	m->defect = row->defect != REASON_NONE;
 	m->reason = row->defect;
+	doubt_returns(m, doubt_of_row(d, row, e));
 	if (e != NULL) {
+		e->inherited = false;
 		m->late = true;
 		m->redriven = e->kind == EXCEPTION_HELD;
 		m->attempts = e->attempts > UINT16_MAX ? UINT16_MAX : (uint16_t)e->attempts;
@@ -175,7 +180,10 @@ static void judge(struct delivery *d, uint64_t horizon, int64_t up_to)
 		if (e->kind != EXCEPTION_MISSING) {
 			if (is_wanted(d, e))
 				vanish(d, e);
-		} else if (e->fence != FENCE_NONE && e->fence != FENCE_PENDING && e->fence <= horizon) {
+			continue;
+		}
+		e->inherited = false; /* nobody has ever seen it */
+		if (e->fence != FENCE_NONE && e->fence != FENCE_PENDING && e->fence <= horizon) {
 			d->stats.voided += (uint64_t)(e->hi - e->lo) + 1;
 			book_remove(&d->book, e);
 			touch(d);

@@ -131,6 +131,11 @@ const char *refusal_text(uint32_t reason)
 	return r != NULL ? r->text : "error of the server";
 }
 
+int refusal_means_copy(uint32_t reason)
+{
+	return reason == 10158;
+}
+
 int refusal_means_busy(uint32_t reason)
 {
 	return reason == 10167;

@@ -54,6 +54,9 @@ enum verdict refusal_verdict(uint32_t reason, uint32_t status);
 /* A short text for people, never NULL. For a JetStream code not in the table: "error of the server". */
 const char *refusal_text(uint32_t reason);
 
+/* Not because of the message, but because of another copy of it. (10158) */
+int refusal_means_copy(uint32_t reason);
+
 /* Does the server ask for a smaller window? (10167) */
 int refusal_means_busy(uint32_t reason);
 

@@ -3,6 +3,8 @@
  *     READY -> IN_FLIGHT -- ack ----------------------------> settled
  *                        -- refusal, silence --> again, parked with its lane or stream, or a dead letter
  *
+ * with a stop at ASKING on the way where it may be stored already (tail.c).
+ *
  * Refused is not unreachable: an outage never uses up anything. */
 #include "core/machine.h"
 
@@ -124,6 +126,8 @@ static void refuse(struct delivery *d, struct message *m, uint32_t reason, uint3
 	d->stats.refused++;
 	if (verdict != VERDICT_UNKNOWN && m->attempts < UINT16_MAX)
 		m->attempts++;
+	if (verdict != VERDICT_UNKNOWN && !refusal_means_copy(reason))
+		doubt_ends(m);
 	if (refusal_means_busy(reason)) {
 		d->window = d->window / 2 > LIMIT_WINDOW_MIN_MESSAGES ? d->window / 2 : LIMIT_WINDOW_MIN_MESSAGES;
 		if (d->window > d->s.window_messages)
@@ -179,6 +183,8 @@ bool next_publish(struct delivery *d, struct effect *f)
 			poison(d, m, m->reason);
 			continue;
 		}
+		if (must_ask(d, m))
+			continue;
 		if (d->lanes.place[PLACE_IN_FLIGHT].count >= d->window ||
 		    (d->flight_bytes > 0 && d->flight_bytes + m->bytes > d->s.window_bytes))
 			return false;
@@ -187,6 +193,7 @@ bool next_publish(struct delivery *d, struct effect *f)
 		if (m->tries < UINT16_MAX)
 			m->tries++;
 		m->at_ms = d->now;
+		doubt_begins(d, m);
 		d->flight_bytes += m->bytes;
 		message_move(&d->lanes, m, PLACE_IN_FLIGHT);
 		d->stats.published++;

@@ -51,20 +51,37 @@ static void settle(struct sim *s, int64_t id)
 }
 
 /* The row of the ledger says: everything of ours above the position is stored above this sequence. */
-static void check_ledger(struct sim *s, const struct mark *m, const struct sent *sent)
+static void check_ledger(struct sim *s, const struct sent *sent)
 {
 	demand(s, sent->stream < s->plan.settings.streams && sent->first <= sent->last && sent->last <= s->pg.last_id,
 	       "mark: ledger row %lld..%lld, stream %u", (long long)sent->first, (long long)sent->last, sent->stream);
 	demand(s, sent->sequence <= s->js.stream[sent->stream].sequence,
 	       "mark: the ledger knows a sequence of the future");
-	for (int64_t id = m->position + 1; id <= s->pg.last_id; id++) {
-		const struct fact *f = &s->pg.fact[id];
+}
 
-		demand(s, f->copies == 0 || f->stream != sent->stream || f->sequence > sent->sequence,
-		       "mark: %lld is above position %lld and stored at %llu, not above %llu as the ledger says",
-		       (long long)id, (long long)m->position, (unsigned long long)f->sequence,
-		       (unsigned long long)sent->sequence);
-	}
+static void check_floor(struct sim *s, int64_t id, uint64_t floor)
+{
+	const struct fact *f = &s->pg.fact[id];
+
+	demand(s, f->copies == 0 || f->sequence > floor,
+	       "G4: %lld is not settled and stored at %llu, not above %llu as the books say", (long long)id,
+	       (unsigned long long)f->sequence, (unsigned long long)floor);
+}
+
+/* Who takes the lead now finds everything that is stored and not settled above the floors. */
+static void check_floors(struct sim *s)
+{
+	const struct pg *pg = &s->pg;
+
+	for (int64_t id = pg->position + 1; id <= pg->last_id; id++)
+		check_floor(s, id, pg->floor[pg->fact[id].stream].sequence);
+	for (size_t i = 0; i < pg->exceptions; i++)
+		for (int64_t id = pg->exception[i].lo; id <= pg->exception[i].hi && id <= pg->last_id; id++) {
+			const struct exception_row *e = &pg->exception[i];
+			bool own = e->floor != FLOOR_NONE && e->stream == pg->fact[id].stream;
+
+			check_floor(s, id, own ? e->floor : pg->floor[pg->fact[id].stream].sequence);
+		}
 }
 
 void check_marked(struct sim *s, const struct mark *m, const struct id_range *touched, size_t n)
@@ -77,7 +94,8 @@ void check_marked(struct sim *s, const struct mark *m, const struct id_range *to
 		demand(s, !s->pg.fact[m->dead[i].id].held || books_unsettled(s, m->dead[i].id),
 		       "held dead letter %lld is settled by the books", (long long)m->dead[i].id);
 	for (size_t i = 0; i < m->sent_count; i++)
-		check_ledger(s, m, &m->sent[i]);
+		check_ledger(s, &m->sent[i]);
+	check_floors(s);
 	demand(s, s->pg.exceptions <= LIMIT_EXCEPTIONS + 8 * s->plan.settings.queue_messages, "%zu exceptions",
 	       s->pg.exceptions);
 }

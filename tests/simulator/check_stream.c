@@ -73,5 +73,7 @@ void check_storing(struct sim *s, int64_t id)
 
 void check_stored(struct sim *s, int64_t id)
 {
-	demand(s, s->pg.fact[id].copies == 1 || !s->plan.long_window, "G4: %lld is stored twice", (long long)id);
+	const struct fact *f = &s->pg.fact[id];
+
+	demand(s, f->copies == 1 || f->stray, "G4: %lld is stored twice", (long long)id);
 }

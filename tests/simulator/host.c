@@ -24,6 +24,7 @@ static const char *const event_name[] = {
 	[EVENT_NOTIFIED] = "notified",
 	[EVENT_DECIDED] = "decided",
 	[EVENT_DRAIN] = "DRAIN",
+	[EVENT_TAIL] = "tail",
 };
 
 static const char *const note_name[] = {
@@ -36,6 +37,7 @@ static const char *const note_name[] = {
 	[NOTE_VANISHED] = "vanished",
 	[NOTE_FULL] = "full",
 	[NOTE_RETRY] = "retry",
+	[NOTE_OTHERS] = "waits for others",
 };
 
 /* --- life and death --- */
@@ -50,8 +52,14 @@ static void on_start(struct sim *s, const struct happening *happening)
 		host_start(s, h);
 }
 
+uint64_t host_identity(const struct sim *s, uint32_t host)
+{
+	return s->host[host]->life << 8 | (host + 1);
+}
+
 static void forget(struct host *h)
 {
+	memset(h->tail, 0, sizeof h->tail);
 	h->leading = h->fetching = h->marking = h->announcing = h->notified = false;
 	h->tick_at = INT64_MAX;
 	h->attempts = 0;
@@ -135,6 +143,7 @@ static void on_bus_lost(struct sim *s, const struct happening *happening)
 	h->conn = 0;
 	h->bus_up = false;
 	h->attempts = 0;
+	memset(h->tail, 0, sizeof h->tail);
 	connect_bus(s, h);
 	host_step(s, h, &e);
 }
@@ -214,6 +223,85 @@ static void on_delayed_reply(struct sim *s, const struct happening *happening)
 	};
 
 	host_reply(s, (uint32_t)(happening->d >> 60), happening->a, &r);
+}
+
+/* --- what the streams hold --- */
+
+static void take_tail(struct sim *s, struct host *h, uint64_t serial, const struct tail_answer *a)
+{
+	struct event e = { .kind = EVENT_TAIL };
+	uint16_t stream = a->stream;
+
+	if (!h->up || !h->leading || h->tail[stream].serial != serial)
+		return;
+	h->tail[stream].serial = 0;
+	for (int64_t id = 1; a->ok && id <= s->pg.last_id; id++) {
+		const struct fact *f = &s->pg.fact[id];
+
+		if (f->copies > 0 && f->stream == stream && f->sequence > a->above && f->sequence <= a->last)
+			h->held[id] = true;
+	}
+	e.tail.stream = stream;
+	e.tail.ok = a->ok;
+	e.tail.reason = a->reason;
+	e.tail.asked_ms = h->tail[stream].asked_ms;
+	e.tail.window_ms = s->plan.window_us / MS;
+	e.tail.last = a->last;
+	host_step(s, h, &e);
+}
+
+static void on_delayed_tail(struct sim *s, const struct happening *happening);
+
+void host_tail(struct sim *s, uint32_t host, uint64_t conn, uint64_t serial, const struct tail_answer *a)
+{
+	struct host *h = s->host[host];
+
+	if (h->conn != conn)
+		return;
+	if (h->paused_until > s->now)
+		later(s, h->paused_until - s->now, on_delayed_tail, (uint64_t)host << 56 | conn,
+		      serial << 8 | a->stream, a->above, a->ok ? a->last : UINT64_C(1) << 63 | a->reason);
+	else
+		take_tail(s, h, serial, a);
+}
+
+static void on_delayed_tail(struct sim *s, const struct happening *happening)
+{
+	struct tail_answer a = { .stream = (uint16_t)(happening->b & 0xff),
+				 .above = happening->c,
+				 .ok = happening->d >> 63 == 0,
+				 .last = happening->d,
+				 .reason = (uint32_t)happening->d };
+
+	host_tail(s, (uint32_t)(happening->a >> 56), happening->a & (UINT64_MAX >> 8), happening->b >> 8, &a);
+}
+
+/* Nobody answers. */
+static void on_tail_timeout(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+	struct tail_answer silence = { .reason = REASON_NO_REPLY, .stream = (uint16_t)happening->d };
+
+	if (h->life != happening->b || h->tail[happening->d].serial != happening->c)
+		return;
+	if (h->paused_until > s->now)
+		later(s, h->paused_until - s->now, on_tail_timeout, happening->a, happening->b, happening->c,
+		      happening->d);
+	else
+		take_tail(s, h, happening->c, &silence);
+}
+
+static void ask_tail(struct sim *s, struct host *h, const struct effect *e)
+{
+	uint16_t stream = e->tail.stream;
+
+	trace(s, "host %u  > tail of stream %u above %lld", h->index, stream, (long long)e->tail.above);
+	check_asks(s, h, h->tail[stream].serial != 0, "a tail");
+	h->tail[stream].serial = ++h->tail_serials;
+	h->tail[stream].asked_ms = now_ms(s);
+	js_tail(s, h->conn, stream, e->tail.above, h->tail_serials);
+	later(s, (int64_t)s->plan.settings.ack_timeout_ms * MS, on_tail_timeout, h->index, h->life, h->tail_serials,
+	      stream);
 }
 
 /* --- the database --- */
@@ -355,6 +443,8 @@ static void before(struct sim *s, struct host *h, const struct event *e)
 	switch (e->kind) {
 	case EVENT_LEADING:
 		h->leading = true;
+		memset(h->tail, 0, sizeof h->tail);
+		memset(h->held, 0, sizeof h->held);
 		h->sign_ms = e->leading.asked_ms;
 		h->notified = h->fetch_failed = false;
 		h->fetch_ms = INT64_MIN / 2;
@@ -386,6 +476,19 @@ static void before(struct sim *s, struct host *h, const struct event *e)
 		h->sign_ms = asked_ms;
 }
 
+/* It is stored already: said at once, in the middle of the core's effects, as relay.c does. */
+static void found(struct sim *s, struct host *h, const struct effect *e)
+{
+	struct event ack = { .kind = EVENT_ACKED, .now_ms = now_ms(s) };
+
+	h->held[e->publish.id] = false;
+	ack.acked.token = e->publish.token;
+	ack.acked.sequence = s->pg.fact[e->publish.id].sequence;
+	ack.acked.duplicate = true;
+	tell_event(s, h, &ack);
+	delivery_step(h->core, &ack);
+}
+
 static void publish(struct sim *s, struct host *h, const struct effect *e)
 {
 	uint32_t slot = e->publish.slot;
@@ -393,6 +496,10 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 	trace(s, "host %u  > publish %lld token %llx", h->index, (long long)e->publish.id,
 	      (unsigned long long)e->publish.token);
 	check_publish(s, h, e);
+	if (h->held[e->publish.id]) {
+		found(s, h, e);
+		return;
+	}
 	if (h->attempts == MAX_OUTSTANDING)
 		forget_old_attempts(s, h);
 	demand(s, h->attempts < MAX_OUTSTANDING, "the simulator has too few attempts");
@@ -441,6 +548,7 @@ static void carry_out(struct sim *s, struct host *h, const struct effect *e)
 		check_asks(s, h, false, "a renewal");
 		session_renew(s, h);
 		break;
+	case EFFECT_TAIL: ask_tail(s, h, e); break;
 	case EFFECT_RELEASE:
 		check_release(s, h, e->release.slot);
 		forget_attempts(h, h->slot[e->release.slot]);
@@ -456,6 +564,8 @@ static void carry_out(struct sim *s, struct host *h, const struct effect *e)
 		trace(s, "host %u  > drained", h->index);
 		check_drained(s, h);
 		h->drained = true;
+		if (h->leading)
+			session_resign(s, h);
 		break;
 	}
 }

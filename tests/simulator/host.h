@@ -7,6 +7,7 @@
 
 #include "core/delivery.h"
 #include "js.h"
+#include "pg.h"
 
 enum { MAX_QUEUE = 64, MAX_OUTSTANDING = 16384 };
 enum notification { NOTIFY_ROWS, NOTIFY_DECIDED };
@@ -44,6 +45,12 @@ struct host {
 	bool fetch_failed; /* the last one */
 	bool notified;     /* since the last fetch was sent */
 	uint64_t published;
+	struct {
+		uint64_t serial; /* of the question under way, 0 = none */
+		int64_t asked_ms;
+	} tail[MAX_STREAMS];
+	uint64_t tail_serials;
+	bool held[MAX_IDS]; /* found in a stream */
 
 	int64_t tick_at; /* when the next tick is planned, INT64_MAX = never */
 	uint64_t tick_number;
@@ -58,6 +65,8 @@ struct host *hosts_leader(struct sim *s);
 void hosts_notify(struct sim *s, enum notification what);
 void hosts_ask_operator(struct sim *s, int64_t id);
 
+/* Of one life of one host: never another's. */
+uint64_t host_identity(const struct sim *s, uint32_t host);
 void host_kill(struct sim *s, struct host *h);
 void host_step(struct sim *s, struct host *h, struct event *e);
 /* Another host leads. */
@@ -65,12 +74,13 @@ void host_stands_by(struct sim *s, struct host *h);
 /* The process stands still for so long; what comes for it meanwhile waits. */
 void host_pause(struct sim *s, struct host *h, int64_t us);
 void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply *r);
+void host_tail(struct sim *s, uint32_t host, uint64_t conn, uint64_t serial, const struct tail_answer *a);
 void host_bus_lost(struct sim *s, struct host *h, bool at_once);
 void host_drain(struct sim *s, struct host *h);
 
 /* --- the session (session.c) --- */
 
-enum query_kind { QUERY_LEAD, QUERY_FETCH, QUERY_MARK, QUERY_ANNOUNCE, QUERY_RENEW, QUERY_DECISIONS };
+enum query_kind { QUERY_LEAD, QUERY_FETCH, QUERY_MARK, QUERY_ANNOUNCE, QUERY_RENEW, QUERY_DECISIONS, QUERY_RESIGN };
 
 uint64_t session_open(struct sim *s, struct host *h);
 void session_lead(struct sim *s, struct host *h);
@@ -79,6 +89,7 @@ void session_mark(struct sim *s, struct host *h, const struct mark *m);
 void session_announce(struct sim *s, struct host *h, bool asleep);
 void session_renew(struct sim *s, struct host *h);
 void session_decisions(struct sim *s, struct host *h);
+void session_resign(struct sim *s, struct host *h);
 
 /* The client end is gone: what was sent may still be done. */
 void session_drop(struct sim *s, uint64_t session);

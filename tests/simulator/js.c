@@ -183,10 +183,14 @@ static void on_arrival(struct sim *s, const struct happening *h)
 	if (mishap(s, s->plan.chance.publish_lost))
 		return;
 	/* Stuck somewhere inside the cluster: it arrives when nobody waits for it any more. */
-	if (mishap(s, s->plan.chance.publish_late))
-		later(s, prng_between(&s->dice, slow / 2, 10 * slow), on_processing, h->a, h->b, h->c, 0);
-	else
+	if (mishap(s, s->plan.chance.publish_late)) {
+		int64_t delay = prng_between(&s->dice, slow / 2, 10 * slow);
+
+		s->pg.fact[h->b].stray |= delay >= s->plan.window_us / 2 - 4 * s->plan.bus_us;
+		later(s, delay, on_processing, h->a, h->b, h->c, 0);
+	} else {
 		process(s, h->a, (int64_t)h->b, h->c);
+	}
 }
 
 void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
@@ -199,6 +203,45 @@ void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
 	/* One connection is one stream of bytes: nothing overtakes. */
 	c->last_arrival = at > c->last_arrival ? at : c->last_arrival;
 	later(s, c->last_arrival - s->now, on_arrival, conn, (uint64_t)id, token, ++c->sent);
+}
+
+/* --- what a stream holds --- */
+
+/* Serial and stream in one word, the end of the stream or why there is no answer in another. */
+static void on_tail_answer(struct sim *s, const struct happening *h)
+{
+	struct conn *c = find(s, h->a);
+	struct tail_answer a = { .stream = (uint16_t)(h->b & 0xff),
+				 .above = h->c,
+				 .ok = h->d >> 63 == 0,
+				 .last = h->d,
+				 .reason = (uint32_t)h->d };
+
+	if (c != NULL && c->wire)
+		host_tail(s, c->host, h->a, h->b >> 8, &a);
+}
+
+static void on_tail_asked(struct sim *s, const struct happening *h)
+{
+	struct conn *c = find(s, h->a);
+	const struct stream *st = &s->js.stream[h->b & 0xff];
+
+	if (c == NULL || !c->wire || s->now < st->silent_until || (s->now < st->down_until && s->plan.taps) ||
+	    mishap(s, s->plan.chance.ack_lost))
+		return;
+	later(s, travel(s), on_tail_answer, h->a, h->b, h->c,
+	      s->now < st->down_until ? UINT64_C(1) << 63 | REASON_NO_STREAM : st->sequence);
+}
+
+void js_tail(struct sim *s, uint64_t conn, uint16_t stream, uint64_t above, uint64_t serial)
+{
+	struct conn *c = find(s, conn);
+	int64_t at = s->now + travel(s);
+
+	if (c == NULL || !c->wire)
+		return;
+	c->last_arrival = at > c->last_arrival ? at : c->last_arrival;
+	later(s, c->last_arrival - s->now, on_tail_asked, conn, serial << 8 | stream, above, 0);
 }
 
 void js_heal(struct sim *s)

@@ -42,10 +42,21 @@ struct reply {
 	uint32_t reason, status; /* else refused */
 };
 
+/* What a stream answers to "what do you hold?": everything stored above `above`, up to `last`. */
+struct tail_answer {
+	bool ok;
+	uint32_t reason; /* else */
+	uint16_t stream;
+	uint64_t above, last;
+};
+
 uint64_t js_connect(struct sim *s, uint32_t host);
 /* The wire dies now; the host hears of it later, or at once. */
 void js_cut(struct sim *s, uint64_t conn);
 void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token);
+
+/* Asks a stream; host_tail() is called with the answer, or never. */
+void js_tail(struct sim *s, uint64_t conn, uint16_t stream, uint64_t above, uint64_t serial);
 
 /* The world is well: every stream takes everything, and forgets the ghosts of lost proposals. */
 void js_heal(struct sim *s);

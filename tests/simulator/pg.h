@@ -48,6 +48,7 @@ struct fact {
 	uint64_t sequence; /* of its first copy */
 	uint32_t copies;
 	int64_t window_ends;
+	bool stray; /* a copy of it lay in the network for about half a window, or longer */
 
 	bool settled;    /* by the books */
 	bool dead, held; /* stands in dead_letter */
@@ -85,7 +86,13 @@ struct pg {
 	struct exception_row *exception; /* ascending */
 	size_t exceptions, exceptions_size;
 	size_t dead;
-	uint64_t lock_owner; /* the session that holds the leader's lock, 0 = free */
+	struct {
+		uint64_t sequence; /* FLOOR_UNKNOWN: nothing on record */
+		int64_t last_id;   /* of the ledger's row */
+	} floor[3];
+	int64_t lease_ms;     /* of the last leader; 0 = nobody led, or it resigned */
+	uint64_t leader_life; /* which one that was */
+	uint64_t lock_owner;  /* the session that holds the leader's lock, 0 = free */
 };
 
 void pg_open(struct sim *s);
@@ -118,6 +125,8 @@ bool pg_visible(const struct sim *s, int64_t id);
 /* --- the books --- */
 
 uint64_t books_lead(struct sim *s);
+/* The leader says that it publishes nothing more. */
+void books_resign(struct sim *s, uint64_t epoch);
 /* False: another one leads. */
 bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m);
 bool books_unsettled(const struct sim *s, int64_t id);

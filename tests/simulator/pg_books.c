@@ -13,6 +13,21 @@ uint64_t books_lead(struct sim *s)
 	return tx_own(s);
 }
 
+void books_resign(struct sim *s, uint64_t epoch)
+{
+	if (epoch == s->pg.epoch)
+		s->pg.lease_ms = 0;
+}
+
+/* The ledger's newest row of each stream, by the ids it covers. */
+static void note_floor(struct sim *s, const struct sent *sent)
+{
+	if (sent->sequence == FLOOR_UNKNOWN || sent->last < s->pg.floor[sent->stream].last_id)
+		return;
+	s->pg.floor[sent->stream].sequence = sent->sequence;
+	s->pg.floor[sent->stream].last_id = sent->last;
+}
+
 /* The first exception with hi >= id. */
 static size_t from(const struct pg *pg, int64_t id)
 {
@@ -118,6 +133,8 @@ bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m)
 		bury(s, &m->dead[i]);
 	for (size_t i = 0; i < m->undead_count; i++)
 		unbury(s, m->undead[i]);
+	for (size_t i = 0; i < m->sent_count; i++)
+		note_floor(s, &m->sent[i]);
 	check_marked(s, m, touched, n);
 	free(touched);
 	return true;

@@ -38,7 +38,8 @@ struct query {
 	bool failed;
 	bool leads;
 	uint64_t fence, horizon;
-	int64_t position;
+	int64_t position, others_ms;
+	uint64_t floors[MAX_STREAMS];
 	struct row *row;
 	size_t rows;
 	bool complete;
@@ -240,11 +241,19 @@ static void take_lead(struct sim *s, struct session *x, struct query *q)
 		return;
 	s->pg.lock_owner = x->serial;
 	q->leads = true;
+	for (int i = 0; i < MAX_STREAMS; i++)
+		q->floors[i] = s->pg.epoch == 0 ? FLOOR_NONE : s->pg.floor[i].sequence;
+	/* Who led before and is the same process knows that it has stopped. */
+	q->others_ms = s->pg.leader_life == host_identity(s, x->host) ? 0 : s->pg.lease_ms;
+	s->pg.leader_life = host_identity(s, x->host);
+	s->pg.lease_ms = s->plan.settings.lease_ms;
 	q->fence = books_lead(s);
 	x->epoch = s->pg.epoch;
 	q->position = s->pg.position;
 	q->exception = COPY(s->pg.exception, s->pg.exceptions);
 	q->exceptions = s->pg.exceptions;
+	for (size_t i = 0; i < q->exceptions; i++)
+		q->exception[i].decided = s->pg.fact[q->exception[i].lo].decision != UNDECIDED;
 	trace(s, "pg      session %llu (host %u) takes the lead, position %lld, %zu exceptions",
 	      (unsigned long long)x->serial, x->host, (long long)s->pg.position, s->pg.exceptions);
 }
@@ -271,6 +280,7 @@ static bool execute_first(struct sim *s, struct session *x, struct query *q)
 	case QUERY_FETCH: look_at_horizon(s, q); return false;
 	case QUERY_MARK: execute_mark(s, x, q); return true;
 	case QUERY_ANNOUNCE: s->pg.asleep = q->asleep; return !q->asleep;
+	case QUERY_RESIGN: books_resign(s, x->epoch); return true;
 	case QUERY_RENEW:
 	case QUERY_DECISIONS: return true;
 	}
@@ -455,6 +465,12 @@ void session_decisions(struct sim *s, struct host *h)
 	pump(s, find(h->session));
 }
 
+void session_resign(struct sim *s, struct host *h)
+{
+	ask(s, h, QUERY_RESIGN);
+	pump(s, find(h->session));
+}
+
 /* --- answers --- */
 
 static void answer_lead(struct sim *s, struct host *h, struct query *q)
@@ -470,6 +486,8 @@ static void answer_lead(struct sim *s, struct host *h, struct query *q)
 	e.leading.asked_ms = q->asked_ms;
 	e.leading.exceptions = q->exception;
 	e.leading.exception_count = q->exceptions;
+	e.leading.floors = q->floors;
+	e.leading.others_until_ms = q->others_ms > 0 ? now_ms(s) + q->others_ms : 0;
 	host_step(s, h, &e);
 }
 
@@ -529,6 +547,7 @@ static void answer(struct sim *s, struct host *h, struct query *q)
 		e.announced.asked_ms = q->asked_ms;
 		break;
 	case QUERY_RENEW: e.renewed.asked_ms = q->asked_ms; break;
+	case QUERY_RESIGN: return;
 	case QUERY_DECISIONS: answer_decisions(s, h); return;
 	}
 	host_step(s, h, &e);

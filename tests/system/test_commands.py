@@ -278,7 +278,7 @@ class Privileges(CommandTest):
     """Each role may do its own work and nothing else."""
 
     MARK = ("SELECT boxhaul.mark(0, 0, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', "
-            "'{}', '{}', '{}')")
+            "'{}', '{}', '{}', '{}', '{}')")
     WRITE = ("INSERT INTO boxhaul.outbox (subject, key, payload, headers) VALUES ('orders.x', 'k', '', '{}') "
              "RETURNING id, message_id, created_at",
              "SELECT boxhaul.publish('orders.x', 'text')", "SELECT boxhaul.publish('orders.x', '{}'::jsonb, 'k', '{}')",
@@ -296,8 +296,8 @@ class Privileges(CommandTest):
         "SELECT boxhaul.slot_seconds()")
     FOR_THE_RELAY = (
         "SELECT * FROM boxhaul.outbox", "SELECT * FROM boxhaul.messages", "SELECT * FROM boxhaul.dead_letter",
-        "SELECT boxhaul.lead('me')", "SELECT boxhaul.announce(true)", "SELECT boxhaul.outbox_xmin()", MARK,
-        "SELECT boxhaul.clean(0, '1h')", "SELECT boxhaul.slot_seconds()", "LISTEN boxhaul")
+        "SELECT boxhaul.lead('me', 1)", "SELECT boxhaul.announce(true)", "SELECT boxhaul.outbox_xmin()", MARK,
+        "SELECT boxhaul.resign(0)", "SELECT boxhaul.clean(0, '1h')", "SELECT boxhaul.slot_seconds()", "LISTEN boxhaul")
     DECISIONS = ("SELECT boxhaul.discard(1)", "SELECT boxhaul.redrive(1)")
     FOR_NOBODY = (
         "INSERT INTO boxhaul.outbox (xid, subject) VALUES ('1', 'orders.x')",
@@ -359,7 +359,7 @@ class Privileges(CommandTest):
         """Whoever may create objects in public must not get our functions to call them."""
         self.sql("""CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
             'BEGIN RAISE EXCEPTION ''astray''; END'""")
-        for function in ("lead('me')", "announce(true)", "outbox_xmin()", "clean(0, '1h')", "slot_seconds()",
+        for function in ("lead('me', 1)", "resign(1)", "announce(true)", "outbox_xmin()", "clean(0, '1h')", "slot_seconds()",
                          "publish('orders.x', 'text')"):
             self.sql(f"SET search_path = public, pg_catalog; SELECT boxhaul.{function}")
 
@@ -480,7 +480,7 @@ class NatsWithoutJetStream(Nats):
 AGAIN = "the schema is not whole: apply all of sql/*.sql again"
 GRANT = "GRANT boxhaul_relay TO the relay's user"
 RIGHTS = (("SELECT", "boxhaul.outbox"), ("SELECT", "boxhaul.exceptions"), ("SELECT", "boxhaul.dead_letter"),
-          ("EXECUTE", "boxhaul.lead"), ("EXECUTE", "boxhaul.announce"), ("EXECUTE", "boxhaul.outbox_xmin"),
+          ("SELECT", "boxhaul.sent"), ("EXECUTE", "boxhaul.lead"), ("EXECUTE", "boxhaul.resign"), ("EXECUTE", "boxhaul.announce"), ("EXECUTE", "boxhaul.outbox_xmin"),
           ("EXECUTE", "boxhaul.mark"), ("EXECUTE", "boxhaul.clean"))
 
 
@@ -498,7 +498,7 @@ class Check(CommandTest):
         (f"REVOKE boxhaul_relay FROM {RELAY}",
          f"FAIL  schema: permission denied for schema boxhaul: {GRANT}", f"GRANT boxhaul_relay TO {RELAY}"),
         ("DROP FUNCTION boxhaul.lead",
-         f'FAIL  grants: function "boxhaul.lead(text)" does not exist: {AGAIN}', "paste"),
+         f'FAIL  grants: function "boxhaul.lead(text, integer)" does not exist: {AGAIN}', "paste"),
         ("REVOKE EXECUTE ON FUNCTION boxhaul.slot_seconds FROM boxhaul_relay",
          f"FAIL  ring: permission denied for function slot_seconds: {AGAIN}", "paste"),
         ("REVOKE EXECUTE ON FUNCTION pg_is_in_recovery FROM PUBLIC",

@@ -8,7 +8,7 @@
 #include "core/refusal.h"
 #include "tap.h"
 
-enum { IDS = 150000 };
+enum { IDS = 150000, WINDOW_MS = 120000 };
 
 static struct delivery *d;
 static int64_t now;
@@ -16,6 +16,7 @@ static char heard[4096], noted[4096];
 static uint64_t token[IDS]; /* of the last publish of an id */
 static int64_t published;   /* the id published last */
 static bool fetching, marking;
+static bool tells;  /* what streams hold is told at once, and it is nothing */
 static bool audits; /* every step; not where there are a great many */
 
 /* --- the stage --- */
@@ -64,8 +65,8 @@ static void say_mark(const struct mark *m)
 	for (size_t i = 0; i < m->gone_count; i++)
 		append(text, sizeof text, " -%lld", (long long)m->gone[i]);
 	for (size_t i = 0; i < m->added_count; i++)
-		append(text, sizeof text, " +%lld..%lld %s", (long long)m->added[i].lo, (long long)m->added[i].hi,
-		       kind[m->added[i].kind]);
+		append(text, sizeof text, " +%lld..%lld %s%s", (long long)m->added[i].lo, (long long)m->added[i].hi,
+		       kind[m->added[i].kind], m->added[i].floor != FLOOR_NONE ? " sent" : "");
 	for (size_t i = 0; i < m->dead_count; i++)
 		append(text, sizeof text, " dead %lld%s", (long long)m->dead[i].id, m->dead[i].held ? " held" : "");
 	for (size_t i = 0; i < m->undead_count; i++)
@@ -77,9 +78,26 @@ static void say_mark(const struct mark *m)
 static void say_note(const struct note *n)
 {
 	static const char *const kind[] = { "stream blocked", "stream open", "lane blocked", "lane open", "dead",
-					    "held",           "vanished",    "full",         "retry" };
+					    "held",           "vanished",    "full",         "retry",     "others" };
 
 	say(noted, "%s %lld", kind[n->kind], (long long)n->id);
+}
+
+static void say_tail(const struct effect *e)
+{
+	const char *above = e->tail.above == FLOOR_NONE ? "none" : e->tail.above == FLOOR_UNKNOWN ? "unknown" : NULL;
+
+	if (tells)
+		delivery_step(d, &(struct event){ .kind = EVENT_TAIL,
+						  .now_ms = now,
+						  .tail = { .stream = e->tail.stream,
+							    .ok = true,
+							    .asked_ms = now,
+							    .window_ms = WINDOW_MS } });
+	else if (above != NULL)
+		say(heard, "tail %u above %s", e->tail.stream, above);
+	else
+		say(heard, "tail %u above %llu", e->tail.stream, (unsigned long long)e->tail.above);
 }
 
 static void listen(void)
@@ -97,6 +115,7 @@ static void listen(void)
 		case EFFECT_MARK: say_mark(e.mark); break;
 		case EFFECT_ANNOUNCE: say(heard, "announce %s", e.announce.asleep ? "asleep" : "awake"); break;
 		case EFFECT_RENEW: say(heard, "renew"); break;
+		case EFFECT_TAIL: say_tail(&e); break;
 		case EFFECT_NOTE: say_note(&e.note); break;
 		case EFFECT_DRAINED: say(heard, "drained"); break;
 		case EFFECT_RELEASE: break;
@@ -225,6 +244,9 @@ static void settle_books(uint64_t fence)
 	}
 }
 
+static uint64_t floors[LIMIT_STREAMS];
+static int64_t others_until;
+
 static void lead_with(int64_t position, const struct exception_row *exceptions, size_t n)
 {
 	marking = false;
@@ -234,7 +256,20 @@ static void lead_with(int64_t position, const struct exception_row *exceptions, 
 					  .fence = 100,
 					  .asked_ms = now,
 					  .exceptions = exceptions,
-					  .exception_count = n } });
+					  .exception_count = n,
+					  .floors = floors,
+					  .others_until_ms = others_until } });
+}
+
+static void told(uint16_t stream, bool yes, int64_t window_ms, uint64_t last)
+{
+	step((struct event){ .kind = EVENT_TAIL,
+			     .tail = { .stream = stream,
+				       .ok = yes,
+				       .reason = REASON_NO_REPLY,
+				       .asked_ms = now,
+				       .window_ms = window_ms,
+				       .last = last } });
 }
 
 static void happens(enum event_kind kind)
@@ -279,6 +314,7 @@ static void begin(const char *title)
 	if (d == NULL)
 		exit(1);
 	now = 1000000;
+	others_until = 0;
 	memset(token, 0, sizeof token);
 	forget();
 	happens(EVENT_BUS_UP);
@@ -288,7 +324,9 @@ static void begin(const char *title)
 
 static void defaults(void)
 {
-	audits = true;
+	audits = tells = true;
+	for (int i = 0; i < LIMIT_STREAMS; i++)
+		floors[i] = FLOOR_NONE;
 	settings = (struct delivery_settings){
 		.ordering = ORDERING_STRICT,
 		.poison = POISON_SKIP,
@@ -836,7 +874,7 @@ static void deposed(void)
 
 static void restart(void)
 {
-	const struct exception_row left[] = { { .lo = 2, .hi = 2, .kind = EXCEPTION_MISSING },
+	const struct exception_row left[] = { { .lo = 2, .hi = 2, .kind = EXCEPTION_MISSING, .floor = FLOOR_NONE },
 					      { .lo = 5, .hi = 6, .kind = EXCEPTION_ACTIVE } };
 
 	begin("a restart reads what is left behind together with what is new");
@@ -882,6 +920,107 @@ static void full(void)
 	hears_not("fetch >");
 }
 
+static void tail_first(void)
+{
+	tells = false;
+	floors[0] = 41;
+	begin("a new leader looks at what the stream holds before it sends anything there");
+	lead_with(10, NULL, 0);
+	hears("tail 0 above 41");
+	hears("tail 1 above none");
+	ROWS(row(11, 'a'), row(12, 'b'));
+	hears_not("publish");
+	is_number(look()->asking, 2, "they wait for the answer");
+	told(0, true, WINDOW_MS, 50);
+	hears("publish 11, publish 12");
+}
+
+static void tail_of_nobody(void)
+{
+	tells = false;
+	begin("what cannot be looked at takes no messages: its rows are parked, and its probe asks again");
+	ROWS(row(1, 'a'), row(2, 'b'));
+	told(0, false, 0, 0);
+	notes("stream blocked 1");
+	is_number(look()->resident, 0, "nothing is left in memory");
+	forget();
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	hears("tail 0 above");
+	hears_not("publish");
+	told(0, true, WINDOW_MS, 0);
+	hears("publish 1");
+}
+
+static void lease_of_others(void)
+{
+	tells = false;
+	begin("an earlier leader may live: a short window is no bridge over its lease");
+	others_until = now + 5000;
+	lead_with(0, NULL, 0);
+	forget();
+	ROWS(row(1, 'a'));
+	told(0, true, 1000, 0);
+	notes("others 0");
+	hears_not("publish");
+	forget();
+	pass(4400);
+	hears_not("tail 0");
+	pass(200);
+	hears("tail 0 above");
+	told(0, true, 1000, 0);
+	hears("publish 1");
+
+	begin("a long one is");
+	others_until = now + 5000;
+	lead_with(0, NULL, 0);
+	ROWS(row(1, 'a'));
+	told(0, true, 10000, 0);
+	hears("publish 1");
+}
+
+static void doubt(void)
+{
+	tells = false;
+	begin("no answer: sent again within half a window; beyond it the stream is asked first");
+	told(0, true, 10000, 7);
+	ROWS(row(1, 'a'));
+	forget();
+	pass(1200);
+	hears("publish 1");
+	hears_not("tail");
+	happens(EVENT_BUS_DOWN);
+	pass(4000);
+	forget();
+	happens(EVENT_BUS_UP);
+	hears("tail 0 above 7");
+	hears_not("publish");
+	told(0, true, 10000, 9);
+	hears("publish 1");
+}
+
+static void doubt_is_kept(void)
+{
+	tells = false;
+	begin("parked after it was sent: the books say from where its copy may stand");
+	told(0, true, WINDOW_MS, 7);
+	ROWS(row(1, 'a'), row(2, 'b'));
+	forget();
+	pass(1000);
+	hears("+1..1 parked sent");
+	hears("+2..2 parked sent");
+
+	begin("refused, it cannot be there");
+	told(0, true, WINDOW_MS, 7);
+	ROWS(row(1, 'a'), row(2, 'b'));
+	forget();
+	refuse(1, REASON_STREAM_FULL);
+	refuse(2, REASON_STREAM_FULL);
+	pass(100);
+	hears("+1..2 parked");
+	hears_not("sent");
+}
+
 static void pipelined(void)
 {
 	settings.ordering = ORDERING_PIPELINED;
@@ -901,12 +1040,13 @@ static void pipelined(void)
 int main(void)
 {
 	static void (*const story[])(void) = {
-		one_message,    lane_order,     window,       window_of_bytes, ack_timeout,
-		late_ack,       late_refusal,   stale_token,  bus_down,        gap,
-		gap_void,       xmax_trap,      grace,        truncated,       poison_skip,
-		defect,         stream_blocked, lane_blocked, silence,         busy,
-		sleep_and_wake, lease,          renewal,      drain,           deposed,
-		restart,        full,           pipelined,
+		one_message,     lane_order,     window,        window_of_bytes, ack_timeout,
+		late_ack,        late_refusal,   stale_token,   bus_down,        gap,
+		gap_void,        xmax_trap,      grace,         truncated,       poison_skip,
+		defect,          stream_blocked, lane_blocked,  silence,         busy,
+		sleep_and_wake,  lease,          renewal,       drain,           deposed,
+		restart,         full,           pipelined,     tail_first,      tail_of_nobody,
+		lease_of_others, doubt,          doubt_is_kept,
 	};
 	static void (*const story_of_hold[])(void) = { discard, redrive };
 

@@ -1,0 +1,256 @@
+/* What the streams already hold: once, in practice (G4).
+ *
+ * A message may be stored although nobody here knows: an earlier leader sent it and died, or our own publish got no
+ * answer. Within its duplicate window the stream drops a repeat; beyond, only the stream itself can tell. So nothing
+ * is published to a stream before its tail was read, from the floor the last mark left; and nothing that may be
+ * stored is published again beyond half a window without a fresh look. What is found there is acknowledged instead of sent.
+ *
+ *     READY -- tail not known --> ASKING -- read --> READY -> in flight, or found
+ *                                        -- cannot be read --> parked, as for any stream that takes nothing
+ *
+ * Why a look is enough. Every copy stored before the look is seen by it. A copy stored between the look and the repeat, or
+ * after the repeat, is less than a window away from it, and so one of the two is dropped; but for one that lies
+ * in the network for longer than half a window, and nothing can be done about that.
+ *
+ * Why the look after a take-over is late enough. An earlier leader that lives publishes nothing after its lease (G3). If the
+ * window is at least twice what is left of that, whatever it still stores collides with our own copy inside the window.
+ * If not, the look is put off until it is. */
+#include "core/machine.h"
+
+#include <assert.h>
+
+#include "core/refusal.h"
+
+/* We lead: nothing is known. */
+void tails_unknown(struct delivery *d, const uint64_t *inherited)
+{
+	for (uint32_t s = 0; s < d->s.streams; s++)
+		d->tail[s] = (struct tail){ .wanted = true, .inherited = inherited[s] };
+}
+
+/* No answer will come; and a new connection is a good time to look again: the stream may be another one by then. */
+void tails_interrupted(struct delivery *d)
+{
+	for (uint16_t s = 0; s < d->s.streams; s++) {
+		d->tail[s].known = d->tail[s].asking = false;
+		d->tail[s].wanted = true;
+		lanes_answer(&d->lanes, s);
+	}
+}
+
+/* --- doubt --- */
+
+/* Whatever is sent from now on is stored above this. */
+uint64_t stream_top(const struct delivery *d, uint16_t stream)
+{
+	uint64_t acked = d->stats.stream[stream].sequence, seen = d->tail[stream].upto;
+
+	return acked > seen ? acked : seen;
+}
+
+/* m is being sent. */
+void doubt_begins(struct delivery *d, struct message *m)
+{
+	uint64_t top = stream_top(d, m->stream);
+
+	m->sent_ms = d->now;
+	if (m->doubts < UINT16_MAX)
+		m->doubts++;
+	if (m->doubt_ms == NEVER)
+		m->doubt_ms = d->now;
+	if (m->floor > top)
+		m->floor = top;
+}
+
+/* The publish in flight was refused: it is not stored. */
+void doubt_ends(struct message *m)
+{
+	if (m->doubts == UINT16_MAX || --m->doubts > 0)
+		return;
+	m->doubt_ms = NEVER;
+	m->floor = FLOOR_NONE;
+}
+
+struct doubt doubt_of(const struct message *m)
+{
+	return (struct doubt){
+		.sent_ms = m->doubt_ms != NEVER ? m->sent_ms : NEVER,
+		.floor = m->floor,
+		.stream = m->floor != FLOOR_NONE ? m->stream : 0,
+	};
+}
+
+void doubt_returns(struct message *m, struct doubt doubt)
+{
+	m->floor = doubt.floor;
+	m->doubts = doubt.floor != FLOOR_NONE;
+	m->sent_ms = doubt.sent_ms;
+	m->doubt_ms = doubt.sent_ms != NEVER ? INT64_MIN / 2 : NEVER; /* longer ago than any window */
+}
+
+/* What is known of a row that was just read: while we have not caught up, an earlier leader may have sent it. (What the
+ * stream held when we took the lead is known, or asked for: this is for the leader after us.) */
+struct doubt doubt_of_row(const struct delivery *d, const struct row *row, const struct exception *e)
+{
+	struct doubt doubt = e != NULL ? e->doubt : NO_DOUBT;
+	uint64_t inherited = d->tail[row->stream].inherited;
+
+	if ((e == NULL && !d->caught_up) || (e != NULL && e->inherited)) {
+		doubt.floor = doubt.floor < inherited ? doubt.floor : inherited;
+		doubt.stream = doubt.floor != FLOOR_NONE ? row->stream : 0;
+	}
+	return doubt;
+}
+
+/* Is the stream sure to drop a repeat, or did it just say that it holds no copy? */
+static bool may_repeat(const struct delivery *d, const struct message *m)
+{
+	const struct tail *t = &d->tail[m->stream];
+
+	if (m->doubt_ms == NEVER || d->now - m->doubt_ms < t->window_ms / 2)
+		return true;
+	return t->asked_ms > m->sent_ms && (d->now == t->heard_ms || d->now - t->heard_ms < t->window_ms / 2);
+}
+
+/* True: m waits until its stream has been asked. */
+bool must_ask(struct delivery *d, struct message *m)
+{
+	struct tail *t = &d->tail[m->stream];
+
+	if (t->known && may_repeat(d, m))
+		return false;
+	t->known = false; /* so that nothing of its lane passes it meanwhile */
+	t->wanted = !t->asking;
+	message_move(&d->lanes, m, PLACE_ASKING);
+	return true;
+}
+
+/* --- question and answer --- */
+
+/* Where the copies of everything in doubt begin. */
+static uint64_t lowest_floor(const struct delivery *d, uint16_t stream, uint64_t lowest)
+{
+	for (const struct message *m = d->lanes.oldest; m != NULL; m = m->age_next)
+		if (m->stream == stream && m->doubt_ms != NEVER && m->floor < lowest)
+			lowest = m->floor;
+	for (const struct exception *e = d->book.first; e != NULL; e = e->next)
+		if (e->doubt.stream == stream && e->doubt.sent_ms != NEVER && e->doubt.floor < lowest)
+			lowest = e->doubt.floor;
+	return lowest;
+}
+
+/* Nothing is read twice: whoever is in doubt since then was sent since then. */
+static uint64_t look_above(const struct delivery *d, uint16_t stream)
+{
+	const struct tail *t = &d->tail[stream];
+	uint64_t lowest = lowest_floor(d, stream, t->looked ? FLOOR_NONE : t->inherited);
+
+	return t->looked && lowest < t->upto ? t->upto : lowest;
+}
+
+static bool must_wait_for_others(const struct delivery *d, const struct tail *t, int64_t asked_ms)
+{
+	return asked_ms < d->others_until && t->window_ms / 2 < d->others_until - asked_ms;
+}
+
+/* The first question is asked at once: without its answer the window is not known. */
+static bool is_due(const struct delivery *d, const struct tail *t)
+{
+	return t->wanted && !t->asking && (t->heard_ms == 0 || !must_wait_for_others(d, t, d->now));
+}
+
+bool next_tail(struct delivery *d, struct effect *f)
+{
+	if (!d->leading || !d->bus_up || d->draining || d->now >= d->lease_until)
+		return false;
+	for (uint16_t s = 0; s < d->s.streams; s++) {
+		struct tail *t = &d->tail[s];
+
+		if (!is_due(d, t))
+			continue;
+		t->wanted = false;
+		t->asking = true;
+		d->stats.tails++;
+		f->kind = EFFECT_TAIL;
+		f->tail.stream = s;
+		f->tail.above = look_above(d, s);
+		return true;
+	}
+	return false;
+}
+
+int64_t tails_deadline(const struct delivery *d)
+{
+	int64_t at = INT64_MAX;
+
+	for (uint32_t s = 0; s < d->s.streams; s++)
+		if (d->tail[s].wanted && d->tail[s].heard_ms != 0 && must_wait_for_others(d, &d->tail[s], d->now))
+			at = earlier(at, d->others_until - d->tail[s].window_ms / 2);
+	return at;
+}
+
+/* It takes nothing then: whoever asked is the first to wait, its probe if it is one. */
+static void unreadable(struct delivery *d, const struct event *ev)
+{
+	struct message *first = NULL;
+
+	for (struct message *m = d->lanes.place[PLACE_ASKING].first; m != NULL; m = m->next)
+		if (m->stream == ev->tail.stream && (first == NULL || is_probe_of(stream_block(d, m), m->id)))
+			first = m;
+	if (first != NULL)
+		block_stream(d, first, ev->tail.reason);
+}
+
+/* The stream ends below what it once acknowledged: it is another one, or lost its end. */
+static void cut_floors(struct delivery *d, uint16_t stream, uint64_t last)
+{
+	uint64_t *const floor[] = { &d->stats.stream[stream].sequence, &d->floor.sequence[stream],
+				    &d->next_floor.sequence[stream] };
+
+	for (size_t i = 0; i < sizeof floor / sizeof floor[0]; i++)
+		if (*floor[i] > last)
+			*floor[i] = last;
+}
+
+/* Nobody has led before: what the stream held when we came is not ours. */
+static void begin_floors(struct delivery *d, uint16_t stream, uint64_t last)
+{
+	if (d->tail[stream].inherited != FLOOR_NONE || d->tail[stream].looked)
+		return;
+	d->floor.sequence[stream] = d->next_floor.sequence[stream] = last;
+}
+
+/* What earlier leaders left in doubt is not in doubt any more: it was found, or it is not there. */
+static void resolve_inherited(struct delivery *d, uint16_t stream)
+{
+	for (struct exception *e = d->book.first; e != NULL; e = e->next)
+		if (e->doubt.stream == stream && e->doubt.sent_ms == SENT_BY_OTHERS)
+			e->doubt.sent_ms = NEVER;
+}
+
+void tail_told(struct delivery *d, const struct event *ev)
+{
+	struct tail *t = &d->tail[ev->tail.stream];
+
+	if (!d->leading || !t->asking)
+		return;
+	t->asking = false;
+	if (!ev->tail.ok) {
+		unreadable(d, ev);
+		return;
+	}
+	t->window_ms = ev->tail.window_ms;
+	t->heard_ms = d->now;
+	if (must_wait_for_others(d, t, ev->tail.asked_ms)) {
+		take_note(d, (struct note){ .kind = NOTE_OTHERS, .stream = ev->tail.stream });
+		t->wanted = true;
+		return;
+	}
+	begin_floors(d, ev->tail.stream, ev->tail.last);
+	t->known = t->looked = true;
+	t->asked_ms = ev->tail.asked_ms;
+	t->upto = ev->tail.last;
+	cut_floors(d, ev->tail.stream, ev->tail.last);
+	resolve_inherited(d, ev->tail.stream);
+	lanes_answer(&d->lanes, ev->tail.stream);
+}

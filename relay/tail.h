@@ -1,0 +1,41 @@
+/* What the streams already hold (G4): the message ids in the tail of each, read when the core asks for it. */
+#ifndef BOXHAUL_TAIL_H
+#define BOXHAUL_TAIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "core/delivery.h"
+#include "edge/loop.h"
+#include "edge/natsio.h"
+#include "log.h"
+
+struct tails;
+
+struct tails_handlers {
+	void (*told)(void *arg, const struct event *event); /* an EVENT_TAIL without its time */
+	void *arg;
+};
+
+/* Everything is borrowed. NULL when out of memory. */
+struct tails *tails_create(struct loop *l, struct natsio *const *nats, const struct config *config, struct log *log,
+			   const struct tails_handlers *handlers);
+void tails_free(struct tails *t);
+
+/* Carries out EFFECT_TAIL; told() follows, unless tails_stop() comes before. */
+void tails_ask(struct tails *t, uint16_t stream, uint64_t above);
+
+/* Takes a reply; false when it is not for us. */
+bool tails_reply(struct tails *t, const struct natsio_reply *reply);
+
+/* The connection is gone, or the lead: nothing is awaited any more. What was found stays. */
+void tails_stop(struct tails *t);
+
+/* A new lead: what was found for an earlier one is forgotten. */
+void tails_forget(struct tails *t);
+
+/* The sequence at which this message was found, or 0. It is found once: a second question is told 0. */
+uint64_t tails_take(struct tails *t, const char *message_id);
+
+#endif

@@ -1,0 +1,192 @@
+"""Once, in practice: the broker forgets message ids after a tenth of a second, and still nothing is stored twice. What
+is not known to be stored is looked up in the stream before it is sent again. (audit() counts the copies.)"""
+
+import os
+import time
+import unittest
+
+from harness import STREAM, SystemTest
+from test_faults import FaultTest
+
+WINDOW = 0.1  # seconds: the shortest window the server allows
+FORGOTTEN = 3 * WINDOW  # long enough for it to have forgotten
+
+
+class ShortWindow(FaultTest):
+    def setUp(self):
+        super().setUp()
+        self.create()
+
+    def create(self, **config):
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["orders.>"], duplicate_window=int(WINDOW * 1e9), **config)
+
+    def start_relay(self, **groups):
+        """One that reads what it dies with before it tells the database: plenty to find in the stream."""
+        return super().start_relay(**{"delivery": {"mark_interval": "400ms", "ack_timeout": "800ms"},
+                                      "outbox": {"lease": "1s"}, **groups})
+
+    def found(self, relay):
+        return self.metric(relay, "duplicates_total")
+
+    def wait_for_lead(self, leads):
+        self.wait(lambda: len(self.leads()) > leads, "the lead to be taken")
+
+
+class Once(ShortWindow):
+    def test_kill9_of_the_relay(self):
+        relay = self.start_relay()
+        self.open_shop()
+        found = 0
+        for _ in range(3):
+            before = self.count()
+            self.let_trade(500)
+            relay.kill9()
+            self.let_trade(100, seconds=FORGOTTEN)
+            relay.start()
+            self.wait_for_messages(before + 600)
+            found += self.found(relay)
+        self.audit()
+        self.assertGreater(found, 0, "nothing was stored and not marked: the test shows nothing")
+
+    def test_the_session_ends(self):
+        """The same process leads again: it knows that nobody else sends, and looks at once."""
+        self.start_relay()
+        self.open_shop()
+        for n in range(1, 5):
+            self.let_trade(500, seconds=FORGOTTEN)
+            self.terminate_leader()
+            self.wait_for_lead(n)
+        self.audit()
+
+    def test_a_silent_broker(self):
+        """It stores what lies in its socket when it goes on; by then all that is forgotten, and sent again."""
+        self.start_relay(delivery={"ack_timeout": "800ms", "mark_interval": "100ms"})
+        self.open_shop()
+        for seconds in (1.5, 4):
+            self.let_trade(500)
+            self.nats.pause()
+            self.let_trade(200, seconds=seconds)
+            self.nats.resume()
+            self.let_trade(200, seconds=FORGOTTEN)
+        self.audit()
+
+    def test_kill9_of_the_broker(self):
+        relay = self.start_relay()
+        self.open_shop()
+        for _ in range(3):
+            self.let_trade(500)
+            self.nats.kill9()
+            self.let_trade(200, seconds=FORGOTTEN)
+            self.nats.start()
+            relay.wait_until_ready()
+        self.audit()
+
+    def test_kill9_of_everything(self):
+        relay = self.start_relay()
+        self.open_shop()
+        for order in ((relay, self.pg, self.nats), (self.nats, relay, self.pg), (self.nats, self.pg, relay)):
+            self.let_trade(500)
+            for victim in order:
+                victim.kill9()
+                time.sleep(FORGOTTEN)
+            for victim in order:
+                victim.start()
+        self.let_trade(300)
+        self.audit()
+
+    def test_two_relays(self):
+        """The leader dies, or loses its lead and lives on; whoever is next cannot know which. Until the lease of the
+        first is over, nothing is published, for the window would not bridge it."""
+        for _ in range(2):
+            self.start_relay()
+        self.open_shop()
+        for n in range(1, 5):
+            self.let_trade(400)
+            victim = self.wait_for_leader()
+            if n % 2:
+                victim.kill9()
+            else:
+                self.terminate_leader()
+            self.wait_for_lead(n)
+            if n % 2:
+                victim.start()
+        self.audit()
+
+    def test_the_leader_is_frozen(self):
+        """It wakes up deposed, with messages it had decided to send."""
+        for _ in range(2):
+            self.start_relay()
+        self.open_shop()
+        for n in range(1, 4):
+            self.let_trade(400)
+            frozen = self.wait_for_leader()
+            frozen.pause()
+            self.terminate_leader()
+            self.wait_for_lead(n)
+            self.let_trade(300, seconds=2)
+            frozen.resume()
+        self.audit()
+
+
+class SharedStream(ShortWindow):
+    def test_others_publish_to_the_stream(self):
+        """Some of them with ids, uuids even; some large; some of it deleted again. None of it is ours."""
+        relay = self.start_relay()
+        self.open_shop()
+        with self.jetstream() as jetstream:
+            for round_ in range(3):
+                self.let_trade(400)
+                relay.kill9()
+                for n in range(300):
+                    jetstream.publish("orders.others", os.urandom(100_000 if n % 100 == 0 else 10),
+                                      {"Nats-Msg-Id": f"{round_}-{n}"} if n % 2 else None)
+                jetstream.delete_message(STREAM, jetstream.info(STREAM)["state"]["last_seq"] - 5)
+                time.sleep(FORGOTTEN)
+                relay.start().wait_until_ready()
+                self.let_trade(200)
+            for shop in self.shops:
+                shop.stop()
+            self.wait_settled()
+            for message in self.stored():
+                if message.subject == "orders.others":
+                    jetstream.delete_message(STREAM, message.seq)
+        self.audit()
+
+
+class HandOver(SystemTest):
+    """With a window of two minutes a new leader need not wait; nor behind one that has resigned."""
+
+    def lease_ms(self):
+        return self.sql("SELECT lease_ms FROM boxhaul.position")[0][0]
+
+    def test_a_drained_relay_resigns(self):
+        relay = self.start_relay(outbox={"lease": "10s"})
+        self.assertEqual(self.lease_ms(), 10000)
+        self.wait_asleep()
+        relay.stop()
+        self.assertEqual(self.lease_ms(), 0)
+        self.assertFalse(self.is_asleep(), "producers would notify nobody")
+
+    def test_a_killed_one_does_not(self):
+        relay = self.start_relay()
+        relay.kill9()
+        self.assertEqual(self.lease_ms(), 5000)
+
+    def test_the_floor_is_on_record(self):
+        """After a mark the next leader looks no further back than to where the stream stood."""
+        relay = self.start_relay()
+        self.open_shop()
+        self.let_trade(1000)
+        relay.stop()
+        self.audit_running_totals()
+        ((floor,),) = self.sql("SELECT last_seq FROM boxhaul.sent ORDER BY last_id DESC LIMIT 1")
+        self.assertGreater(floor, self.count() // 2)
+
+    def audit_running_totals(self):
+        self.start_relay()
+        self.audit()
+
+
+if __name__ == "__main__":
+    unittest.main()
