@@ -239,6 +239,10 @@ static void check_stream(struct check *c, struct natsio_session *s, const struct
 		check_subjects(c, w, &info);
 		check_safety(c, w, &info);
 		check_sizes(c, w, &info);
+		if (!natsio_session_may_read(s, w->name))
+			warn("stream %s: no answer to $JS.API.STREAM.MSG.GET.%s: let this login publish to it, or messages may "
+			     "be stored twice after a restart",
+			     w->name, w->name);
 	}
 	natsio_stream_info_free(&info);
 }

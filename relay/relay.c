@@ -233,6 +233,7 @@ static void on_nats_complaint(void *arg, const char *text)
 	/* In the message, not beside it: two complaints are the same only if they say the same. */
 	snprintf(message, sizeof message, "NATS complains: %s", text);
 	log_error(r->log, message);
+	tails_complaint(r->tails, text);
 	for (size_t slot = 0; slot < r->config->delivery.queue_messages; slot++) {
 		const struct parcel *parcel = r->parcels[slot];
 		struct event ev = { .kind = EVENT_REFUSED };

@@ -51,6 +51,7 @@ struct tails {
 	struct tails_handlers handlers;
 	struct reading reading[LIMIT_STREAMS];
 	char created[LIMIT_STREAMS][40];
+	bool denied[LIMIT_STREAMS]; /* since the last connect: we may not look */
 	uint32_t numbers;
 	void *found; /* a tree of <search.h> */
 	size_t found_count;
@@ -289,6 +290,10 @@ void tails_ask(struct tails *t, uint16_t stream, uint64_t above)
 			       .above = above,
 			       .asked_ms = loop_now_ms(),
 			       .heard_ms = loop_now_ms() };
+	if (t->denied[stream]) {
+		succeed(t, r);
+		return;
+	}
 	/* What cannot be sent gets no answer, and that is told by the timer. */
 	api_request(*t->nats, API_TAIL, "INFO", name_of(t, r), stream, r->number, "");
 	set_timer(t);
@@ -314,10 +319,31 @@ bool tails_reply(struct tails *t, const struct natsio_reply *reply)
 	return true;
 }
 
+void tails_complaint(struct tails *t, const char *text)
+{
+	for (size_t i = 0; i < t->config->stream_count; i++) {
+		struct reading *r = &t->reading[i];
+		char info[256], get[256];
+
+		snprintf(info, sizeof info, "\"$JS.API.STREAM.INFO.%s\"", name_of(t, r));
+		snprintf(get, sizeof get, "\"$JS.API.STREAM.MSG.GET.%s\"", name_of(t, r));
+		if (!r->under_way || (strstr(text, info) == NULL && strstr(text, get) == NULL))
+			continue;
+		log_warn(
+			t->log,
+			"may not look at what the stream holds: after a restart or a long outage, messages may be stored twice",
+			KS("stream", name_of(t, r)),
+			KS("do", "let this login publish to $JS.API.STREAM.INFO.<stream> and "
+				 "$JS.API.STREAM.MSG.GET.<stream>"));
+		t->denied[i] = true;
+		succeed(t, r);
+	}
+}
+
 void tails_stop(struct tails *t)
 {
 	for (size_t i = 0; i < t->config->stream_count; i++)
-		t->reading[i].under_way = false;
+		t->reading[i].under_way = t->denied[i] = false;
 	set_timer(t);
 }
 

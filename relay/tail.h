@@ -29,6 +29,10 @@ void tails_ask(struct tails *t, uint16_t stream, uint64_t above);
 /* Takes a reply; false when it is not for us. */
 bool tails_reply(struct tails *t, const struct natsio_reply *reply);
 
+/* The server complains. Where it forbids us to look, messages are sent without: at least once is promised, and a
+ * login that may only publish is no reason to stop. Asked again after the next connect. */
+void tails_complaint(struct tails *t, const char *text);
+
 /* The connection is gone, or the lead: nothing is awaited any more. What was found stays. */
 void tails_stop(struct tails *t);
 

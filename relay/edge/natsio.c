@@ -854,6 +854,19 @@ bool natsio_session_stream(struct natsio_session *s, const char *name, struct na
 	return false;
 }
 
+bool natsio_session_may_read(struct natsio_session *s, const char *name)
+{
+	natsMsg *answer = NULL;
+	char subject[256];
+	natsStatus status;
+
+	/* Any answer will do: there is no message 0. */
+	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
+	status = natsConnection_RequestString(&answer, s->nc, subject, "{\"seq\":0}", CONNECT_TIMEOUT_MS);
+	natsMsg_Destroy(answer);
+	return status == NATS_OK;
+}
+
 void natsio_stream_info_free(struct natsio_stream_info *info)
 {
 	for (size_t i = 0; i < info->subject_count; i++)

@@ -86,6 +86,8 @@ int64_t natsio_session_max_payload(const struct natsio_session *s);
 /* False with a text when the question could not be asked; a missing stream is exists = false. Free with the other. */
 bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error,
 			   size_t size);
+/* May this login ask the stream for a message it stores ($JS.API.STREAM.MSG.GET)? */
+bool natsio_session_may_read(struct natsio_session *s, const char *name);
 void natsio_stream_info_free(struct natsio_stream_info *info);
 
 /* Releases the library. Call last. */
