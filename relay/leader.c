@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "failpoint.h"
 #include "ledger.h"
 
 enum { LOCK_RETRY_MS = 200, READY_RETRY_MS = 2000 };
@@ -133,7 +134,7 @@ static void on_exceptions(void *arg, const struct pg_result *result)
 		failed(r, result);
 		return;
 	}
-	rows = calloc((size_t)n + 1, sizeof *rows);
+	rows = FAILPOINT(exceptions_loaded) ? NULL : calloc((size_t)n + 1, sizeof *rows);
 	if (rows == NULL) {
 		pg_break(*r->pg, "out of memory");
 		return;
@@ -193,6 +194,8 @@ static void on_lead(void *arg, const struct pg_result *result)
 	r->fence = (uint64_t)pg_int8(result, 0, 2);
 	/* An earlier leader may live, and publish for its lease; unless it resigned, or we are it. */
 	r->others_until_ms = r->epoch == r->led_epoch + 1 ? 0 : loop_now_ms() + pg_int8(result, 0, 3);
+	if (FAILPOINT(lead_taken))
+		pg_break(*r->pg, "failpoint");
 	ledger_floors(*r->pg, r->streams, r->config->stream_count, on_floors, r);
 	ledger_exceptions(*r->pg, r->streams, r->config->stream_count, on_exceptions, r);
 }
@@ -213,6 +216,8 @@ static void on_lock(void *arg, const struct pg_result *result)
 		later(r, try_lock, LOCK_RETRY_MS);
 		return;
 	}
+	if (FAILPOINT(lock_taken))
+		pg_break(*r->pg, "failpoint");
 	r->asked_ms = loop_now_ms();
 	ledger_lead(*r->pg, r->name, r->config->delivery.lease_ms, on_lead, r);
 }

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "config.h"
 #include "exits.h"
+#include "failpoint.h"
 #include "log.h"
 #include "relay.h"
 
@@ -23,6 +24,9 @@ static enum exit_code status(const struct config *config, const struct options *
 static enum exit_code version(const struct config *config, const struct options *o);
 static enum exit_code help(const struct config *config, const struct options *o);
 static enum exit_code sample(const struct config *config, const struct options *o);
+#ifdef BOXHAUL_FAILPOINTS
+static enum exit_code failpoints(const struct config *config, const struct options *o);
+#endif
 
 static const struct command {
 	const char *name;
@@ -37,6 +41,9 @@ static const struct command {
 	{ "status", true, "jw", status, "show the delivery's state (--json, --watch)" },
 	{ "config-sample", false, "", sample, "print a configuration with every setting, its default and its meaning" },
 	{ "version", false, "", version, "print the version" },
+#ifdef BOXHAUL_FAILPOINTS
+	{ "failpoints", false, "", failpoints, "print where BOXHAUL_FAILPOINT=NAME=kill|stall|error[@N] can strike" },
+#endif
 	{ "help", false, "", help, "print this" },
 };
 
@@ -76,6 +83,16 @@ static enum exit_code version(const struct config *config, const struct options 
 	printf("boxhaul %s\n", PACKAGE_VERSION);
 	return EXIT_OK;
 }
+
+#ifdef BOXHAUL_FAILPOINTS
+static enum exit_code failpoints(const struct config *config, const struct options *o)
+{
+	(void)config;
+	(void)o;
+	failpoint_list(stdout);
+	return EXIT_OK;
+}
+#endif
 
 static enum exit_code sample(const struct config *config, const struct options *o)
 {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "failpoint.h"
 #include "message.h"
 #include "puback.h"
 
@@ -99,7 +100,7 @@ bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t tok
 		m.headers = h.list;
 		m.header_count = h.count;
 	}
-	ok = ok && natsio_send(io, &m);
+	ok = ok && !FAILPOINT(publishing) && natsio_send(io, &m) && !FAILPOINT(handed_over);
 	free(h.list);
 	free(h.copies);
 	return ok;

@@ -24,6 +24,7 @@
 #include "edge/loop.h"
 #include "edge/natsio.h"
 #include "edge/pg.h"
+#include "failpoint.h"
 #include "health.h"
 #include "leader.h"
 #include "ledger.h"
@@ -220,7 +221,8 @@ static void on_nats_reply(void *arg, const struct natsio_reply *reply)
 	struct relay *r = arg;
 	struct event ev = { .kind = EVENT_TICK };
 
-	if (!tails_reply(r->tails, reply) && publisher_reply(r->publisher, r->nats, reply, &ev))
+	if (!tails_reply(r->tails, reply) && publisher_reply(r->publisher, r->nats, reply, &ev) &&
+	    !FAILPOINT(ack_received))
 		step(r, ev);
 }
 
@@ -253,7 +255,7 @@ static void on_marked(void *arg, const struct pg_result *result)
 	struct relay *r = arg;
 	struct event ev = { .kind = EVENT_MARKED };
 
-	if (pg_error(result) != NULL) {
+	if (pg_error(result) != NULL || FAILPOINT(mark_answered)) {
 		/* Not ours to repair: begin again from what the database holds. */
 		log_error(r->log, "marking failed", KS("why", pg_error(result)), KS("sqlstate", pg_sqlstate(result)));
 		pg_break(r->pg, "marking failed");
@@ -268,7 +270,7 @@ static void on_flag_set(void *arg, const struct pg_result *result)
 {
 	struct relay *r = arg;
 
-	if (pg_error(result) != NULL)
+	if (pg_error(result) != NULL || FAILPOINT(sleep_flagged))
 		pg_break(r->pg, "announcing sleep failed");
 }
 
@@ -277,7 +279,7 @@ static void on_announced(void *arg, const struct pg_result *result)
 	struct relay *r = arg;
 	struct event ev = { .kind = EVENT_ANNOUNCED };
 
-	if (pg_error(result) != NULL) {
+	if (pg_error(result) != NULL || (r->announce_asleep && FAILPOINT(sleep_fenced))) {
 		log_error(r->log, "announcing sleep failed", KS("why", pg_error(result)));
 		pg_break(r->pg, "announcing sleep failed");
 		return;
@@ -293,7 +295,7 @@ static void on_renewed(void *arg, const struct pg_result *result)
 	struct relay *r = arg;
 	struct event ev = { .kind = EVENT_RENEWED };
 
-	if (pg_error(result) != NULL) {
+	if (pg_error(result) != NULL || FAILPOINT(lease_renewed)) {
 		pg_break(r->pg, "renewing the lease failed");
 		return;
 	}
@@ -328,7 +330,13 @@ static void found(struct relay *r, const struct effect *f, uint64_t sequence)
 
 static void on_tail(void *arg, const struct event *ev)
 {
-	step(arg, *ev);
+	struct event told = *ev;
+
+	if (FAILPOINT(tail_told)) {
+		told.tail.ok = false;
+		told.tail.reason = REASON_NO_REPLY;
+	}
+	step(arg, told);
 }
 
 static void publish(struct relay *r, const struct effect *f)
@@ -412,6 +420,8 @@ static void on_cleaned(void *arg, const struct pg_result *result)
 		log_warn(r->log, "cleaning up failed", KS("why", pg_error(result)));
 	else
 		r->truncations += (uint64_t)pg_int8(result, 0, 0);
+	if (r->truncations > 0 && FAILPOINT(slot_emptied))
+		pg_break(r->pg, "failpoint");
 }
 
 static int64_t maintenance_pause(const struct relay *r)
@@ -433,6 +443,8 @@ static void maintain(struct relay *r)
 		return;
 	r->maintained_ms = now;
 	ledger_clean(r->pg, leader_epoch(r->leader), r->config->retention_ms, on_cleaned, r);
+	if (FAILPOINT(clean_sent))
+		pg_break(r->pg, "failpoint");
 	if (delivery_look(r->core)->blocked_lanes > 0)
 		ledger_decisions(r->pg, on_decisions, r);
 }
@@ -444,7 +456,7 @@ static void on_resigned(void *arg, const struct pg_result *result)
 	/* Without it the next leader only takes a little longer. */
 	if (pg_error(result) != NULL)
 		log_warn(r->log, "could not resign the lead", KS("why", pg_error(result)));
-	finish(r, EXIT_OK);
+	finish(r, FAILPOINT(resigned) ? EXIT_UNDRAINED : EXIT_OK);
 }
 
 static bool drained(struct relay *r)
@@ -456,7 +468,7 @@ static bool drained(struct relay *r)
 	}
 	log_info(r->log, "drained: everything in flight is answered and marked");
 	r->resigning = true;
-	return ledger_resign(r->pg, leader_epoch(r->leader), on_resigned, r);
+	return !FAILPOINT(drained) && ledger_resign(r->pg, leader_epoch(r->leader), on_resigned, r);
 }
 
 static void carry_out(struct relay *r, const struct effect *f)
@@ -466,12 +478,14 @@ static void carry_out(struct relay *r, const struct effect *f)
 	switch (f->kind) {
 	case EFFECT_PUBLISH: publish(r, f); break;
 	case EFFECT_FETCH:
-		ok = source_fetch(r->source, r->pg, f);
+		ok = source_fetch(r->source, r->pg, f) && !FAILPOINT(fetch_sent);
 		maintain(r);
 		break;
 	case EFFECT_MARK:
 		r->mark_asked_ms = loop_now_ms();
-		ok = ledger_mark(r->pg, leader_epoch(r->leader), f->mark, r->streams, on_marked, r);
+		ok = !FAILPOINT(marking) &&
+		     ledger_mark(r->pg, leader_epoch(r->leader), f->mark, r->streams, on_marked, r) &&
+		     !FAILPOINT(mark_sent);
 		break;
 	case EFFECT_ANNOUNCE:
 		r->announce_asleep = f->announce.asleep;
@@ -489,7 +503,11 @@ static void carry_out(struct relay *r, const struct effect *f)
 		r->parcels[f->release.slot] = NULL;
 		break;
 	case EFFECT_NOTE: tell(r, &f->note); break;
-	case EFFECT_TAIL: tails_ask(r->tails, f->tail.stream, f->tail.above); break;
+	case EFFECT_TAIL:
+		tails_ask(r->tails, f->tail.stream, f->tail.above);
+		if (FAILPOINT(tail_asked))
+			natsio_cut(r->nats, "failpoint");
+		break;
 	case EFFECT_DRAINED: ok = drained(r); break;
 	}
 	/* The core waits for an answer that will not come: begin again from what the database holds. */

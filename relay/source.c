@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "failpoint.h"
 #include "ledger.h"
 #include "message.h"
 
@@ -182,14 +183,15 @@ static enum reason check_row(const struct source *s, const struct pg_result *r, 
 static void on_rows(void *arg, const struct pg_result *r)
 {
 	struct source *s = arg;
-	int n = pg_error(r) == NULL ? pg_rows(r) : 0;
+	const char *error = FAILPOINT(rows_received) ? "failpoint" : pg_error(r);
+	int n = error == NULL ? pg_rows(r) : 0;
 	size_t count = 0;
 	bool complete = (uint32_t)n < s->limit;
 	int64_t last = INT64_MIN;
 
 	s->pending = false;
-	if (pg_error(r) != NULL) {
-		s->handlers.failed(s->handlers.arg, pg_error(r), pg_sqlstate(r));
+	if (error != NULL) {
+		s->handlers.failed(s->handlers.arg, error, pg_sqlstate(r));
 		return;
 	}
 	for (int i = 0; i < n && count < s->capacity; i++) {

@@ -17,7 +17,7 @@ floor() { # a path below relay/
 	core/machine.h) echo 5 ;;
 	core/machine.c | core/holding.c | core/sending.c | core/tail.c | core/reading.c | core/marking.c) echo 6 ;;
 	core/delivery.c) echo 7 ;;
-	utf8.h | sql_files.h | exits.h) echo 10 ;;
+	utf8.h | sql_files.h | exits.h | failpoint.?) echo 10 ;;
 	message.? | log.? | puback.? | stored.?) echo 11 ;;
 	config.h | settings.h) echo 12 ;;
 	settings.c | config_check.h) echo 13 ;;

@@ -29,6 +29,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "failpoint.h"
+
 enum {
 	RECONNECT_MIN_MS = 50,
 	RECONNECT_MAX_MS = 3000,
@@ -226,6 +228,8 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 		natsio_cut(k->io, "no sign of life of the database: what was to be sent may be somebody else's by now");
 	else
 		natsConnection_ProcessWriteEvent(k->nc);
+	if (k == k->io->link && FAILPOINT(written))
+		natsio_cut(k->io, "failpoint");
 }
 
 /* --- the mailbox --- */
@@ -590,7 +594,7 @@ static void connect_done(void *arg)
 		link_down(io, "connection closed");
 		return;
 	}
-	if (!subscribe(k)) {
+	if (FAILPOINT(bus_connected) || !subscribe(k)) {
 		link_down(io, "cannot subscribe to the inbox");
 		return;
 	}

@@ -52,13 +52,18 @@ def wait_until(condition, what, deadline=DEADLINE, pause=0.05):
     return result
 
 
-def has_ended(pid):
-    """True of a process that is gone, or dead and only not yet reaped by its parent."""
+def state_of(pid):
+    """The kernel's letter for a process, "" when it is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-            return f.read().rpartition(")")[2].split()[0] == "Z"
+            return f.read().rpartition(")")[2].split()[0]
     except OSError:
-        return True
+        return ""
+
+
+def has_ended(pid):
+    """True of a process that is gone, or dead and only not yet reaped by its parent."""
+    return state_of(pid) in ("", "Z")
 
 
 class Process:
@@ -102,6 +107,10 @@ class Process:
 
     def resume(self):
         self.send(signal.SIGCONT)
+
+    def stopped(self):
+        """It stands still: SIGSTOP has arrived."""
+        return self.alive() and state_of(self.pid) == "T"
 
     def wait(self, deadline=DEADLINE):
         return self._popen.wait(deadline)

@@ -205,11 +205,16 @@ class SystemTest(unittest.TestCase):
         """A relay that runs and says it is ready."""
         return self.add_relay(**groups).start().wait_until_ready()
 
+    def migrate(self, **groups):
+        """Fit the test's database to this configuration."""
+        done = self.add_relay(**groups).command("migrate")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return done.stdout
+
     def open_shop(self, clients=8, habits=None, **options):
         """A shop at work. Its books count in audit()."""
-        name = f"shop{len(self.shops) + 1}-"
-        shop = Shop(self.pg.conninfo(self.database, SERVICE), clients=clients, name=name,
-                    habits=habits or Habits(pause=0.002), **options)
+        shop = Shop(self.pg.conninfo(self.database, SERVICE), clients=clients, habits=habits or Habits(pause=0.002),
+                    **{"name": f"shop{len(self.shops) + 1}-", **options})
         self.shops.append(shop)
         return shop.start()
 
