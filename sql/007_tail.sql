@@ -94,9 +94,10 @@ BEGIN
 END
 $$;
 
--- Clean up: the ring, the ledger, the wake-ups. Returns how many slots were emptied.
+-- Clean up: the ring, the ledger, the wake-ups. Returns how many slots were emptied. The books may be locked by an
+-- operator: whoever reads the outbox must not wait for them behind a slot that is locked already.
 CREATE OR REPLACE FUNCTION boxhaul.clean(epoch bigint, retention interval) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
 DECLARE
     emptied integer := 0;
 BEGIN

@@ -65,3 +65,5 @@ class StruckTest(SystemTest):
     def _lead_to_drained(self, relay):
         self._wait_at_work(relay)
         relay.send(signal.SIGTERM)
+
+    _lead_to_resigned = _lead_to_drained

@@ -9,6 +9,7 @@ from shop import Habits
 from strikes import QUICK, StruckTest
 
 ACTIONS = ("kill", "stall", "error")
+ENDS = ("drained", "resigned")  # where the relay was told to stop
 
 
 class Failpoints(StruckTest):
@@ -37,7 +38,7 @@ class Failpoints(StruckTest):
         victim = self.strike(point, action)
         if action == "stall":
             self.depose()
-        if action != "error" or point == "drained":
+        if action != "error" or point in ENDS:
             self.add_relay(**QUICK).start()
         self.trade()
         if action == "stall":
@@ -53,8 +54,8 @@ class Failpoints(StruckTest):
         """Nobody crashed: dead by our hand, ended as it was told, or at work."""
         if action == "kill":
             self.assertEqual(victim.returncode, -signal.SIGKILL)
-        elif point == "drained":
-            self.assertEqual(victim.wait(), UNDRAINED if action == "error" else 0)
+        elif point in ENDS:
+            self.assertEqual(victim.wait(), UNDRAINED if (point, action) == ("resigned", "error") else 0)
         else:
             victim.wait_until_ready()
 

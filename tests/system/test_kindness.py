@@ -300,6 +300,23 @@ class CleaningUp(KindnessTest):
             self.assertEqual(cursor.fetchall(), seen, "what he sees stays as it is")
         self.audit()
 
+    def test_a_cleaning_that_cannot_have_the_books(self):
+        """It must not wait for them with a slot in its hand: whoever reads the outbox would wait as long."""
+        self.close_shops()
+        self.wait_settled()
+        self.wait_asleep()  # nothing is left to mark
+        operator, reader = self.connect(), self.connect(SERVICE)
+        operator.cursor().execute("BEGIN; SELECT FROM boxhaul.position FOR UPDATE")
+        reader.cursor().execute("SET lock_timeout = '1s'")
+
+        def read_until_tried():
+            reader.cursor().execute("SELECT id, created_at FROM boxhaul.outbox")
+            with open(self.relay.log, encoding="utf-8") as f:
+                return 'msg="cleaning up failed"' in f.read()
+        self.wait(read_until_tried, "a cleaning in vain", pause=0.01)
+        operator.close()
+        self.wait_for_truncations(1)
+
     def test_locks_of_others(self):
         """VACUUM's, and what keeps a mark and a cleaning from the books."""
         for lock in ("boxhaul.outbox IN SHARE UPDATE EXCLUSIVE MODE", "boxhaul.position IN SHARE ROW EXCLUSIVE MODE",
