@@ -25,7 +25,7 @@ struct pg_handlers {
 	void *arg;
 };
 
-enum { PG_STATEMENTS = 16, PG_PARAMETERS = 20 };
+enum { PG_STATEMENTS = 32, PG_PARAMETERS = 32 };
 
 /* A statement to be prepared on first use. `number` is unique among those of one session. */
 struct pg_statement {
