@@ -398,7 +398,7 @@ class Status(CommandTest):
         self.expect(relay, "status", DONE, "parked 3", "because: no stream answers for the subject (503)")
         status = self.status(relay)
         self.assertEqual(status["exceptions"], {"parked": 3})
-        self.assertEqual(status["why_parked"], ["no stream answers for the subject (503)"])
+        self.assertEqual(status["why_parked"], ["stream not found (10059)"])
 
     def test_the_monitor_may_look(self):
         self.pg.create_login("monitor", "boxhaul_monitor")

@@ -113,13 +113,14 @@ class Streams(OperationTest):
         return self.start_relay(streams=list(streams) or [stream()], health=health(stall_after="1s"), **QUICK)
 
     def test_missing_then_created(self):
-        self.check_missing("no stream answers for the subject (503)")
+        self.check_missing()
 
     def test_missing_in_silence(self):
         self.listen_to_everything()
-        self.check_missing("no reply from the stream")
+        self.check_missing()
 
-    def check_missing(self, reason):
+    def check_missing(self):
+        reason = "stream not found"
         relay = self.start()
         self.writer("early").write("k", 10).write(None, 5).commit()
         self.wait_for_page(relay, "/readyz", 503, STREAM, reason, "stream not found (10059)", "create = true")
@@ -129,7 +130,7 @@ class Streams(OperationTest):
         told = self.status(relay)["streams"][0]
         self.assertEqual((told["name"], told["blocked"], told["reason"]), (STREAM, True, reason))
         self.assertIn("stream not found", told["detail"])
-        self.wait(lambda: self.states() == {"parked": {reason}}, "all to be parked")
+        self.wait(lambda: self.states() == {"parked": {f"{reason} (10059)"}}, "all to be parked")
         with self.jetstream() as jetstream:
             jetstream.create(STREAM, ["orders.>"])
         self.writer("late").write("k", 10).commit()
@@ -145,7 +146,7 @@ class Streams(OperationTest):
     def test_what_is_held_back_is_written_down_however_often_it_is_tried(self):
         self.start_relay(streams=[stream()], delivery=QUICK["delivery"], outbox={"gap_grace": "2s"})
         self.writer("w").write("k", 3).commit()
-        self.wait(lambda: self.states() == {"parked": {"no stream answers for the subject (503)"}}, "all to be parked")
+        self.wait(lambda: self.states() == {"parked": {"stream not found (10059)"}}, "all to be parked")
 
     def test_full_of_messages_then_purged(self):
         self.check_full("purged", max_msgs=5)
