@@ -172,7 +172,9 @@ static enum reason check_row(const struct source *s, const struct pg_result *r, 
 		defect = DEFECT_PAYLOAD_NULL;
 	if (defect == REASON_NONE)
 		defect = check_headers(r, i, &headers_bytes);
-	if (defect == REASON_NONE && payload_bytes + (int64_t)headers_bytes > largest(s))
+	/* The server may take larger ones by now; but what was too large when it was asked for has stayed behind. */
+	if (defect == REASON_NONE &&
+	    (pg_is_null(r, i, COL_PAYLOAD) || payload_bytes + (int64_t)headers_bytes > largest(s)))
 		defect = DEFECT_MESSAGE_LONG;
 	row->bytes = ROW_OVERHEAD_BYTES;
 	if (defect == REASON_NONE)
