@@ -263,6 +263,14 @@ static void keep_result(struct pg *pg, struct request *q, PGresult *r)
 	q->result = r;
 }
 
+/* Whatever the server calls it, it is an error: blanks alone must not make it none. */
+static void set_error(struct pg_result *result, const char *text)
+{
+	one_line(text, result->error, sizeof result->error);
+	if (result->error[0] == '\0')
+		snprintf(result->error, sizeof result->error, "an error without a text");
+}
+
 static void describe(struct pg_result *result)
 {
 	ExecStatusType status = PQresultStatus(result->r);
@@ -275,7 +283,7 @@ static void describe(struct pg_result *result)
 	hint = PQresultErrorField(result->r, PG_DIAG_MESSAGE_HINT);
 	if (primary == NULL)
 		primary = PQresultErrorMessage(result->r);
-	one_line(primary[0] != '\0' ? primary : "no result", result->error, sizeof result->error);
+	set_error(result, primary);
 	if (hint != NULL && strlen(result->error) + strlen(hint) + 4 < sizeof result->error) {
 		size_t n = strlen(result->error);
 
