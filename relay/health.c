@@ -13,6 +13,9 @@
 #include <string.h>
 
 #include "edge/http.h"
+#include "utf8.h"
+
+enum { TEXT_MAX_BYTES = 640 };
 
 struct health {
 	struct http *http;
@@ -37,6 +40,25 @@ bool health_ready(const struct health_facts *f, char *text, size_t size)
 	return false;
 }
 
+/* What a server says may be in any encoding, and may have been cut off in the middle of a character: on a page it is one
+ * line of UTF-8. */
+static const char *tidy(const char *text, char out[static TEXT_MAX_BYTES])
+{
+	size_t length;
+
+	snprintf(out, TEXT_MAX_BYTES, "%s", text);
+	for (char *p = out; *p != '\0'; p += length) {
+		bool c1 = p[0] == '\xc2' && (unsigned char)p[1] < 0xa0;
+
+		length = utf8_length(p, strlen(p));
+		if (length == 0)
+			*p = '?', length = 1;
+		else if ((*p >= '\0' && *p < ' ') || *p == 0x7f || c1)
+			memset(p, ' ', length);
+	}
+	return out;
+}
+
 static int live(void *arg, FILE *body)
 {
 	(void)arg;
@@ -48,12 +70,12 @@ static int ready(void *arg, FILE *body)
 {
 	struct health *h = arg;
 	struct health_facts f = { .instance = NULL };
-	char text[640];
+	char text[TEXT_MAX_BYTES], line[TEXT_MAX_BYTES];
 	bool ok;
 
 	h->collect(h->arg, &f);
 	ok = health_ready(&f, text, sizeof text);
-	fprintf(body, "%s: %s\n", ok ? "ready" : "not ready", text);
+	fprintf(body, "%s: %s\n", ok ? "ready" : "not ready", tidy(text, line));
 	return ok ? 200 : 503;
 }
 
@@ -72,13 +94,12 @@ static void metric(FILE *f, const char *name, const char *type, const char *help
 
 static void label(FILE *f, const char *text)
 {
-	for (; *text != '\0'; text++) {
-		if (*text == '\\' || *text == '"')
+	char line[TEXT_MAX_BYTES];
+
+	for (const char *p = tidy(text, line); *p != '\0'; p++) {
+		if (*p == '\\' || *p == '"')
 			fputc('\\', f);
-		if (*text == '\n')
-			fputs("\\n", f);
-		else
-			fputc(*text, f);
+		fputc(*p, f);
 	}
 }
 
@@ -145,7 +166,7 @@ static int metrics(void *arg, FILE *f)
 {
 	struct health *h = arg;
 	struct health_facts x = { .instance = NULL };
-	char text[640];
+	char text[TEXT_MAX_BYTES];
 
 	h->collect(h->arg, &x);
 	head(f, "build_info", "gauge", "Version.");
@@ -167,18 +188,25 @@ static int metrics(void *arg, FILE *f)
 
 /* --- status --- */
 
+static json_t *text_of(const char *text)
+{
+	char line[TEXT_MAX_BYTES];
+
+	return json_string(tidy(text, line));
+}
+
 static json_t *streams_of(const struct health_facts *x)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < x->stream_count; i++) {
 		const struct stream_state *s = &x->stats->stream[i];
-		json_t *o = json_pack("{s:s, s:b, s:I, s:I}", "name", x->stream[i].name, "blocked", s->blocked, "acked",
-				      (json_int_t)s->acked, "sequence", (json_int_t)s->sequence);
+		json_t *o = json_pack("{s:o, s:b, s:I, s:I}", "name", text_of(x->stream[i].name), "blocked", s->blocked,
+				      "acked", (json_int_t)s->acked, "sequence", (json_int_t)s->sequence);
 
 		if (s->blocked) {
-			json_object_set_new(o, "reason", json_string(x->stream[i].reason));
-			json_object_set_new(o, "detail", json_string(x->stream[i].detail));
+			json_object_set_new(o, "reason", text_of(x->stream[i].reason));
+			json_object_set_new(o, "detail", text_of(x->stream[i].detail));
 			json_object_set_new(o, "blocked_seconds", json_integer((x->now_ms - s->since_ms) / 1000));
 		}
 		json_array_append_new(list, o);
@@ -188,7 +216,7 @@ static json_t *streams_of(const struct health_facts *x)
 
 static json_t *connection(bool up, const char *why)
 {
-	return up ? json_pack("{s:b}", "connected", 1) : json_pack("{s:b, s:s}", "connected", 0, "why", why);
+	return up ? json_pack("{s:b}", "connected", 1) : json_pack("{s:b, s:o}", "connected", 0, "why", text_of(why));
 }
 
 static int status(void *arg, FILE *f)
@@ -199,16 +227,16 @@ static int status(void *arg, FILE *f)
 	struct health *h = arg;
 	struct health_facts x = { .instance = NULL };
 	const struct delivery_stats *s;
-	char text[640];
+	char text[TEXT_MAX_BYTES];
 	json_t *o;
 	bool ok;
 
 	h->collect(h->arg, &x);
 	s = x.stats;
 	ok = health_ready(&x, text, sizeof text);
-	o = json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "version", PACKAGE_VERSION, "instance",
-		      x.instance, "ready", ok, "why", text, "role", x.role, "epoch", (json_int_t)x.epoch,
-		      "uptime_seconds", (json_int_t)((x.now_ms - x.started_ms) / 1000), "postgres",
+	o = json_pack("{s:s, s:o, s:b, s:o, s:o, s:I, s:I, s:o, s:o, s:s}", "version", PACKAGE_VERSION, "instance",
+		      text_of(x.instance), "ready", ok, "why", text_of(text), "role", text_of(x.role), "epoch",
+		      (json_int_t)x.epoch, "uptime_seconds", (json_int_t)((x.now_ms - x.started_ms) / 1000), "postgres",
 		      connection(x.postgres_up, x.postgres_why), "nats", connection(x.nats_up, x.nats_why), "pace",
 		      pace[s->pace]);
 	json_object_set_new(o, "position", json_integer(s->position));

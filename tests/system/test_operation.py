@@ -564,6 +564,14 @@ class HealthPort(OperationTest):
         self.assertFalse(self.status(relay)["postgres"]["connected"])
         self.assertTrue(self.status(relay)["postgres"]["why"])
 
+    def test_errors_in_any_encoding(self):
+        """A long error is cut off somewhere, for one of these two in the middle of a character."""
+        for pad in ("", "x"):
+            relay = self.add_relay(postgres={"conninfo": f"host=/{pad}{300 * chr(246)} dbname=x user=x"}).start()
+            self.wait(lambda relay=relay: chr(246) in relay.get("/readyz")[1], "the error to be told")
+            self.assertIn(chr(246), self.status(relay)["postgres"]["why"])
+            self.assertEqual(relay.stop(), 0)
+
     def test_garbage_and_slow_clients(self):
         relay = self.start_relay()
         with contextlib.ExitStack() as stack:
