@@ -28,6 +28,14 @@ struct complaint {
 
 /* Complaints. */
 
+/* A complaint quotes values, which may hold anything, and is one line. */
+static void keep_on_one_line(char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
 __attribute__((format(printf, 4, 0))) static void add(struct loader *l, unsigned line, const char *kind,
 						      const char *format, va_list args)
 {
@@ -43,6 +51,7 @@ __attribute__((format(printf, 4, 0))) static void add(struct loader *l, unsigned
 		l->no_memory = true;
 		return;
 	}
+	keep_on_one_line(what);
 	if (asprintf(&text, "%s:%u: %s%s", l->path, line, kind, what) < 0)
 		l->no_memory = true;
 	else

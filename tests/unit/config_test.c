@@ -314,6 +314,7 @@ static void values(void)
 	refused(STREAMS "delivery = { queue = 15; };\n", "15 is out of range: from 16 to 65536");
 	refused(STREAMS "postgres = { password_file = \"secret\"; };",
 		"\"secret\" is no absolute path: begin it with /");
+	refused(STREAMS "name = \"a\\nb\\x1b[2J\";", "name = \"a?b?[2J\" is not usable");
 	accepted(STREAMS "postgres = { password_file = \"\"; }; nats = { user = \"\"; };");
 }
 
