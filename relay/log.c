@@ -425,8 +425,8 @@ static void scrub_authority(struct scrub *s, bool nats)
 	if (at == NULL)
 		return;
 	length = (size_t)(at - s->in);
-	user = strcspn(s->in, ":");
-	if (user < length) {
+	user = strcspn(s->in, nats ? ":@" : ":");
+	if (user < length && s->in[user] == ':') {
 		copy(s, user + 1);
 		length -= user + 1;
 	} else if (!nats) {

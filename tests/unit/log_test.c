@@ -353,6 +353,7 @@ static void scrubbing(void)
 	scrub("nats://u:secret@host:4222", "nats://u:***@host:4222");
 	scrub("nats://token@host", "nats://***@host");
 	scrub("tls://token@host", "tls://***@host");
+	scrub("tls://token@a:b@host", "tls://***@host");
 	scrub("nats://host:4222", "nats://host:4222");
 	scrub("nats://a:b@h1:4222,nats://c:d@h2:4222", "nats://a:***@h1:4222,nats://c:***@h2:4222");
 	scrub("postgresql://u:p%40ss@h/db?sslmode=require", "postgresql://u:***@h/db?sslmode=require");
