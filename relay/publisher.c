@@ -110,7 +110,8 @@ bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t tok
 static bool is_quoted(const char *quoted, const char *subject)
 {
 	for (; *quoted != '\0' && *quoted != '"'; quoted++, subject++) {
-		quoted += *quoted == '\\' && quoted[1] != '\0';
+		if (*quoted == '\\' && *++quoted == '\0')
+			return true;
 		if (*quoted != *subject)
 			return false;
 	}
