@@ -631,12 +631,11 @@ static void connect_begins(void *arg)
 /* "<inbox><16 hex digits>" */
 static bool token_of(const struct link *k, const char *subject, uint64_t *token)
 {
-	char *end;
-
-	if (strncmp(subject, k->inbox, k->inbox_bytes) != 0 || strlen(subject) != k->inbox_bytes + 16)
+	if (strncmp(subject, k->inbox, k->inbox_bytes) != 0)
 		return false;
-	*token = strtoull(subject + k->inbox_bytes, &end, 16);
-	return *end == '\0';
+	subject += k->inbox_bytes;
+	*token = strtoull(subject, NULL, 16);
+	return strspn(subject, "0123456789abcdef") == 16 && subject[16] == '\0';
 }
 
 static void deliver(struct natsio *io, const struct letter *letter)
