@@ -159,6 +159,22 @@ class Outages(FaultTest):
         self.let_trade(300)
         self.audit()
 
+    def test_a_mark_that_fails_without_a_word(self):
+        """An error is one whatever its text: what is not marked is marked later."""
+        self.sql("""
+            CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                PERFORM nextval('public.refused');
+                RAISE EXCEPTION E' \\n';
+            END $$;
+            CREATE SEQUENCE public.refused;
+            CREATE TRIGGER refuse BEFORE INSERT ON boxhaul.sent FOR EACH ROW EXECUTE FUNCTION public.refuse()""")
+        self.start_relay()
+        self.writer("w").write("key", 5).commit()
+        self.wait(lambda: self.sql("SELECT is_called FROM public.refused") == [(True,)], "a mark to fail")
+        self.sql("DROP TRIGGER refuse ON boxhaul.sent")
+        self.audit()
+
     def test_both_are_down(self):
         """In both orders of going and both of coming back."""
         relay = self.start_relay()
