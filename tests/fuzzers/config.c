@@ -1,0 +1,102 @@
+/* Any text as a configuration file. It is refused with a line that says where; or everything in it is what the relay's
+ * other parts rely on. */
+#include "config.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "message.h"
+#include "settings.h"
+
+/* The path of a file with these bytes. */
+static const char *file_of(const uint8_t *data, size_t size)
+{
+	static char path[32];
+	static int fd = -1;
+
+	if (fd < 0) {
+		fd = memfd_create("config", MFD_CLOEXEC);
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	}
+	if (ftruncate(fd, 0) != 0 || pwrite(fd, data, size, 0) != (ssize_t)size)
+		abort();
+	return path;
+}
+
+static void check_complaints(const char *path, const char *text)
+{
+	for (const char *line = text, *end; *line != '\0'; line = end + 1) {
+		end = strchr(line, '\n');
+		promise(end != NULL && strncmp(line, path, strlen(path)) == 0 && line[strlen(path)] == ':' &&
+				line[strlen(path) + 1] >= '1' && line[strlen(path) + 1] <= '9',
+			"a complaint without its place: %s", line);
+		for (const char *p = line; p < end; p++)
+			promise((unsigned char)*p >= ' ' && *p != 0x7f, "byte %d in a complaint", *p);
+	}
+}
+
+static void check_numbers(const struct config *c)
+{
+	for (const struct setting *s = settings; s < settings + settings_count; s++) {
+		bool number = s->type == SETTING_DURATION || s->type == SETTING_SIZE || s->type == SETTING_INTEGER;
+		bool of_stream = strncmp(s->path, "streams.", 8) == 0;
+
+		for (size_t i = 0; number && i < (of_stream ? c->stream_count : 1); i++) {
+			uint64_t value = setting_number(s, of_stream ? (const void *)&c->streams[i] : (const void *)c);
+
+			promise(value >= s->min && value <= s->max, "%s = %llu", s->path, (unsigned long long)value);
+		}
+	}
+}
+
+static void check_stream(const struct config *c, size_t i)
+{
+	const struct config_stream *s = &c->streams[i];
+
+	promise(s->name != NULL && s->name[0] != '\0' && s->name[strcspn(s->name, " .*>/\\\t\r\n")] == '\0',
+		"a stream's name");
+	promise(s->subject_count > 0, "no subjects");
+	for (size_t j = 0; j < s->subject_count; j++) {
+		promise(s->subjects[j] != NULL && message_pattern_valid(s->subjects[j]), "a pattern");
+		/* Where a pattern is a plain subject only one stream may take it. */
+		for (size_t k = 0; k < i; k++)
+			for (size_t m = 0; m < c->streams[k].subject_count; m++)
+				promise(!message_subject_matches(c->streams[k].subjects[m], s->subjects[j]),
+					"%s and %s", c->streams[k].subjects[m], s->subjects[j]);
+	}
+}
+
+static void check_config(const struct config *c)
+{
+	promise(c->stream_count >= 1 && c->stream_count <= LIMIT_STREAMS, "%zu streams", c->stream_count);
+	promise(c->delivery.streams == c->stream_count, "the core knows of %u streams", c->delivery.streams);
+	promise(c->nats.url_count > 0 && c->postgres.conninfo != NULL && c->postgres.migrate_conninfo != NULL,
+		"nowhere to connect to");
+	promise(c->name != NULL && strlen(c->name) <= 48, "a name");
+	promise(c->delivery.window_messages <= c->delivery.queue_messages &&
+			c->max_message_bytes <= c->delivery.window_bytes &&
+			c->max_message_bytes <= c->delivery.queue_bytes,
+		"what is in flight is in memory");
+	check_numbers(c);
+	for (size_t i = 0; i < c->stream_count; i++)
+		check_stream(c, i);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const char *path = file_of(data, size);
+	char *complaints = NULL;
+	size_t bytes;
+	FILE *errors = open_memstream(&complaints, &bytes);
+	struct config *c = config_load(path, errors);
+
+	fclose(errors);
+	check_complaints(path, complaints);
+	promise(c != NULL || bytes > 0, "refused without a word");
+	if (c != NULL)
+		check_config(c);
+	config_free(c);
+	free(complaints);
+	return 0;
+}

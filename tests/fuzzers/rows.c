@@ -1,0 +1,177 @@
+/* Any values as rows of the outbox, cut as the query cuts them. Every row comes through once, in order; one without a
+ * defect can be sent as it is, all of it, and one with a defect is not sent. */
+#include "edge/pg.c"
+#include "source.c"
+
+#include "answer.h"
+
+enum { ROWS = 4, LARGEST = 900 };
+
+struct given {
+	bool fits, has_id, is_cut;
+	char *subject, *headers, *payload;
+	size_t subject_bytes, headers_bytes, payload_bytes;
+};
+
+static struct given given[ROWS];
+static int rows_given;
+static struct source *source;
+
+enum { NO_SUBJECT = 1, NO_HEADERS = 2, NO_PAYLOAD = 4, NO_KEY = 8, NO_ID = 16, NO_ROOM = 32, SAME_ID = 64 };
+
+/* As the server sends an int8. */
+static void set_number(PGresult *r, int row, int column, int64_t value)
+{
+	unsigned char bytes[8];
+
+	for (int i = 0; i < 8; i++)
+		bytes[i] = (unsigned char)((uint64_t)value >> (56 - 8 * i));
+	set(r, row, column, bytes, sizeof bytes);
+}
+
+/* NULL where it is NULL, and where the query withholds it. */
+static void set_cut(PGresult *r, int row, int column, const char *value, size_t n, size_t most, bool fits)
+{
+	set(r, row, column, fits && n <= most ? value : NULL, n);
+	if (value != NULL)
+		set(r, row, column + 1, (unsigned char[]){ 0, 0, (unsigned char)(n >> 8), (unsigned char)n }, 4);
+	else
+		set(r, row, column + 1, NULL, 0);
+}
+
+static char *take(struct input *in, bool null, size_t *bytes)
+{
+	char *text = take_text(in, '\0', bytes);
+
+	if (null) {
+		free(text);
+		*bytes = 0;
+		return NULL;
+	}
+	return text;
+}
+
+static void set_row(PGresult *r, struct input *in, int row, int64_t most)
+{
+	struct given *g = &given[row];
+	unsigned bits = take_byte(in);
+
+	g->fits = row == 0 || (bits & NO_ROOM) == 0;
+	g->has_id = (bits & NO_ID) == 0;
+	g->subject = take(in, bits & NO_SUBJECT, &g->subject_bytes);
+	g->headers = take(in, bits & NO_HEADERS, &g->headers_bytes);
+	g->payload = take(in, bits & NO_PAYLOAD, &g->payload_bytes);
+	set_number(r, row, COL_ID, 100 + row - ((bits & SAME_ID) != 0 && row > 0));
+	if ((bits & NO_KEY) != 0)
+		set(r, row, COL_LANE, NULL, 0);
+	else
+		set_number(r, row, COL_LANE, -row);
+	g->is_cut = g->payload_bytes > (size_t)most;
+	set(r, row, COL_MESSAGE_ID, g->has_id ? "0123456789abcdef" : NULL, 16);
+	set_cut(r, row, COL_SUBJECT, g->subject, g->subject_bytes, 4096, g->fits);
+	set_cut(r, row, COL_HEADERS, g->headers, g->headers_bytes, 49152, g->fits);
+	set_cut(r, row, COL_PAYLOAD, g->payload, g->payload_bytes, (size_t)most, g->fits);
+	set(r, row, COL_FITS, g->fits ? "\1" : "\0", 1);
+}
+
+/* Can it be sent? Nothing else is a reason for a dead letter. */
+static bool is_good(const struct given *g)
+{
+	return g->has_id && g->payload != NULL && !g->is_cut &&
+	       message_check_subject(g->subject, g->subject_bytes) == REASON_NONE &&
+	       (message_subject_matches("orders.>", g->subject) || message_subject_matches("rest.*", g->subject)) &&
+	       message_each_header(g->headers, g->headers_bytes, NULL, NULL) == REASON_NONE &&
+	       (int64_t)(g->payload_bytes + g->headers_bytes) <= largest(source);
+}
+
+static void check_sendable(const struct row *row, const struct given *g, const struct parcel *p)
+{
+	const char *pattern = source->config->streams[row->stream].subjects[0];
+
+	promise(message_check_subject(p->subject, strlen(p->subject)) == REASON_NONE, "the subject %s", p->subject);
+	promise(message_subject_matches(pattern, p->subject), "%s is sent to %s", p->subject, pattern);
+	promise(strlen(p->subject) == g->subject_bytes && strcmp(p->subject, g->subject) == 0, "another subject");
+	promise((p->headers == NULL) == (g->headers == NULL) && p->headers_bytes == g->headers_bytes, "headers");
+	promise(message_each_header(p->headers, p->headers_bytes, NULL, NULL) == REASON_NONE, "the headers %s",
+		p->headers);
+	promise(g->payload != NULL && p->payload_bytes == g->payload_bytes &&
+			memcmp(p->payload, g->payload, g->payload_bytes) == 0,
+		"a payload of %zu bytes, sent with %zu", g->payload_bytes, p->payload_bytes);
+	promise(p->payload_bytes + p->headers_bytes <= LARGEST, "too large");
+	promise(strcmp(p->message_id, "30313233-3435-3637-3839-616263646566") == 0, "the id %s", p->message_id);
+}
+
+static void on_rows_read(void *arg, struct row *rows, size_t count, bool complete, uint64_t horizon_, int64_t asked_ms)
+{
+	int64_t last = 0;
+	bool all = true;
+
+	(void)arg;
+	(void)horizon_;
+	(void)asked_ms;
+	for (int i = 0; i < rows_given; i++)
+		all = all && given[i].fits;
+	promise(all || !complete, "what had no room is forgotten");
+	for (size_t i = 0; i < count; i++) {
+		const struct given *g = &given[source->row_of[i]];
+		struct parcel *p = source_parcel(source, i);
+
+		promise(rows[i].id > last, "%lld behind %lld", (long long)rows[i].id, (long long)last);
+		last = rows[i].id;
+		promise(g->fits, "a row that had no room");
+		promise(rows[i].defect <= DEFECT_MESSAGE_LONG && (rows[i].defect == REASON_NONE) == is_good(g),
+			"defect %u of %s, %s", rows[i].defect, g->subject, g->headers);
+		promise(rows[i].bytes >= ROW_OVERHEAD_BYTES, "%u bytes", rows[i].bytes);
+		if (rows[i].defect == REASON_NONE)
+			check_sendable(&rows[i], g, p);
+		free(p);
+	}
+}
+
+static void on_failure(void *arg, const char *why, const char *sqlstate)
+{
+	(void)arg;
+	promise(false, "no error was given: %s %s", why, sqlstate);
+}
+
+static struct source *create(void)
+{
+	static char orders[] = "orders.>", rest[] = "rest.*", *subjects[] = { orders, rest };
+	static struct config_stream streams[] = { { .subjects = &subjects[0], .subject_count = 1 },
+						  { .subjects = &subjects[1], .subject_count = 1 } };
+	static struct config config = { .streams = streams,
+					.stream_count = 2,
+					.delivery = { .queue_messages = ROWS },
+					.max_message_bytes = LARGEST + OVERSIZE_MARGIN_BYTES };
+
+	return source_create(&config, &(struct source_handlers){ .rows = on_rows_read, .failed = on_failure });
+}
+
+/* What the server takes may change while a fetch is under way: asked with the one, answered under the other. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const int64_t limits[] = { 0, OVERSIZE_MARGIN_BYTES + 8, OVERSIZE_MARGIN_BYTES + 100, 1 << 20 };
+	static struct pg down; /* not connected: the question is put together and stays here */
+	struct input in = { data, size };
+	struct effect fetch = { .kind = EFFECT_FETCH };
+	struct pg_result result = { .r = new_result(COL_FITS + 1) };
+	unsigned when = take_byte(&in);
+
+	if (source == NULL)
+		source = create();
+	source_set_max_payload(source, limits[when & 3]);
+	fetch.fetch.forward = true;
+	fetch.fetch.rows = ROWS;
+	source_fetch(source, &down, &fetch);
+	for (rows_given = 0; rows_given < ROWS && in.left > 0; rows_given++)
+		set_row(result.r, &in, rows_given, largest(source));
+	source_set_max_payload(source, limits[when >> 2 & 3]);
+	on_rows(source, &result);
+	PQclear(result.r);
+	while (rows_given-- > 0) {
+		free(given[rows_given].subject);
+		free(given[rows_given].headers);
+		free(given[rows_given].payload);
+	}
+	return 0;
+}
