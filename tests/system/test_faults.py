@@ -316,6 +316,25 @@ class TakeOver(FaultTest):
         self.audit()
 
 
+class WholeLife(FaultTest):
+    def test_in_short(self):
+        """From start to drain, by way of the end and the return of both servers, of a session and of a silent broker. Few
+        messages: tests/watch runs it under tools that make everything slow."""
+        relay = self.start_relay(delivery={"ack_timeout": "300ms"})
+        self.open_shop(clients=2, habits=Habits(pause=0.01))
+        for end in (self.nats.stop, self.pg.stop, self.nats.kill9, self.pg.kill9, self.nats.pause, self.terminate_leader):
+            self.let_trade(50)
+            self.wait_for_leader()
+            end()
+            time.sleep(0.5)  # time to notice, and to try in vain
+            self._revive()
+            relay.wait_until_ready()
+        self.audit()
+        self.assertEqual(relay.command("status").returncode, 0)
+        self.assertEqual(relay.command("check").returncode, 0)
+        self.assertEqual(relay.stop(), 0)
+
+
 class Shutdown(FaultTest):
     def marked(self):
         """The ids of the messages that are marked sent."""
