@@ -97,4 +97,10 @@ banned='strcpy|strcat|stpcpy|sprintf|vsprintf|atoi|atol|atoll|atof|gets|strtok|s
 bad=$(grep -nE "(^|[^A-Za-z0-9_])($banned)[[:space:]]*\(" $(find relay tests -name '*.[ch]') /dev/null)
 result "$bad" 'no call that is banned'
 
+# A lease must run out while the machine sleeps, and no hand on the wall clock may stretch it.
+bad=$(grep -nE 'CLOCK_MONOTONIC|gettimeofday|[^_a-z]time\(NULL\)|ev_(now|time)\(' $files)
+result "$bad" 'no clock that stops while the machine is suspended'
+bad=$(grep -nE 'CLOCK_REALTIME' $files | grep -vE '^relay/(log|edge/natsio)\.c:')
+result "$bad" 'the wall clock is for the log, and for a wait of pthreads'
+
 echo "1..$count"

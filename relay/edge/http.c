@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONNECTIONS = 64, PER_ADDRESS = 48, MEMORY_BYTES = 8192, TIMEOUT_S = 5 };
+enum { CONNECTIONS = 64, PER_ADDRESS = 48, MEMORY_BYTES = 8192, TIMEOUT_S = 5, LOOK_MS = 1000 };
 
 struct http {
 	struct loop *loop;
@@ -19,6 +19,7 @@ struct http {
 	void *arg;
 	ev_io readable;
 	struct loop_timer *timer;
+	bool exhausted; /* no descriptor was left for a connection */
 };
 
 static enum MHD_Result respond(struct MHD_Connection *c, int status, const char *type, char *body, size_t bytes)
@@ -84,13 +85,21 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *u
 	return respond(c, status, type, body, bytes);
 }
 
+/* A daemon that cannot take a connection stays readable, and one that stopped listening for that reason listens again
+ * only when it is run: so it is left alone for a while then, and in any case looked at now and again. */
 static void run(struct http *h)
 {
-	MHD_UNSIGNED_LONG_LONG wait_ms;
+	MHD_UNSIGNED_LONG_LONG wait_ms = LOOK_MS;
 
+	h->exhausted = false;
 	MHD_run(h->daemon);
-	loop_timer_at(h->timer,
-		      MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES ? loop_now_ms() + (int64_t)wait_ms : INT64_MAX);
+	if (h->exhausted)
+		ev_io_stop(loop_ev(h->loop), &h->readable);
+	else
+		ev_io_start(loop_ev(h->loop), &h->readable);
+	if (h->exhausted || MHD_get_timeout(h->daemon, &wait_ms) != MHD_YES || wait_ms > LOOK_MS)
+		wait_ms = LOOK_MS;
+	loop_timer_at(h->timer, loop_now_ms() + (int64_t)wait_ms);
 }
 
 static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
@@ -105,11 +114,13 @@ static void on_timer(void *arg)
 	run(arg);
 }
 
-static void be_silent(void *arg, const char *format, va_list args)
+static void on_complaint(void *arg, const char *format, va_list args)
 {
-	(void)arg;
-	(void)format;
+	struct http *h = arg;
+
 	(void)args;
+	if (strstr(format, "resource limit") != NULL)
+		h->exhausted = true;
 }
 
 static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t port)
@@ -125,7 +136,7 @@ static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t po
 	}
 	errno = 0;
 	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (six ? MHD_USE_IPv6 : 0), port, NULL, NULL, answer,
-				h, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_SOCK_ADDR, at,
+				h, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, h, MHD_OPTION_SOCK_ADDR, at,
 				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
 				(unsigned)PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S,
 				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,

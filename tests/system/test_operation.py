@@ -62,6 +62,11 @@ class OperationTest(SystemTest):
     def status(self, relay):
         return json.loads(relay.get("/status")[1])
 
+    @staticmethod
+    def address(relay):
+        host, port = relay.settings["health"]["listen"].split(":")
+        return host, int(port)
+
     def wait_for_log(self, relay, **fields):
         """Until a line has these fields, each found in the line's; returns the line."""
         def found():
@@ -602,11 +607,6 @@ class HealthPort(OperationTest):
             while chunk := s.recv(65536):
                 answers += chunk
         self.assertEqual(answers.count(b"alive\n"), 50)
-
-    @staticmethod
-    def address(relay):
-        host, port = relay.settings["health"]["listen"].split(":")
-        return host, int(port)
 
     def test_a_port_that_is_taken(self):
         settings = health()

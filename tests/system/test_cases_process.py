@@ -1,0 +1,149 @@
+"""What the machine does to the process, and strangers to its health port: a lock nobody lets go of, pauses, descriptors
+that run out, core files, and a port that everybody on the machine can reach."""
+
+import contextlib
+import os
+import resource
+import socket
+import time
+import unittest
+
+from harness import RELAY
+from test_faults import FaultTest
+from test_operation import QUICK, OperationTest
+
+
+class Lock(FaultTest):
+    def test_a_lock_that_a_dead_relay_left_behind(self):
+        """Its backend lives on behind a pooler or a broken network. Nobody leads, nothing is taken by force; the lock's
+        end is enough."""
+        holder = self.connect(RELAY)
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(1651472488, 1)")
+        relays = [self.start_relay() for _ in range(2)]
+        self.writer("w").write("k", 5).commit()
+        time.sleep(1)
+        self.assertEqual([self.role(relay) for relay in relays], ["standby", "standby"])
+        self.assertEqual((self.leads(), sum(self.metric(relay, "publishes_total") for relay in relays)), ([], 0))
+        self.terminate_leader()
+        self.audit()
+        self.assertEqual(len(self.leads()), 1)
+
+
+class Pause(FaultTest):
+    def test_longer_than_every_timeout(self):
+        """The process stands still, as in a suspended machine, until everybody has given it up: the broker's answers
+        lie in its socket, its lease is over. Nobody took over: it goes on, and sends nothing twice."""
+        relay = self.start_relay(outbox={"lease": "1s"}, delivery={"ack_timeout": "500ms"})
+        shop = self.open_shop()
+        for _ in range(2):
+            self.let_trade(300)
+            relay.pause()
+            self.let_trade(100, seconds=3)
+            relay.resume()
+        shop.stop()
+        self.audit()
+        self.assertEqual(len(self.leads()), 1)
+
+
+class Cores(OperationTest):
+    def test_no_core_file(self):
+        """It would hold passwords. The relay switches it off, whatever it was started with."""
+        _soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        if os.geteuid() == 0:
+            hard = resource.RLIM_INFINITY
+        if hard == 0:
+            self.skipTest("core files are off for all of us, so nothing can be seen")
+        before = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_CORE, before)
+        relay = self.start_relay()
+        self.assertEqual(resource.prlimit(relay.pid, resource.RLIMIT_CORE), (0, 0))
+
+
+class Descriptors(OperationTest):
+    """Nothing more can be opened: no connection to the health port, none to the servers. What is open goes on."""
+
+    def test_none_is_left(self):
+        relay = self.start_relay(**QUICK)
+        self.writer("w").write("k", 5).commit()
+        self.wait_settled()
+        _soft, hard = resource.prlimit(relay.pid, resource.RLIMIT_NOFILE)
+        used = max(int(fd) for fd in os.listdir(f"/proc/{relay.pid}/fd")) + 1
+        resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, (used, hard))
+        with contextlib.ExitStack() as stack:
+            for _ in range(100):
+                s = stack.enter_context(socket.create_connection(self.address(relay), 30))
+                with contextlib.suppress(OSError):
+                    s.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            before = self.cpu_seconds(relay)
+            self.writer("v").write("k", 5).commit()
+            self.wait_settled()
+            time.sleep(3)
+            self.assertLess(self.cpu_seconds(relay) - before, 0.5, "it does not run hot over connections it cannot take")
+            self.nats.restart()  # a connection less, and none to be had in its place
+            self.writer("u").write("k", 5).commit()
+            time.sleep(1)
+        resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        self.audit()
+        self.wait_for_page(relay, "/readyz", 200)
+
+    @staticmethod
+    def cpu_seconds(relay):
+        with open(f"/proc/{relay.pid}/stat", encoding="utf-8") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Crowd(OperationTest):
+    """More strangers at the health port than it takes. It costs them, not the relay."""
+
+    PEOPLE = 3000
+
+    def setUp(self):
+        super().setUp()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        self.people = min(self.PEOPLE, hard - 200)
+
+    def peak(self, relay):
+        with open(f"/proc/{relay.pid}/status", encoding="ascii") as f:
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
+
+    def test_idle_and_dripping_connections(self):
+        """Thousands that say nothing, and some that say a byte at a time. Messages are delivered meanwhile; when the
+        crowd is gone, and be it thrown out, the port answers."""
+        relay = self.start_relay()
+        before = self.peak(relay)
+        with contextlib.ExitStack() as stack:
+            crowd = []
+            for _ in range(self.people):
+                s = stack.enter_context(socket.socket())
+                s.setblocking(False)
+                with contextlib.suppress(OSError):
+                    s.connect(self.address(relay))
+                crowd.append(s)
+            for n in range(20):
+                for s in crowd[::50]:
+                    with contextlib.suppress(OSError):
+                        s.send(b"GET /livez HTTP/1.1\r\n"[n:n + 1])
+                self.writer(f"w{n}").write("k").commit()
+                self.wait_for_messages(n + 1)
+        self.wait_for_page(relay, "/livez", 200)
+        self.audit()
+        self.assertLess(self.peak(relay) - before, 32 << 20)
+
+    def test_a_line_of_a_gigabyte(self):
+        relay = self.start_relay()
+        before = self.peak(relay)
+        with socket.create_connection(self.address(relay), 30) as s, contextlib.suppress(OSError):
+            s.sendall(b"GET /")
+            for _ in range(1024):
+                s.sendall(b"x" * (1 << 20))
+        self.assertLess(self.peak(relay) - before, 32 << 20)
+        self.wait_for_page(relay, "/readyz", 200)
+
+
+if __name__ == "__main__":
+    unittest.main()
