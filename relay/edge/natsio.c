@@ -78,7 +78,7 @@ struct natsio {
 	struct natsio_handlers handlers;
 	struct link *link; /* the current one, or NULL */
 	struct loop_timer *reconnect;
-	int64_t pause_ms;
+	int64_t pause_ms, up_ms;
 	int jobs; /* connects and closes under way */
 	bool closing;
 	int64_t deadline_ms; /* nothing is written from then on */
@@ -527,6 +527,9 @@ static void link_down(struct natsio *io, const char *why)
 
 	io->link = NULL;
 	discard(k);
+	/* Only a link that lasted was a success. */
+	if (loop_now_ms() - io->up_ms > RECONNECT_MAX_MS)
+		io->pause_ms = RECONNECT_MIN_MS;
 	reconnect_later(io);
 	io->handlers.down(io->handlers.arg, why != NULL && why[0] != '\0' ? why : "connection closed");
 }
@@ -598,7 +601,7 @@ static void connect_done(void *arg)
 		link_down(io, "cannot subscribe to the inbox");
 		return;
 	}
-	io->pause_ms = RECONNECT_MIN_MS;
+	io->up_ms = loop_now_ms();
 	natsConnection_GetConnectedUrl(k->nc, url, sizeof url);
 	io->handlers.up(io->handlers.arg, url, natsConnection_GetMaxPayload(k->nc));
 }

@@ -43,7 +43,7 @@ struct pg {
 	bool closing, connecting;
 	ev_io readable, writable;
 	struct loop_timer *reconnect, *watch;
-	int64_t pause_ms;
+	int64_t pause_ms, up_ms;
 	bool prepared[PG_STATEMENTS];
 	struct request *head, *tail;
 	char *broken;         /* to be taken down at the end of the turn */
@@ -229,6 +229,9 @@ static void take_down(struct pg *pg, const char *why)
 	drop_requests(pg);
 	free(pg->broken);
 	pg->broken = NULL;
+	/* Only a session that lasted was a success: one that breaks at its first statement must not be tried at once. */
+	if (loop_now_ms() - pg->up_ms > RECONNECT_MAX_MS)
+		pg->pause_ms = RECONNECT_MIN_MS;
 	reconnect_later(pg);
 	pg->handlers.down(pg->handlers.arg, line[0] != '\0' ? line : "connection lost");
 }
@@ -393,7 +396,7 @@ static void connect_done(void *arg)
 	pg->conn = pg->fresh;
 	pg->fresh = NULL;
 	pg->last_words[0] = '\0';
-	pg->pause_ms = RECONNECT_MIN_MS;
+	pg->up_ms = loop_now_ms();
 	ev_io_set(&pg->readable, PQsocket(pg->conn), EV_READ);
 	ev_io_set(&pg->writable, PQsocket(pg->conn), EV_WRITE);
 	ev_io_start(loop_ev(pg->loop), &pg->readable);
