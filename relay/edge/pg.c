@@ -84,7 +84,8 @@ static char *line_of(const char *text)
  * The plans are pinned: a stale statistic must never turn "the next thousand ids" into a sort of the backlog.
  * A lost mark is repeated after a crash, so a commit need not wait for the disk. The keep-alives are the
  * server's: the backend of a dead relay must not keep the leader's lock for hours. A database without an encoding
- * holds any bytes for text, and would answer with an error where they are no UTF-8: it must send them as they are. */
+ * holds any bytes for text, and would answer with an error where they are no UTF-8: it must send them as they are.
+ * Rows that a policy hides must be an error: to us a row that is not there was rolled back. */
 static const char setup[] =
 	"SELECT pg_catalog.set_config(s.name, v.value, false) FROM (VALUES"
 	" ('search_path', ''), ('statement_timeout', '30000'), ('lock_timeout', '2000'),"
@@ -92,7 +93,7 @@ static const char setup[] =
 	" ('default_transaction_read_only', 'off'), ('default_transaction_isolation', 'read committed'),"
 	" ('client_encoding', CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII'"
 	"   ELSE 'UTF8' END),"
-	" ('synchronous_commit', 'off'), ('client_min_messages', 'warning'), ('bytea_output', 'hex'),"
+	" ('synchronous_commit', 'off'), ('row_security', 'off'), ('client_min_messages', 'warning'), ('bytea_output', 'hex'),"
 	" ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'),"
 	" ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),"
 	" ('tcp_user_timeout', '9000')) AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
