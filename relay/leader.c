@@ -12,6 +12,7 @@
  * of a relay that lost the lead without noticing changes nothing. */
 #include "leader.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ struct leader {
 	int64_t epoch, led_epoch, position, asked_ms, others_until_ms; /* led_epoch: the last that was ours */
 	uint64_t fence;
 	uint64_t floors[LIMIT_STREAMS];
+	int64_t system, timeline; /* of the server we served last; 0 = none yet */
 };
 
 static void check_ready(struct leader *r);
@@ -239,6 +241,31 @@ static void on_listen(void *arg, const struct pg_result *result)
 
 /* --- is the database ready for us? --- */
 
+/* A promotion begins a new timeline. Whoever is on an older one than we have served already, or is another server
+ * altogether, may take writes, but is not the database any more: an old primary that came back. */
+static bool is_the_same_history(struct leader *r, int64_t system, int64_t timeline)
+{
+	char text[160];
+
+	if (r->system != 0 && (system != r->system || timeline < r->timeline)) {
+		snprintf(text, sizeof text,
+			 "%s: timeline %" PRId64 " of system %" PRIu64 ", but timeline %" PRId64 " of %" PRIu64
+			 " was served before",
+			 system != r->system ? "another server" : "an older history of this database", timeline,
+			 (uint64_t)system, r->timeline, (uint64_t)r->system);
+		stuck(r, text, "stop the old primary; if it is meant to be served, restart the relay");
+		later(r, reconnect, READY_RETRY_MS);
+		return false;
+	}
+	if (r->system != 0 && timeline > r->timeline)
+		log_warn(r->log,
+			 "another server was promoted: messages of transactions that it missed may be in the stream",
+			 KI("timeline", timeline), KI("before", r->timeline));
+	r->system = system;
+	r->timeline = timeline;
+	return true;
+}
+
 static void on_ready(void *arg, const struct pg_result *result)
 {
 	struct leader *r = arg;
@@ -262,14 +289,14 @@ static void on_ready(void *arg, const struct pg_result *result)
 		stuck(r, "the server is in recovery (a standby)",
 		      "connect to the primary (target_session_attrs=read-write)");
 		later(r, reconnect, READY_RETRY_MS); /* the primary may be another host of the connection string */
-	} else {
+	} else if (is_the_same_history(r, pg_int8(result, 0, 3), pg_int8(result, 0, 4))) {
 		ledger_listen(*r->pg, on_listen, r);
 	}
 }
 
 static void reconnect(struct leader *r)
 {
-	pg_break(*r->pg, "the server is in recovery (a standby)");
+	pg_break(*r->pg, r->trouble);
 }
 
 static void check_ready(struct leader *r)

@@ -11,7 +11,11 @@
 static const struct pg_statement ready = {
 	STATEMENT_READY,
 	"SELECT pg_catalog.max(version), pg_catalog.pg_is_in_recovery(),"
-	" pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4 FROM boxhaul.schema_version"
+	" pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4,"
+	" (SELECT system_identifier FROM pg_catalog.pg_control_system()),"
+	" CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN ('x' || pg_catalog.left(pg_catalog.pg_walfile_name("
+	"  pg_catalog.pg_current_wal_lsn()), 8))::pg_catalog.bit(32)::pg_catalog.int8 END"
+	" FROM boxhaul.schema_version"
 };
 
 /* The lock belongs to the database, and to the session: lose the connection, lose the lead. */

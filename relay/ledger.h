@@ -33,7 +33,8 @@ enum {
 
 enum { SCHEMA_VERSION = 7 };
 
-/* One row: schema version, in recovery, max_prepared_transactions. An error where the schema is missing. */
+/* One row: schema version, in recovery, max_prepared_transactions, the server's system identifier, its timeline (NULL
+ * in recovery). An error where the schema is missing. */
 bool ledger_ready(struct pg *pg, pg_answer *answer, void *arg);
 
 /* One row, one bool: did we get the leader's lock? It lives as long as the session. */
