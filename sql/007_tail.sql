@@ -20,14 +20,26 @@ DROP FUNCTION IF EXISTS boxhaul.mark(bigint, bigint, bigint[], bigint[], bigint[
 -- Take the lead. The caller holds the leader's advisory lock, and publishes nothing later than lease_ms after the
 -- database last answered. fence is an xid drawn now: every id drawn before this call belongs to a transaction with a
 -- lower xid. others_ms: so long from now may an earlier leader, if it lives, still publish; 0 if it resigned.
+--
+-- Nobody leads while ids are drawn from below the position, where nobody looks: the rows were restored or replicated
+-- from elsewhere, and the sequence was not.
 CREATE OR REPLACE FUNCTION boxhaul.lead(leader text, lease_ms integer,
                                         OUT epoch bigint, OUT at_position bigint, OUT fence xid8, OUT others_ms integer)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    ids   text := pg_get_serial_sequence('boxhaul.outbox', 'id');
+    drawn bigint;
 BEGIN
     SELECT p.lease_ms INTO lead.others_ms FROM boxhaul.position p FOR UPDATE;
     UPDATE boxhaul.position p
        SET epoch = p.epoch + 1, leader = lead.leader, led_since = clock_timestamp(), lease_ms = lead.lease_ms
     RETURNING p.epoch, p.position INTO STRICT lead.epoch, lead.at_position;
+    EXECUTE format('SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM %s', ids) INTO STRICT drawn;
+    IF drawn < at_position THEN
+        RAISE EXCEPTION 'boxhaul: ids up to % are drawn, but the position is %: new rows would never be sent', drawn, at_position
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('SELECT setval(%L, %s), and insert again what was inserted since.', ids, at_position);
+    END IF;
     PERFORM setval('boxhaul.relay_asleep', 1);
     DELETE FROM boxhaul.wake;
     lead.fence := pg_current_xact_id();
