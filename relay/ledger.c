@@ -137,7 +137,8 @@ bool ledger_decisions(struct pg *pg, pg_answer *answer, void *arg)
 /* Twenty parameters; each array is a memory stream. */
 enum { ARRAYS = 18 };
 
-_Static_assert(2 + ARRAYS <= PG_PARAMETERS && STATEMENTS <= PG_STATEMENTS, "edge/pg.h has too little room");
+_Static_assert((int)ARRAYS + 2 <= (int)PG_PARAMETERS && (int)STATEMENTS <= (int)PG_STATEMENTS,
+	       "edge/pg.h has too little room");
 
 struct arrays {
 	FILE *f[ARRAYS];

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""Runs README.md: every block of shell, SQL and Python in it, in order, as a reader would.
+"""Runs README.md: every block of shell, SQL and Python in it, in order, as a reader would. First of all it looks whether each
+test that tests/README.md names exists.
 
 The reader's machine is made up: a private PostgreSQL with the database shop and its users, a private nats-server, a copy of the
 tree to build in and a place to install to. Three things differ from what is printed, and nothing else: the configuration's
 addresses, "shop" as the configuration's name (its file cannot lie in /etc), and commands that another step of tests/run runs.
 """
 
+import ast
 import contextlib
 import os
 import re
@@ -36,6 +38,42 @@ def blocks(text):
     """(language, code) of every fenced block, dedented; config and figure blocks have no language."""
     for indent, language, code in re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", text, re.S | re.M):
         yield language, re.sub(f"^{indent}", "", code, flags=re.M).strip()
+
+
+# `folder/file:Class.test`, or a file alone. In Python a class or one of its tests, elsewhere any name that the file has.
+NAMED = re.compile(r"`((?:system|unit|simulator|lib)/[\w.]+|\w+\.(?:sh|py))(?::([\w.]+))?`")
+
+
+def names_of(path):
+    """What tests/README.md may call by name in the file: tests, classes that have some, and in other languages all words
+    that are neither comment nor text."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    if not path.endswith(".py"):
+        return set(re.findall(r"\w+", re.sub(r'"(?:[^"\\]|\\.)*"|/\*.*?\*/', "", text, flags=re.S)))
+    names = set()
+    for thing in ast.parse(text).body:
+        if isinstance(thing, ast.ClassDef):
+            tests = [f"{thing.name}.{part.name}" for part in thing.body
+                     if isinstance(part, ast.FunctionDef) and part.name.startswith("test_")]
+            names.update(tests, [thing.name] if tests else [])
+    return names
+
+
+def check_names():
+    """Every test that tests/README.md names exists."""
+    with open(os.path.join(TOP, "tests", "README.md"), encoding="utf-8") as f:
+        named = NAMED.findall(f.read())
+    missing = []
+    for file, name in named:
+        path = os.path.join(TOP, "tests", file)
+        if not os.path.exists(path) or name and name not in names_of(path):
+            missing.append(f"{file}:{name}")
+    if missing:
+        sys.exit(f"tests/README.md names what does not exist: {', '.join(missing)}")
+    if len(named) < 100:
+        sys.exit("tests/README.md has lost its names, or this test cannot find them any more")
+    print(f"{len(named)} names in tests/README.md exist", flush=True)
 
 
 def without_comments(code):
@@ -123,6 +161,7 @@ class Reader:
 
 
 def main():
+    check_names()
     with open(os.path.join(TOP, "README.md"), encoding="utf-8") as f:
         text = f.read()
     messages = 0

@@ -75,12 +75,15 @@ static void say_mark(const struct mark *m)
 	marking = true;
 }
 
+static uint32_t attempts; /* of the last note */
+
 static void say_note(const struct note *n)
 {
 	static const char *const kind[] = { "stream blocked", "stream open", "lane blocked", "lane open", "dead",
 					    "held",           "vanished",    "full",         "retry",     "others" };
 
 	say(noted, "%s %lld", kind[n->kind], (long long)n->id);
+	attempts = n->attempts;
 }
 
 static void say_tail(const struct effect *e)
@@ -723,6 +726,28 @@ static void lane_blocked(void)
 	hears("publish 2");
 }
 
+static void years(void)
+{
+	struct exception_row tried = { .lo = 1, .hi = 1, .kind = EXCEPTION_PARKED, .attempts = UINT32_MAX };
+	int64_t begun;
+
+	begin("years of refusals: the pauses stay what they are, the count of attempts stops");
+	happens(EVENT_DEPOSED);
+	now += INT64_C(300) * 365 * 86400 * 1000;
+	begun = now;
+	lead_with(1, &tried, 1);
+	for (int i = 0; i < 40; i++) {
+		forget();
+		await_fetch("1..1");
+		ROWS(row(1, 'a'));
+		hears("publish 1");
+		refuse(1, REASON_SUBJECT_FULL);
+		settle_books(200);
+	}
+	is_number(attempts, UINT16_MAX, "attempts");
+	ok(now - begun < INT64_C(40) * 2 * settings.retry_max_ms, "%lld ms for 40 of them", (long long)(now - begun));
+}
+
 static void silence(void)
 {
 	begin("a stream that does not answer is probed with single messages");
@@ -1046,7 +1071,7 @@ int main(void)
 		defect,          stream_blocked, lane_blocked,  silence,         busy,
 		sleep_and_wake,  lease,          renewal,       drain,           deposed,
 		restart,         full,           pipelined,     tail_first,      tail_of_nobody,
-		lease_of_others, doubt,          doubt_is_kept,
+		lease_of_others, doubt,          doubt_is_kept, years,
 	};
 	static void (*const story_of_hold[])(void) = { discard, redrive };
 
