@@ -15,8 +15,9 @@ struct id_range;
 /* --- the stream (check_stream.c): G2, G3, G4 --- */
 
 void check_open(struct sim *s);
-/* A row is committed: it takes its place in the order of its key. */
+/* (What is called id here is a message's number.) A message is committed: it takes its place in the order of its key. */
 void check_committed(struct sim *s, int64_t id);
+void check_failed_over(struct sim *s);
 /* Strict order: the first of id's key and stream, up to id, that is not yet stored, dead or given up; else id. */
 int64_t check_first_in_line(struct sim *s, int64_t id);
 void check_arrived(struct sim *s, int64_t id);
@@ -41,12 +42,12 @@ void check_asks(struct sim *s, const struct host *h, bool already, const char *w
 void check_publish(struct sim *s, const struct host *h, const struct effect *e);
 void check_fetch(struct sim *s, const struct host *h, const struct effect *e);
 void check_mark(struct sim *s, const struct host *h, const struct mark *m);
-void check_slot(struct sim *s, const struct host *h, const struct row *r);
+void check_slot(struct sim *s, const struct host *h, const struct row *r, int64_t message);
 void check_release(struct sim *s, const struct host *h, uint32_t slot);
 void check_note(struct sim *s, const struct host *h, const struct note *n);
 void check_drained(struct sim *s, const struct host *h);
 void check_step(struct sim *s, const struct host *h);
-/* A safety poll that nothing else asked for found this row. */
-void check_safety_poll(struct sim *s, int64_t id);
+/* A safety poll that nothing else asked for found this message. */
+void check_safety_poll(struct sim *s, int64_t message);
 
 #endif

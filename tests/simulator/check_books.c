@@ -13,7 +13,7 @@ void check_dead(struct sim *s, const struct dead *d)
 	const struct fact *f;
 
 	demand(s, d->id >= 1 && d->id <= s->pg.last_id, "dead letter %lld was never drawn", (long long)d->id);
-	f = &s->pg.fact[d->id];
+	f = FACT_OF(s, d->id);
 	demand(s, f->fate == FATE_COMMITTED, "dead letter %lld is not committed", (long long)d->id);
 	demand(s, f->poison || f->defect != 0 || f->decision != UNDECIDED,
 	       "%lld is a dead letter without a cause (reason %u)", (long long)d->id, d->reason);
@@ -25,7 +25,7 @@ void check_dead(struct sim *s, const struct dead *d)
 
 void check_undead(struct sim *s, int64_t id)
 {
-	const struct fact *f = &s->pg.fact[id];
+	const struct fact *f = FACT_OF(s, id);
 
 	demand(s, f->given_up || f->copies > 0, "dead letter %lld is forgotten: neither discarded nor stored",
 	       (long long)id);
@@ -34,12 +34,12 @@ void check_undead(struct sim *s, int64_t id)
 void check_reopened(struct sim *s, const struct exception_row *e)
 {
 	for (int64_t id = e->lo; id <= e->hi && id <= s->pg.last_id; id++)
-		demand(s, !s->pg.fact[id].settled, "mark: %lld was settled and is an exception again", (long long)id);
+		demand(s, !s->pg.settled[id], "mark: %lld was settled and is an exception again", (long long)id);
 }
 
 static void settle(struct sim *s, int64_t id)
 {
-	struct fact *f = &s->pg.fact[id];
+	const struct fact *f = FACT_OF(s, id);
 
 	demand(s, id <= s->pg.last_id, "G1: the books settle %lld, which nobody has drawn yet", (long long)id);
 	demand(s, f->fate != FATE_OPEN || f->rolled_back,
@@ -47,7 +47,7 @@ static void settle(struct sim *s, int64_t id)
 	       (unsigned long long)s->pg.tx[f->tx].xid);
 	demand(s, f->fate != FATE_COMMITTED || f->copies > 0 || f->dead || f->given_up,
 	       "G1: the books settle %lld, which is neither stored nor a dead letter", (long long)id);
-	f->settled = true;
+	s->pg.settled[id] = true;
 }
 
 /* The row of the ledger says: everything of ours above the position is stored above this sequence. */
@@ -61,9 +61,10 @@ static void check_ledger(struct sim *s, const struct sent *sent)
 
 static void check_floor(struct sim *s, int64_t id, uint64_t floor)
 {
-	const struct fact *f = &s->pg.fact[id];
+	const struct fact *f = FACT_OF(s, id);
 
-	demand(s, f->copies == 0 || f->sequence > floor,
+	/* (A prepared transaction whose commit a failover took back is still to come, and was sent before.) */
+	demand(s, f->copies == 0 || f->undone || f->sequence > floor,
 	       "G4: %lld is not settled and stored at %llu, not above %llu as the books say", (long long)id,
 	       (unsigned long long)f->sequence, (unsigned long long)floor);
 }
@@ -74,13 +75,13 @@ static void check_floors(struct sim *s)
 	const struct pg *pg = &s->pg;
 
 	for (int64_t id = pg->position + 1; id <= pg->last_id; id++)
-		check_floor(s, id, pg->floor[pg->fact[id].stream].sequence);
+		check_floor(s, id, pg->floor[FACT_OF(s, id)->stream].sequence);
 	for (size_t i = 0; i < pg->exceptions; i++)
 		for (int64_t id = pg->exception[i].lo; id <= pg->exception[i].hi && id <= pg->last_id; id++) {
 			const struct exception_row *e = &pg->exception[i];
-			bool own = e->floor != FLOOR_NONE && e->stream == pg->fact[id].stream;
+			bool own = e->floor != FLOOR_NONE && e->stream == FACT_OF(s, id)->stream;
 
-			check_floor(s, id, own ? e->floor : pg->floor[pg->fact[id].stream].sequence);
+			check_floor(s, id, own ? e->floor : pg->floor[FACT_OF(s, id)->stream].sequence);
 		}
 }
 
@@ -91,7 +92,7 @@ void check_marked(struct sim *s, const struct mark *m, const struct id_range *to
 			if (!books_unsettled(s, id))
 				settle(s, id);
 	for (size_t i = 0; i < m->dead_count; i++)
-		demand(s, !s->pg.fact[m->dead[i].id].held || books_unsettled(s, m->dead[i].id),
+		demand(s, !FACT_OF(s, m->dead[i].id)->held || books_unsettled(s, m->dead[i].id),
 		       "held dead letter %lld is settled by the books", (long long)m->dead[i].id);
 	for (size_t i = 0; i < m->sent_count; i++)
 		check_ledger(s, &m->sent[i]);
@@ -124,9 +125,9 @@ static uint32_t held_keys(const struct sim *s)
 {
 	uint32_t keys = 0;
 
-	for (int64_t id = 1; id <= s->pg.last_id; id++)
-		if (s->pg.fact[id].dead && s->pg.fact[id].held && s->pg.fact[id].decision == UNDECIDED)
-			keys |= UINT32_C(1) << s->pg.fact[id].key;
+	for (int64_t m = 1; m <= s->pg.messages; m++)
+		if (s->pg.fact[m].dead && s->pg.fact[m].held && s->pg.fact[m].decision == UNDECIDED)
+			keys |= UINT32_C(1) << s->pg.fact[m].key;
 	return keys;
 }
 
@@ -134,11 +135,12 @@ static int64_t first_unsettled(const struct sim *s, bool but_held)
 {
 	uint32_t keys = but_held ? held_keys(s) : 0;
 
-	for (int64_t id = 1; id <= s->pg.last_id; id++) {
-		const struct fact *f = &s->pg.fact[id];
+	for (int64_t m = 1; m <= s->pg.messages; m++) {
+		const struct fact *f = &s->pg.fact[m];
 
-		if (f->fate == FATE_COMMITTED && !f->settled && (f->key == NO_KEY || (keys >> f->key & 1) == 0))
-			return id;
+		if (f->fate == FATE_COMMITTED && !s->pg.settled[f->id] &&
+		    (f->key == NO_KEY || (keys >> f->key & 1) == 0))
+			return m;
 	}
 	return 0;
 }
@@ -146,9 +148,9 @@ static int64_t first_unsettled(const struct sim *s, bool but_held)
 /* A held letter stays on record until it is stored or given up, and no longer. */
 static int64_t first_held(const struct sim *s)
 {
-	for (int64_t id = 1; id <= s->pg.last_id && s->pg.dead > 0; id++)
-		if (s->pg.fact[id].dead && s->pg.fact[id].held)
-			return id;
+	for (int64_t m = 1; m <= s->pg.messages && s->pg.dead > 0; m++)
+		if (s->pg.fact[m].dead && s->pg.fact[m].held)
+			return m;
 	return 0;
 }
 
@@ -159,17 +161,17 @@ bool check_settled(struct sim *s, bool but_held)
 
 void check_explain(struct sim *s, char *text, size_t size)
 {
-	int64_t id = first_unsettled(s, s->phase == PHASE_HEAL);
-	const struct fact *f = &s->pg.fact[id];
+	int64_t m = first_unsettled(s, s->phase == PHASE_HEAL);
+	const struct fact *f = &s->pg.fact[m];
 
-	if (id != 0)
+	if (m != 0)
 		snprintf(text, size,
-			 "%lld (key %d, stream %u, copies %u%s%s%s) is not settled; position %lld, %zu exceptions",
-			 (long long)id, f->key, f->stream, f->copies, f->poison ? ", poison" : "",
+			 "%s (key %d, stream %u, copies %u%s%s%s) is not settled; position %lld, %zu exceptions",
+			 told(s, m), f->key, f->stream, f->copies, f->poison ? ", poison" : "",
 			 f->defect ? ", defect" : "", f->dead ? ", dead" : "", (long long)s->pg.position,
 			 s->pg.exceptions);
 	else if (s->pg.exceptions == 0)
-		snprintf(text, size, "dead letter %lld is held and nothing is done about it", (long long)first_held(s));
+		snprintf(text, size, "dead letter %s is held and nothing is done about it", told(s, first_held(s)));
 	else
 		snprintf(text, size, "%zu exceptions are left, the first %lld..%lld, kind %d; position %lld",
 			 s->pg.exceptions, (long long)s->pg.exception[0].lo, (long long)s->pg.exception[0].hi,

@@ -11,23 +11,23 @@ void check_asks(struct sim *s, const struct host *h, bool already, const char *w
 }
 
 /* Publishes that may still be answered, those of the same message apart. */
-static void check_window(struct sim *s, const struct host *h, int64_t id)
+static void check_window(struct sim *s, const struct host *h, int64_t message)
 {
 	const struct delivery_settings *set = &s->plan.settings;
-	const struct fact *mine = &s->pg.fact[id];
+	const struct fact *mine = &s->pg.fact[message];
 	uint32_t messages = 1;
 	uint64_t bytes = mine->bytes;
 
 	for (size_t i = 0; i < h->attempts; i++) {
 		const struct attempt *a = &h->attempt[i];
-		const struct fact *f = &s->pg.fact[a->id];
+		const struct fact *f = &s->pg.fact[a->message];
 
-		if (a->id == id || a->answered || now_ms(s) - a->sent_ms >= set->ack_timeout_ms)
+		if (a->message == message || a->answered || now_ms(s) - a->sent_ms >= set->ack_timeout_ms)
 			continue;
 		messages++;
 		bytes += a->bytes;
 		demand(s, set->ordering != ORDERING_STRICT || mine->key == NO_KEY || f->key != mine->key,
-		       "G3: %lld and %lld of key %d are in flight together", (long long)a->id, (long long)id, f->key);
+		       "G3: %s and %s of key %d are in flight together", told(s, a->message), told(s, message), f->key);
 	}
 	demand(s, messages <= set->window_messages, "%u messages in flight, the window is %u", messages,
 	       set->window_messages);
@@ -35,9 +35,18 @@ static void check_window(struct sim *s, const struct host *h, int64_t id)
 	       (unsigned long long)bytes, set->window_bytes);
 }
 
+/* What a failover took back may only be sent by who has not heard of it yet. */
+static void check_sendable(struct sim *s, const struct host *h, int64_t message)
+{
+	const struct fact *f = &s->pg.fact[message];
+
+	demand(s, f->fate == FATE_COMMITTED || (f->undone && h->session < s->pg.first_session),
+	       "G2: host %u sends %s, which is not committed", h->index, told(s, message));
+}
+
 void check_publish(struct sim *s, const struct host *h, const struct effect *e)
 {
-	int64_t id = e->publish.id, first;
+	int64_t id = e->publish.id, message, first;
 
 	demand(s, h->leading, "host %u publishes %lld and does not lead", h->index, (long long)id);
 	demand(s, h->bus_up, "host %u publishes %lld and its bus is down", h->index, (long long)id);
@@ -45,16 +54,19 @@ void check_publish(struct sim *s, const struct host *h, const struct effect *e)
 	demand(s, now_ms(s) <= h->sign_ms + s->plan.settings.lease_ms,
 	       "host %u publishes %lld and its lease ended %lld ms ago", h->index, (long long)id,
 	       (long long)(now_ms(s) - h->sign_ms - s->plan.settings.lease_ms));
-	demand(s, e->publish.slot < s->plan.settings.queue_messages && h->slot[e->publish.slot] == id,
+	demand(s, e->publish.slot < s->plan.settings.queue_messages, "slot %u", e->publish.slot);
+	message = h->slot[e->publish.slot];
+	demand(s, message != 0 && s->pg.fact[message].id == id,
 	       "host %u publishes %lld from slot %u, which holds another", h->index, (long long)id, e->publish.slot);
+	check_sendable(s, h, message);
 	for (size_t i = 0; i < h->attempts; i++)
 		demand(s, h->attempt[i].token != e->publish.token, "two attempts have the token %llx",
 		       (unsigned long long)e->publish.token);
 	/* In strict order a message is not even sent before all before it are stored. */
-	first = check_first_in_line(s, id);
-	demand(s, first == id, "G3: %lld of key %d is sent before %lld", (long long)id, s->pg.fact[id].key,
-	       (long long)first);
-	check_window(s, h, id);
+	first = check_first_in_line(s, message);
+	demand(s, first == message, "G3: %s of key %d is sent before %s", told(s, message), s->pg.fact[message].key,
+	       told(s, first));
+	check_window(s, h, message);
 }
 
 /* Asleep, and nothing that would need another look at the outbox. */
@@ -91,13 +103,13 @@ void check_mark(struct sim *s, const struct host *h, const struct mark *m)
 	       "%zu new exceptions in one mark", m->added_count);
 }
 
-void check_slot(struct sim *s, const struct host *h, const struct row *r)
+void check_slot(struct sim *s, const struct host *h, const struct row *r, int64_t message)
 {
 	demand(s, (uint32_t)r->slot < s->plan.settings.queue_messages, "%lld takes slot %d", (long long)r->id, r->slot);
 	demand(s, h->slot[r->slot] == 0, "%lld takes slot %d, which still holds %lld", (long long)r->id, r->slot,
 	       (long long)h->slot[r->slot]);
 	for (uint32_t i = 0; i < s->plan.settings.queue_messages; i++)
-		demand(s, h->slot[i] != r->id, "%lld is in memory twice", (long long)r->id);
+		demand(s, h->slot[i] != message, "%lld is in memory twice", (long long)r->id);
 }
 
 void check_release(struct sim *s, const struct host *h, uint32_t slot)
@@ -155,11 +167,11 @@ void check_step(struct sim *s, const struct host *h)
 }
 
 /* A transaction that saw us asleep notifies; any other ended before we slept, and its rows were found then. */
-void check_safety_poll(struct sim *s, int64_t id)
+void check_safety_poll(struct sim *s, int64_t message)
 {
-	const struct fact *f = &s->pg.fact[id];
+	const struct fact *f = &s->pg.fact[message];
 	const struct tx *t = &s->pg.tx[f->tx];
 
 	demand(s, t->notifies || t->was_prepared,
-	       "%lld was left to the safety poll: its transaction never saw the relay asleep", (long long)id);
+	       "%s was left to the safety poll: its transaction never saw the relay asleep", told(s, message));
 }

@@ -7,7 +7,7 @@
 #include "host.h"
 #include "world.h"
 
-/* The committed ids of each key in each stream, ascending; all before `done` are stored, dead or given up. */
+/* The committed messages of each key in each stream, ascending; all before `done` are stored, dead or given up. */
 static struct queue {
 	int32_t id[MAX_IDS];
 	size_t count, done;
@@ -36,9 +36,25 @@ void check_committed(struct sim *s, int64_t id)
 /* Nothing behind it has to wait for it any more. */
 static bool out_of_the_way(const struct sim *s, const struct fact *f)
 {
-	if (f->copies > 0 || f->given_up)
+	if (f->copies > 0 || f->was_given_up)
 		return true;
 	return s->plan.settings.poison == POISON_SKIP && (f->poison || f->defect != 0);
+}
+
+/* A failover took commits back. What was sent of them by then are phantoms: nothing is promised about their order. */
+void check_failed_over(struct sim *s)
+{
+	for (int k = 0; k < MAX_KEYS; k++)
+		for (int i = 0; i < MAX_STREAMS; i++) {
+			struct queue *q = &queue[k][i];
+			size_t n = 0;
+
+			for (size_t j = 0; j < q->count; j++)
+				if (s->pg.fact[q->id[j]].fate == FATE_COMMITTED)
+					q->id[n++] = q->id[j];
+			q->count = n;
+			q->done = 0;
+		}
 }
 
 int64_t check_first_in_line(struct sim *s, int64_t id)
@@ -46,7 +62,7 @@ int64_t check_first_in_line(struct sim *s, int64_t id)
 	const struct fact *f = &s->pg.fact[id];
 	struct queue *q;
 
-	if (f->key == NO_KEY || s->plan.settings.ordering != ORDERING_STRICT)
+	if (f->key == NO_KEY || s->plan.settings.ordering != ORDERING_STRICT || f->fate != FATE_COMMITTED)
 		return id;
 	q = &queue[f->key][f->stream];
 	while (q->done < q->count && out_of_the_way(s, &s->pg.fact[q->id[q->done]]))
@@ -58,7 +74,8 @@ void check_arrived(struct sim *s, int64_t id)
 {
 	const struct fact *f = &s->pg.fact[id];
 
-	demand(s, f->fate == FATE_COMMITTED, "G2: %lld reached the stream but is not committed", (long long)id);
+	demand(s, f->fate == FATE_COMMITTED || f->undone, "G2: %lld reached the stream but is not committed",
+	       (long long)id);
 	demand(s, f->defect == 0 || f->copies > 0, "%lld has a defect (%u) and was sent", (long long)id, f->defect);
 }
 

@@ -4,34 +4,9 @@
 #include "load.h"
 #include "world.h"
 
-enum fault {
-	FAULT_SESSION,
-	FAULT_DATABASE,
-	FAULT_HORIZON,
-	FAULT_BUS,
-	FAULT_PAUSE,
-	FAULT_KILL,
-	FAULT_DOWN,
-	FAULT_FULL,
-	FAULT_SILENT,
-	FAULT_BUSY,
-	FAULT_LANE,
-	FAULTS,
-};
-
 static int64_t interval_of(const struct sim *s, enum fault f)
 {
-	const struct intervals *e = &s->plan.every;
-	const int64_t interval[FAULTS] = {
-		[FAULT_SESSION] = e->session_lost, [FAULT_DATABASE] = e->database_crash,
-		[FAULT_HORIZON] = e->horizon_held, [FAULT_BUS] = e->bus_lost,
-		[FAULT_PAUSE] = e->pause,          [FAULT_KILL] = e->kill,
-		[FAULT_DOWN] = e->stream_down,     [FAULT_FULL] = e->stream_full,
-		[FAULT_SILENT] = e->stream_silent, [FAULT_BUSY] = e->stream_busy,
-		[FAULT_LANE] = e->lane_refused,
-	};
-
-	return interval[f];
+	return ((const int64_t *)&s->plan.every)[f - FIRST_INTERVAL];
 }
 
 static struct host *any_host(struct sim *s)
@@ -58,6 +33,29 @@ static void crash_database(struct sim *s)
 {
 	sessions_end_all(s);
 	pg_crash(s);
+}
+
+/* Asynchronous replication: what was committed last is lost. */
+static void on_failover(struct sim *s, const struct happening *h)
+{
+	(void)h;
+	if (!healed(s) && s->standby != NULL)
+		standby_takes_over(s);
+}
+
+static void fail_over(struct sim *s)
+{
+	standby_falls_behind(s);
+	later(s, prng_spread(&s->dice, MS, 2 * SECOND), on_failover, 0, 0, 0, 0);
+}
+
+/* Synchronous replication: nothing is. */
+static void switch_over(struct sim *s)
+{
+	sessions_end_all(s);
+	standby_catches_up(s);
+	standby_falls_behind(s);
+	standby_takes_over(s);
 }
 
 static void on_unrelated_end(struct sim *s, const struct happening *h)
@@ -113,23 +111,25 @@ static void strike(struct sim *s, enum fault f)
 	int64_t until = s->now + prng_spread(&s->dice, 5 * MS, 3 * SECOND);
 	struct host *h;
 
-	trace(s, "fault   %d, until %.3f", (int)f, (double)(until - 1000 * SECOND) / MS);
+	trace(s, "fault   %s, until %.3f", fault_name(f), (double)(until - 1000 * SECOND) / MS);
 	switch (f) {
-	case FAULT_SESSION: lose_session(s); break;
-	case FAULT_DATABASE: crash_database(s); break;
-	case FAULT_HORIZON: hold_horizon(s); break;
-	case FAULT_BUS:
+	case FAULT_session_lost: lose_session(s); break;
+	case FAULT_database_crash: crash_database(s); break;
+	case FAULT_failover: fail_over(s); break;
+	case FAULT_switchover: switch_over(s); break;
+	case FAULT_horizon_held: hold_horizon(s); break;
+	case FAULT_bus_lost:
 		h = any_host(s);
 		host_bus_lost(s, h, prng_below(&s->dice, 2) == 0);
 		break;
-	case FAULT_PAUSE: pause_host(s); break;
-	case FAULT_KILL: host_kill(s, any_host(s)); break;
-	case FAULT_DOWN: st->down_until = until; break;
-	case FAULT_FULL: st->full_until = until; break;
-	case FAULT_SILENT: st->silent_until = until; break;
-	case FAULT_BUSY: st->busy_until = until; break;
-	case FAULT_LANE: refuse_lane(s, st); break;
-	case FAULTS: break;
+	case FAULT_pause: pause_host(s); break;
+	case FAULT_kill: host_kill(s, any_host(s)); break;
+	case FAULT_stream_down: st->down_until = until; break;
+	case FAULT_stream_full: st->full_until = until; break;
+	case FAULT_stream_silent: st->silent_until = until; break;
+	case FAULT_stream_busy: st->busy_until = until; break;
+	case FAULT_lane_refused: refuse_lane(s, st); break;
+	default: break;
 	}
 }
 
@@ -137,8 +137,8 @@ static void on_fault(struct sim *s, const struct happening *h)
 {
 	if (healed(s))
 		return;
-	s->faults++;
-	strike(s, (enum fault)h->a);
+	if (fault_strikes(s, (enum fault)h->a))
+		strike(s, (enum fault)h->a);
 	later(s, prng_between(&s->dice, 1, 2 * interval_of(s, (enum fault)h->a)), on_fault, h->a, 0, 0, 0);
 }
 
@@ -150,7 +150,7 @@ static void on_retention(struct sim *s, const struct happening *h)
 
 void faults_open(struct sim *s)
 {
-	for (enum fault f = 0; f < FAULTS; f++)
+	for (enum fault f = FIRST_INTERVAL; f < FAULTS; f++)
 		if (interval_of(s, f) > 0)
 			later(s, prng_between(&s->dice, 1, 2 * interval_of(s, f)), on_fault, f, 0, 0, 0);
 	if (s->plan.retention_us > 0)
@@ -160,4 +160,5 @@ void faults_open(struct sim *s)
 void faults_heal(struct sim *s)
 {
 	js_heal(s);
+	standby_catches_up(s);
 }

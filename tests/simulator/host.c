@@ -160,20 +160,20 @@ void host_bus_lost(struct sim *s, struct host *h, bool at_once)
 /* An ack speaks for every copy of its message that may still be under way. */
 static void answer_attempts(struct host *h, const struct reply *r)
 {
-	int64_t id = 0;
+	int64_t message = 0;
 
 	for (size_t i = 0; i < h->attempts; i++)
 		if (h->attempt[i].token == r->token)
-			id = h->attempt[i].id;
+			message = h->attempt[i].message;
 	for (size_t i = 0; i < h->attempts; i++)
-		if (h->attempt[i].token == r->token || (r->sequence > 0 && h->attempt[i].id == id))
+		if (h->attempt[i].token == r->token || (r->sequence > 0 && h->attempt[i].message == message))
 			h->attempt[i].answered = true;
 }
 
-static void forget_attempts(struct host *h, int64_t id)
+static void forget_attempts(struct host *h, int64_t message)
 {
 	for (size_t i = 0; i < h->attempts; i++)
-		if (h->attempt[i].id == id)
+		if (h->attempt[i].message == message)
 			h->attempt[i--] = h->attempt[--h->attempts];
 }
 
@@ -235,11 +235,11 @@ static void take_tail(struct sim *s, struct host *h, uint64_t serial, const stru
 	if (!h->up || !h->leading || h->tail[stream].serial != serial)
 		return;
 	h->tail[stream].serial = 0;
-	for (int64_t id = 1; a->ok && id <= s->pg.last_id; id++) {
-		const struct fact *f = &s->pg.fact[id];
+	for (int64_t m = 1; a->ok && m <= s->pg.messages; m++) {
+		const struct fact *f = &s->pg.fact[m];
 
 		if (f->copies > 0 && f->stream == stream && f->sequence > a->above && f->sequence <= a->last)
-			h->held[id] = true;
+			h->held[m] = true;
 	}
 	e.tail.stream = stream;
 	e.tail.ok = a->ok;
@@ -397,10 +397,10 @@ static void on_operator(struct sim *s, const struct happening *happening)
 		books_decide(s, (int64_t)happening->a, prng_below(&s->dice, 2) == 0 ? DISCARD : REDRIVE);
 }
 
-void hosts_ask_operator(struct sim *s, int64_t id)
+void hosts_ask_operator(struct sim *s, int64_t message)
 {
 	if (s->plan.decides || s->phase >= PHASE_DECIDE)
-		later(s, prng_spread(&s->dice, 10 * MS, 2 * SECOND), on_operator, (uint64_t)id, 0, 0, 0);
+		later(s, prng_spread(&s->dice, 10 * MS, 2 * SECOND), on_operator, (uint64_t)message, 0, 0, 0);
 }
 
 /* --- the core --- */
@@ -480,10 +480,11 @@ static void before(struct sim *s, struct host *h, const struct event *e)
 static void found(struct sim *s, struct host *h, const struct effect *e)
 {
 	struct event ack = { .kind = EVENT_ACKED, .now_ms = now_ms(s) };
+	int64_t message = h->slot[e->publish.slot];
 
-	h->held[e->publish.id] = false;
+	h->held[message] = false;
 	ack.acked.token = e->publish.token;
-	ack.acked.sequence = s->pg.fact[e->publish.id].sequence;
+	ack.acked.sequence = s->pg.fact[message].sequence;
 	ack.acked.duplicate = true;
 	tell_event(s, h, &ack);
 	delivery_step(h->core, &ack);
@@ -496,14 +497,14 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 	trace(s, "host %u  > publish %lld token %llx", h->index, (long long)e->publish.id,
 	      (unsigned long long)e->publish.token);
 	check_publish(s, h, e);
-	if (h->held[e->publish.id]) {
+	if (h->held[h->slot[slot]]) {
 		found(s, h, e);
 		return;
 	}
 	if (h->attempts == MAX_OUTSTANDING)
 		forget_old_attempts(s, h);
 	demand(s, h->attempts < MAX_OUTSTANDING, "the simulator has too few attempts");
-	h->attempt[h->attempts++] = (struct attempt){ .id = h->slot[slot],
+	h->attempt[h->attempts++] = (struct attempt){ .message = h->slot[slot],
 						      .token = e->publish.token,
 						      .sent_ms = now_ms(s),
 						      .bytes = s->pg.fact[h->slot[slot]].bytes };
@@ -570,15 +571,15 @@ static void carry_out(struct sim *s, struct host *h, const struct effect *e)
 	}
 }
 
-static void take_rows(struct sim *s, struct host *h, const struct event *e)
+static void take_rows(struct sim *s, struct host *h, const struct event *e, const int32_t *message)
 {
 	for (size_t i = 0; i < e->rows.count; i++) {
 		const struct row *r = &e->rows.rows[i];
 
 		if (r->slot < 0)
 			continue;
-		check_slot(s, h, r);
-		h->slot[r->slot] = r->id;
+		check_slot(s, h, r, message[i]);
+		h->slot[r->slot] = message[i];
 	}
 }
 
@@ -615,7 +616,7 @@ static void plan_tick(struct sim *s, struct host *h, bool busy)
 	later(s, at - s->now, on_tick, h->index, h->life, ++h->tick_number, 0);
 }
 
-void host_step(struct sim *s, struct host *h, struct event *e)
+static void step(struct sim *s, struct host *h, struct event *e, const int32_t *message)
 {
 	uint64_t life = h->life;
 	struct effect effect;
@@ -631,7 +632,7 @@ void host_step(struct sim *s, struct host *h, struct event *e)
 	e->random = (uint32_t)prng_next(&s->dice);
 	delivery_step(h->core, e);
 	if (e->kind == EVENT_ROWS)
-		take_rows(s, h, e);
+		take_rows(s, h, e, message);
 	while (delivery_next(h->core, &effect)) {
 		busy = true;
 		h->now = *delivery_look(h->core);
@@ -647,6 +648,16 @@ void host_step(struct sim *s, struct host *h, struct event *e)
 	h->now = *delivery_look(h->core);
 	check_step(s, h);
 	plan_tick(s, h, busy);
+}
+
+void host_step(struct sim *s, struct host *h, struct event *e)
+{
+	step(s, h, e, NULL);
+}
+
+void host_rows(struct sim *s, struct host *h, struct event *e, const int32_t *message)
+{
+	step(s, h, e, message);
 }
 
 void host_drain(struct sim *s, struct host *h)

@@ -14,7 +14,7 @@ enum notification { NOTIFY_ROWS, NOTIFY_DECIDED };
 
 /* A publish of a message that is still in the core's memory. */
 struct attempt {
-	int64_t id;
+	int64_t message;
 	bool answered;
 	uint64_t token;
 	int64_t sent_ms;
@@ -38,7 +38,7 @@ struct host {
 	bool fetching, marking, announcing;
 	struct delivery_stats now; /* a look at the core */
 	enum event_kind event;     /* the one that is being handled */
-	int64_t slot[MAX_QUEUE];   /* ids, 0 = free */
+	int64_t slot[MAX_QUEUE];   /* messages, 0 = free */
 	struct attempt attempt[MAX_OUTSTANDING];
 	size_t attempts;
 	int64_t fetch_ms;  /* when the last fetch was sent */
@@ -50,7 +50,7 @@ struct host {
 		int64_t asked_ms;
 	} tail[MAX_STREAMS];
 	uint64_t tail_serials;
-	bool held[MAX_IDS]; /* found in a stream */
+	bool held[MAX_IDS]; /* messages found in a stream */
 
 	int64_t tick_at; /* when the next tick is planned, INT64_MAX = never */
 	uint64_t tick_number;
@@ -63,12 +63,14 @@ void hosts_close(struct sim *s);
 /* The one that leads, as the database sees it; NULL = none. */
 struct host *hosts_leader(struct sim *s);
 void hosts_notify(struct sim *s, enum notification what);
-void hosts_ask_operator(struct sim *s, int64_t id);
+void hosts_ask_operator(struct sim *s, int64_t message);
 
 /* Of one life of one host: never another's. */
 uint64_t host_identity(const struct sim *s, uint32_t host);
 void host_kill(struct sim *s, struct host *h);
 void host_step(struct sim *s, struct host *h, struct event *e);
+/* The rows of a fetch, and which messages they are. */
+void host_rows(struct sim *s, struct host *h, struct event *e, const int32_t *message);
 /* Another host leads. */
 void host_stands_by(struct sim *s, struct host *h);
 /* The process stands still for so long; what comes for it meanwhile waits. */
@@ -98,6 +100,8 @@ void session_end(struct sim *s, uint64_t session);
 void sessions_end_all(struct sim *s);
 void sessions_close(struct sim *s);
 bool session_leads(const struct sim *s, uint64_t session);
+/* The next one that is opened gets a higher number. */
+uint64_t session_newest(void);
 
 /* The client hears that its session is gone. */
 void host_session_lost(struct sim *s, struct host *h);

@@ -96,7 +96,7 @@ static void store(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
 	f->window_ends = s->now + s->plan.window_us;
 	if (f->copies == 1)
 		f->sequence = sequence;
-	trace(s, "js      stream %u seq %llu stores %lld", f->stream, (unsigned long long)sequence, (long long)id);
+	trace(s, "js      stream %u seq %llu stores %s", f->stream, (unsigned long long)sequence, told(s, id));
 	check_stored(s, id);
 	reply(s, conn, (struct reply){ .token = token, .sequence = sequence });
 }
@@ -106,7 +106,7 @@ static void on_proposal(struct sim *s, const struct happening *h)
 	struct fact *f = &s->pg.fact[h->b];
 
 	if (mishap(s, s->plan.chance.proposal_lost)) {
-		trace(s, "js      the proposal of %lld is lost", (long long)h->b);
+		trace(s, "js      the proposal of %s is lost", told(s, (int64_t)h->b));
 		f->copy = prng_below(&s->dice, 2) == 0 ? COPY_GHOST : COPY_NONE;
 		f->window_ends = s->now + prng_between(&s->dice, 100, 2000) * MS;
 		return;
@@ -114,9 +114,27 @@ static void on_proposal(struct sim *s, const struct happening *h)
 	store(s, h->a, (int64_t)h->b, h->c);
 }
 
+/* A flawed relay would give the stream the id in place of the message's own: another message with this id is it. */
+static bool mistaken(const struct sim *s, const struct fact *f)
+{
+	for (int64_t m = 1; m <= s->pg.messages && s->flaw == FLAW_ID_IS_MESSAGE_ID; m++) {
+		const struct fact *other = &s->pg.fact[m];
+
+		if (other->id == f->id && other->stream == f->stream && other->copies > 0 &&
+		    s->now < other->window_ends)
+			return true;
+	}
+	return false;
+}
+
 /* The window has an entry for it. */
 static bool known(struct sim *s, struct fact *f)
 {
+	if (f->copies == 0 && mistaken(s, f)) {
+		f->copy = COPY_STORED;
+		f->sequence = s->js.stream[f->stream].sequence;
+		f->window_ends = INT64_MAX;
+	}
 	if (f->copy == COPY_PROPOSED)
 		return true;
 	if (f->copy == COPY_GHOST && (healed(s) || s->now >= f->window_ends))

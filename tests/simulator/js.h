@@ -53,6 +53,7 @@ struct tail_answer {
 uint64_t js_connect(struct sim *s, uint32_t host);
 /* The wire dies now; the host hears of it later, or at once. */
 void js_cut(struct sim *s, uint64_t conn);
+/* (What is called id here and in js.c is a message's number: see pg.h.) */
 void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token);
 
 /* Asks a stream; host_tail() is called with the answer, or never. */

@@ -22,7 +22,7 @@ struct producer {
 	uint64_t number;                       /* of the transaction: its happenings know it */
 	uint32_t rows, row;                    /* how many it wants, how many it has */
 	uint32_t savepoint_from, savepoint_to; /* rows that will be undone; none where they are equal */
-	int64_t savepoint_id;
+	int64_t savepoint_message;
 	bool savepoint_locks;    /* it had locked the outbox before the savepoint */
 	bool slow;               /* a long transaction */
 	int32_t key, lowest_key; /* of the row under way; keys are locked in ascending order: no deadlock */
@@ -51,7 +51,7 @@ static int64_t pause(struct sim *s, const struct producer *p)
 
 static bool load_over(const struct sim *s)
 {
-	return healed(s) || s->now >= load_ends || s->pg.last_id >= s->plan.rows || s->pg.txs >= MAX_TX - 100;
+	return healed(s) || s->now >= load_ends || s->pg.messages >= s->plan.rows || s->pg.txs >= MAX_TX - 100;
 }
 
 static void begin(struct sim *s, struct producer *p)
@@ -87,9 +87,9 @@ static int32_t pick_key(struct sim *s, struct producer *p)
 	return p->lowest_key - 1;
 }
 
-static void fill_row(struct sim *s, struct producer *p, int64_t id)
+static void fill_row(struct sim *s, struct producer *p, int64_t message)
 {
-	struct fact *f = &s->pg.fact[id];
+	struct fact *f = &s->pg.fact[message];
 	uint32_t streams = s->plan.settings.streams;
 
 	f->key = p->key;
@@ -104,30 +104,30 @@ static void fill_row(struct sim *s, struct producer *p, int64_t id)
 static void draw(struct sim *s, struct producer *p)
 {
 	struct tx *t = &s->pg.tx[p->tx];
-	int64_t id;
+	int64_t message;
 
 	if (p->savepoint_from != p->savepoint_to && p->row == p->savepoint_from) {
 		p->savepoint_locks = t->locks_outbox;
-		p->savepoint_id = s->pg.last_id + 1;
+		p->savepoint_message = s->pg.messages + 1;
 	}
 	t->locks_outbox = true; /* INSERT locks the table before it evaluates defaults */
 	tx_assign_xid(s, p->tx);
-	id = tx_draw_id(s, p->tx);
-	fill_row(s, p, id);
-	trace(s, "pg      xid %llu draws %lld, key %d, stream %u%s", (unsigned long long)t->xid, (long long)id, p->key,
-	      s->pg.fact[id].stream,
-	      s->pg.fact[id].poison   ? ", poison"
-	      : s->pg.fact[id].defect ? ", defect"
-				      : "");
+	message = tx_draw(s, p->tx);
+	fill_row(s, p, message);
+	trace(s, "pg      xid %llu draws %s, key %d, stream %u%s", (unsigned long long)t->xid, told(s, message), p->key,
+	      s->pg.fact[message].stream,
+	      s->pg.fact[message].poison   ? ", poison"
+	      : s->pg.fact[message].defect ? ", defect"
+					   : "");
 }
 
 static void undo_savepoint(struct sim *s, struct producer *p)
 {
 	if (p->savepoint_from == p->savepoint_to || p->row != p->savepoint_to)
 		return;
-	trace(s, "pg      xid %llu rolls back to its savepoint before %lld", (unsigned long long)s->pg.tx[p->tx].xid,
-	      (long long)p->savepoint_id);
-	tx_rollback_to(s, p->tx, p->savepoint_id, p->savepoint_locks);
+	trace(s, "pg      xid %llu rolls back to its savepoint before %s", (unsigned long long)s->pg.tx[p->tx].xid,
+	      told(s, p->savepoint_message));
+	tx_rollback_to(s, p->tx, p->savepoint_message, p->savepoint_locks);
 }
 
 static void on_prepared(struct sim *s, const struct happening *h)
@@ -230,6 +230,13 @@ void load_restart(struct sim *s)
 	}
 }
 
+void load_prepared_again(struct sim *s)
+{
+	for (size_t i = 0; i < s->pg.running_count; i++)
+		if (s->pg.tx[s->pg.running[i]].state == TX_PREPARED)
+			later(s, prng_spread(&s->dice, 10 * MS, 10 * SECOND), on_prepared, s->pg.running[i], 0, 0, 0);
+}
+
 void load_freeze(struct sim *s)
 {
 	for (uint32_t i = 0; i < s->plan.producers; i++)
@@ -253,12 +260,12 @@ void load_finish(struct sim *s)
 int64_t load_one(struct sim *s, bool heard)
 {
 	struct producer p = { .tx = tx_begin(s), .key = NO_KEY };
-	int64_t id;
+	int64_t message;
 
 	draw(s, &p);
-	id = s->pg.last_id;
+	message = s->pg.messages;
 	s->pg.tx[p.tx].notifies = heard && s->pg.asleep;
 	s->pg.tx[p.tx].was_prepared = !heard; /* one way not to be told */
 	tx_commit(s, p.tx);
-	return id;
+	return message;
 }

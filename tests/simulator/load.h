@@ -12,13 +12,16 @@ void load_open(struct sim *s);
 /* The database has crashed: every client begins again. */
 void load_restart(struct sim *s);
 
+/* What had been prepared when the database went back to then still has to be ended. */
+void load_prepared_again(struct sim *s);
+
 /* Nobody does anything any more: what is open stays open. */
 void load_freeze(struct sim *s);
 
 /* All transactions end now, the prepared ones included, and no new ones begin. */
 void load_finish(struct sim *s);
 
-/* One row in a transaction of its own, committed at once; its notification is heard or left out. */
+/* One message in a transaction of its own, committed at once; its notification is heard or left out. */
 int64_t load_one(struct sim *s, bool heard);
 
 void faults_open(struct sim *s);

@@ -1,9 +1,17 @@
-/* The simulator: many seeds, each a world of its own. A seed that fails is run again, with its story told.
+/* The simulator: many seeds, each a world of its own. A seed that fails is played again and again with less of
+ * everything, as long as it fails in the same way; then its story is told.
  *
- *     sim --seeds N [--from S]      N seeds, one line at the end
- *     sim --seed S [--trace]        one seed, its whole story
- *     --flaw xmax                   the world answers marks with the snapshot's xmax for a fence, which the
- *                                   design warns of: some seed must find out that rows get lost
+ *     sim --seeds N [--from S] [--verbose]    N seeds, one line at the end; --verbose: the faults by kind before it
+ *     sim --seed S [--trace]                  one seed, its whole story
+ *
+ * Smaller (what a failing seed was shrunk to):
+ *     --only KIND,...  --without KIND,...     these kinds of faults, or all but these; "none" is none
+ *     --faults-until N                        only the first N faults
+ *     --rows N  --producers N  --relays N     at most so many
+ *     --dice N                                the same plan with other dice
+ *
+ * A flawed world, in which some seed must find out what the design warns of (see world.h):
+ *     --flaw NAME
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -15,13 +23,16 @@
 #include "check.h"
 #include "host.h"
 #include "load.h"
+#include "shrink.h"
 #include "world.h"
 
 static struct sim sim;
 static struct {
 	uint64_t seeds, from;
-	bool one, trace, xmax;
-} options = { .seeds = 1000, .from = 1 };
+	bool one, trace, verbose;
+	enum flaw flaw;
+	struct overrides overrides;
+} options = { .seeds = 1000, .from = 1, .overrides.faults_until = UINT64_MAX };
 
 /* --- one seed --- */
 
@@ -44,7 +55,7 @@ static int64_t patience(const struct sim *s)
 {
 	const struct delivery_settings *set = &s->plan.settings;
 
-	return 20 * SECOND + s->pg.last_id * 30 * MS +
+	return 20 * SECOND + s->pg.messages * 30 * MS +
 	       (int64_t)MS *
 		       (60 * (set->ack_timeout_ms + set->retry_max_ms) + 3 * set->safety_poll_ms + 4 * set->lease_ms);
 }
@@ -72,9 +83,9 @@ static void run_until_unpaused(struct sim *s)
 
 static void decide_all(struct sim *s)
 {
-	for (int64_t id = 1; id <= s->pg.last_id; id++)
-		if (s->pg.fact[id].dead && s->pg.fact[id].held && s->pg.fact[id].decision == UNDECIDED)
-			hosts_ask_operator(s, id);
+	for (int64_t m = 1; m <= s->pg.messages; m++)
+		if (s->pg.fact[m].dead && s->pg.fact[m].held && s->pg.fact[m].decision == UNDECIDED)
+			hosts_ask_operator(s, m);
 }
 
 static void run_until_asleep(struct sim *s)
@@ -88,11 +99,11 @@ static void run_until_asleep(struct sim *s)
 	}
 }
 
-static void expect_stored(struct sim *s, int64_t id, int64_t within, const char *what)
+static void expect_stored(struct sim *s, int64_t message, int64_t within, const char *what)
 {
 	int64_t end = s->now + within;
 
-	while (s->pg.fact[id].copies == 0) {
+	while (s->pg.fact[message].copies == 0) {
 		demand(s, s->now < end, "%s was not stored in time", what);
 		run_until(s, s->now + MS);
 	}
@@ -159,16 +170,16 @@ static void run_phases(struct sim *s)
 }
 
 /* False: a promise was broken; sim.violation says which. */
-static bool run(uint64_t seed, bool tracing, bool loud)
+static bool run(uint64_t seed, const struct overrides *o, bool tracing, bool loud)
 {
 	struct sim *s = &sim;
 	volatile bool held = false;
 
 	memset(s, 0, sizeof *s);
-	sim_open(s, seed);
+	sim_open(s, seed, o);
 	s->tracing = tracing;
 	s->loud = loud;
-	s->xmax_as_fence = options.xmax;
+	s->flaw = options.flaw;
 	if (setjmp(s->violated) == 0) {
 		run_phases(s);
 		held = true;
@@ -193,22 +204,38 @@ static void tell_plan(const struct plan *p)
 	       s->lease_ms, s->sleep_after_ms, s->safety_poll_ms, p->hosts, p->keys);
 }
 
-_Noreturn static void tell_violation(uint64_t seed, const char *what)
+static bool play_failing(const struct overrides *o)
 {
-	trace_tell();
+	return run(sim.seed, o, false, false);
+}
+
+/* The seed that has just failed: how small it gets, and its story. */
+static void tell_violation(void)
+{
+	struct overrides o = options.overrides;
+	char first[sizeof sim.violation], replay[1024];
+	uint64_t faults = sim.faults;
+
+	memcpy(first, sim.violation, sizeof first);
+	if (!options.trace) {
+		shrink(&sim, &o, play_failing);
+		run(sim.seed, &o, true, false);
+		trace_tell();
+	}
 	tell_plan(&sim.plan);
-	printf("seed %" PRIu64 ": %s\nreplay: sim --seed %" PRIu64 " --trace%s\n", seed, what, seed,
-	       options.xmax ? " --flaw xmax" : "");
-	fflush(stdout);
-	_exit(1);
+	shrink_tell(&sim, &o, replay, sizeof replay);
+	printf("seed %" PRIu64 ": %s\n", sim.seed, first);
+	if (!options.trace)
+		printf("shrunk from %" PRIu64 " faults to %" PRIu64 ", %" PRId64 " messages: %s\n", faults, sim.faults,
+		       sim.pg.messages, sim.violation);
+	printf("replay: tests/sim %s%s%s --trace\n", replay, options.flaw ? " --flaw " : "",
+	       options.flaw ? flaw_name[options.flaw] : "");
 }
 
 /* An assertion of the core. */
 static void on_abort(int signal)
 {
 	(void)signal;
-	if (sim.tracing)
-		tell_violation(sim.seed, "an assertion of the core failed");
 	snprintf(sim.violation, sizeof sim.violation, "an assertion of the core failed");
 	longjmp(sim.violated, 1);
 }
@@ -220,49 +247,140 @@ static void catch_aborts(void)
 	sigaction(SIGABRT, &action, NULL);
 }
 
+_Noreturn static void usage(const char *what)
+{
+	fprintf(stderr, "sim: what is \"%s\"? See the head of tests/simulator/main.c.\n", what);
+	exit(64);
+}
+
+static uint64_t kinds(char *list)
+{
+	uint64_t set = 0;
+
+	for (char *name = strtok(list, ","); name != NULL; name = strtok(NULL, ",")) {
+		if (strcmp(name, "none") == 0)
+			continue;
+		if (fault_named(name) == FAULTS)
+			usage(name);
+		set |= UINT64_C(1) << fault_named(name);
+	}
+	return set;
+}
+
+static enum flaw flaw_named(const char *name)
+{
+	for (int f = 1; f < FLAWS; f++)
+		if (strcmp(flaw_name[f], name) == 0)
+			return (enum flaw)f;
+	usage(name);
+}
+
+static void parse_value(const char *name, char *value)
+{
+	struct overrides *o = &options.overrides;
+	uint64_t number = strtoull(value, NULL, 10);
+
+	if (strcmp(name, "--seeds") == 0)
+		options.seeds = number;
+	else if (strcmp(name, "--from") == 0)
+		options.from = number;
+	else if (strcmp(name, "--seed") == 0)
+		options.from = number, options.one = true;
+	else if (strcmp(name, "--only") == 0)
+		o->without |= ~kinds(value);
+	else if (strcmp(name, "--without") == 0)
+		o->without |= kinds(value);
+	else if (strcmp(name, "--faults-until") == 0)
+		o->faults_until = number;
+	else if (strcmp(name, "--rows") == 0)
+		o->rows = (uint32_t)number;
+	else if (strcmp(name, "--producers") == 0)
+		o->producers = (uint32_t)number;
+	else if (strcmp(name, "--relays") == 0)
+		o->hosts = (uint32_t)number;
+	else if (strcmp(name, "--dice") == 0)
+		o->dice = (uint32_t)number;
+	else if (strcmp(name, "--flaw") == 0)
+		options.flaw = flaw_named(value);
+	else
+		usage(name);
+}
+
 static void parse(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
-		const char *value = i + 1 < argc ? argv[i + 1] : "";
-
-		if (strcmp(argv[i], "--trace") == 0) {
+		if (strcmp(argv[i], "--trace") == 0)
 			options.trace = true;
-			continue;
-		}
-		if (strcmp(argv[i], "--seeds") == 0) {
-			options.seeds = strtoull(value, NULL, 10);
-		} else if (strcmp(argv[i], "--from") == 0 || strcmp(argv[i], "--seed") == 0) {
-			options.one = strcmp(argv[i], "--seed") == 0;
-			options.from = strtoull(value, NULL, 10);
-		} else if (strcmp(argv[i], "--flaw") == 0 && strcmp(value, "xmax") == 0) {
-			options.xmax = true;
-		} else {
-			fprintf(stderr, "usage: sim [--seeds N] [--from S] | --seed S [--trace]  [--flaw xmax]\n");
-			exit(64);
-		}
-		i++;
+		else if (strcmp(argv[i], "--verbose") == 0)
+			options.verbose = true;
+		else if (i + 1 < argc)
+			parse_value(argv[i], argv[i + 1]), i++;
+		else
+			usage(argv[i]);
 	}
 	if (options.one)
 		options.seeds = 1;
 }
 
+/* --- the sum --- */
+
+static struct {
+	uint64_t steps, faults, kind[FAULTS], seeds_with[FAULTS];
+	uint64_t messages, stored, duplicates, undone, phantoms, reused; /* see tell_counts() */
+} sum;
+
+static void add_up(const struct sim *s)
+{
+	sum.steps += s->steps;
+	sum.faults += s->faults;
+	for (int64_t m = 1; m <= s->pg.messages; m++) {
+		const struct fact *f = &s->pg.fact[m];
+
+		sum.messages += f->fate == FATE_COMMITTED || f->undone;
+		sum.stored += f->copies > 0;
+		sum.duplicates += f->copies > 1 ? f->copies - 1 : 0;
+		sum.undone += f->undone; /* a failover took its commit back */
+		sum.phantoms += f->copies > 0 && f->fate != FATE_COMMITTED;
+		sum.reused += f->undone && s->pg.row[f->id] != m && s->pg.row[f->id] != 0; /* its id is another's */
+	}
+	for (int f = 0; f < FAULTS; f++) {
+		sum.kind[f] += s->of_kind[f];
+		sum.seeds_with[f] += s->of_kind[f] > 0;
+	}
+}
+
+static void tell_counts(void)
+{
+	printf("messages=%" PRIu64 "\nstored=%" PRIu64 "\nduplicates=%" PRIu64 "\n", sum.messages, sum.stored,
+	       sum.duplicates);
+	printf("undone=%" PRIu64 "\nphantoms=%" PRIu64 "\nreused=%" PRIu64 "\n", sum.undone, sum.phantoms, sum.reused);
+}
+
+static void tell_kinds(void)
+{
+	for (int f = 0; f < FAULTS; f++)
+		printf("fault=%s times=%" PRIu64 " seeds=%" PRIu64 "\n", fault_name((enum fault)f), sum.kind[f],
+		       sum.seeds_with[f]);
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t steps = 0, faults = 0;
-
 	parse(argc, argv);
 	catch_aborts();
 	for (uint64_t seed = options.from; seed < options.from + options.seeds; seed++) {
-		if (!run(seed, options.trace, options.trace)) {
-			/* The same again, keeping the story this time. */
-			run(seed, true, false);
-			tell_violation(seed, sim.violation);
+		if (!run(seed, &options.overrides, options.trace, options.trace)) {
+			tell_violation();
+			return 1;
 		}
-		steps += sim.steps;
-		faults += sim.faults;
+		add_up(&sim);
 	}
 	if (options.one)
 		tell_plan(&sim.plan);
-	printf("seeds=%" PRIu64 " steps=%" PRIu64 " faults=%" PRIu64 " violations=0\n", options.seeds, steps, faults);
+	if (options.verbose) {
+		tell_kinds();
+		tell_counts();
+	}
+	printf("seeds=%" PRIu64 " steps=%" PRIu64 " faults=%" PRIu64 " violations=0\n", options.seeds, sum.steps,
+	       sum.faults);
 	return 0;
 }

@@ -1,7 +1,11 @@
 /* The fake PostgreSQL: transactions, snapshots, the outbox and the relay's books.
  *
- * Besides what a database knows, `fact` holds the whole truth about every id: who drew it, what became
- * of it, what the stream did with it. Only the invariants may look at all of it. */
+ * Besides what a database knows, `fact` holds the whole truth about every message: who wrote it, what became
+ * of it, what the stream did with it. Only the invariants may look at all of it.
+ *
+ * A message is not its id. A failover that misses the last commits hands their ids out again, to other messages. So
+ * messages have numbers of their own (in the real world: message_id), which never repeat; `row` says which message has
+ * an id now. The relay and its books speak of ids, the streams and the service of messages. */
 #ifndef SIM_PG_H
 #define SIM_PG_H
 
@@ -27,6 +31,7 @@ enum fate {
 	FATE_OPEN,   /* drawn; its transaction runs */
 	FATE_VOID,   /* its transaction ended without it */
 	FATE_COMMITTED,
+	FATE_LOST, /* committed, and then the database went back to before that */
 };
 
 enum copy { COPY_NONE, COPY_PROPOSED, COPY_GHOST, COPY_STORED };
@@ -34,8 +39,9 @@ enum decision { UNDECIDED, DISCARD, REDRIVE };
 
 struct fact {
 	enum fate fate;
+	int32_t id;
 	uint32_t tx;
-	int32_t next_of_tx; /* the next id of the same transaction, 0 = none */
+	int32_t next_of_tx; /* the next message of the same transaction, 0 = none */
 	bool rolled_back;   /* by a savepoint */
 
 	int32_t key;
@@ -50,10 +56,13 @@ struct fact {
 	int64_t window_ends;
 	bool stray; /* a copy of it lay in the network for about half a window, or longer */
 
-	bool settled;    /* by the books */
 	bool dead, held; /* stands in dead_letter */
 	enum decision decision;
 	bool given_up; /* by an operator */
+
+	/* what a failover does not take back */
+	bool undone;       /* its commit: whatever was sent of it by then is a phantom */
+	bool was_given_up; /* a decision: later ones of its key may be stored already */
 };
 
 enum tx_state { TX_RUNNING, TX_PREPARED, TX_COMMITTED, TX_ABORTED };
@@ -64,12 +73,14 @@ struct tx {
 	bool locks_outbox;
 	bool notifies; /* it saw the relay asleep */
 	bool was_prepared;
-	int32_t first, last; /* its ids */
+	int32_t first, last; /* its messages */
 	uint32_t keys;       /* locks held, a bit each */
 };
 
 struct pg {
-	struct fact fact[MAX_IDS];
+	struct fact fact[MAX_IDS]; /* 0 is none */
+	int64_t messages;          /* written so far, in every history */
+	int32_t row[MAX_IDS];      /* the message that has this id, 0 = none */
 	int64_t last_id;
 	struct tx tx[MAX_TX];
 	uint32_t txs;
@@ -77,12 +88,13 @@ struct pg {
 	uint32_t running[MAX_RUNNING]; /* transactions with an xid */
 	size_t running_count;
 	bool key_locked[MAX_KEYS];
-	uint64_t generation; /* crashes of the database */
+	uint64_t first_session; /* those before it were sessions of a server that is gone */
 
 	/* the books */
 	bool asleep;
 	int64_t position;
 	uint64_t epoch;
+	bool settled[MAX_IDS];           /* what they say of an id */
 	struct exception_row *exception; /* ascending */
 	size_t exceptions, exceptions_size;
 	size_t dead;
@@ -95,6 +107,12 @@ struct pg {
 	uint64_t lock_owner;  /* the session that holds the leader's lock, 0 = free */
 };
 
+/* The message that has this id now. */
+#define FACT_OF(s, id) (&(s)->pg.fact[(s)->pg.row[id]])
+
+/* A message for the story: its id, and its number where that is another. */
+const char *told(const struct sim *s, int64_t message);
+
 void pg_open(struct sim *s);
 void pg_close(struct sim *s);
 
@@ -103,10 +121,11 @@ void pg_close(struct sim *s);
 /* A new transaction; it owns no xid yet. */
 uint32_t tx_begin(struct sim *s);
 void tx_assign_xid(struct sim *s, uint32_t tx);
-int64_t tx_draw_id(struct sim *s, uint32_t tx);
+/* A new message with the next id. */
+int64_t tx_draw(struct sim *s, uint32_t tx);
 bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key);
-/* Everything from id on is undone, and the locks taken since. */
-void tx_rollback_to(struct sim *s, uint32_t tx, int64_t id, bool had_outbox);
+/* Everything from this message on is undone, and the locks taken since. */
+void tx_rollback_to(struct sim *s, uint32_t tx, int64_t message, bool had_outbox);
 void tx_prepare(struct sim *s, uint32_t tx);
 void tx_commit(struct sim *s, uint32_t tx);
 void tx_abort(struct sim *s, uint32_t tx);
@@ -120,7 +139,7 @@ uint64_t pg_xmax(const struct sim *s);
 uint64_t pg_xmin(const struct sim *s);
 /* boxhaul.outbox_xmin() */
 uint64_t pg_outbox_xmin(const struct sim *s);
-bool pg_visible(const struct sim *s, int64_t id);
+bool pg_visible(const struct sim *s, int64_t message);
 
 /* --- the books --- */
 
@@ -130,11 +149,20 @@ void books_resign(struct sim *s, uint64_t epoch);
 /* False: another one leads. */
 bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m);
 bool books_unsettled(const struct sim *s, int64_t id);
-void books_decide(struct sim *s, int64_t id, enum decision what);
+void books_decide(struct sim *s, int64_t message, enum decision what);
 /* Takes away every row that is settled: sooner than any retention would. */
 void books_truncate(struct sim *s);
 
 /* The server dies and is back at once: what was not committed or prepared is gone. */
 void pg_crash(struct sim *s);
+
+/* --- the standby (pg_failover.c) --- */
+
+/* What is committed from now on does not reach it. */
+void standby_falls_behind(struct sim *s);
+/* It catches up. */
+void standby_catches_up(struct sim *s);
+/* The server is gone for good and the standby is the database now, as it stands. */
+void standby_takes_over(struct sim *s);
 
 #endif

@@ -88,7 +88,7 @@ static struct id_range take_out(struct sim *s, int64_t lo)
 
 static void bury(struct sim *s, const struct dead *d)
 {
-	struct fact *f = &s->pg.fact[d->id];
+	struct fact *f = FACT_OF(s, d->id);
 
 	check_dead(s, d);
 	s->pg.dead += !f->dead;
@@ -96,12 +96,12 @@ static void bury(struct sim *s, const struct dead *d)
 	f->held = d->held;
 	f->decision = UNDECIDED;
 	if (d->held)
-		hosts_ask_operator(s, d->id);
+		hosts_ask_operator(s, s->pg.row[d->id]);
 }
 
 static void unbury(struct sim *s, int64_t id)
 {
-	struct fact *f = &s->pg.fact[id];
+	struct fact *f = FACT_OF(s, id);
 
 	check_undead(s, id);
 	s->pg.dead -= f->dead;
@@ -140,18 +140,18 @@ bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m)
 	return true;
 }
 
-void books_decide(struct sim *s, int64_t id, enum decision what)
+void books_decide(struct sim *s, int64_t message, enum decision what)
 {
-	struct fact *f = &s->pg.fact[id];
+	struct fact *f = &s->pg.fact[message];
 
 	f->decision = what;
 	if (what == DISCARD) {
-		f->given_up = true;
+		f->given_up = f->was_given_up = true;
 	} else if (healed(s) || prng_below(&s->dice, 4) != 0) {
 		f->poison = false; /* the operator mended what made it poison, or thinks so */
 		f->defect = 0;
 	}
-	trace(s, "pg      operator: %s %lld", what == REDRIVE ? "redrive" : "discard", (long long)id);
+	trace(s, "pg      operator: %s %s", what == REDRIVE ? "redrive" : "discard", told(s, message));
 	hosts_notify(s, NOTIFY_DECIDED);
 }
 
@@ -160,9 +160,9 @@ void books_truncate(struct sim *s)
 	int64_t gone = 0;
 
 	for (int64_t id = 1; id <= s->pg.position; id++) {
-		struct fact *f = &s->pg.fact[id];
+		struct fact *f = FACT_OF(s, id);
 
-		if (f->settled && f->fate == FATE_COMMITTED && !f->truncated) {
+		if (s->pg.settled[id] && f->fate == FATE_COMMITTED && !f->truncated) {
 			f->truncated = true;
 			gone++;
 		}

@@ -3,6 +3,7 @@
  *     xid owned, then id drawn, then the flag read, then commit: each with time in between
  *     snapshot: xmax = last completed + 1, NOT the next xid to be assigned
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "check.h"
@@ -17,10 +18,24 @@ void pg_open(struct sim *s)
 	s->pg.txs = 1; /* 0 is nobody */
 }
 
+const char *told(const struct sim *s, int64_t message)
+{
+	static char text[4][32];
+	static unsigned int next;
+	char *t = text[next++ % 4];
+
+	if (s->pg.fact[message].id == message)
+		snprintf(t, sizeof text[0], "%lld", (long long)message);
+	else
+		snprintf(t, sizeof text[0], "%d (message %lld)", s->pg.fact[message].id, (long long)message);
+	return t;
+}
+
 void pg_close(struct sim *s)
 {
 	free(s->pg.exception);
 	s->pg.exception = NULL;
+	standby_catches_up(s);
 }
 
 uint32_t tx_begin(struct sim *s)
@@ -40,18 +55,20 @@ void tx_assign_xid(struct sim *s, uint32_t tx)
 	s->pg.running[s->pg.running_count++] = tx;
 }
 
-int64_t tx_draw_id(struct sim *s, uint32_t tx)
+int64_t tx_draw(struct sim *s, uint32_t tx)
 {
 	struct tx *t = &s->pg.tx[tx];
-	int32_t id = (int32_t)++s->pg.last_id;
+	int32_t id = (int32_t)++s->pg.last_id, message = (int32_t)++s->pg.messages;
 
-	demand(s, id < MAX_IDS, "the simulator has too few ids");
+	demand(s, id < MAX_IDS && message < MAX_IDS, "the simulator has too few ids");
 	demand(s, t->xid != 0, "the simulator draws an id without an xid");
-	s->pg.fact[id].fate = FATE_OPEN;
-	s->pg.fact[id].tx = tx;
-	*(t->last != 0 ? &s->pg.fact[t->last].next_of_tx : &t->first) = id;
-	t->last = id;
-	return id;
+	s->pg.row[id] = message;
+	s->pg.fact[message].fate = FATE_OPEN;
+	s->pg.fact[message].id = id;
+	s->pg.fact[message].tx = tx;
+	*(t->last != 0 ? &s->pg.fact[t->last].next_of_tx : &t->first) = message;
+	t->last = message;
+	return message;
 }
 
 bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key)
@@ -67,12 +84,12 @@ bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key)
 	return true;
 }
 
-void tx_rollback_to(struct sim *s, uint32_t tx, int64_t id, bool had_outbox)
+void tx_rollback_to(struct sim *s, uint32_t tx, int64_t message, bool had_outbox)
 {
 	struct tx *t = &s->pg.tx[tx];
 
 	for (int32_t i = t->first; i != 0; i = s->pg.fact[i].next_of_tx)
-		if (i >= id)
+		if (i >= message)
 			s->pg.fact[i].rolled_back = true;
 	/* The lock on the outbox goes with the savepoint that took it. A key's lock is the service's own: kept. */
 	t->locks_outbox = had_outbox;
@@ -112,8 +129,8 @@ void tx_commit(struct sim *s, uint32_t tx)
 		if (s->pg.fact[i].fate == FATE_COMMITTED)
 			check_committed(s, i);
 	}
-	trace(s, "pg      commit xid %llu ids %d..%d%s", (unsigned long long)t->xid, t->first, t->last,
-	      t->notifies ? ", notifies" : "");
+	trace(s, "pg      commit xid %llu ids %d..%d%s", (unsigned long long)t->xid, s->pg.fact[t->first].id,
+	      s->pg.fact[t->last].id, t->notifies ? ", notifies" : "");
 	tx_end(s, tx);
 	if (t->notifies)
 		hosts_notify(s, NOTIFY_ROWS);
@@ -126,7 +143,8 @@ void tx_abort(struct sim *s, uint32_t tx)
 	t->state = TX_ABORTED;
 	for (int32_t i = t->first; i != 0; i = s->pg.fact[i].next_of_tx)
 		s->pg.fact[i].fate = FATE_VOID;
-	trace(s, "pg      abort xid %llu ids %d..%d", (unsigned long long)t->xid, t->first, t->last);
+	trace(s, "pg      abort xid %llu ids %d..%d", (unsigned long long)t->xid, s->pg.fact[t->first].id,
+	      s->pg.fact[t->last].id);
 	tx_end(s, tx);
 }
 
@@ -163,9 +181,9 @@ uint64_t pg_outbox_xmin(const struct sim *s)
 	return oldest(s, true);
 }
 
-bool pg_visible(const struct sim *s, int64_t id)
+bool pg_visible(const struct sim *s, int64_t message)
 {
-	return s->pg.fact[id].fate == FATE_COMMITTED && !s->pg.fact[id].truncated;
+	return s->pg.fact[message].fate == FATE_COMMITTED && !s->pg.fact[message].truncated;
 }
 
 void pg_crash(struct sim *s)
@@ -173,7 +191,6 @@ void pg_crash(struct sim *s)
 	struct pg *pg = &s->pg;
 
 	trace(s, "pg      CRASH");
-	pg->generation++;
 	for (size_t i = pg->running_count; i-- > 0;)
 		if (pg->tx[pg->running[i]].state == TX_RUNNING)
 			tx_abort(s, pg->running[i]);

@@ -1,9 +1,15 @@
-/* Half of all faults are off in any one seed, so that the others are seen alone and in every pairing. */
+/* Half of all faults are off in any one seed, so that the others are seen in every pairing; in some seeds all but one. */
 #include "plan.h"
 
 #include <string.h>
 
-enum mood { CALM, MILD, ROUGH };
+enum mood { CALM, LONE, MILD, ROUGH };
+
+static const char *const name_of_fault[FAULTS] = {
+#define AS_TEXT(name, ...) [FAULT_##name] = #name,
+	CHANCES(AS_TEXT) INTERVALS(AS_TEXT)
+#undef AS_TEXT
+};
 
 static uint32_t one_of(struct prng *dice, const uint32_t *choice, size_t n)
 {
@@ -15,14 +21,14 @@ static uint32_t one_of(struct prng *dice, const uint32_t *choice, size_t n)
 
 static uint32_t chance(struct prng *dice, enum mood mood, uint32_t mild, uint32_t rough)
 {
-	if (mood == CALM || prng_below(dice, 2) == 0)
+	if (mood <= LONE || prng_below(dice, 2) == 0)
 		return 0;
 	return (uint32_t)prng_between(dice, 1, mood == MILD ? mild : rough);
 }
 
 static int64_t interval(struct prng *dice, enum mood mood, int64_t shortest_ms)
 {
-	if (mood == CALM || prng_below(dice, 2) == 0)
+	if (mood <= LONE || prng_below(dice, 2) == 0)
 		return 0;
 	if (mood == MILD)
 		shortest_ms *= 4;
@@ -73,53 +79,48 @@ static void draw_load(struct plan *p, struct prng *dice)
 	p->retention_us = prng_below(dice, 2) == 0 ? 0 : prng_between(dice, 50, 3000) * 1000;
 }
 
-static void draw_chances(struct chances *c, struct prng *dice, enum mood mood)
+/* The order of the table is the order of the draws. */
+static void draw_faults(struct plan *p, struct prng *dice, enum mood mood)
 {
-	c->abort = chance(dice, mood, 50000, 300000);
-	c->savepoint = chance(dice, mood, 50000, 200000);
-	c->prepare = chance(dice, mood, 5000, 30000);
-	c->slow_step = chance(dice, mood, 20000, 100000);
-	c->long_tx = chance(dice, mood, 10000, 50000);
-	c->big_tx = chance(dice, mood, 2000, 10000);
-	c->poison = chance(dice, mood, 5000, 50000);
-	c->defect = chance(dice, mood, 5000, 50000);
-	c->publish_lost = chance(dice, mood, 5000, 100000);
-	c->publish_late = chance(dice, mood, 5000, 100000);
-	c->proposal_lost = chance(dice, mood, 5000, 100000);
-	c->ack_lost = chance(dice, mood, 5000, 100000);
-	c->ack_late = chance(dice, mood, 5000, 100000);
-	c->ack_twice = chance(dice, mood, 5000, 100000);
-	c->garbage = chance(dice, mood, 2000, 20000);
-	c->query_slow = chance(dice, mood, 1000, 10000);
-	c->fetch_failed = chance(dice, mood, 2000, 50000);
-	c->notify_lost = chance(dice, mood, 100000, 500000);
-	c->crash = chance(dice, mood, 300, 3000);
+#define DRAW(name, mild, rough) p->chance.name = chance(dice, mood, mild, rough);
+	CHANCES(DRAW)
+#undef DRAW
+#define DRAW(name, shortest_ms) p->every.name = interval(dice, mood, shortest_ms);
+	INTERVALS(DRAW)
+#undef DRAW
 }
 
-static void draw_intervals(struct intervals *e, struct prng *dice, enum mood mood)
+/* One kind of fault and no other. */
+static void draw_lone_fault(struct plan *p, struct prng *dice)
 {
-	e->session_lost = interval(dice, mood, 300);
-	e->database_crash = interval(dice, mood, 1500);
-	e->horizon_held = interval(dice, mood, 300);
-	e->bus_lost = interval(dice, mood, 200);
-	e->pause = interval(dice, mood, 500);
-	e->kill = interval(dice, mood, 500);
-	e->stream_down = interval(dice, mood, 500);
-	e->stream_full = interval(dice, mood, 500);
-	e->stream_silent = interval(dice, mood, 500);
-	e->stream_busy = interval(dice, mood, 300);
-	e->lane_refused = interval(dice, mood, 300);
+	enum fault lone = (enum fault)prng_below(dice, FAULTS);
+
+	memset(&p->chance, 0, sizeof p->chance);
+	memset(&p->every, 0, sizeof p->every);
+#define DRAW(name, mild, rough)   \
+	if (lone == FAULT_##name) \
+		p->chance.name = (uint32_t)prng_between(dice, 1, rough);
+	CHANCES(DRAW)
+#undef DRAW
+#define DRAW(name, shortest_ms)   \
+	if (lone == FAULT_##name) \
+		p->every.name = prng_spread(dice, shortest_ms, 20 * (shortest_ms)) * 1000;
+	INTERVALS(DRAW)
+#undef DRAW
 }
 
 void plan_draw(struct plan *p, struct prng *dice)
 {
-	enum mood mood = prng_below(dice, 8) == 0 ? CALM : prng_below(dice, 2) == 0 ? MILD : ROUGH;
+	static const enum mood of_eight[] = { CALM, LONE, MILD, MILD, MILD, ROUGH, ROUGH, ROUGH };
+	enum mood mood = of_eight[prng_below(dice, 8)];
 
 	memset(p, 0, sizeof *p);
 	draw_settings(&p->settings, dice);
 	draw_load(p, dice);
-	draw_chances(&p->chance, dice, mood);
-	draw_intervals(&p->every, dice, mood);
+	if (mood == LONE)
+		draw_lone_fault(p, dice);
+	else
+		draw_faults(p, dice, mood);
 	p->clustered = mood != CALM && prng_below(dice, 3) == 0;
 	p->in_process = prng_below(dice, 2) == 0;
 	p->taps = prng_below(dice, 4) == 0;
@@ -128,4 +129,35 @@ void plan_draw(struct plan *p, struct prng *dice)
 	/* In the calm seeds nothing may be sent twice: answers are always in time. */
 	if (mood == CALM && (int64_t)p->settings.ack_timeout_ms * 1000 < 4 * p->bus_us + 10000)
 		p->bus_us = 1000;
+}
+
+void plan_shrink(struct plan *p, const struct overrides *o)
+{
+	if (o->rows != 0 && o->rows < p->rows)
+		p->rows = o->rows;
+	if (o->hosts != 0 && o->hosts < p->hosts)
+		p->hosts = o->hosts;
+	if (o->producers != 0 && o->producers < p->producers)
+		p->producers = o->producers;
+}
+
+const char *fault_name(enum fault f)
+{
+	return name_of_fault[f];
+}
+
+enum fault fault_named(const char *name)
+{
+	enum fault f = 0;
+
+	while (f < FAULTS && strcmp(name_of_fault[f], name) != 0)
+		f++;
+	return f;
+}
+
+bool plan_has(const struct plan *p, enum fault f)
+{
+	if (f < FIRST_INTERVAL)
+		return ((const uint32_t *)&p->chance)[f] != 0;
+	return ((const int64_t *)&p->every)[f - FIRST_INTERVAL] != 0;
 }

@@ -8,28 +8,86 @@
 #include "core/delivery.h"
 #include "prng.h"
 
-/* Faults of single messages and queries, in chances per million. */
+/* Every fault there is, in one table: name, and the highest rate in a mild seed and in a rough one.
+ *
+ * These strike a single message, query or step, as chances per million. */
+#define CHANCES(X)                           \
+	/* producers */                      \
+	X(abort, 50000, 300000)              \
+	X(savepoint, 50000, 200000)          \
+	X(prepare, 5000, 30000)              \
+	X(slow_step, 20000, 100000)          \
+	X(long_tx, 10000, 50000)             \
+	X(big_tx, 2000, 10000)               \
+	X(poison, 5000, 50000)               \
+	X(defect, 5000, 50000)               \
+	/* the way to the stream and back */ \
+	X(publish_lost, 5000, 100000)        \
+	X(publish_late, 5000, 100000)        \
+	X(proposal_lost, 5000, 100000)       \
+	X(ack_lost, 5000, 100000)            \
+	X(ack_late, 5000, 100000)            \
+	X(ack_twice, 5000, 100000)           \
+	X(garbage, 2000, 20000)              \
+	/* the database */                   \
+	X(query_slow, 1000, 10000)           \
+	X(fetch_failed, 2000, 50000)         \
+	X(notify_lost, 100000, 500000)       \
+	/* the relay: per effect */          \
+	X(crash, 300, 3000)
+
+/* These come by themselves, with the shortest mean time between them in ms (four times that in a mild seed). */
+#define INTERVALS(X)            \
+	X(session_lost, 300)    \
+	X(database_crash, 1500) \
+	X(failover, 1500)       \
+	X(switchover, 1500)     \
+	X(horizon_held, 300)    \
+	X(bus_lost, 200)        \
+	X(pause, 500)           \
+	X(kill, 500)            \
+	X(stream_down, 500)     \
+	X(stream_full, 500)     \
+	X(stream_silent, 500)   \
+	X(stream_busy, 300)     \
+	X(lane_refused, 300)
+
+#define AS_FIELD(name, ...) uint32_t name;
+#define AS_INTERVAL(name, ...) int64_t name;
+
 struct chances {
-	/* producers */
-	uint32_t abort, savepoint, prepare, slow_step, long_tx, big_tx, poison, defect;
-	/* the way to the stream and back */
-	uint32_t publish_lost, publish_late, proposal_lost, ack_lost, ack_late, ack_twice, garbage;
-	/* the database */
-	uint32_t query_slow, fetch_failed, notify_lost;
-	/* the relay: per effect */
-	uint32_t crash;
+	CHANCES(AS_FIELD)
 };
 
-/* Faults that come by themselves, as the mean time between them; 0 = never. */
+/* The mean time between two of a kind; 0 = never. */
 struct intervals {
-	int64_t session_lost, database_crash, horizon_held, bus_lost, pause, kill;
-	int64_t stream_down, stream_full, stream_silent, stream_busy, lane_refused;
+	INTERVALS(AS_INTERVAL)
+};
+
+#undef AS_FIELD
+#undef AS_INTERVAL
+
+enum fault {
+#define AS_NAME(name, ...) FAULT_##name,
+	CHANCES(AS_NAME) INTERVALS(AS_NAME)
+#undef AS_NAME
+		FAULTS,
+};
+
+#define FIRST_INTERVAL ((enum fault)(sizeof(struct chances) / sizeof(uint32_t)))
+
+/* What one gives on the command line to make a seed smaller: less of everything, the dice the same. */
+struct overrides {
+	uint64_t without;                /* a bit for each fault that does not happen */
+	uint64_t faults_until;           /* only so many faults happen; UINT64_MAX = all */
+	uint32_t rows, hosts, producers; /* at most so many; 0 = as drawn */
+	uint32_t dice;                   /* the same plan with other dice; 0 = those that drew it */
 };
 
 struct plan {
 	struct delivery_settings settings;
 	uint32_t hosts, keys, producers;
-	uint32_t rows;         /* the load ends when so many ids are drawn, */
+	uint32_t rows;         /* the load ends when so many messages are written, */
 	int64_t load_us;       /* or this time is over */
 	int64_t idle_us;       /* between two transactions of a producer, at most */
 	uint32_t unkeyed;      /* chance per million of a row without a key */
@@ -48,5 +106,13 @@ struct plan {
 };
 
 void plan_draw(struct plan *p, struct prng *dice);
+void plan_shrink(struct plan *p, const struct overrides *o);
+
+const char *fault_name(enum fault f);
+/* FAULTS where there is none of that name. */
+enum fault fault_named(const char *name);
+
+/* Is the fault drawn at all? */
+bool plan_has(const struct plan *p, enum fault f);
 
 #endif

@@ -41,6 +41,7 @@ struct query {
 	int64_t position, others_ms;
 	uint64_t floors[MAX_STREAMS];
 	struct row *row;
+	int32_t *message; /* which each of them is */
 	size_t rows;
 	bool complete;
 	struct exception_row *exception;
@@ -84,6 +85,7 @@ static void query_free(struct query *q)
 {
 	free(q->wanted);
 	free(q->row);
+	free(q->message);
 	free(q->exception);
 	free_copy(q->mark.gone);
 	free_copy(q->mark.added);
@@ -143,6 +145,11 @@ uint64_t session_open(struct sim *s, struct host *h)
 bool session_leads(const struct sim *s, uint64_t serial)
 {
 	return serial != 0 && s->pg.lock_owner == serial;
+}
+
+uint64_t session_newest(void)
+{
+	return serials;
 }
 
 static int64_t net(struct sim *s)
@@ -207,19 +214,23 @@ static void select_rows(struct sim *s, struct query *q)
 		id = q->after + 1;
 	q->complete = true;
 	q->row = malloc((q->limit_rows + 1) * sizeof *q->row);
-	if (q->row == NULL)
+	q->message = malloc((q->limit_rows + 1) * sizeof *q->message);
+	if (q->row == NULL || q->message == NULL)
 		abort();
 	for (; id <= s->pg.last_id; id++) {
-		if (!wanted(q, id, &range) || !pg_visible(s, id))
+		const struct fact *f = FACT_OF(s, id);
+
+		if (!wanted(q, id, &range) || !pg_visible(s, s->pg.row[id]))
 			continue;
-		if (q->rows == q->limit_rows || (q->rows > 0 && bytes + s->pg.fact[id].bytes > q->limit_bytes)) {
+		if (q->rows == q->limit_rows || (q->rows > 0 && bytes + f->bytes > q->limit_bytes)) {
 			q->complete = false;
 			break;
 		}
-		row_of(&s->pg.fact[id], id, &q->row[q->rows++]);
-		bytes += s->pg.fact[id].bytes;
+		q->message[q->rows] = s->pg.row[id];
+		row_of(f, id, &q->row[q->rows++]);
+		bytes += f->bytes;
 		if (q->safety_poll)
-			check_safety_poll(s, id);
+			check_safety_poll(s, s->pg.row[id]);
 	}
 	/* A LIMIT that is just reached cannot know that there is nothing more. */
 	if (q->rows == q->limit_rows && prng_below(&s->dice, 2) == 0)
@@ -253,7 +264,7 @@ static void take_lead(struct sim *s, struct session *x, struct query *q)
 	q->exception = COPY(s->pg.exception, s->pg.exceptions);
 	q->exceptions = s->pg.exceptions;
 	for (size_t i = 0; i < q->exceptions; i++)
-		q->exception[i].decided = s->pg.fact[q->exception[i].lo].decision != UNDECIDED;
+		q->exception[i].decided = FACT_OF(s, q->exception[i].lo)->decision != UNDECIDED;
 	trace(s, "pg      session %llu (host %u) takes the lead, position %lld, %zu exceptions",
 	      (unsigned long long)x->serial, x->host, (long long)s->pg.position, s->pg.exceptions);
 }
@@ -265,8 +276,7 @@ static void execute_mark(struct sim *s, struct session *x, struct query *q)
 	trace(s, "pg      host %u marks position %lld, %zu gone, %zu new, %zu dead, %zu undead", x->host,
 	      (long long)q->mark.position, q->mark.gone_count, q->mark.added_count, q->mark.dead_count,
 	      q->mark.undead_count);
-	/* See main.c: the flaw that the design warns of. */
-	q->fence = s->xmax_as_fence ? pg_xmax(s) : 0;
+	q->fence = s->flaw == FLAW_XMAX ? pg_xmax(s) : 0;
 	q->failed = !books_mark(s, x->epoch, &q->mark);
 	if (q->fence == 0)
 		q->fence = tx_own(s);
@@ -502,7 +512,7 @@ static void answer_fetch(struct sim *s, struct host *h, struct query *q)
 		e.rows.horizon = q->horizon;
 		e.rows.asked_ms = q->asked_ms;
 	}
-	host_step(s, h, &e);
+	host_rows(s, h, &e, q->message);
 }
 
 /* Every dead letter somebody has decided about, whatever became of it since. */
@@ -511,7 +521,7 @@ static void answer_decisions(struct sim *s, struct host *h)
 	uint64_t life = h->life;
 
 	for (int64_t id = 1; id <= s->pg.last_id && s->pg.dead > 0; id++) {
-		const struct fact *f = &s->pg.fact[id];
+		const struct fact *f = FACT_OF(s, id);
 		struct event e = { .kind = EVENT_DECIDED };
 
 		if (!f->dead || !f->held || f->decision == UNDECIDED)

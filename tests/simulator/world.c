@@ -8,15 +8,25 @@
 
 enum { TRACE_LINES = 80, TRACE_WIDTH = 200 };
 
+const char *const flaw_name[FLAWS] = {
+	[NO_FLAW] = "none",
+	[FLAW_XMAX] = "xmax",
+	[FLAW_ID_IS_MESSAGE_ID] = "id_is_message_id",
+};
+
 static char ring[TRACE_LINES][TRACE_WIDTH];
 static size_t ring_next;
 
-void sim_open(struct sim *s, uint64_t seed)
+void sim_open(struct sim *s, uint64_t seed, const struct overrides *o)
 {
 	s->seed = seed;
 	s->now = 1000 * SECOND; /* no clock begins at zero */
 	prng_seed(&s->dice, seed);
 	plan_draw(&s->plan, &s->dice);
+	plan_shrink(&s->plan, o);
+	if (o->dice != 0)
+		prng_seed(&s->dice, seed ^ (uint64_t)o->dice << 40);
+	s->overrides = o;
 	ring_next = 0;
 	memset(ring, 0, sizeof ring);
 }
@@ -80,12 +90,21 @@ void sim_turn(struct sim *s)
 	h.run(s, &h);
 }
 
-bool mishap(struct sim *s, uint32_t per_million)
+bool fault_strikes(struct sim *s, enum fault f)
 {
-	if (healed(s) || !prng_chance(&s->dice, per_million))
+	if ((s->overrides->without >> f & 1) != 0 || s->faults >= s->overrides->faults_until)
 		return false;
 	s->faults++;
+	s->of_kind[f]++;
 	return true;
+}
+
+/* The die is thrown for a fault that is left out as well: all is the same up to the first that would have struck. */
+bool mishap_of(struct sim *s, const uint32_t *chance)
+{
+	const uint32_t *first = (const uint32_t *)&s->plan.chance;
+
+	return !healed(s) && prng_chance(&s->dice, *chance) && fault_strikes(s, (enum fault)(chance - first));
 }
 
 void violated(struct sim *s, const char *format, ...)

@@ -27,6 +27,15 @@ struct happening {
 
 enum phase { PHASE_LOAD, PHASE_HEAL, PHASE_DECIDE, PHASE_REST, PHASE_DRAIN };
 
+/* Deliberate flaws of the world, where a rule that something rests on is not the core's: some seed must find out. */
+enum flaw {
+	NO_FLAW,
+	FLAW_XMAX, /* a mark's fence is the snapshot's xmax: rows get lost (sql/004_ledger.sql draws an xid) */
+	FLAW_ID_IS_MESSAGE_ID, /* the stream is told ids, which a failover hands out again: new messages are dropped */
+	FLAWS,
+};
+extern const char *const flaw_name[FLAWS];
+
 struct sim {
 	uint64_t seed;
 	struct prng dice;
@@ -37,13 +46,15 @@ struct sim {
 	struct happening *heap;
 	size_t heap_count, heap_size;
 
-	struct pg pg;
+	struct pg pg, *standby; /* NULL = it has all that is committed */
 	struct js js;
 	struct host *host[MAX_HOSTS];
 
-	uint64_t steps, faults; /* events given to a core; faults done to it */
+	uint64_t steps, faults;   /* events given to a core; faults done to it, */
+	uint64_t of_kind[FAULTS]; /* by kind */
+	const struct overrides *overrides;
 	bool tracing, loud;
-	bool xmax_as_fence; /* a deliberate flaw of the world: see main.c */
+	enum flaw flaw;
 	jmp_buf violated;
 	char violation[512];
 };
@@ -57,7 +68,7 @@ static inline bool healed(const struct sim *s)
 	return s->phase != PHASE_LOAD;
 }
 
-void sim_open(struct sim *s, uint64_t seed);
+void sim_open(struct sim *s, uint64_t seed, const struct overrides *o);
 void sim_close(struct sim *s);
 
 /* Plans something. */
@@ -67,8 +78,13 @@ void later(struct sim *s, int64_t delay_us, void (*run)(struct sim *, const stru
 /* Lets happen what comes next. */
 void sim_turn(struct sim *s);
 
-/* A fault with this chance, counted. Never once the world has healed. */
-bool mishap(struct sim *s, uint32_t per_million);
+/* A fault with this chance, counted. Never once the world has healed. A chance is named by its place in the
+ * plan: mishap(s, s->plan.chance.crash). */
+#define mishap(s, chance_of_plan) mishap_of((s), &(chance_of_plan))
+bool mishap_of(struct sim *s, const uint32_t *chance);
+
+/* A fault that is due; false: it is one of those that are left out of this run. */
+bool fault_strikes(struct sim *s, enum fault f);
 
 /* The promise that was broken. Does not return. */
 _Noreturn void violated(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
