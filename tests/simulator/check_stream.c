@@ -92,5 +92,5 @@ void check_stored(struct sim *s, int64_t id)
 {
 	const struct fact *f = &s->pg.fact[id];
 
-	demand(s, f->copies == 1 || f->stray, "G4: %lld is stored twice", (long long)id);
+	demand(s, f->copies == 1 || f->repeatable, "G4: %lld is stored twice", (long long)id);
 }

@@ -105,6 +105,14 @@ static void refuse_lane(struct sim *s, struct stream *st)
 	st->refused_until = s->now + prng_spread(&s->dice, 10 * MS, 5 * SECOND);
 }
 
+/* A clock is set, forward or back. */
+static int64_t jump(struct sim *s)
+{
+	int64_t by = prng_spread(&s->dice, 10 * MS, 10 * SECOND);
+
+	return prng_below(&s->dice, 2) == 0 ? by : -by;
+}
+
 static void strike(struct sim *s, enum fault f)
 {
 	struct stream *st = &s->js.stream[prng_below(&s->dice, s->plan.settings.streams)];
@@ -124,8 +132,11 @@ static void strike(struct sim *s, enum fault f)
 		break;
 	case FAULT_pause: pause_host(s); break;
 	case FAULT_kill: host_kill(s, any_host(s)); break;
-	case FAULT_stream_down: st->down_until = until; break;
-	case FAULT_stream_full: st->full_until = until; break;
+	case FAULT_election: js_elects(s, st, until); break;
+	case FAULT_server_restart: js_restarts(s); break;
+	case FAULT_server_clock: js_sets_clock(s, jump(s)); break;
+	case FAULT_stream_down: js_goes_away(s, st, until); break;
+	case FAULT_stream_full: js_fills_up(s, st, until); break;
 	case FAULT_stream_silent: st->silent_until = until; break;
 	case FAULT_stream_busy: st->busy_until = until; break;
 	case FAULT_lane_refused: refuse_lane(s, st); break;

@@ -36,6 +36,12 @@ void js_cut(struct sim *s, uint64_t conn)
 	c->cut = c->arrived + prng_below(&s->dice, c->sent - c->arrived + 1);
 }
 
+/* What the servers' clock says. */
+static int64_t wall(const struct sim *s)
+{
+	return s->now + s->js.clock;
+}
+
 static int64_t travel(struct sim *s)
 {
 	return prng_between(&s->dice, s->plan.bus_us / 10, s->plan.bus_us);
@@ -93,11 +99,15 @@ static void store(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
 	check_storing(s, id);
 	f->copy = COPY_STORED;
 	f->copies++;
-	f->window_ends = s->now + s->plan.window_us;
+	f->window_ends = wall(s) + s->plan.window_us;
 	if (f->copies == 1)
 		f->sequence = sequence;
 	trace(s, "js      stream %u seq %llu stores %s", f->stream, (unsigned long long)sequence, told(s, id));
 	check_stored(s, id);
+	if (f->mute) {
+		f->mute = false;
+		return;
+	}
 	reply(s, conn, (struct reply){ .token = token, .sequence = sequence });
 }
 
@@ -105,10 +115,11 @@ static void on_proposal(struct sim *s, const struct happening *h)
 {
 	struct fact *f = &s->pg.fact[h->b];
 
-	if (mishap(s, s->plan.chance.proposal_lost)) {
+	if (f->doomed || mishap(s, s->plan.chance.proposal_lost)) {
+		f->doomed = false;
 		trace(s, "js      the proposal of %s is lost", told(s, (int64_t)h->b));
 		f->copy = prng_below(&s->dice, 2) == 0 ? COPY_GHOST : COPY_NONE;
-		f->window_ends = s->now + prng_between(&s->dice, 100, 2000) * MS;
+		f->window_ends = wall(s) + prng_between(&s->dice, 100, 2000) * MS;
 		return;
 	}
 	store(s, h->a, (int64_t)h->b, h->c);
@@ -121,7 +132,7 @@ static bool mistaken(const struct sim *s, const struct fact *f)
 		const struct fact *other = &s->pg.fact[m];
 
 		if (other->id == f->id && other->stream == f->stream && other->copies > 0 &&
-		    s->now < other->window_ends)
+		    wall(s) < other->window_ends)
 			return true;
 	}
 	return false;
@@ -137,9 +148,9 @@ static bool known(struct sim *s, struct fact *f)
 	}
 	if (f->copy == COPY_PROPOSED)
 		return true;
-	if (f->copy == COPY_GHOST && (healed(s) || s->now >= f->window_ends))
+	if (f->copy == COPY_GHOST && (healed(s) || wall(s) >= f->window_ends))
 		f->copy = COPY_NONE;
-	return f->copy != COPY_NONE && s->now < f->window_ends;
+	return f->copy != COPY_NONE && wall(s) < f->window_ends;
 }
 
 static void answer_duplicate(struct sim *s, uint64_t conn, struct fact *f, uint64_t token)
@@ -157,24 +168,37 @@ static bool lane_refused(struct stream *st, const struct sim *s, const struct fa
 	return s->now < st->refused_until && f->key == st->refused_key;
 }
 
+/* A missing stream is nobody's, unless somebody subscribes to everything. */
+static bool down_is_silent(const struct sim *s, const struct stream *st)
+{
+	return st->down_reason == REASON_NONE || (st->down_reason == REASON_NO_STREAM && s->plan.taps);
+}
+
+static void refuse_for_good(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
+{
+	static const uint32_t answer[][2] = { { 10054, 400 }, { REASON_STORE_TOO_LARGE, 503 }, { 10097, 400 } };
+
+	refuse(s, conn, token, answer[id % 3][0], answer[id % 3][1]);
+}
+
 static void process(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
 {
 	struct fact *f = &s->pg.fact[id];
 	struct stream *st = &s->js.stream[f->stream];
 
 	check_arrived(s, id);
-	if (s->now < st->silent_until || (s->now < st->down_until && s->plan.taps))
+	if (s->now < st->silent_until || (s->now < st->down_until && down_is_silent(s, st)))
 		return;
 	if (s->now < st->down_until)
-		refuse(s, conn, token, REASON_NO_STREAM, 503);
+		refuse(s, conn, token, st->down_reason, st->down_status);
 	else if (s->now < st->busy_until)
 		refuse(s, conn, token, 10167, 429);
 	else if (f->poison)
-		refuse(s, conn, token, 10054, 400);
+		refuse_for_good(s, conn, id, token);
 	else if (known(s, f))
 		answer_duplicate(s, conn, f, token);
 	else if (s->now < st->full_until)
-		refuse(s, conn, token, REASON_STREAM_FULL, 503);
+		refuse(s, conn, token, st->full_reason, st->full_status);
 	else if (lane_refused(st, s, f))
 		refuse(s, conn, token, st->refused_reason, st->refused_status);
 	else if (s->plan.clustered && f->copies == 0) {
@@ -186,6 +210,9 @@ static void process(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
 
 static void on_processing(struct sim *s, const struct happening *h)
 {
+	/* It was stuck in a leader that is none any more. */
+	if (h->d != s->js.stream[s->pg.fact[h->b].stream].term && prng_below(&s->dice, 2) == 0)
+		return;
 	process(s, h->a, (int64_t)h->b, h->c);
 }
 
@@ -204,8 +231,8 @@ static void on_arrival(struct sim *s, const struct happening *h)
 	if (mishap(s, s->plan.chance.publish_late)) {
 		int64_t delay = prng_between(&s->dice, slow / 2, 10 * slow);
 
-		s->pg.fact[h->b].stray |= delay >= s->plan.window_us / 2 - 4 * s->plan.bus_us;
-		later(s, delay, on_processing, h->a, h->b, h->c, 0);
+		s->pg.fact[h->b].repeatable |= delay >= s->plan.window_us / 2 - 4 * s->plan.bus_us;
+		later(s, delay, on_processing, h->a, h->b, h->c, s->js.stream[s->pg.fact[h->b].stream].term);
 	} else {
 		process(s, h->a, (int64_t)h->b, h->c);
 	}
@@ -244,11 +271,11 @@ static void on_tail_asked(struct sim *s, const struct happening *h)
 	struct conn *c = find(s, h->a);
 	const struct stream *st = &s->js.stream[h->b & 0xff];
 
-	if (c == NULL || !c->wire || s->now < st->silent_until || (s->now < st->down_until && s->plan.taps) ||
+	if (c == NULL || !c->wire || s->now < st->silent_until || (s->now < st->down_until && down_is_silent(s, st)) ||
 	    mishap(s, s->plan.chance.ack_lost))
 		return;
 	later(s, travel(s), on_tail_answer, h->a, h->b, h->c,
-	      s->now < st->down_until ? UINT64_C(1) << 63 | REASON_NO_STREAM : st->sequence);
+	      s->now < st->down_until ? UINT64_C(1) << 63 | st->down_reason : st->sequence);
 }
 
 void js_tail(struct sim *s, uint64_t conn, uint16_t stream, uint64_t above, uint64_t serial)

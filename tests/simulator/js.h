@@ -11,7 +11,9 @@ struct sim;
 
 struct stream {
 	uint64_t sequence; /* the last one stored */
+	uint64_t term;     /* counts leaders */
 	int64_t down_until, full_until, silent_until, busy_until;
+	uint32_t down_reason, down_status, full_reason, full_status;
 	int32_t refused_key; /* the messages of one key are refused */
 	uint32_t refused_reason, refused_status;
 	int64_t refused_until;
@@ -32,6 +34,7 @@ struct js {
 	struct stream stream[MAX_STREAMS];
 	struct conn conn[MAX_CONNS];
 	uint64_t serials;
+	int64_t clock; /* how far the servers' clock is off: the window of deduplication runs on it */
 };
 
 /* What a host hears back. */
@@ -58,6 +61,17 @@ void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token);
 
 /* Asks a stream; host_tail() is called with the answer, or never. */
 void js_tail(struct sim *s, uint64_t conn, uint16_t stream, uint64_t above, uint64_t serial);
+/* --- js_election.c --- */
+
+/* Its answer is "not now", in one of many ways, or none at all. */
+void js_goes_away(struct sim *s, struct stream *st, int64_t until);
+/* It answers that it cannot store. */
+void js_fills_up(struct sim *s, struct stream *st, int64_t until);
+/* Its leader dies, and takes any part of what is under way along. */
+void js_elects(struct sim *s, struct stream *st, int64_t until);
+void js_sets_clock(struct sim *s, int64_t by);
+/* All servers, at once; only what is stored is remembered. */
+void js_restarts(struct sim *s);
 
 /* The world is well: every stream takes everything, and forgets the ghosts of lost proposals. */
 void js_heal(struct sim *s);

@@ -54,7 +54,10 @@ struct fact {
 	uint64_t sequence; /* of its first copy */
 	uint32_t copies;
 	int64_t window_ends;
-	bool stray; /* a copy of it lay in the network for about half a window, or longer */
+	/* Nothing could know better than to store it twice: a copy of it lay in the network for about half a window, or
+	 * the servers forgot it before its time. */
+	bool repeatable;
+	bool doomed, mute; /* proposed, and its leader is gone: it will be lost; nobody will be told */
 
 	bool dead, held; /* stands in dead_letter */
 	enum decision decision;

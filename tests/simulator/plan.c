@@ -121,10 +121,11 @@ void plan_draw(struct plan *p, struct prng *dice)
 		draw_lone_fault(p, dice);
 	else
 		draw_faults(p, dice, mood);
-	p->clustered = mood != CALM && prng_below(dice, 3) == 0;
+	p->clustered = mood != CALM && (p->every.election > 0 || prng_below(dice, 3) == 0);
 	p->in_process = prng_below(dice, 2) == 0;
 	p->taps = prng_below(dice, 4) == 0;
 	p->long_window = prng_below(dice, 4) != 0;
+	p->forgets = !p->long_window && prng_below(dice, 2) == 0;
 	p->window_us = p->long_window ? INT64_C(86400) * 1000000 : prng_between(dice, 100, 2000) * 1000;
 	/* In the calm seeds nothing may be sent twice: answers are always in time. */
 	if (mood == CALM && (int64_t)p->settings.ack_timeout_ms * 1000 < 4 * p->bus_us + 10000)

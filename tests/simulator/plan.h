@@ -46,6 +46,9 @@
 	X(bus_lost, 200)        \
 	X(pause, 500)           \
 	X(kill, 500)            \
+	X(election, 400)        \
+	X(server_restart, 1000) \
+	X(server_clock, 400)    \
 	X(stream_down, 500)     \
 	X(stream_full, 500)     \
 	X(stream_silent, 500)   \
@@ -98,6 +101,7 @@ struct plan {
 	bool in_process;       /* answers 10158 where others answer sequence 0 */
 	bool taps;             /* somebody subscribes to everything: a missing stream is silent */
 	bool long_window;      /* longer than every outage: no duplicate may be stored */
+	bool forgets;          /* messages leave the stream, and a restarted server does not know them any more */
 	int64_t window_us;     /* of deduplication */
 	int64_t retention_us;
 	int64_t pg_us, bus_us; /* one way, at most */
