@@ -30,6 +30,8 @@ void check_dead(struct sim *s, const struct dead *d);
 void check_undead(struct sim *s, int64_t id);
 void check_reopened(struct sim *s, const struct exception_row *e);
 void check_marked(struct sim *s, const struct mark *m, const struct id_range *touched, size_t n);
+/* Its slot is about to be emptied. */
+void check_truncated(struct sim *s, int64_t id);
 void check_mark_unchanged(struct sim *s, const struct mark *then, const struct mark *now);
 /* Everything is settled, but for what `but_held` lets wait: held dead letters and what stands behind them. */
 bool check_settled(struct sim *s, bool but_held);

@@ -101,6 +101,16 @@ void check_marked(struct sim *s, const struct mark *m, const struct id_range *to
 	       s->pg.exceptions);
 }
 
+void check_truncated(struct sim *s, int64_t id)
+{
+	const struct fact *f = FACT_OF(s, id);
+
+	demand(s, f->fate != FATE_OPEN || f->rolled_back, "G1: %s is truncated while its transaction runs",
+	       told(s, s->pg.row[id]));
+	demand(s, f->fate != FATE_COMMITTED || (s->pg.settled[id] && (f->copies > 0 || f->dead || f->given_up)),
+	       "G1: %s is truncated and not settled", told(s, s->pg.row[id]));
+}
+
 static bool same(const void *a, const void *b, size_t count, size_t size)
 {
 	return count == 0 || memcmp(a, b, count * size) == 0;

@@ -126,6 +126,7 @@ static void strike(struct sim *s, enum fault f)
 	case FAULT_failover: fail_over(s); break;
 	case FAULT_switchover: switch_over(s); break;
 	case FAULT_horizon_held: hold_horizon(s); break;
+	case FAULT_database_clock: s->pg.clock += jump(s); break;
 	case FAULT_bus_lost:
 		h = any_host(s);
 		host_bus_lost(s, h, prng_below(&s->dice, 2) == 0);
@@ -155,8 +156,8 @@ static void on_fault(struct sim *s, const struct happening *h)
 
 static void on_retention(struct sim *s, const struct happening *h)
 {
-	books_truncate(s);
-	later(s, s->plan.retention_us, on_retention, h->a, 0, 0, 0);
+	slots_clean(s);
+	later(s, s->plan.slot_us, on_retention, h->a, 0, 0, 0);
 }
 
 void faults_open(struct sim *s)
@@ -165,7 +166,7 @@ void faults_open(struct sim *s)
 		if (interval_of(s, f) > 0)
 			later(s, prng_between(&s->dice, 1, 2 * interval_of(s, f)), on_fault, f, 0, 0, 0);
 	if (s->plan.retention_us > 0)
-		later(s, s->plan.retention_us, on_retention, 0, 0, 0, 0);
+		later(s, s->plan.slot_us, on_retention, 0, 0, 0, 0);
 }
 
 void faults_heal(struct sim *s)

@@ -22,8 +22,9 @@ struct producer {
 	uint64_t number;                       /* of the transaction: its happenings know it */
 	uint32_t rows, row;                    /* how many it wants, how many it has */
 	uint32_t savepoint_from, savepoint_to; /* rows that will be undone; none where they are equal */
+	int64_t message;                       /* of the row under way */
 	int64_t savepoint_message;
-	bool savepoint_locks;    /* it had locked the outbox before the savepoint */
+	struct tx savepoint;     /* the transaction, as it was then */
 	bool slow;               /* a long transaction */
 	int32_t key, lowest_key; /* of the row under way; keys are locked in ascending order: no deadlock */
 };
@@ -87,9 +88,9 @@ static int32_t pick_key(struct sim *s, struct producer *p)
 	return p->lowest_key - 1;
 }
 
-static void fill_row(struct sim *s, struct producer *p, int64_t message)
+static void fill_row(struct sim *s, const struct producer *p)
 {
-	struct fact *f = &s->pg.fact[message];
+	struct fact *f = &s->pg.fact[p->message];
 	uint32_t streams = s->plan.settings.streams;
 
 	f->key = p->key;
@@ -104,21 +105,20 @@ static void fill_row(struct sim *s, struct producer *p, int64_t message)
 static void draw(struct sim *s, struct producer *p)
 {
 	struct tx *t = &s->pg.tx[p->tx];
-	int64_t message;
 
 	if (p->savepoint_from != p->savepoint_to && p->row == p->savepoint_from) {
-		p->savepoint_locks = t->locks_outbox;
+		p->savepoint = *t;
 		p->savepoint_message = s->pg.messages + 1;
 	}
 	t->locks_outbox = true; /* INSERT locks the table before it evaluates defaults */
 	tx_assign_xid(s, p->tx);
-	message = tx_draw(s, p->tx);
-	fill_row(s, p, message);
-	trace(s, "pg      xid %llu draws %s, key %d, stream %u%s", (unsigned long long)t->xid, told(s, message), p->key,
-	      s->pg.fact[message].stream,
-	      s->pg.fact[message].poison   ? ", poison"
-	      : s->pg.fact[message].defect ? ", defect"
-					   : "");
+	p->message = tx_draw(s, p->tx);
+	fill_row(s, p);
+	trace(s, "pg      xid %llu draws %s, key %d, stream %u%s", (unsigned long long)t->xid, told(s, p->message),
+	      p->key, s->pg.fact[p->message].stream,
+	      s->pg.fact[p->message].poison   ? ", poison"
+	      : s->pg.fact[p->message].defect ? ", defect"
+					      : "");
 }
 
 static void undo_savepoint(struct sim *s, struct producer *p)
@@ -127,7 +127,7 @@ static void undo_savepoint(struct sim *s, struct producer *p)
 		return;
 	trace(s, "pg      xid %llu rolls back to its savepoint before %s", (unsigned long long)s->pg.tx[p->tx].xid,
 	      told(s, p->savepoint_message));
-	tx_rollback_to(s, p->tx, p->savepoint_message, p->savepoint_locks);
+	tx_rollback_to(s, p->tx, p->savepoint_message, &p->savepoint);
 }
 
 static void on_prepared(struct sim *s, const struct happening *h)
@@ -189,6 +189,7 @@ static void run_step(struct sim *s, struct producer *p)
 		step_after(s, p, STEP_LOOK, pause(s, p));
 		return;
 	case STEP_LOOK:
+		tx_insert(s, p->message);
 		/* A savepoint that is rolled back takes its NOTIFY with it; a needless one does no harm here. */
 		s->pg.tx[p->tx].notifies |= s->pg.asleep;
 		p->row++;
@@ -260,12 +261,11 @@ void load_finish(struct sim *s)
 int64_t load_one(struct sim *s, bool heard)
 {
 	struct producer p = { .tx = tx_begin(s), .key = NO_KEY };
-	int64_t message;
 
 	draw(s, &p);
-	message = s->pg.messages;
+	tx_insert(s, p.message);
 	s->pg.tx[p.tx].notifies = heard && s->pg.asleep;
 	s->pg.tx[p.tx].was_prepared = !heard; /* one way not to be told */
 	tx_commit(s, p.tx);
-	return message;
+	return p.message;
 }

@@ -23,6 +23,7 @@ enum {
 	MAX_TX = MAX_IDS,
 	MAX_RUNNING = 64,
 	MAX_ROW_BYTES = 1500,
+	SLOTS = 8,
 	NO_KEY = -1,
 };
 
@@ -47,7 +48,10 @@ struct fact {
 	int32_t key;
 	uint16_t stream, defect;
 	uint32_t bytes;
-	bool poison; /* the stream will never take it */
+	bool poison;     /* the stream will never take it */
+	uint8_t slot;    /* of the ring */
+	int64_t created; /* by the database's clock */
+	bool inserted;   /* the row is there, if only for its own transaction; until then the id is all that is drawn */
 	bool truncated;
 
 	enum copy copy;
@@ -78,6 +82,7 @@ struct tx {
 	bool was_prepared;
 	int32_t first, last; /* its messages */
 	uint32_t keys;       /* locks held, a bit each */
+	uint32_t slots;      /* the same */
 };
 
 struct pg {
@@ -91,6 +96,7 @@ struct pg {
 	uint32_t running[MAX_RUNNING]; /* transactions with an xid */
 	size_t running_count;
 	bool key_locked[MAX_KEYS];
+	int64_t clock;          /* how far the wall clock is off */
 	uint64_t first_session; /* those before it were sessions of a server that is gone */
 
 	/* the books */
@@ -127,8 +133,10 @@ void tx_assign_xid(struct sim *s, uint32_t tx);
 /* A new message with the next id. */
 int64_t tx_draw(struct sim *s, uint32_t tx);
 bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key);
-/* Everything from this message on is undone, and the locks taken since. */
-void tx_rollback_to(struct sim *s, uint32_t tx, int64_t message, bool had_outbox);
+/* Its row, which locks its slot. */
+void tx_insert(struct sim *s, int64_t message);
+/* Everything from this message on is undone, and the locks taken since: the transaction was as `then`. */
+void tx_rollback_to(struct sim *s, uint32_t tx, int64_t message, const struct tx *then);
 void tx_prepare(struct sim *s, uint32_t tx);
 void tx_commit(struct sim *s, uint32_t tx);
 void tx_abort(struct sim *s, uint32_t tx);
@@ -153,8 +161,13 @@ void books_resign(struct sim *s, uint64_t epoch);
 bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m);
 bool books_unsettled(const struct sim *s, int64_t id);
 void books_decide(struct sim *s, int64_t message, enum decision what);
-/* Takes away every row that is settled: sooner than any retention would. */
-void books_truncate(struct sim *s);
+
+/* --- the ring of slots (pg_slots.c) --- */
+
+int64_t pg_wall(const struct sim *s);
+uint32_t slot_now(const struct sim *s);
+/* boxhaul.clean() */
+void slots_clean(struct sim *s);
 
 /* The server dies and is back at once: what was not committed or prepared is gone. */
 void pg_crash(struct sim *s);

@@ -154,19 +154,3 @@ void books_decide(struct sim *s, int64_t message, enum decision what)
 	trace(s, "pg      operator: %s %s", what == REDRIVE ? "redrive" : "discard", told(s, message));
 	hosts_notify(s, NOTIFY_DECIDED);
 }
-
-void books_truncate(struct sim *s)
-{
-	int64_t gone = 0;
-
-	for (int64_t id = 1; id <= s->pg.position; id++) {
-		struct fact *f = FACT_OF(s, id);
-
-		if (s->pg.settled[id] && f->fate == FATE_COMMITTED && !f->truncated) {
-			f->truncated = true;
-			gone++;
-		}
-	}
-	if (gone > 0)
-		trace(s, "pg      truncated %lld rows", (long long)gone);
-}

@@ -61,6 +61,7 @@ static void keep_truth(struct fact *now, const struct fact *lost, bool known)
 		now->fate = was.fate;
 		now->next_of_tx = was.next_of_tx;
 		now->rolled_back = was.rolled_back;
+		now->inserted = was.inserted;
 		now->truncated = was.truncated;
 		now->dead = was.dead;
 		now->held = was.held;

@@ -65,10 +65,20 @@ int64_t tx_draw(struct sim *s, uint32_t tx)
 	s->pg.row[id] = message;
 	s->pg.fact[message].fate = FATE_OPEN;
 	s->pg.fact[message].id = id;
+	s->pg.fact[message].slot = (uint8_t)slot_now(s);
+	s->pg.fact[message].created = pg_wall(s);
 	s->pg.fact[message].tx = tx;
 	*(t->last != 0 ? &s->pg.fact[t->last].next_of_tx : &t->first) = message;
 	t->last = message;
 	return message;
+}
+
+void tx_insert(struct sim *s, int64_t message)
+{
+	struct fact *f = &s->pg.fact[message];
+
+	f->inserted = true;
+	s->pg.tx[f->tx].slots |= UINT32_C(1) << f->slot;
 }
 
 bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key)
@@ -84,15 +94,16 @@ bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key)
 	return true;
 }
 
-void tx_rollback_to(struct sim *s, uint32_t tx, int64_t message, bool had_outbox)
+void tx_rollback_to(struct sim *s, uint32_t tx, int64_t message, const struct tx *then)
 {
 	struct tx *t = &s->pg.tx[tx];
 
 	for (int32_t i = t->first; i != 0; i = s->pg.fact[i].next_of_tx)
 		if (i >= message)
 			s->pg.fact[i].rolled_back = true;
-	/* The lock on the outbox goes with the savepoint that took it. A key's lock is the service's own: kept. */
-	t->locks_outbox = had_outbox;
+	/* The locks go with the savepoint that took them. A key's lock is the service's own: kept. */
+	t->locks_outbox = then->locks_outbox;
+	t->slots = then->slots;
 }
 
 static void tx_end(struct sim *s, uint32_t tx)
@@ -107,7 +118,7 @@ static void tx_end(struct sim *s, uint32_t tx)
 	for (int32_t k = 0; k < MAX_KEYS; k++)
 		if ((t->keys & UINT32_C(1) << k) != 0)
 			s->pg.key_locked[k] = false;
-	t->keys = 0;
+	t->keys = t->slots = 0;
 	t->locks_outbox = false;
 }
 

@@ -76,7 +76,8 @@ static void draw_load(struct plan *p, struct prng *dice)
 	p->audits = prng_below(dice, 4) == 0;
 	p->pg_us = prng_spread(dice, 50, 5000);
 	p->bus_us = prng_spread(dice, 50, 8000);
-	p->retention_us = prng_below(dice, 2) == 0 ? 0 : prng_between(dice, 50, 3000) * 1000;
+	p->retention_us = prng_below(dice, 2) == 0 ? 0 : prng_between(dice, 20, 3000) * 1000;
+	p->slot_us = p->retention_us > 0 ? p->retention_us / 4 : 1000000;
 }
 
 /* The order of the table is the order of the draws. */

@@ -43,6 +43,7 @@
 	X(failover, 1500)       \
 	X(switchover, 1500)     \
 	X(horizon_held, 300)    \
+	X(database_clock, 400)  \
 	X(bus_lost, 200)        \
 	X(pause, 500)           \
 	X(kill, 500)            \
@@ -103,8 +104,8 @@ struct plan {
 	bool long_window;      /* longer than every outage: no duplicate may be stored */
 	bool forgets;          /* messages leave the stream, and a restarted server does not know them any more */
 	int64_t window_us;     /* of deduplication */
-	int64_t retention_us;
-	int64_t pg_us, bus_us; /* one way, at most */
+	int64_t retention_us, slot_us; /* 0 = nothing is ever truncated */
+	int64_t pg_us, bus_us;         /* one way, at most */
 	struct chances chance;
 	struct intervals every;
 };

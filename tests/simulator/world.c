@@ -11,6 +11,8 @@ enum { TRACE_LINES = 80, TRACE_WIDTH = 200 };
 const char *const flaw_name[FLAWS] = {
 	[NO_FLAW] = "none",
 	[FLAW_XMAX] = "xmax",
+	[FLAW_TRUNCATE_UNLOCKED] = "truncate_unlocked",
+	[FLAW_TRUNCATE_UNCHECKED] = "truncate_unchecked",
 	[FLAW_ID_IS_MESSAGE_ID] = "id_is_message_id",
 };
 

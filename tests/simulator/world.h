@@ -31,7 +31,9 @@ enum phase { PHASE_LOAD, PHASE_HEAL, PHASE_DECIDE, PHASE_REST, PHASE_DRAIN };
 enum flaw {
 	NO_FLAW,
 	FLAW_XMAX, /* a mark's fence is the snapshot's xmax: rows get lost (sql/004_ledger.sql draws an xid) */
-	FLAW_ID_IS_MESSAGE_ID, /* the stream is told ids, which a failover hands out again: new messages are dropped */
+	FLAW_ID_IS_MESSAGE_ID,  /* the stream is told ids, which a failover hands out again: new messages are dropped */
+	FLAW_TRUNCATE_UNLOCKED, /* a slot is emptied without its lock in hand */
+	FLAW_TRUNCATE_UNCHECKED, /* a slot is emptied for what it held before it was locked */
 	FLAWS,
 };
 extern const char *const flaw_name[FLAWS];
