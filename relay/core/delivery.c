@@ -288,7 +288,8 @@ bool delivery_next(struct delivery *d, struct effect *f)
 
 int64_t delivery_send_deadline(const struct delivery *d)
 {
-	return d->lanes.place[PLACE_IN_FLIGHT].count > 0 ? d->lease_until : INT64_MAX;
+	/* Not only for what is in flight: whatever was given up waiting for may still stand before the socket. */
+	return d->leading ? d->lease_until : INT64_MAX;
 }
 
 int64_t delivery_deadline(const struct delivery *d)

@@ -296,7 +296,8 @@ void delivery_step(struct delivery *d, const struct event *event);
 /* The next thing to do, or false. Asking for a publish is sending it: its ack timeout runs from then. */
 bool delivery_next(struct delivery *d, struct effect *effect);
 
-/* What was taken for sending must not leave the process later than this; INT64_MAX when nothing is in flight. */
+/* Whatever was taken for sending, and is still not sent, must not leave the process later than this. INT64_MAX while we
+ * do not lead: what is left from before went with the lead. */
 int64_t delivery_send_deadline(const struct delivery *d);
 
 /* When a tick is needed at the latest; INT64_MAX for never. */

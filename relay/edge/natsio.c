@@ -81,7 +81,8 @@ struct natsio {
 	int64_t pause_ms, up_ms;
 	int jobs; /* connects and closes under way */
 	bool closing;
-	int64_t deadline_ms; /* nothing is written from then on */
+	int64_t deadline_ms; /* no message is written from then on */
+	bool holds_messages; /* nats.c does, in its buffer */
 	pthread_t thread;    /* the loop's */
 	ev_async async;
 	pthread_mutex_t lock;
@@ -224,10 +225,13 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 	(void)revents;
 	if (k->nc == NULL)
 		return;
-	if (k == k->io->link && loop_now_ms() >= k->io->deadline_ms)
+	if (k == k->io->link && k->io->holds_messages && loop_now_ms() >= k->io->deadline_ms) {
 		natsio_cut(k->io, "no sign of life of the database: what was to be sent may be somebody else's by now");
-	else
-		natsConnection_ProcessWriteEvent(k->nc);
+		return;
+	}
+	natsConnection_ProcessWriteEvent(k->nc);
+	if (k == k->io->link && natsConnection_Buffered(k->nc) <= 0)
+		k->io->holds_messages = false;
 	if (k == k->io->link && FAILPOINT(written))
 		natsio_cut(k->io, "failpoint");
 }
@@ -526,6 +530,7 @@ static void link_down(struct natsio *io, const char *why)
 	struct link *k = io->link;
 
 	io->link = NULL;
+	io->holds_messages = false;
 	discard(k);
 	/* Only a link that lasted was a success. */
 	if (loop_now_ms() - io->up_ms > RECONNECT_MAX_MS)
@@ -758,6 +763,7 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
 	if (s == NATS_OK)
 		s = natsConnection_PublishMsg(k->nc, msg);
+	io->holds_messages |= s == NATS_OK;
 	natsMsg_Destroy(msg);
 	return s == NATS_OK;
 }

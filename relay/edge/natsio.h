@@ -59,7 +59,8 @@ void natsio_close(struct natsio *io);
 /* False when the connection is down or refuses; nothing was sent then. Never blocks. */
 bool natsio_send(struct natsio *io, const struct natsio_message *message);
 
-/* Nothing is written to the socket from this time on (loop_now_ms): the connection is cut instead. INT64_MAX: no limit. */
+/* No message is written to the socket from this time on (loop_now_ms): the connection is cut instead, with what it still
+ * holds. INT64_MAX: no limit. */
 void natsio_deadline(struct natsio *io, int64_t at_ms);
 
 /* What the server takes now, headers included; 0 = not connected. */

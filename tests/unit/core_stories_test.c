@@ -832,6 +832,19 @@ static void lease(void)
 	hears("publish 2");
 }
 
+static void stuck_in_the_socket(void)
+{
+	settings.lease_ms = 3000;
+	begin("what is not in flight any more may still stand before the socket: the lease holds for it too");
+	ROWS(row(1, 'a'), row(2, 'b'));
+	pass(1001);
+	notes("stream blocked");
+	is_number(look()->in_flight, 0, "nothing is in flight");
+	ok(delivery_send_deadline(d) <= now + 3000, "and yet nothing may leave after the lease");
+	happens(EVENT_DEPOSED);
+	ok(delivery_send_deadline(d) == INT64_MAX, "without the lead nothing is left to be sent");
+}
+
 static void renewal(void)
 {
 	settings.lease_ms = 3000;
@@ -1071,7 +1084,7 @@ int main(void)
 		defect,          stream_blocked, lane_blocked,  silence,         busy,
 		sleep_and_wake,  lease,          renewal,       drain,           deposed,
 		restart,         full,           pipelined,     tail_first,      tail_of_nobody,
-		lease_of_others, doubt,          doubt_is_kept, years,
+		lease_of_others, doubt,          doubt_is_kept, years,           stuck_in_the_socket,
 	};
 	static void (*const story_of_hold[])(void) = { discard, redrive };
 
