@@ -42,6 +42,8 @@ void check_explain(struct sim *s, char *text, size_t size);
 
 void check_asks(struct sim *s, const struct host *h, bool already, const char *what);
 void check_publish(struct sim *s, const struct host *h, const struct effect *e);
+/* The bytes leave the process. */
+void check_written(struct sim *s, const struct host *h, int64_t message);
 void check_fetch(struct sim *s, const struct host *h, const struct effect *e);
 void check_mark(struct sim *s, const struct host *h, const struct mark *m);
 void check_slot(struct sim *s, const struct host *h, const struct row *r, int64_t message);

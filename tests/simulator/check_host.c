@@ -35,6 +35,18 @@ static void check_window(struct sim *s, const struct host *h, int64_t message)
 	       (unsigned long long)bytes, set->window_bytes);
 }
 
+/* Without a sign of life of the database for so long, another one may lead. */
+static int64_t lease_end(const struct sim *s, const struct host *h)
+{
+	return h->sign_ms + s->plan.settings.lease_ms;
+}
+
+void check_written(struct sim *s, const struct host *h, int64_t message)
+{
+	demand(s, now_ms(s) < lease_end(s, h), "host %u writes %s to its socket and its lease ended %lld ms ago",
+	       h->index, told(s, message), (long long)(now_ms(s) - lease_end(s, h)));
+}
+
 /* What a failover took back may only be sent by who has not heard of it yet. */
 static void check_sendable(struct sim *s, const struct host *h, int64_t message)
 {
@@ -51,9 +63,8 @@ void check_publish(struct sim *s, const struct host *h, const struct effect *e)
 	demand(s, h->leading, "host %u publishes %lld and does not lead", h->index, (long long)id);
 	demand(s, h->bus_up, "host %u publishes %lld and its bus is down", h->index, (long long)id);
 	demand(s, !h->draining, "host %u publishes %lld and drains", h->index, (long long)id);
-	demand(s, now_ms(s) <= h->sign_ms + s->plan.settings.lease_ms,
-	       "host %u publishes %lld and its lease ended %lld ms ago", h->index, (long long)id,
-	       (long long)(now_ms(s) - h->sign_ms - s->plan.settings.lease_ms));
+	demand(s, h->step_ms < lease_end(s, h), "host %u publishes %lld and its lease ended %lld ms ago", h->index,
+	       (long long)id, (long long)(h->step_ms - lease_end(s, h)));
 	demand(s, e->publish.slot < s->plan.settings.queue_messages, "slot %u", e->publish.slot);
 	message = h->slot[e->publish.slot];
 	demand(s, message != 0 && s->pg.fact[message].id == id,

@@ -20,7 +20,7 @@ static void lose_session(struct sim *s)
 
 	if (h->session == 0)
 		return;
-	if (prng_below(&s->dice, 2) == 0 && h->paused_until <= s->now) {
+	if (prng_below(&s->dice, 2) == 0 && !host_is_away(s, h)) {
 		trace(s, "host %u  loses its session", h->index);
 		host_session_lost(s, h);
 	} else {
@@ -78,16 +78,6 @@ static void hold_horizon(struct sim *s)
 	later(s, prng_spread(&s->dice, 10 * MS, 10 * SECOND), on_unrelated_end, tx, 0, 0, 0);
 }
 
-static void pause_host(struct sim *s)
-{
-	struct host *h = any_host(s);
-
-	host_pause(s, h, prng_spread(&s->dice, 10 * MS, 2 * (int64_t)s->plan.settings.lease_ms * MS));
-	/* Its session may die meanwhile, and the lead may go. */
-	if (prng_below(&s->dice, 2) == 0 && h->session != 0)
-		session_end(s, h->session);
-}
-
 static void refuse_lane(struct sim *s, struct stream *st)
 {
 	static const uint32_t reason[][2] = {
@@ -131,7 +121,8 @@ static void strike(struct sim *s, enum fault f)
 		h = any_host(s);
 		host_bus_lost(s, h, prng_below(&s->dice, 2) == 0);
 		break;
-	case FAULT_pause: pause_host(s); break;
+	case FAULT_socket_full: any_host(s)->socket_full_until = until; break;
+	case FAULT_pause: host_freeze(s, any_host(s)); break;
 	case FAULT_kill: host_kill(s, any_host(s)); break;
 	case FAULT_election: js_elects(s, st, until); break;
 	case FAULT_server_restart: js_restarts(s); break;
@@ -173,4 +164,9 @@ void faults_heal(struct sim *s)
 {
 	js_heal(s);
 	standby_catches_up(s);
+	for (uint32_t i = 0; i < s->plan.hosts; i++) {
+		s->host[i]->socket_full_until = 0;
+		if (!host_is_away(s, s->host[i]))
+			wire_write(s, s->host[i]);
+	}
 }

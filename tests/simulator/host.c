@@ -63,6 +63,8 @@ static void forget(struct host *h)
 	h->leading = h->fetching = h->marking = h->announcing = h->notified = false;
 	h->tick_at = INT64_MAX;
 	h->attempts = 0;
+	h->frozen = false;
+	wire_drop(h);
 	memset(h->slot, 0, sizeof h->slot);
 	memset(&h->now, 0, sizeof h->now);
 }
@@ -103,7 +105,13 @@ static void host_start(struct sim *s, struct host *h)
 void host_pause(struct sim *s, struct host *h, int64_t us)
 {
 	trace(s, "host %u  stands still for %lld ms", h->index, (long long)us / MS);
-	h->paused_until = s->now + us;
+	if (s->now + us > h->paused_until)
+		h->paused_until = s->now + us;
+}
+
+bool host_is_away(const struct sim *s, const struct host *h)
+{
+	return h->paused_until > s->now || h->frozen;
 }
 
 /* --- the bus --- */
@@ -115,7 +123,7 @@ static void on_connected(struct sim *s, const struct happening *happening)
 
 	if (h->life != happening->b || !h->up || h->conn != 0)
 		return;
-	if (h->paused_until > s->now) {
+	if (host_is_away(s, h)) {
 		later(s, h->paused_until - s->now, on_connected, happening->a, happening->b, 0, 0);
 		return;
 	}
@@ -136,7 +144,7 @@ static void on_bus_lost(struct sim *s, const struct happening *happening)
 
 	if (h->life != happening->b || h->conn != happening->c)
 		return;
-	if (h->paused_until > s->now) {
+	if (host_is_away(s, h)) {
 		later(s, h->paused_until - s->now, on_bus_lost, happening->a, happening->b, happening->c, 0);
 		return;
 	}
@@ -144,6 +152,7 @@ static void on_bus_lost(struct sim *s, const struct happening *happening)
 	h->bus_up = false;
 	h->attempts = 0;
 	memset(h->tail, 0, sizeof h->tail);
+	wire_drop(h);
 	connect_bus(s, h);
 	host_step(s, h, &e);
 }
@@ -194,7 +203,7 @@ void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply 
 
 	if (h->conn != conn || !h->up)
 		return;
-	if (h->paused_until > s->now) {
+	if (host_is_away(s, h)) {
 		later(s, h->paused_until - s->now, on_delayed_reply, conn, r->token, r->sequence,
 		      (uint64_t)host << 60 | (uint64_t)r->duplicate << 59 | (uint64_t)r->status << 32 | r->reason);
 		return;
@@ -258,7 +267,7 @@ void host_tail(struct sim *s, uint32_t host, uint64_t conn, uint64_t serial, con
 
 	if (h->conn != conn)
 		return;
-	if (h->paused_until > s->now)
+	if (host_is_away(s, h))
 		later(s, h->paused_until - s->now, on_delayed_tail, (uint64_t)host << 56 | conn,
 		      serial << 8 | a->stream, a->above, a->ok ? a->last : UINT64_C(1) << 63 | a->reason);
 	else
@@ -284,7 +293,7 @@ static void on_tail_timeout(struct sim *s, const struct happening *happening)
 
 	if (h->life != happening->b || h->tail[happening->d].serial != happening->c)
 		return;
-	if (h->paused_until > s->now)
+	if (host_is_away(s, h))
 		later(s, h->paused_until - s->now, on_tail_timeout, happening->a, happening->b, happening->c,
 		      happening->d);
 	else
@@ -299,7 +308,7 @@ static void ask_tail(struct sim *s, struct host *h, const struct effect *e)
 	check_asks(s, h, h->tail[stream].serial != 0, "a tail");
 	h->tail[stream].serial = ++h->tail_serials;
 	h->tail[stream].asked_ms = now_ms(s);
-	js_tail(s, h->conn, stream, e->tail.above, h->tail_serials);
+	wire_hand_over(s, h, &(struct hand){ .stream = stream, .above = e->tail.above, .serial = h->tail_serials });
 	later(s, (int64_t)s->plan.settings.ack_timeout_ms * MS, on_tail_timeout, h->index, h->life, h->tail_serials,
 	      stream);
 }
@@ -312,7 +321,7 @@ static void on_database(struct sim *s, const struct happening *happening)
 
 	if (h->life != happening->b || !h->up || h->session != happening->c || h->leading)
 		return;
-	if (h->paused_until > s->now) {
+	if (host_is_away(s, h)) {
 		later(s, h->paused_until - s->now, on_database, happening->a, happening->b, happening->c, 0);
 		return;
 	}
@@ -351,7 +360,7 @@ static void on_decisions_due(struct sim *s, const struct happening *happening)
 
 	if (h->life != happening->b || h->session != happening->c || !h->leading)
 		return;
-	if (h->paused_until <= s->now)
+	if (!host_is_away(s, h))
 		session_decisions(s, h);
 	later(s, 2 * SECOND, on_decisions_due, happening->a, happening->b, happening->c, 0);
 }
@@ -371,7 +380,7 @@ static void on_notification(struct sim *s, const struct happening *happening)
 
 	if (h->session != happening->b || !h->leading)
 		return;
-	if (h->paused_until > s->now)
+	if (host_is_away(s, h))
 		later(s, h->paused_until - s->now, on_notification, happening->a, happening->b, happening->c, 0);
 	else if (happening->c == NOTIFY_DECIDED)
 		session_decisions(s, h);
@@ -469,7 +478,10 @@ static void before(struct sim *s, struct host *h, const struct event *e)
 	case EVENT_RENEWED: asked_ms = e->renewed.asked_ms; break;
 	case EVENT_NOTIFIED: h->notified = true; break;
 	case EVENT_DRAIN: h->draining = true; break;
-	case EVENT_DEPOSED: h->attempts = 0; break;
+	case EVENT_DEPOSED:
+		h->attempts = 0;
+		wire_drop(h);
+		break;
 	default: break;
 	}
 	if (asked_ms > h->sign_ms)
@@ -506,10 +518,10 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 	demand(s, h->attempts < MAX_OUTSTANDING, "the simulator has too few attempts");
 	h->attempt[h->attempts++] = (struct attempt){ .message = h->slot[slot],
 						      .token = e->publish.token,
-						      .sent_ms = now_ms(s),
+						      .sent_ms = h->step_ms,
 						      .bytes = s->pg.fact[h->slot[slot]].bytes };
 	h->published++;
-	js_publish(s, h->conn, h->slot[slot], e->publish.token);
+	wire_hand_over(s, h, &(struct hand){ .message = h->slot[slot], .token = e->publish.token });
 }
 
 static void fetch(struct sim *s, struct host *h, const struct effect *e)
@@ -590,7 +602,7 @@ static void on_tick(struct sim *s, const struct happening *happening)
 
 	if (h->life != happening->b || h->tick_number != happening->c)
 		return;
-	if (h->paused_until > s->now) {
+	if (host_is_away(s, h)) {
 		later(s, h->paused_until - s->now, on_tick, happening->a, happening->b, happening->c, 0);
 		return;
 	}
@@ -616,23 +628,16 @@ static void plan_tick(struct sim *s, struct host *h, bool busy)
 	later(s, at - s->now, on_tick, h->index, h->life, ++h->tick_number, 0);
 }
 
-static void step(struct sim *s, struct host *h, struct event *e, const int32_t *message)
+static void on_wake(struct sim *s, const struct happening *happening);
+
+/* The effects, one after the other; death and standstill come between any two. */
+static void turn(struct sim *s, struct host *h)
 {
 	uint64_t life = h->life;
 	struct effect effect;
-	bool busy = false;
+	bool busy = h->frozen;
 
-	if (!h->up)
-		return;
-	demand(s, s->steps++ < MAX_STEPS, "host %u spins", h->index);
-	tell_event(s, h, e);
-	before(s, h, e);
-	h->event = e->kind;
-	e->now_ms = now_ms(s);
-	e->random = (uint32_t)prng_next(&s->dice);
-	delivery_step(h->core, e);
-	if (e->kind == EVENT_ROWS)
-		take_rows(s, h, e, message);
+	h->frozen = false;
 	while (delivery_next(h->core, &effect)) {
 		busy = true;
 		h->now = *delivery_look(h->core);
@@ -642,12 +647,49 @@ static void step(struct sim *s, struct host *h, struct event *e, const int32_t *
 		}
 		carry_out(s, h, &effect);
 		demand(s, h->life == life, "the simulated host died in the middle of a step");
+		if (mishap(s, s->plan.chance.freeze)) {
+			host_freeze(s, h);
+			h->frozen = true;
+			later(s, h->paused_until - s->now, on_wake, h->index, h->life, 0, 0);
+			return;
+		}
 	}
 	if (s->plan.audits)
 		delivery_audit(h->core);
 	h->now = *delivery_look(h->core);
 	check_step(s, h);
 	plan_tick(s, h, busy);
+	h->send_deadline_ms = delivery_send_deadline(h->core);
+	wire_write(s, h);
+}
+
+static void on_wake(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+
+	if (h->life != happening->b || !h->frozen)
+		return;
+	if (h->paused_until > s->now)
+		later(s, h->paused_until - s->now, on_wake, happening->a, happening->b, 0, 0);
+	else
+		turn(s, h);
+}
+
+static void step(struct sim *s, struct host *h, struct event *e, const int32_t *message)
+{
+	if (!h->up)
+		return;
+	demand(s, !h->frozen, "the simulated host does two things at a time");
+	demand(s, s->steps++ < MAX_STEPS, "host %u spins", h->index);
+	tell_event(s, h, e);
+	before(s, h, e);
+	h->event = e->kind;
+	e->now_ms = h->step_ms = now_ms(s);
+	e->random = (uint32_t)prng_next(&s->dice);
+	delivery_step(h->core, e);
+	if (e->kind == EVENT_ROWS)
+		take_rows(s, h, e, message);
+	turn(s, h);
 }
 
 void host_step(struct sim *s, struct host *h, struct event *e)

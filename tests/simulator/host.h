@@ -9,7 +9,7 @@
 #include "js.h"
 #include "pg.h"
 
-enum { MAX_QUEUE = 64, MAX_OUTSTANDING = 16384 };
+enum { MAX_QUEUE = 64, MAX_OUTSTANDING = 16384, MAX_HANDED = 4096 };
 enum notification { NOTIFY_ROWS, NOTIFY_DECIDED };
 
 /* A publish of a message that is still in the core's memory. */
@@ -19,6 +19,14 @@ struct attempt {
 	uint64_t token;
 	int64_t sent_ms;
 	uint32_t bytes;
+};
+
+/* A publish on its way to the socket. */
+struct hand {
+	int64_t message; /* 0 = a question for the tail of a stream: */
+	uint64_t token;
+	uint64_t above, serial;
+	uint16_t stream;
 };
 
 struct host {
@@ -52,6 +60,14 @@ struct host {
 	uint64_t tail_serials;
 	bool held[MAX_IDS]; /* messages found in a stream */
 
+	/* the turn that is under way, and what it has handed over for the socket (host_wire.c) */
+	int64_t step_ms; /* the core's clock */
+	bool frozen;     /* stands still between two effects */
+	struct hand hand[MAX_HANDED];
+	size_t handed, written;
+	int64_t send_deadline_ms;
+	int64_t socket_full_until; /* it takes nothing */
+
 	int64_t tick_at; /* when the next tick is planned, INT64_MAX = never */
 	uint64_t tick_number;
 	uint32_t idle_ticks; /* in a row, at the same time, without an effect */
@@ -75,10 +91,21 @@ void host_rows(struct sim *s, struct host *h, struct event *e, const int32_t *me
 void host_stands_by(struct sim *s, struct host *h);
 /* The process stands still for so long; what comes for it meanwhile waits. */
 void host_pause(struct sim *s, struct host *h, int64_t us);
+/* It stands still, or has not yet finished what it did when it began to. */
+bool host_is_away(const struct sim *s, const struct host *h);
+/* The same, in the middle of what it does; its session may be gone when it goes on. */
+void host_freeze(struct sim *s, struct host *h);
 void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply *r);
 void host_tail(struct sim *s, uint32_t host, uint64_t conn, uint64_t serial, const struct tail_answer *a);
 void host_bus_lost(struct sim *s, struct host *h, bool at_once);
 void host_drain(struct sim *s, struct host *h);
+
+/* --- the socket (host_wire.c) --- */
+
+void wire_hand_over(struct sim *s, struct host *h, const struct hand *x);
+void wire_write(struct sim *s, struct host *h);
+/* What is not written yet goes. */
+void wire_drop(struct host *h);
 
 /* --- the session (session.c) --- */
 

@@ -77,8 +77,8 @@ static void run_until_settled(struct sim *s, bool but_held)
 static void run_until_unpaused(struct sim *s)
 {
 	for (uint32_t i = 0; i < s->plan.hosts; i++)
-		if (s->host[i]->paused_until > s->now)
-			run_until(s, s->host[i]->paused_until);
+		while (host_is_away(s, s->host[i]))
+			run_until(s, s->host[i]->paused_until + 1);
 }
 
 static void decide_all(struct sim *s)

@@ -122,6 +122,9 @@ void plan_draw(struct plan *p, struct prng *dice)
 		draw_lone_fault(p, dice);
 	else
 		draw_faults(p, dice, mood);
+	/* Who stands still is of interest where another takes over. */
+	if (p->every.pause > 0 || p->chance.freeze > 0)
+		p->hosts = 2;
 	p->clustered = mood != CALM && (p->every.election > 0 || prng_below(dice, 3) == 0);
 	p->in_process = prng_below(dice, 2) == 0;
 	p->taps = prng_below(dice, 4) == 0;

@@ -34,7 +34,8 @@
 	X(fetch_failed, 2000, 50000)         \
 	X(notify_lost, 100000, 500000)       \
 	/* the relay: per effect */          \
-	X(crash, 300, 3000)
+	X(crash, 300, 3000)                  \
+	X(freeze, 300, 3000)
 
 /* These come by themselves, with the shortest mean time between them in ms (four times that in a mild seed). */
 #define INTERVALS(X)            \
@@ -45,6 +46,7 @@
 	X(horizon_held, 300)    \
 	X(database_clock, 400)  \
 	X(bus_lost, 200)        \
+	X(socket_full, 400)     \
 	X(pause, 500)           \
 	X(kill, 500)            \
 	X(election, 400)        \

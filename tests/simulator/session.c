@@ -380,7 +380,7 @@ static void on_client_notices(struct sim *s, const struct happening *h)
 	if (x == NULL || !x->client)
 		return;
 	host = s->host[x->host];
-	if (host->paused_until > s->now)
+	if (host_is_away(s, host))
 		later(s, host->paused_until - s->now, on_client_notices, h->a, 0, 0, 0);
 	else
 		host_session_lost(s, host);
@@ -572,7 +572,7 @@ static void on_answer(struct sim *s, const struct happening *h)
 	if (q == NULL || !x->client)
 		return;
 	host = s->host[x->host];
-	if (host->paused_until > s->now) {
+	if (host_is_away(s, host)) {
 		later(s, host->paused_until - s->now, on_answer, h->a, 0, 0, 0);
 		return;
 	}
