@@ -203,13 +203,15 @@ void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply 
 
 	if (h->conn != conn || !h->up)
 		return;
+	if (s->flaw == FLAW_seq_0 && r->reason == REASON_DUPLICATE_SEQ_0)
+		e.kind = EVENT_ACKED;
 	if (host_is_away(s, h)) {
 		later(s, h->paused_until - s->now, on_delayed_reply, conn, r->token, r->sequence,
 		      (uint64_t)host << 60 | (uint64_t)r->duplicate << 59 | (uint64_t)r->status << 32 | r->reason);
 		return;
 	}
 	answer_attempts(h, r);
-	if (r->sequence > 0) {
+	if (e.kind == EVENT_ACKED) {
 		e.acked.token = r->token;
 		e.acked.sequence = r->sequence;
 		e.acked.duplicate = r->duplicate;
@@ -480,7 +482,8 @@ static void before(struct sim *s, struct host *h, const struct event *e)
 	case EVENT_DRAIN: h->draining = true; break;
 	case EVENT_DEPOSED:
 		h->attempts = 0;
-		wire_drop(h);
+		if (s->flaw != FLAW_deposed_keeps_socket)
+			wire_drop(h);
 		break;
 	default: break;
 	}

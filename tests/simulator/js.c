@@ -128,7 +128,7 @@ static void on_proposal(struct sim *s, const struct happening *h)
 /* A flawed relay would give the stream the id in place of the message's own: another message with this id is it. */
 static bool mistaken(const struct sim *s, const struct fact *f)
 {
-	for (int64_t m = 1; m <= s->pg.messages && s->flaw == FLAW_ID_IS_MESSAGE_ID; m++) {
+	for (int64_t m = 1; m <= s->pg.messages && s->flaw == FLAW_id_is_message_id; m++) {
 		const struct fact *other = &s->pg.fact[m];
 
 		if (other->id == f->id && other->stream == f->stream && other->copies > 0 &&

@@ -68,7 +68,7 @@ static void begin(struct sim *s, struct producer *p)
 		p->savepoint_to = (uint32_t)prng_between(&s->dice, p->savepoint_from + 1, p->rows);
 	}
 	/* The business row often comes first: the transaction owns an xid long before it draws an id. */
-	if (prng_below(&s->dice, 2) == 0)
+	if (prng_below(&s->dice, 2) == 0 && s->flaw != FLAW_id_before_xid)
 		tx_assign_xid(s, p->tx);
 	step_after(s, p, STEP_NEXT, pause(s, p));
 }
@@ -111,7 +111,8 @@ static void draw(struct sim *s, struct producer *p)
 		p->savepoint_message = s->pg.messages + 1;
 	}
 	t->locks_outbox = true; /* INSERT locks the table before it evaluates defaults */
-	tx_assign_xid(s, p->tx);
+	if (s->flaw != FLAW_id_before_xid)
+		tx_assign_xid(s, p->tx);
 	p->message = tx_draw(s, p->tx);
 	fill_row(s, p);
 	trace(s, "pg      xid %llu draws %s, key %d, stream %u%s", (unsigned long long)t->xid, told(s, p->message),
@@ -180,7 +181,8 @@ static void run_step(struct sim *s, struct producer *p)
 			step_after(s, p, STEP_LOCK, prng_between(&s->dice, 200, 5000));
 		return;
 	case STEP_XID:
-		tx_assign_xid(s, p->tx);
+		if (s->flaw != FLAW_id_before_xid)
+			tx_assign_xid(s, p->tx);
 		step_after(s, p, STEP_DRAW, pause(s, p));
 		return;
 	case STEP_DRAW:
@@ -189,6 +191,7 @@ static void run_step(struct sim *s, struct producer *p)
 		step_after(s, p, STEP_LOOK, pause(s, p));
 		return;
 	case STEP_LOOK:
+		tx_assign_xid(s, p->tx);
 		tx_insert(s, p->message);
 		/* A savepoint that is rolled back takes its NOTIFY with it; a needless one does no harm here. */
 		s->pg.tx[p->tx].notifies |= s->pg.asleep;
@@ -263,6 +266,7 @@ int64_t load_one(struct sim *s, bool heard)
 	struct producer p = { .tx = tx_begin(s), .key = NO_KEY };
 
 	draw(s, &p);
+	tx_assign_xid(s, p.tx);
 	tx_insert(s, p.message);
 	s->pg.tx[p.tx].notifies = heard && s->pg.asleep;
 	s->pg.tx[p.tx].was_prepared = !heard; /* one way not to be told */

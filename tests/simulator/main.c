@@ -11,7 +11,7 @@
  *     --dice N                                the same plan with other dice
  *
  * A flawed world, in which some seed must find out what the design warns of (see world.h):
- *     --flaw NAME
+ *     --flaw NAME; --flaws lists them
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -306,6 +306,13 @@ static void parse_value(const char *name, char *value)
 		usage(name);
 }
 
+_Noreturn static void list_flaws(void)
+{
+	for (int f = 1; f < FLAWS; f++)
+		printf("%s|%s\n", flaw_name[f], flaw_meaning[f]);
+	exit(0);
+}
+
 static void parse(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -313,6 +320,8 @@ static void parse(int argc, char **argv)
 			options.trace = true;
 		else if (strcmp(argv[i], "--verbose") == 0)
 			options.verbose = true;
+		else if (strcmp(argv[i], "--flaws") == 0)
+			list_flaws();
 		else if (i + 1 < argc)
 			parse_value(argv[i], argv[i + 1]), i++;
 		else

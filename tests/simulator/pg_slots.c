@@ -94,9 +94,9 @@ static void on_lock(struct sim *s, const struct happening *h)
 {
 	uint32_t slot = (uint32_t)h->a;
 
-	if (h->b != s->pg.epoch || (locked(s, slot) && s->flaw != FLAW_TRUNCATE_UNLOCKED))
+	if (h->b != s->pg.epoch || (locked(s, slot) && s->flaw != FLAW_truncate_unlocked))
 		return;
-	if (is_settled(s, slot) || s->flaw == FLAW_TRUNCATE_UNCHECKED)
+	if (is_settled(s, slot) || s->flaw == FLAW_truncate_unchecked)
 		truncate(s, slot);
 }
 

@@ -61,7 +61,7 @@ int64_t tx_draw(struct sim *s, uint32_t tx)
 	int32_t id = (int32_t)++s->pg.last_id, message = (int32_t)++s->pg.messages;
 
 	demand(s, id < MAX_IDS && message < MAX_IDS, "the simulator has too few ids");
-	demand(s, t->xid != 0, "the simulator draws an id without an xid");
+	demand(s, t->xid != 0 || s->flaw == FLAW_id_before_xid, "the simulator draws an id without an xid");
 	s->pg.row[id] = message;
 	s->pg.fact[message].fate = FATE_OPEN;
 	s->pg.fact[message].id = id;
@@ -176,6 +176,8 @@ static uint64_t oldest(const struct sim *s, bool outbox_only)
 	for (size_t i = 0; i < s->pg.running_count; i++) {
 		const struct tx *t = &s->pg.tx[s->pg.running[i]];
 
+		if (outbox_only && t->state == TX_PREPARED && s->flaw == FLAW_prepared_unseen)
+			continue;
 		if (t->xid < min && (t->locks_outbox || !outbox_only))
 			min = t->xid;
 	}

@@ -276,7 +276,7 @@ static void execute_mark(struct sim *s, struct session *x, struct query *q)
 	trace(s, "pg      host %u marks position %lld, %zu gone, %zu new, %zu dead, %zu undead", x->host,
 	      (long long)q->mark.position, q->mark.gone_count, q->mark.added_count, q->mark.dead_count,
 	      q->mark.undead_count);
-	q->fence = s->flaw == FLAW_XMAX ? pg_xmax(s) : 0;
+	q->fence = s->flaw == FLAW_xmax ? pg_xmax(s) : 0;
 	q->failed = !books_mark(s, x->epoch, &q->mark);
 	if (q->fence == 0)
 		q->fence = tx_own(s);

@@ -9,11 +9,15 @@
 enum { TRACE_LINES = 80, TRACE_WIDTH = 200 };
 
 const char *const flaw_name[FLAWS] = {
-	[NO_FLAW] = "none",
-	[FLAW_XMAX] = "xmax",
-	[FLAW_TRUNCATE_UNLOCKED] = "truncate_unlocked",
-	[FLAW_TRUNCATE_UNCHECKED] = "truncate_unchecked",
-	[FLAW_ID_IS_MESSAGE_ID] = "id_is_message_id",
+#define AS_TEXT(name, meaning) [FLAW_##name] = #name,
+	FLAWS_OF_THE_WORLD(AS_TEXT)
+#undef AS_TEXT
+};
+
+const char *const flaw_meaning[FLAWS] = {
+#define AS_TEXT(name, meaning) [FLAW_##name] = meaning,
+	FLAWS_OF_THE_WORLD(AS_TEXT)
+#undef AS_TEXT
 };
 
 static char ring[TRACE_LINES][TRACE_WIDTH];

@@ -27,16 +27,26 @@ struct happening {
 
 enum phase { PHASE_LOAD, PHASE_HEAL, PHASE_DECIDE, PHASE_REST, PHASE_DRAIN };
 
-/* Deliberate flaws of the world, where a rule that something rests on is not the core's: some seed must find out. */
+/* Deliberate flaws of the world, where the rule that something rests on is not the core's but the SQL's or the shell's:
+ * some seed must find out. Names and what they mean. */
+#define FLAWS_OF_THE_WORLD(X)                                                                                    \
+	X(xmax, "a mark's fence is the snapshot's xmax, not an xid")                                             \
+	X(id_before_xid, "a transaction draws an id before it owns an xid")                                      \
+	X(prepared_unseen, "the evidence about the owners of ids leaves out prepared transactions")              \
+	X(id_is_message_id, "the stream is told ids, which a failover hands out again, in place of message ids") \
+	X(seq_0, "a duplicate with sequence 0 is taken for an ack")                                              \
+	X(deposed_keeps_socket, "what stands before the socket of a deposed relay is written after all")         \
+	X(truncate_unlocked, "a slot is emptied without its lock in hand")                                       \
+	X(truncate_unchecked, "a slot is emptied for what it held before it was locked")
+
 enum flaw {
 	NO_FLAW,
-	FLAW_XMAX, /* a mark's fence is the snapshot's xmax: rows get lost (sql/004_ledger.sql draws an xid) */
-	FLAW_ID_IS_MESSAGE_ID,  /* the stream is told ids, which a failover hands out again: new messages are dropped */
-	FLAW_TRUNCATE_UNLOCKED, /* a slot is emptied without its lock in hand */
-	FLAW_TRUNCATE_UNCHECKED, /* a slot is emptied for what it held before it was locked */
-	FLAWS,
+#define AS_NAME(name, meaning) FLAW_##name,
+	FLAWS_OF_THE_WORLD(AS_NAME)
+#undef AS_NAME
+		FLAWS,
 };
-extern const char *const flaw_name[FLAWS];
+extern const char *const flaw_name[FLAWS], *const flaw_meaning[FLAWS];
 
 struct sim {
 	uint64_t seed;
