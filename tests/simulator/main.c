@@ -3,6 +3,7 @@
  *
  *     sim --seeds N [--from S] [--verbose]    N seeds, one line at the end; --verbose: the faults by kind before it
  *     sim --seed S [--trace]                  one seed, its whole story
+ *     --as-it-is                              a violation is told without a try to make it smaller
  *
  * Smaller (what a failing seed was shrunk to):
  *     --only KIND,...  --without KIND,...     these kinds of faults, or all but these; "none" is none
@@ -29,7 +30,7 @@
 static struct sim sim;
 static struct {
 	uint64_t seeds, from;
-	bool one, trace, verbose;
+	bool one, trace, verbose, as_it_is;
 	enum flaw flaw;
 	struct overrides overrides;
 } options = { .seeds = 1000, .from = 1, .overrides.faults_until = UINT64_MAX };
@@ -217,7 +218,7 @@ static void tell_violation(void)
 	uint64_t faults = sim.faults;
 
 	memcpy(first, sim.violation, sizeof first);
-	if (!options.trace) {
+	if (!options.trace && !options.as_it_is) {
 		shrink(&sim, &o, play_failing);
 		run(sim.seed, &o, true, false);
 		trace_tell();
@@ -225,7 +226,7 @@ static void tell_violation(void)
 	tell_plan(&sim.plan);
 	shrink_tell(&sim, &o, replay, sizeof replay);
 	printf("seed %" PRIu64 ": %s\n", sim.seed, first);
-	if (!options.trace)
+	if (!options.trace && !options.as_it_is)
 		printf("shrunk from %" PRIu64 " faults to %" PRIu64 ", %" PRId64 " messages: %s\n", faults, sim.faults,
 		       sim.pg.messages, sim.violation);
 	printf("replay: tests/sim %s%s%s --trace\n", replay, options.flaw ? " --flaw " : "",
@@ -320,6 +321,8 @@ static void parse(int argc, char **argv)
 			options.trace = true;
 		else if (strcmp(argv[i], "--verbose") == 0)
 			options.verbose = true;
+		else if (strcmp(argv[i], "--as-it-is") == 0)
+			options.as_it_is = true;
 		else if (strcmp(argv[i], "--flaws") == 0)
 			list_flaws();
 		else if (i + 1 < argc)
