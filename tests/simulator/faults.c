@@ -103,6 +103,22 @@ static int64_t jump(struct sim *s)
 	return prng_below(&s->dice, 2) == 0 ? by : -by;
 }
 
+static void on_stall(struct sim *s, const struct happening *h)
+{
+	if (!healed(s) && s->host[h->a]->up)
+		host_freeze(s, s->host[h->a]);
+}
+
+/* The server does not read; and when that is because all of the machine is in trouble, the relay is the next to stand
+ * still, with what it could not write. */
+static void fill_socket(struct sim *s, struct host *h, int64_t until)
+{
+	h->socket_full_until = until;
+	if (prng_below(&s->dice, 2) == 0)
+		later(s, prng_between(&s->dice, 0, 5 * (int64_t)s->plan.settings.ack_timeout_ms * MS), on_stall,
+		      h->index, 0, 0, 0);
+}
+
 static void strike(struct sim *s, enum fault f)
 {
 	struct stream *st = &s->js.stream[prng_below(&s->dice, s->plan.settings.streams)];
@@ -121,7 +137,7 @@ static void strike(struct sim *s, enum fault f)
 		h = any_host(s);
 		host_bus_lost(s, h, prng_below(&s->dice, 2) == 0);
 		break;
-	case FAULT_socket_full: any_host(s)->socket_full_until = until; break;
+	case FAULT_socket_full: fill_socket(s, any_host(s), until); break;
 	case FAULT_pause: host_freeze(s, any_host(s)); break;
 	case FAULT_kill: host_kill(s, any_host(s)); break;
 	case FAULT_election: js_elects(s, st, until); break;

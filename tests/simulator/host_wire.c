@@ -65,7 +65,11 @@ void wire_write(struct sim *s, struct host *h)
 
 void host_freeze(struct sim *s, struct host *h)
 {
-	host_pause(s, h, prng_spread(&s->dice, 10 * MS, 3 * (int64_t)s->plan.settings.lease_ms * MS));
+	int64_t lease = (int64_t)s->plan.settings.lease_ms * MS;
+
+	host_pause(s, h,
+		   prng_below(&s->dice, 2) == 0 ? prng_spread(&s->dice, 10 * MS, lease)
+						: prng_between(&s->dice, lease, 2 * lease));
 	/* Its session may die meanwhile, and the lead may go. */
 	if (h->session != 0 && prng_below(&s->dice, 4) != 0)
 		session_end(s, h->session);

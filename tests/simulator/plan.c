@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum mood { CALM, LONE, MILD, ROUGH };
+enum mood { CALM, LONE, FEW, MILD, ROUGH };
 
 static const char *const name_of_fault[FAULTS] = {
 #define AS_TEXT(name, ...) [FAULT_##name] = #name,
@@ -19,16 +19,21 @@ static uint32_t one_of(struct prng *dice, const uint32_t *choice, size_t n)
 #define ONE_OF(dice, ...) \
 	one_of(dice, (const uint32_t[]){ __VA_ARGS__ }, sizeof(uint32_t[]){ __VA_ARGS__ } / sizeof(uint32_t))
 
+static bool is_off(struct prng *dice, enum mood mood)
+{
+	return mood <= LONE || prng_below(dice, 8) >= (mood == FEW ? 1 : 4);
+}
+
 static uint32_t chance(struct prng *dice, enum mood mood, uint32_t mild, uint32_t rough)
 {
-	if (mood <= LONE || prng_below(dice, 2) == 0)
+	if (is_off(dice, mood))
 		return 0;
 	return (uint32_t)prng_between(dice, 1, mood == MILD ? mild : rough);
 }
 
 static int64_t interval(struct prng *dice, enum mood mood, int64_t shortest_ms)
 {
-	if (mood <= LONE || prng_below(dice, 2) == 0)
+	if (is_off(dice, mood))
 		return 0;
 	if (mood == MILD)
 		shortest_ms *= 4;
@@ -112,7 +117,7 @@ static void draw_lone_fault(struct plan *p, struct prng *dice)
 
 void plan_draw(struct plan *p, struct prng *dice)
 {
-	static const enum mood of_eight[] = { CALM, LONE, MILD, MILD, MILD, ROUGH, ROUGH, ROUGH };
+	static const enum mood of_eight[] = { CALM, LONE, FEW, MILD, MILD, ROUGH, ROUGH, ROUGH };
 	enum mood mood = of_eight[prng_below(dice, 8)];
 
 	memset(p, 0, sizeof *p);
