@@ -832,6 +832,34 @@ static void lease(void)
 	hears("publish 2");
 }
 
+static void another_history(void)
+{
+	uint64_t first, second;
+
+	begin("a failover that missed the last commits: the position goes back, and ids are other messages");
+	ROWS(row(1, 'a'), row(2, 'b'), row(3, 'a'));
+	ack(1);
+	ack(2);
+	pass(20);
+	hears("mark 2");
+	first = token[2];
+	second = token[3];
+	happens(EVENT_DEPOSED);
+	forget();
+	lead_with(0, NULL, 0);
+	hears("fetch >0");
+	ROWS(row(1, 'a'), row(2, 'c'));
+	hears("publish 1, publish 2");
+	forget();
+	ack_token(first);
+	ack_token(second);
+	is_number(look()->in_flight, 2, "answers about the lost messages are for nobody");
+	ack(2);
+	ack(1);
+	pass(20);
+	hears("mark 2");
+}
+
 static void stuck_in_the_socket(void)
 {
 	settings.lease_ms = 3000;
@@ -1085,6 +1113,7 @@ int main(void)
 		sleep_and_wake,  lease,          renewal,       drain,           deposed,
 		restart,         full,           pipelined,     tail_first,      tail_of_nobody,
 		lease_of_others, doubt,          doubt_is_kept, years,           stuck_in_the_socket,
+		another_history,
 	};
 	static void (*const story_of_hold[])(void) = { discard, redrive };
 
