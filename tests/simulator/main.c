@@ -258,7 +258,9 @@ static uint64_t kinds(char *list)
 {
 	uint64_t set = 0;
 
-	for (char *name = strtok(list, ","); name != NULL; name = strtok(NULL, ",")) {
+	while (list != NULL) {
+		const char *name = strsep(&list, ",");
+
 		if (strcmp(name, "none") == 0)
 			continue;
 		if (fault_named(name) == FAULTS)

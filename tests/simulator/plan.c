@@ -88,31 +88,36 @@ static void draw_load(struct plan *p, struct prng *dice)
 /* The order of the table is the order of the draws. */
 static void draw_faults(struct plan *p, struct prng *dice, enum mood mood)
 {
-#define DRAW(name, mild, rough) p->chance.name = chance(dice, mood, mild, rough);
+#define DRAW(name, ...) p->chance.name = chance(dice, mood, __VA_ARGS__);
 	CHANCES(DRAW)
 #undef DRAW
-#define DRAW(name, shortest_ms) p->every.name = interval(dice, mood, shortest_ms);
+#define DRAW(name, ...) p->every.name = interval(dice, mood, __VA_ARGS__);
 	INTERVALS(DRAW)
 #undef DRAW
 }
 
-/* One kind of fault and no other. */
+static uint32_t *chance_of(struct plan *p, enum fault f)
+{
+	return (uint32_t *)&p->chance + f;
+}
+
+static int64_t *interval_of(struct plan *p, enum fault f)
+{
+	return (int64_t *)&p->every + (f - FIRST_INTERVAL);
+}
+
+/* One kind of fault and no other. (Drawn with all the others, until it is on.) */
 static void draw_lone_fault(struct plan *p, struct prng *dice)
 {
 	enum fault lone = (enum fault)prng_below(dice, FAULTS);
 
-	memset(&p->chance, 0, sizeof p->chance);
-	memset(&p->every, 0, sizeof p->every);
-#define DRAW(name, mild, rough)   \
-	if (lone == FAULT_##name) \
-		p->chance.name = (uint32_t)prng_between(dice, 1, rough);
-	CHANCES(DRAW)
-#undef DRAW
-#define DRAW(name, shortest_ms)   \
-	if (lone == FAULT_##name) \
-		p->every.name = prng_spread(dice, shortest_ms, 20 * (shortest_ms)) * 1000;
-	INTERVALS(DRAW)
-#undef DRAW
+	do
+		draw_faults(p, dice, ROUGH);
+	while (!plan_has(p, lone));
+	for (enum fault f = 0; f < FIRST_INTERVAL; f++)
+		*chance_of(p, f) *= f == lone;
+	for (enum fault f = FIRST_INTERVAL; f < FAULTS; f++)
+		*interval_of(p, f) *= f == lone;
 }
 
 void plan_draw(struct plan *p, struct prng *dice)

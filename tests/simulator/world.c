@@ -9,13 +9,13 @@
 enum { TRACE_LINES = 80, TRACE_WIDTH = 200 };
 
 const char *const flaw_name[FLAWS] = {
-#define AS_TEXT(name, meaning) [FLAW_##name] = #name,
+#define AS_TEXT(name, ...) [FLAW_##name] = #name,
 	FLAWS_OF_THE_WORLD(AS_TEXT)
 #undef AS_TEXT
 };
 
 const char *const flaw_meaning[FLAWS] = {
-#define AS_TEXT(name, meaning) [FLAW_##name] = meaning,
+#define AS_TEXT(name, ...) [FLAW_##name] = __VA_ARGS__,
 	FLAWS_OF_THE_WORLD(AS_TEXT)
 #undef AS_TEXT
 };

@@ -41,7 +41,7 @@ enum phase { PHASE_LOAD, PHASE_HEAL, PHASE_DECIDE, PHASE_REST, PHASE_DRAIN };
 
 enum flaw {
 	NO_FLAW,
-#define AS_NAME(name, meaning) FLAW_##name,
+#define AS_NAME(name, ...) FLAW_##name,
 	FLAWS_OF_THE_WORLD(AS_NAME)
 #undef AS_NAME
 		FLAWS,
