@@ -61,6 +61,22 @@ static int64_t patience(const struct sim *s)
 		       (60 * (set->ack_timeout_ms + set->retry_max_ms) + 3 * set->safety_poll_ms + 4 * set->lease_ms);
 }
 
+/* Where it got stuck. */
+static void trace_leader(struct sim *s)
+{
+	const struct host *h = hosts_leader(s);
+
+	if (h == NULL)
+		trace(s, "nobody leads");
+	else
+		trace(s,
+		      "host %u  %u in memory, %u ready, %u in flight, %u waiting to be sent again, %u exceptions: %u missing, "
+		      "%u parked, %u lanes blocked, streams %d%d%d, %s",
+		      h->index, h->now.resident, h->now.ready, h->now.in_flight, h->now.backing_off, h->now.exceptions,
+		      h->now.missing, h->now.parked_ranges, h->now.blocked_lanes, h->now.stream[0].blocked,
+		      h->now.stream[1].blocked, h->now.stream[2].blocked, h->now.full ? "full" : "not full");
+}
+
 static void run_until_settled(struct sim *s, bool but_held)
 {
 	int64_t end = s->now + patience(s);
@@ -68,6 +84,7 @@ static void run_until_settled(struct sim *s, bool but_held)
 
 	while (!check_settled(s, but_held)) {
 		if (s->now >= end) {
+			trace_leader(s);
 			check_explain(s, text, sizeof text);
 			violated(s, "the world is well and still %s", text);
 		}
