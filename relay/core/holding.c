@@ -321,7 +321,7 @@ static void choose_probes(struct delivery *d)
 			continue;
 		b = blocks_find(&d->blocks, e->scope);
 		if (!b->blocked || b->held || b->probe_id != 0 || b->due_ms > d->now ||
-		    book_room(&d->book) < resident(d) + 2)
+		    (e->lo < e->hi && book_room(&d->book) < resident(d) + 2))
 			continue;
 		e = book_single(&d->book, e, e->lo);
 		b->probe_id = e->lo;

@@ -6,6 +6,9 @@
 
 #include "core/refusal.h"
 
+/* A row out of the middle of a range leaves two of it, and may be parked again. */
+enum { ROOM_FOR_ONE = 3 };
+
 /* How many rows there is room for: in the queue, in the list of the dead, in the book. */
 static uint32_t row_credit(const struct delivery *d)
 {
@@ -15,6 +18,9 @@ static uint32_t row_credit(const struct delivery *d)
 
 	if (credit > book)
 		credit = book;
+	/* With nothing in memory nothing else would ever make room in the book: one at a time, then. */
+	if (credit == 0 && in_memory == 0 && book_room(&d->book) >= ROOM_FOR_ONE)
+		credit = 1;
 	return (uint32_t)credit;
 }
 

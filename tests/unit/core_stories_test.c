@@ -832,6 +832,28 @@ static void lease(void)
 	hears("publish 2");
 }
 
+static void nearly_no_room(void)
+{
+	enum { CAPACITY = LIMIT_EXCEPTIONS + 8 * 16, RANGES = CAPACITY - 5 };
+	static struct exception_row ranges[RANGES];
+
+	audits = false;
+	begin("the book is as good as full: one row at a time, or nothing would ever be settled");
+	for (int i = 0; i < RANGES; i++)
+		ranges[i] = (struct exception_row){ .lo = 4 * i + 1, .hi = 4 * i + 3, .kind = EXCEPTION_PARKED };
+	happens(EVENT_DEPOSED);
+	forget();
+	lead_with(4 * RANGES, ranges, RANGES);
+	hears("fetch 1..3");
+	forget();
+	ROWS(row(2, 'a'));
+	hears("publish 2");
+	forget();
+	ack(2);
+	pass(20);
+	hears("fetch 1..1 3..3");
+}
+
 static void another_history(void)
 {
 	uint64_t first, second;
@@ -1114,6 +1136,7 @@ int main(void)
 		restart,         full,           pipelined,     tail_first,      tail_of_nobody,
 		lease_of_others, doubt,          doubt_is_kept, years,           stuck_in_the_socket,
 		another_history,
+		nearly_no_room,
 	};
 	static void (*const story_of_hold[])(void) = { discard, redrive };
 
