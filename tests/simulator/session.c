@@ -529,8 +529,8 @@ static void answer_decisions(struct sim *s, struct host *h)
 		e.decided.id = id;
 		e.decided.redrive = f->decision == REDRIVE;
 		host_step(s, h, &e);
-		if (h->life != life || !h->leading)
-			return;
+		if (h->life != life || !h->leading || host_is_away(s, h))
+			return; /* asked again soon */
 	}
 }
 
