@@ -19,7 +19,7 @@ static uint32_t row_credit(const struct delivery *d)
 	if (credit > book)
 		credit = book;
 	/* With nothing in memory nothing else would ever make room in the book: one at a time, then. */
-	if (credit == 0 && in_memory == 0 && book_room(&d->book) >= ROOM_FOR_ONE)
+	if (credit == 0 && in_memory == 0 && book_room(&d->book) > 0)
 		credit = 1;
 	return (uint32_t)credit;
 }
@@ -230,14 +230,21 @@ static bool any_stream_open(const struct delivery *d)
 	return false;
 }
 
+/* It leads its scope and stands alone: to read it, and to park it again, needs no room in the book. */
+static bool is_lone_probe(struct delivery *d, const struct exception *e)
+{
+	return e->lo == e->hi && is_probe_of(blocks_find(&d->blocks, e->scope), e->lo);
+}
+
 /* Lists what is wanted, exactly. Joining ranges across rows that are known already would save descents into the index,
  * but the known rows would use up the room for new ones. */
 static size_t list_wanted(struct delivery *d, bool *missing)
 {
+	bool cramped = book_room(&d->book) < ROOM_FOR_ONE;
 	size_t n = 0;
 
 	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
-		if (!is_wanted(d, e))
+		if (!is_wanted(d, e) || (cramped && !is_lone_probe(d, e)))
 			continue;
 		e->asked = d->fetch_seq;
 		*missing |= e->kind == EXCEPTION_MISSING && e->fence != FENCE_NONE && e->fence != FENCE_PENDING;
