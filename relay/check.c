@@ -69,7 +69,7 @@ static void check_grants(struct check *c, struct pg_session *s)
 		" ('SELECT on boxhaul.dead_letter', pg_catalog.has_table_privilege('boxhaul.dead_letter', 'SELECT')),"
 		" ('SELECT on boxhaul.sent', pg_catalog.has_table_privilege('boxhaul.sent', 'SELECT')),"
 		" ('EXECUTE on boxhaul.lead', pg_catalog.has_function_privilege('boxhaul.lead(text, integer)', 'EXECUTE')),"
-		" ('EXECUTE on boxhaul.resign', pg_catalog.has_function_privilege('boxhaul.resign(bigint)', 'EXECUTE')),"
+		" ('EXECUTE on boxhaul.resign', pg_catalog.has_function_privilege('boxhaul.resign(bigint, integer)', 'EXECUTE')),"
 		" ('EXECUTE on boxhaul.announce', pg_catalog.has_function_privilege('boxhaul.announce(boolean)', 'EXECUTE')),"
 		" ('EXECUTE on boxhaul.outbox_xmin', pg_catalog.has_function_privilege('boxhaul.outbox_xmin()', 'EXECUTE')),"
 		" ('EXECUTE on boxhaul.mark', (SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(p.oid, 'EXECUTE'))"

@@ -35,9 +35,11 @@ struct leader {
 	char name[256];
 	char trouble[512];
 	const char *streams[LIMIT_STREAMS];
-	int64_t epoch, led_epoch, position, asked_ms, others_until_ms; /* led_epoch: the last that was ours */
+	int64_t epoch, position, asked_ms, others_until_ms;
+	int64_t led_epoch, led_timeline; /* of the lead that was ours last */
 	uint64_t fence;
 	uint64_t floors[LIMIT_STREAMS];
+	bool first;               /* nobody has led before */
 	int64_t system, timeline; /* of the server we served last; 0 = none yet */
 };
 
@@ -158,6 +160,7 @@ static void on_exceptions(void *arg, const struct pg_result *result)
 		}
 	r->role = ROLE_LEADER;
 	r->led_epoch = r->epoch;
+	r->led_timeline = r->timeline;
 	r->trouble[0] = '\0';
 	log_info(r->log, "leading", KI("epoch", r->epoch), KI("position", r->position), KI("exceptions", n));
 	ev.leading.position = r->position;
@@ -177,8 +180,7 @@ static void on_floors(void *arg, const struct pg_result *result)
 	struct leader *r = arg;
 
 	for (size_t i = 0; i < LIMIT_STREAMS; i++)
-		r->floors[i] =
-			r->epoch == 1 ? FLOOR_NONE : FLOOR_UNKNOWN; /* the first leader ever finds nothing of ours */
+		r->floors[i] = r->first ? FLOOR_NONE : FLOOR_UNKNOWN; /* the first leader ever finds nothing of ours */
 	for (int i = 0; pg_error(result) == NULL && i < pg_rows(result); i++)
 		r->floors[pg_int8(result, i, 0)] = (uint64_t)pg_int8(result, i, 1);
 }
@@ -194,8 +196,12 @@ static void on_lead(void *arg, const struct pg_result *result)
 	r->epoch = pg_int8(result, 0, 0);
 	r->position = pg_int8(result, 0, 1);
 	r->fence = (uint64_t)pg_int8(result, 0, 2);
-	/* An earlier leader may live, and publish for its lease; unless it resigned, or we are it. */
-	r->others_until_ms = r->epoch == r->led_epoch + 1 ? 0 : loop_now_ms() + pg_int8(result, 0, 3);
+	r->first = pg_int8(result, 0, 4) != 0;
+	/* An earlier leader may live, and publish for its lease; unless it resigned, or we are it. (Whoever led before us then
+	 * may live, too.) */
+	if ((r->epoch != r->led_epoch + 1 || r->timeline != r->led_timeline) &&
+	    loop_now_ms() + pg_int8(result, 0, 3) > r->others_until_ms)
+		r->others_until_ms = loop_now_ms() + pg_int8(result, 0, 3);
 	if (FAILPOINT(lead_taken))
 		pg_break(*r->pg, "failpoint");
 	ledger_floors(*r->pg, r->streams, r->config->stream_count, on_floors, r);
@@ -341,4 +347,11 @@ int64_t leader_epoch(const struct leader *r)
 const char *leader_trouble(const struct leader *r)
 {
 	return r->trouble;
+}
+
+int64_t leader_others_ms(const struct leader *r)
+{
+	int64_t now = loop_now_ms();
+
+	return r->others_until_ms > now ? r->others_until_ms - now : 0;
 }

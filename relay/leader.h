@@ -34,6 +34,9 @@ enum role leader_role(const struct leader *r);
 const char *leader_role_text(const struct leader *r);
 int64_t leader_epoch(const struct leader *r);
 
+/* So long from now may an earlier leader still publish; 0 = nobody else does. */
+int64_t leader_others_ms(const struct leader *r);
+
 /* Why it does not lead and does not stand by properly; "" if it does. */
 const char *leader_trouble(const struct leader *r);
 

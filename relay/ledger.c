@@ -24,10 +24,11 @@ static const struct pg_statement leader_lock = { STATEMENT_LEADER_LOCK,
 
 static const struct pg_statement listen_ = { STATEMENT_LISTEN, "LISTEN boxhaul" };
 
-static const struct pg_statement lead = { STATEMENT_LEAD,
-					  "SELECT epoch, at_position, fence, others_ms FROM boxhaul.lead($1, $2)" };
+static const struct pg_statement lead = {
+	STATEMENT_LEAD, "SELECT epoch, at_position, fence, others_ms, first FROM boxhaul.lead($1, $2)"
+};
 
-static const struct pg_statement resign_ = { STATEMENT_RESIGN, "SELECT boxhaul.resign($1)" };
+static const struct pg_statement resign_ = { STATEMENT_RESIGN, "SELECT boxhaul.resign($1, $2)" };
 
 /* The newest row of each stream, by the ids it covers: found from the end of the index. */
 static const struct pg_statement floors = {
@@ -95,12 +96,13 @@ bool ledger_lead(struct pg *pg, const char *leader, uint32_t lease_ms, pg_answer
 	return pg_send(pg, &lead, (struct pg_parameter[]){ text(leader), text(lease) }, 2, answer, arg);
 }
 
-bool ledger_resign(struct pg *pg, int64_t epoch, pg_answer *answer, void *arg)
+bool ledger_resign(struct pg *pg, int64_t epoch, int64_t others_ms, pg_answer *answer, void *arg)
 {
-	char e[24];
+	char e[24], others[24];
 
 	snprintf(e, sizeof e, "%" PRId64, epoch);
-	return pg_send(pg, &resign_, &(struct pg_parameter){ .value = e }, 1, answer, arg);
+	snprintf(others, sizeof others, "%" PRId64, others_ms);
+	return pg_send(pg, &resign_, (struct pg_parameter[]){ text(e), text(others) }, 2, answer, arg);
 }
 
 bool ledger_announce(struct pg *pg, bool asleep, pg_answer *answer, void *arg)

@@ -41,11 +41,12 @@ bool ledger_ready(struct pg *pg, pg_answer *answer, void *arg);
 bool ledger_try_lock(struct pg *pg, pg_answer *answer, void *arg);
 bool ledger_listen(struct pg *pg, pg_answer *answer, void *arg);
 
-/* One row: epoch, position, fence, and for how many milliseconds from now an earlier leader may still publish. */
+/* One row: epoch, position, fence, for how many milliseconds from now an earlier leader may still publish, and (bool) whether
+ * nobody has led before. */
 bool ledger_lead(struct pg *pg, const char *leader, uint32_t lease_ms, pg_answer *answer, void *arg);
 
-/* We publish nothing any more. No row. */
-bool ledger_resign(struct pg *pg, int64_t epoch, pg_answer *answer, void *arg);
+/* We publish nothing any more; somebody who led before us may, for so long. One row, void. */
+bool ledger_resign(struct pg *pg, int64_t epoch, int64_t others_ms, pg_answer *answer, void *arg);
 
 /* Rows: stream's index (as in `streams`), floor. Streams without a floor on record are left out. */
 bool ledger_floors(struct pg *pg, const char *const *streams, size_t count, pg_answer *answer, void *arg);

@@ -468,7 +468,8 @@ static bool drained(struct relay *r)
 	}
 	log_info(r->log, "drained: everything in flight is answered and marked");
 	r->resigning = true;
-	return !FAILPOINT(drained) && ledger_resign(r->pg, leader_epoch(r->leader), on_resigned, r);
+	return !FAILPOINT(drained) &&
+	       ledger_resign(r->pg, leader_epoch(r->leader), leader_others_ms(r->leader), on_resigned, r);
 }
 
 static void carry_out(struct relay *r, const struct effect *f)

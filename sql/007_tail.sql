@@ -6,6 +6,8 @@
 
 ALTER TABLE boxhaul.position ADD COLUMN IF NOT EXISTS
     lease_ms   integer     NOT NULL DEFAULT 0;   -- the leader may publish so long after its last sign of life; 0 = it resigned
+ALTER TABLE boxhaul.position ADD COLUMN IF NOT EXISTS
+    timeline   text;                             -- the server's, when the lead was taken
 ALTER TABLE boxhaul.exceptions ADD COLUMN IF NOT EXISTS
     stream     text;                             -- it was sent there, and nobody knows whether it is stored:
 ALTER TABLE boxhaul.exceptions ADD COLUMN IF NOT EXISTS
@@ -19,20 +21,25 @@ DROP FUNCTION IF EXISTS boxhaul.mark(bigint, bigint, bigint[], bigint[], bigint[
 
 -- Take the lead. The caller holds the leader's advisory lock, and publishes nothing later than lease_ms after the
 -- database last answered. fence is an xid drawn now: every id drawn before this call belongs to a transaction with a
--- lower xid. others_ms: so long from now may an earlier leader, if it lives, still publish; 0 if it resigned.
+-- lower xid. others_ms: so long from now may an earlier leader, if it lives, still publish; 0 if it resigned. first: nobody has
+-- ever led. After a promotion the books may be older than the last leader: somebody may have led, and may live.
 --
 -- Nobody leads while ids are drawn from below the position, where nobody looks: the rows were restored or replicated
 -- from elsewhere, and the sequence was not.
 CREATE OR REPLACE FUNCTION boxhaul.lead(leader text, lease_ms integer,
-                                        OUT epoch bigint, OUT at_position bigint, OUT fence xid8, OUT others_ms integer)
+                                        OUT epoch bigint, OUT at_position bigint, OUT fence xid8, OUT others_ms integer,
+                                        OUT first boolean)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     ids   text := pg_get_serial_sequence('boxhaul.outbox', 'id');
     drawn bigint;
+    line  text := left(pg_walfile_name(pg_current_wal_lsn()), 8);
 BEGIN
-    SELECT p.lease_ms INTO lead.others_ms FROM boxhaul.position p FOR UPDATE;
+    SELECT CASE WHEN coalesce(p.timeline, '00000001') = line THEN p.lease_ms ELSE lead.lease_ms END,
+           p.epoch = 0 AND line = '00000001'
+      INTO lead.others_ms, lead.first FROM boxhaul.position p FOR UPDATE;
     UPDATE boxhaul.position p
-       SET epoch = p.epoch + 1, leader = lead.leader, led_since = clock_timestamp(), lease_ms = lead.lease_ms
+       SET epoch = p.epoch + 1, leader = lead.leader, led_since = clock_timestamp(), lease_ms = lead.lease_ms, timeline = line
     RETURNING p.epoch, p.position INTO STRICT lead.epoch, lead.at_position;
     EXECUTE format('SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM %s', ids) INTO STRICT drawn;
     IF drawn < at_position THEN
@@ -46,12 +53,12 @@ BEGIN
 END
 $$;
 
--- The leader publishes nothing any more: whoever leads next need not wait for its lease. Nobody listens until then, so
--- nobody has to notify.
-CREATE OR REPLACE FUNCTION boxhaul.resign(epoch bigint) RETURNS void
+-- The leader publishes nothing any more: whoever leads next need not wait for its lease, only, for others_ms, for those who
+-- led before it. Nobody listens until then, so nobody has to notify.
+CREATE OR REPLACE FUNCTION boxhaul.resign(epoch bigint, others_ms integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    UPDATE boxhaul.position p SET lease_ms = 0 WHERE p.epoch = resign.epoch;
+    UPDATE boxhaul.position p SET lease_ms = others_ms WHERE p.epoch = resign.epoch;
     IF FOUND THEN
         PERFORM setval('boxhaul.relay_asleep', 1);
     END IF;
@@ -129,7 +136,7 @@ END
 $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA boxhaul FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION boxhaul.lead(text, integer), boxhaul.resign(bigint), boxhaul.clean(bigint, interval),
+GRANT EXECUTE ON FUNCTION boxhaul.lead(text, integer), boxhaul.resign(bigint, integer), boxhaul.clean(bigint, interval),
     boxhaul.mark(bigint, bigint, bigint[], bigint[], bigint[], text[], bigint[], integer[], text[], text[], bigint[],
                  bigint[], text[], integer[], boolean[], bigint[], bigint[], bigint[], text[], bigint[]) TO boxhaul_relay;
 

@@ -80,6 +80,7 @@ void host_kill(struct sim *s, struct host *h)
 	session_drop(s, h->session);
 	h->conn = h->session = 0;
 	h->bus_up = h->draining = h->drained = false;
+	h->others_until_ms = 0;
 	h->paused_until = 0;
 	forget(h);
 	/* The core is freed by host_start: a step may be under way above us. */

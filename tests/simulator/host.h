@@ -40,7 +40,8 @@ struct host {
 
 	/* what the core has been told */
 	bool leading, bus_up, draining, drained;
-	int64_t sign_ms; /* asked_ms of the last answer of the database */
+	int64_t sign_ms;         /* asked_ms of the last answer of the database */
+	int64_t others_until_ms; /* until then another one may still publish */
 
 	/* what it has asked for */
 	bool fetching, marking, announcing;

@@ -111,6 +111,8 @@ struct pg {
 		uint64_t sequence; /* FLOOR_UNKNOWN: nothing on record */
 		int64_t last_id;   /* of the ledger's row */
 	} floor[3];
+	uint32_t timeline;    /* raised by every failover */
+	uint32_t led_on;      /* the last leader's */
 	int64_t lease_ms;     /* of the last leader; 0 = nobody led, or it resigned */
 	uint64_t leader_life; /* which one that was */
 	uint64_t lock_owner;  /* the session that holds the leader's lock, 0 = free */
@@ -155,8 +157,8 @@ bool pg_visible(const struct sim *s, int64_t message);
 /* --- the books --- */
 
 uint64_t books_lead(struct sim *s);
-/* The leader says that it publishes nothing more. */
-void books_resign(struct sim *s, uint64_t epoch);
+/* The leader says that it publishes nothing more; somebody before it may, for so long. */
+void books_resign(struct sim *s, uint64_t epoch, int64_t others_ms);
 /* False: another one leads. */
 bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m);
 bool books_unsettled(const struct sim *s, int64_t id);

@@ -13,10 +13,10 @@ uint64_t books_lead(struct sim *s)
 	return tx_own(s);
 }
 
-void books_resign(struct sim *s, uint64_t epoch)
+void books_resign(struct sim *s, uint64_t epoch, int64_t others_ms)
 {
 	if (epoch == s->pg.epoch)
-		s->pg.lease_ms = 0;
+		s->pg.lease_ms = others_ms;
 }
 
 /* The ledger's newest row of each stream, by the ids it covers. */

@@ -99,6 +99,7 @@ void standby_takes_over(struct sim *s)
 	go_back(s, to);
 	free(to);
 	s->pg.lock_owner = 0;
+	s->pg.timeline++;
 	s->pg.first_session = session_newest() + 1;
 	if (s->pg.last_id + LOGGED_AHEAD < MAX_IDS - 1)
 		s->pg.last_id += prng_between(&s->dice, 0, LOGGED_AHEAD);

@@ -253,9 +253,13 @@ static void take_lead(struct sim *s, struct session *x, struct query *q)
 	s->pg.lock_owner = x->serial;
 	q->leads = true;
 	for (int i = 0; i < MAX_STREAMS; i++)
-		q->floors[i] = s->pg.epoch == 0 ? FLOOR_NONE : s->pg.floor[i].sequence;
-	/* Who led before and is the same process knows that it has stopped. */
-	q->others_ms = s->pg.leader_life == host_identity(s, x->host) ? 0 : s->pg.lease_ms;
+		q->floors[i] = s->pg.epoch == 0 && s->pg.timeline == 0 ? FLOOR_NONE : s->pg.floor[i].sequence;
+	/* Who led before and is the same process knows that it has stopped. On another timeline somebody else may have led
+	 * since. */
+	q->others_ms = s->pg.led_on != s->pg.timeline                   ? s->plan.settings.lease_ms
+		       : s->pg.leader_life == host_identity(s, x->host) ? 0
+									: s->pg.lease_ms;
+	s->pg.led_on = s->pg.timeline;
 	s->pg.leader_life = host_identity(s, x->host);
 	s->pg.lease_ms = s->plan.settings.lease_ms;
 	q->fence = books_lead(s);
@@ -290,7 +294,7 @@ static bool execute_first(struct sim *s, struct session *x, struct query *q)
 	case QUERY_FETCH: look_at_horizon(s, q); return false;
 	case QUERY_MARK: execute_mark(s, x, q); return true;
 	case QUERY_ANNOUNCE: s->pg.asleep = q->asleep; return !q->asleep;
-	case QUERY_RESIGN: books_resign(s, x->epoch); return true;
+	case QUERY_RESIGN: books_resign(s, x->epoch, q->others_ms); return true;
 	case QUERY_RENEW:
 	case QUERY_DECISIONS: return true;
 	}
@@ -477,7 +481,7 @@ void session_decisions(struct sim *s, struct host *h)
 
 void session_resign(struct sim *s, struct host *h)
 {
-	ask(s, h, QUERY_RESIGN);
+	ask(s, h, QUERY_RESIGN)->others_ms = h->others_until_ms > now_ms(s) ? h->others_until_ms - now_ms(s) : 0;
 	pump(s, find(h->session));
 }
 
@@ -497,7 +501,10 @@ static void answer_lead(struct sim *s, struct host *h, struct query *q)
 	e.leading.exceptions = q->exception;
 	e.leading.exception_count = q->exceptions;
 	e.leading.floors = q->floors;
-	e.leading.others_until_ms = q->others_ms > 0 ? now_ms(s) + q->others_ms : 0;
+	/* (Whoever led before the one before may still live, too.) */
+	if (now_ms(s) + q->others_ms > h->others_until_ms && q->others_ms > 0)
+		h->others_until_ms = now_ms(s) + q->others_ms;
+	e.leading.others_until_ms = h->others_until_ms;
 	host_step(s, h, &e);
 }
 

@@ -297,7 +297,7 @@ class Privileges(CommandTest):
     FOR_THE_RELAY = (
         "SELECT * FROM boxhaul.outbox", "SELECT * FROM boxhaul.messages", "SELECT * FROM boxhaul.dead_letter",
         "SELECT boxhaul.lead('me', 1)", "SELECT boxhaul.announce(true)", "SELECT boxhaul.outbox_xmin()", MARK,
-        "SELECT boxhaul.resign(0)", "SELECT boxhaul.clean(0, '1h')", "SELECT boxhaul.slot_seconds()", "LISTEN boxhaul")
+        "SELECT boxhaul.resign(0, 0)", "SELECT boxhaul.clean(0, '1h')", "SELECT boxhaul.slot_seconds()", "LISTEN boxhaul")
     DECISIONS = ("SELECT boxhaul.discard(1)", "SELECT boxhaul.redrive(1)")
     FOR_NOBODY = (
         "INSERT INTO boxhaul.outbox (xid, subject) VALUES ('1', 'orders.x')",
@@ -359,7 +359,7 @@ class Privileges(CommandTest):
         """Whoever may create objects in public must not get our functions to call them."""
         self.sql("""CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
             'BEGIN RAISE EXCEPTION ''astray''; END'""")
-        for function in ("lead('me', 1)", "resign(1)", "announce(true)", "outbox_xmin()", "clean(0, '1h')", "slot_seconds()",
+        for function in ("lead('me', 1)", "resign(1, 0)", "announce(true)", "outbox_xmin()", "clean(0, '1h')", "slot_seconds()",
                          "publish('orders.x', 'text')"):
             self.sql(f"SET search_path = public, pg_catalog; SELECT boxhaul.{function}")
 
