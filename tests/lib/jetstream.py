@@ -3,7 +3,7 @@
 import json
 from typing import NamedTuple
 
-from nats_client import NatsError
+from nats_client import NatsError, new_inbox
 
 SECOND = 1_000_000_000  # the API counts in nanoseconds
 BATCH, BATCH_BYTES = 4096, 16 << 20  # one pull: many small messages, or some large ones
@@ -23,6 +23,7 @@ class Stored(NamedTuple):
     subject: str
     headers: dict
     payload: bytes
+    time: float = 0.0  # when it was stored, by the server's clock
 
     @property
     def msg_id(self):
@@ -70,6 +71,34 @@ class JetStream:
                 raise
             return 0
 
+    def step_down(self, stream):
+        """The stream's leader gives up the lead (clusters only)."""
+        return self.call(f"STREAM.LEADER.STEPDOWN.{stream}")
+
+    def snapshot(self, stream):
+        """The stream as restore() takes it: (what it was, its pieces)."""
+        inbox = new_inbox()
+        sid = self.client.subscribe(inbox)
+        what = self.call(f"STREAM.SNAPSHOT.{stream}", {"deliver_subject": inbox, "no_consumers": True})
+        pieces = []
+        while (message := self.client.next(sid)).payload:
+            pieces.append(message.payload)
+            if message.reply:  # the server waits for it before it sends more
+                self.client.publish(message.reply)
+        self.client.unsubscribe(sid)
+        if message.status and message.status != "204":
+            raise NatsError(f"the snapshot of {stream} broke off: {message.status}")
+        return {"config": what["config"], "state": what["state"]}, pieces
+
+    def restore(self, stream, what, pieces):
+        """Make a stream that is gone anew from its snapshot: same messages, same sequences."""
+        subject = self.call(f"STREAM.RESTORE.{stream}", what)["deliver_subject"]
+        for piece in pieces:
+            answer = self.client.request(subject, piece)
+            if answer.payload:
+                self._checked(answer)
+        return self._checked(self.client.request(subject, b""))
+
     def publish(self, subject, payload=b"", headers=None):
         """Store one message; returns the PubAck."""
         return self._checked(self.client.request(subject, payload, headers))
@@ -116,17 +145,17 @@ class JetStream:
             message = self.client.next(sid)
             if message.status:
                 break
-            seq, pending = _position(message.reply)
-            yield pending, Stored(seq, message.subject, message.headers, message.payload)
+            seq, pending, nanoseconds = _position(message.reply)
+            yield pending, Stored(seq, message.subject, message.headers, message.payload, nanoseconds / SECOND)
             if not pending:
                 break
         self.client.unsubscribe(sid)
 
 
 def _position(reply):
-    """(stream sequence, messages still to come) out of the subject that an ack would go to:
+    """(stream sequence, messages still to come, time stored) out of the subject that an ack would go to:
     $JS.ACK.stream.consumer.deliveries.seq.consumer-seq.time.pending, or the same with domain and account
     before the stream, and one more word behind."""
     words = reply.split(".")
     shift = 0 if len(words) == 9 else 2
-    return int(words[5 + shift]), int(words[8 + shift])
+    return int(words[5 + shift]), int(words[8 + shift]), int(words[7 + shift])

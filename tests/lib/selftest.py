@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import unittest
 
@@ -147,7 +148,7 @@ class Broker(unittest.TestCase):
         self.jetstream.publish("s.last")
         read = list(self.jetstream.read("S"))
         self.assertEqual([m.seq for m in read], [n for n in range(1, 20_003) if n not in (10, 20_001)])
-        self.assertEqual(read[4], (5, "s.4", {"Nats-Msg-Id": ["id-4"]}, b"4"))
+        self.assertEqual(read[4][:4], (5, "s.4", {"Nats-Msg-Id": ["id-4"]}, b"4"))
         self.assertEqual((read[4].msg_id, read[-1].msg_id, read[-1].payload), ("id-4", None, b""))
 
     def test_a_batch_of_large_messages(self):
@@ -165,9 +166,22 @@ class Broker(unittest.TestCase):
         self.jetstream.purge("S")
         self.assertEqual((self.jetstream.count("S"), self.jetstream.count("NONE")), (0, 0))
 
+    def test_a_stream_is_deleted_and_restored(self):
+        self.jetstream.create("S", ["s.>"])
+        for n in range(20):
+            self.jetstream.publish("s.one", os.urandom(100_000), {"N": str(n)})
+        before = list(self.jetstream.read("S"))
+        what, pieces = self.jetstream.snapshot("S")
+        self.assertGreater(len(pieces), 1)
+        self.jetstream.delete("S")
+        self.jetstream.restore("S", what, pieces)
+        self.assertEqual(list(self.jetstream.read("S")), before)
+        self.assertEqual(self.jetstream.publish("s.one")["seq"], len(before) + 1)
+        self.assertLess(abs(before[-1].time - time.time()), 600)
+
     def test_both_forms_of_the_ack_subject(self):
-        self.assertEqual(_position("$JS.ACK.S.C.1.7.8.1700.3"), (7, 3))
-        self.assertEqual(_position("$JS.ACK.domain.account.S.C.1.7.8.1700.3.word"), (7, 3))
+        self.assertEqual(_position("$JS.ACK.S.C.1.7.8.1700.3"), (7, 3, 1700))
+        self.assertEqual(_position("$JS.ACK.domain.account.S.C.1.7.8.1700.3.word"), (7, 3, 1700))
 
 
 class Servers(unittest.TestCase):
@@ -230,6 +244,33 @@ class Servers(unittest.TestCase):
         with contextlib.closing(psycopg2.connect(pg.conninfo(tcp=True))) as connection:
             self.assertTrue(pg.kill_backend(connection.get_backend_pid()))
         self.assertFalse(pg.kill_backend(os.getpid()))
+
+    def test_a_frozen_postgres_is_silent_and_comes_back(self):
+        pg = self.workspace.add(Postgres(self.workspace.path("pg"))).start()
+        answers = []
+        with contextlib.closing(pg.connect()) as connection, connection.cursor() as cursor:
+            pg.freeze()
+            question = threading.Thread(target=lambda: answers.append(cursor.execute("SELECT 1")))
+            question.start()
+            question.join(0.3)
+            self.assertEqual(answers, [])
+            pg.thaw()
+            question.join()
+            self.assertEqual(answers, [None])
+
+    def test_a_standby_follows_and_takes_over(self):
+        first, second = (self.workspace.add(Postgres(self.workspace.path(name))) for name in ("a", "b"))
+        first.start().execute("CREATE TABLE t AS SELECT 1 AS n")
+        for primary, standby in ((first, second), (second, first)):
+            standby.clone(primary, primary.port).start()
+            primary.execute("INSERT INTO t SELECT max(n) + 1 FROM t")
+            (count,), = primary.execute("SELECT count(*) FROM t")
+            wait_until(lambda: standby.execute("SELECT count(*) FROM t") == [(count,)], "the standby to follow")
+            with self.assertRaises(psycopg2.errors.ReadOnlySqlTransaction):
+                standby.execute("DELETE FROM t")
+            primary.kill9()
+            standby.promote()
+            standby.execute("UPDATE t SET n = n")
 
     def test_a_child_that_dies_early_says_why(self):
         with self.assertRaisesRegex(RuntimeError, "nats-server ended with status 1(.|\n)*nats.conf:"):

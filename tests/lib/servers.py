@@ -13,6 +13,7 @@ import os
 import pwd
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -101,6 +102,33 @@ class Postgres(Process):
         for pid in children:
             wait_until(lambda pid=pid: has_ended(pid), f"backend {pid} to be gone")
 
+    def freeze(self):
+        """Stop every process of the server, as a machine that hangs does; pause() stops the postmaster alone."""
+        self.pause()  # so that it starts no more children
+        self._signal_children(signal.SIGSTOP)
+
+    def thaw(self):
+        self._signal_children(signal.SIGCONT)
+        self.resume()
+
+    def clone(self, source, port):
+        """Become a copy of source (another Postgres), read over port, that follows it when started; what was here
+        goes. The password is the source's, and primary_conninfo stays where it is when the roles change."""
+        assert not self.alive()
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.password = source.password
+        self._make_directory()
+        self._write_private("pgpass", f"*:*:*:*:{self.password}\n")
+        upstream = f"host=127.0.0.1 port={port} user={self.superuser} passfile={os.path.join(self.directory, 'pgpass')}"
+        self.settings["primary_conninfo"] = upstream + " connect_timeout=2"
+        self._run("pg_basebackup", "-d", upstream, "-D", self.data, "--checkpoint=fast", "--no-sync")
+        self._write_private(os.path.join("data", "standby.signal"), "")
+        return self
+
+    def promote(self):
+        """A standby becomes a primary; returns when it accepts writes."""
+        self.execute("SELECT pg_promote(true, 60)")
+
     def backends(self, condition="true"):
         """Pids of client backends, by a condition on pg_stat_activity."""
         rows = self.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' "
@@ -119,21 +147,34 @@ class Postgres(Process):
         self._free_shared_memory()
 
     def _initdb(self):
-        os.makedirs(self.directory, mode=0o700)
-        passwords = os.path.join(self.directory, "password")
-        with open(passwords, "w", encoding="ascii") as f:
+        self._make_directory()
+        self._write_private("password", self.password)
+        self._run("initdb", "-D", self.data, "-U", self.superuser, "-E", "UTF8", "--locale=C", "--no-sync",
+                  "--pwfile", os.path.join(self.directory, "password"),
+                  "--auth-local=trust", "--auth-host=scram-sha-256")
+
+    def _make_directory(self):
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        self._give(self.directory)
+
+    def _write_private(self, name, text):
+        path = os.path.join(self.directory, name)
+        with open(path, "w", encoding="ascii") as f:
             os.fchmod(f.fileno(), 0o600)
-            f.write(self.password)
+            f.write(text)
+        self._give(path)
+
+    def _give(self, path):
+        """To the server's user."""
         if self.user:
             owner = pwd.getpwnam(self.user)
-            for path in (self.directory, passwords):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
-        initdb = Process("initdb", self.log, self.user)
-        initdb.spawn([os.path.join(self.programs, "initdb"), "-D", self.data, "-U", self.superuser, "-E", "UTF8",
-                      "--locale=C", "--no-sync", "--pwfile", passwords,
-                      "--auth-local=trust", "--auth-host=scram-sha-256"])
-        if initdb.wait() != 0:
-            raise initdb.died()
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def _run(self, program, *words):
+        process = Process(program, self.log, self.user)
+        process.spawn([os.path.join(self.programs, program), *words])
+        if process.wait() != 0:
+            raise process.died()
 
     def _answers(self):
         try:
@@ -146,6 +187,11 @@ class Postgres(Process):
         listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pid)], stdout=subprocess.PIPE, check=False)
         return [int(pid) for pid in listing.stdout.split()]
 
+    def _signal_children(self, signum):
+        for pid in self._children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
     def _free_shared_memory(self):
         """After kill -9 and no restart, one segment is left, whose id postmaster.pid tells (line 7)."""
         with contextlib.suppress(OSError, IndexError):
@@ -155,7 +201,8 @@ class Postgres(Process):
 
 
 class Nats(Process):
-    """A private nats-server with JetStream. settings is its configuration file; nested blocks are dicts."""
+    """A private nats-server with JetStream. settings is its configuration file; nested blocks are dicts. The environment
+    variable NATS_SERVER names another program than the one on the PATH."""
 
     def __init__(self, directory, survive_us=False, **settings):
         super().__init__("nats-server", os.path.join(directory, "log"), survive_us=survive_us)
@@ -173,11 +220,19 @@ class Nats(Process):
         return f"{scheme}://{login}127.0.0.1:{self.port}"
 
     def start(self):
+        self.spawn_only()
+        return self.wait_listening()
+
+    def spawn_only(self):
+        """The first half of start(): a cluster's nodes wait for each other."""
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         config = os.path.join(self.directory, "nats.conf")
         with open(config, "w", encoding="utf-8") as f:
             json.dump(self.settings, f, indent=1)  # the server's format is a superset of JSON
-        self.spawn(["nats-server", "-c", config], env={"PATH": os.environ.get("PATH", "") + ":/usr/sbin"})
+        program = os.environ.get("NATS_SERVER", "nats-server")
+        self.spawn([program, "-c", config], env={"PATH": os.environ.get("PATH", "") + ":/usr/sbin"})
+
+    def wait_listening(self):
         self.wait_ready(self._greets)
         return self
 
