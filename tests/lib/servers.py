@@ -201,8 +201,8 @@ class Postgres(Process):
 
 
 class Nats(Process):
-    """A private nats-server with JetStream. settings is its configuration file; nested blocks are dicts. The environment
-    variable NATS_SERVER names another program than the one on the PATH."""
+    """A private nats-server with JetStream. settings is its configuration file; nested blocks are dicts. The
+    environment variable NATS_SERVER names another program than the one on the PATH."""
 
     def __init__(self, directory, survive_us=False, **settings):
         super().__init__("nats-server", os.path.join(directory, "log"), survive_us=survive_us)
