@@ -66,6 +66,8 @@ class Descriptors(OperationTest):
 
     def test_none_is_left(self):
         relay = self.start_relay(**QUICK)
+        if not os.access(f"/proc/{relay.pid}/fd", os.R_OK):
+            self.skipTest("only root may count the descriptors of a process that hides its memory")
         self.writer("w").write("k", 5).commit()
         self.wait_settled()
         _soft, hard = resource.prlimit(relay.pid, resource.RLIMIT_NOFILE)
