@@ -114,7 +114,7 @@ void shrink(const struct sim *s, struct overrides *o, shrink_play *play)
 	}
 }
 
-static void add(char *text, size_t size, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void add(char *text, size_t size, const char *format, ...)
 {
 	size_t n = strlen(text);
 	va_list args;
