@@ -41,13 +41,17 @@ bool stored_id_read(const char *text, size_t length, struct stored_id *id)
 	if (length != UUID_CHARACTERS)
 		return false;
 	for (size_t i = 0; i < length; i += 2) {
+		int high, low;
+
 		if (i == 8 || i == 13 || i == 18 || i == 23) {
 			if (text[i++] != '-')
 				return false;
 		}
-		if (hex(text[i]) < 0 || hex(text[i + 1]) < 0)
+		high = hex(text[i]);
+		low = hex(text[i + 1]);
+		if (high < 0 || low < 0)
 			return false;
-		id->byte[n++] = (uint8_t)(hex(text[i]) << 4 | hex(text[i + 1]));
+		id->byte[n++] = (uint8_t)((unsigned)high << 4 | (unsigned)low);
 	}
 	return true;
 }

@@ -12,7 +12,8 @@
 void wire_hand_over(struct sim *s, struct host *h, const struct hand *x)
 {
 	demand(s, h->handed < MAX_HANDED, "the simulator has too little room for what is handed over");
-	h->hand[h->handed++] = *x;
+	h->hand[h->handed] = *x;
+	h->hand[h->handed++].at = s->now;
 }
 
 void wire_drop(struct host *h)
@@ -49,6 +50,9 @@ void wire_write(struct sim *s, struct host *h)
 		}
 		if (x->message != 0) {
 			check_written(s, h, x->message);
+			/* A socket that takes nothing is a slow network. */
+			s->pg.fact[x->message].repeatable |=
+				s->now - x->at >= s->plan.window_us / 2 - 4 * s->plan.bus_us;
 			js_publish(s, h->conn, x->message, x->token);
 		} else {
 			js_tail(s, h->conn, x->stream, x->above, x->serial);
