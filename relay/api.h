@@ -12,7 +12,7 @@
 
 /* The kinds of requests; each belongs to one port. */
 enum api_kind {
-	API_NONE, /* no request: a publish */
+	API_NONE,
 	API_INFO, /* publisher.c */
 	API_CREATE,
 	API_TAIL, /* tail.c */
@@ -21,9 +21,15 @@ enum api_kind {
 
 enum { API_NUMBERS = 1 << 24 };
 
+/* Else it names a publish. */
+static inline bool api_owns(uint64_t token)
+{
+	return ((token >> 16) & 0xffff) == 0;
+}
+
 static inline enum api_kind api_kind(uint64_t token)
 {
-	return ((token >> 16) & 0xffff) != 0 ? API_NONE : (enum api_kind)((token >> 32) & 0xff);
+	return api_owns(token) ? (enum api_kind)((token >> 32) & 0xff) : API_NONE;
 }
 
 static inline uint16_t api_stream(uint64_t token)

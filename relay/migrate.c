@@ -33,7 +33,8 @@ struct migration {
 
 static enum outcome failed(const char *what, const struct pg_result *r)
 {
-	if (strcmp(pg_sqlstate(r), "55P03") == 0)
+	/* A lock not to be had, or only in a circle: what holds it ends soon. */
+	if (strcmp(pg_sqlstate(r), "55P03") == 0 || strcmp(pg_sqlstate(r), "40P01") == 0)
 		return LOCKED;
 	fprintf(stderr, "boxhaul: %s: %s\n", what, pg_error(r));
 	if (strcmp(pg_sqlstate(r), "42501") == 0)

@@ -232,8 +232,9 @@ bool publisher_reply(struct publisher *p, struct natsio *io, const struct natsio
 	const struct parcel *parcel;
 	size_t slot = r->token & 0xffff;
 
-	if (api_kind(r->token) != API_NONE) {
-		api_reply(p, io, r);
+	if (api_owns(r->token)) {
+		if (api_kind(r->token) == API_INFO || api_kind(r->token) == API_CREATE)
+			api_reply(p, io, r);
 		return false;
 	}
 	/* The core knows whether the token is stale; here it only has to be safe. */

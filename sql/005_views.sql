@@ -16,7 +16,7 @@ SELECT o.id, o.message_id, o.subject, o.key, o.created_at,
   FROM boxhaul.outbox o
  CROSS JOIN boxhaul.position p
   LEFT JOIN boxhaul.dead_letter d ON d.id = o.id
-  LEFT JOIN LATERAL (SELECT x.* FROM boxhaul.exceptions x
+  LEFT JOIN LATERAL (SELECT x.lo, x.hi, x.kind, x.attempts, x.last_error FROM boxhaul.exceptions x
                       WHERE x.lo <= o.id ORDER BY x.lo DESC LIMIT 1) e ON e.hi >= o.id
   LEFT JOIN LATERAL (SELECT x.marked_at, x.first_id FROM boxhaul.sent x
                       WHERE x.last_id >= o.id ORDER BY x.last_id, x.first_id DESC LIMIT 1) s ON s.first_id <= o.id;

@@ -246,6 +246,8 @@ class Meddlers(OperationTest):
     def test_answers_that_are_not_jetstreams(self):
         """Somebody sees our messages go by, and answers. What is no acknowledgement of our stream is none. (One who may
         read every subject and write to every inbox can forge a true one: the server's permissions keep him out.)"""
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["unused"])  # it is there, and what we send goes by
         relay = self.start_relay(streams=[stream()], **QUICK)
         with Client(self.nats.url()) as client:
             sid = client.subscribe("orders.>")
@@ -264,7 +266,7 @@ class Meddlers(OperationTest):
         self.assertRegex(inboxes.pop(), r"^_INBOX\.[0-9a-f]{32}$", "128 random bits")
         self.assertEqual((self.status(relay)["acked"], self.sql("SELECT last_seq FROM boxhaul.sent")), (0, []))
         with self.jetstream() as jetstream:
-            jetstream.create(STREAM, ["orders.>"])
+            jetstream.update(STREAM, subjects=["orders.>"])
         self.audit()
 
     def test_two_relays_do_not_share_an_inbox(self):

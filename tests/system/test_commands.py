@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 
 from harness import RELAY, SERVICE, STREAM, SystemTest
+from jetstream import JetStream
+from nats_client import Client
 from process import free_port
 from servers import Nats, Postgres
 
@@ -395,7 +397,7 @@ class Status(CommandTest):
         relay = self.start_relay(streams=[{"name": STREAM, "subjects": ["orders.>"]}], outbox={"gap_grace": "0ms"})
         self.writer("w").write("k", 3).commit()
         self.wait(lambda: self.exceptions() != [], "the messages to be parked")
-        self.expect(relay, "status", DONE, "parked 3", "because: no stream answers for the subject (503)")
+        self.expect(relay, "status", DONE, "parked 3", "because: stream not found (10059)")
         status = self.status(relay)
         self.assertEqual(status["exceptions"], {"parked": 3})
         self.assertEqual(status["why_parked"], ["stream not found (10059)"])
@@ -645,6 +647,9 @@ class Check(CommandTest):
         accounts = self.add_server(Nats(self.workspace.path("accounts"), accounts={
             "WITHOUT": {"users": [{"user": "without", "password": "p"}]},
             "WITH": {"jetstream": True, "users": [
+                {"user": "all", "password": "p"},
+                {"user": "blind", "password": "p",
+                 "permissions": {"publish": ["orders.>", "$JS.API.STREAM.INFO.ORDERS"]}},
                 {"user": "dumb", "password": "p", "permissions": {"publish": ["orders.>"]}}]}}))
         for url, text in (
                 (without.url(), "nobody answers for JetStream: enable it in the server's configuration"),
@@ -653,6 +658,11 @@ class Check(CommandTest):
                 (accounts.url("dumb", "p"),
                  "no answer: let this login publish to $JS.API.STREAM.INFO.ORDERS and subscribe to _INBOX.>")):
             self.check(self.add_relay(nats={"urls": [url]}), f"FAIL  stream ORDERS: {text}")
+        with Client(accounts.url("all", "p")) as client:
+            JetStream(client).create(STREAM, ["orders.>"])
+        self.check(self.add_relay(nats={"urls": [accounts.url("blind", "p")]}),
+                   "warn  stream ORDERS: no answer to $JS.API.STREAM.MSG.GET.ORDERS: let this login publish to it, or "
+                   "messages may be stored twice after a restart")
         self.check(self.add_relay(outbox={"max_message_size": "2MiB"}),
                    "warn  nats: max_payload 1048576 is smaller than outbox.max_message_size 2097152: larger messages "
                    "become dead letters")
