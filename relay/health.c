@@ -148,6 +148,9 @@ static void metrics_of_stats(FILE *f, const struct delivery_stats *s)
 	metric(f, "stale_replies_total", "counter", "Replies to publishes that were settled or forgotten before.",
 	       (int64_t)s->stale_replies);
 	metric(f, "fetches_total", "counter", "Queries for rows.", (int64_t)s->fetches);
+	metric(f, "tails_total", "counter", "Looks at what a stream holds already.", (int64_t)s->tails);
+	metric(f, "asking_messages", "gauge", "Messages that wait until it is known what their stream holds.",
+	       s->asking);
 	metric(f, "marks_total", "counter", "Transactions that moved the position.", (int64_t)s->marks);
 	metric(f, "notifications_total", "counter", "Wake-ups by NOTIFY.", (int64_t)s->notifications);
 	metric(f, "position", "gauge", "All ids at or below it are settled, but for the exceptions.", s->position);

@@ -586,9 +586,11 @@ static void describe_stall(struct relay *r, const struct delivery_stats *s, int6
 	else if (s->resident == 0)
 		out[0] = '\0'; /* only lanes that wait for an operator or a probe: the others move */
 	else
-		snprintf(out, size,
-			 "nothing was acknowledged for %" PRId64 " s: %u messages wait, %u in flight, %u backing off",
-			 (now - since) / 1000, s->resident, s->in_flight, s->backing_off);
+		snprintf(
+			out, size,
+			"nothing was acknowledged for %" PRId64
+			" s: %u messages wait, %u in flight, %u backing off, %u until it is known what their stream holds",
+			(now - since) / 1000, s->resident, s->in_flight, s->backing_off, s->asking);
 }
 
 static void watch_stall(struct relay *r, const struct delivery_stats *s, int64_t now)

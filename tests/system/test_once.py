@@ -46,6 +46,7 @@ class Once(ShortWindow):
             relay.start()
             self.wait_for_messages(before + 600)
             found += self.found(relay)
+        self.assertGreater(self.metric(relay, "tails_total"), 0)
         self.audit()
         self.assertGreater(found, 0, "nothing was stored and not marked: the test shows nothing")
 
