@@ -25,7 +25,7 @@ static const struct pg_statement leader_lock = { STATEMENT_LEADER_LOCK,
 static const struct pg_statement listen_ = { STATEMENT_LISTEN, "LISTEN boxhaul" };
 
 static const struct pg_statement lead = {
-	STATEMENT_LEAD, "SELECT epoch, at_position, fence, others_ms, first FROM boxhaul.lead($1, $2)"
+	STATEMENT_LEAD, "SELECT epoch, at_position, fence, others_ms, first, promoted FROM boxhaul.lead($1, $2)"
 };
 
 static const struct pg_statement resign_ = { STATEMENT_RESIGN, "SELECT boxhaul.resign($1, $2)" };

@@ -122,15 +122,18 @@ static void load_exception(struct delivery *d, const struct exception_row *row, 
 	}
 }
 
-/* What may have been sent by whoever led before. Not so behind a letter that no operator had decided about. */
-static void load_inheritance(struct delivery *d, const struct exception_row *rows, size_t count)
+/* What may have been sent by whoever led before. Not so behind a letter that no operator had decided about, unless the decision
+ * itself may be lost. */
+static void load_inheritance(struct delivery *d, const struct event *ev)
 {
+	const struct exception_row *rows = ev->leading.exceptions;
+
 	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
 		const struct block *b = scope_is_lane(e->scope) ? blocks_find(&d->blocks, e->scope) : NULL;
 
-		e->inherited = b == NULL || !b->held;
+		e->inherited = b == NULL || !b->held || ev->leading.promoted;
 	}
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < ev->leading.exception_count; i++)
 		if (rows[i].kind == EXCEPTION_HELD && rows[i].decided)
 			for (struct exception *e = book_find(&d->book, rows[i].lo), *x = e; x != NULL; x = x->next)
 				x->inherited |= x->scope == e->scope;
@@ -151,7 +154,7 @@ static void leading(struct delivery *d, const struct event *ev)
 	renew_lease(d, ev->leading.asked_ms);
 	for (size_t i = 0; i < ev->leading.exception_count; i++)
 		load_exception(d, &ev->leading.exceptions[i], ev->leading.fence);
-	load_inheritance(d, ev->leading.exceptions, ev->leading.exception_count);
+	load_inheritance(d, ev);
 	d->considered_ms = d->mark_at = d->now;
 	d->urgent = true;
 	d->stats.last_ack_ms = d->now;

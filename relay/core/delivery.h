@@ -116,6 +116,7 @@ struct event {
 			 * on record. */
 			const uint64_t *floors;
 			int64_t others_until_ms; /* an earlier leader that lives may publish until then */
+			bool promoted; /* the database is another one: the books may be older than what was done */
 		} leading;
 		struct {
 			struct row *rows; /* ascending by id, each id once */
