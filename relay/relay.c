@@ -343,7 +343,7 @@ static void publish(struct relay *r, const struct effect *f)
 {
 	struct parcel *parcel = r->parcels[f->publish.slot];
 	bool ok = parcel != NULL && parcel->id == f->publish.id;
-	uint64_t sequence = ok ? tails_take(r->tails, parcel->message_id) : 0;
+	uint64_t sequence = ok ? tails_take(r->tails, parcel->stream, parcel->message_id) : 0;
 
 	if (sequence > 0) {
 		found(r, f, sequence);
@@ -397,6 +397,13 @@ static void tell(struct relay *r, const struct note *n)
 	case NOTE_FULL:
 		log_error(r->log,
 			  "too many messages are held back: reading nothing new until some of them are settled");
+		break;
+	case NOTE_BLIND:
+		log_warn(
+			r->log,
+			"stream takes messages, but what it holds cannot be asked for: after a restart or a long outage, "
+			"messages may be stored twice",
+			KS("stream", stream), KS("why", publisher_detail(r->publisher, n->stream)));
 		break;
 	case NOTE_OTHERS:
 		log_info(

@@ -18,8 +18,8 @@
 #include "stored.h"
 
 enum {
-	PIPELINE_MESSAGES = 256,        /* asked for at a time, at most; */
-	PIPELINE_BYTES = 4 << 20,       /* fewer where messages are large */
+	PIPELINE_MESSAGES = 32,         /* asked for at a time, at most; more is no quicker */
+	PIPELINE_BYTES = 32 << 20,      /* fewer where messages may be larger: a server cuts off who is 64 MB behind */
 	BLIND_MESSAGES = 65536,         /* how far back, where no floor is on record */
 	READ_MESSAGES = 1 << 20,        /* how far from a floor: ours come first, the rest is others' */
 	FOUND_MESSAGES = 1 << 17,       /* kept at most; about 10 MB */
@@ -41,6 +41,8 @@ struct reading {
 struct found {
 	struct stored_id id;
 	uint64_t sequence;
+	uint16_t stream;
+	uint32_t age; /* of that stream: see struct tails */
 };
 
 struct tails {
@@ -51,7 +53,9 @@ struct tails {
 	struct tails_handlers handlers;
 	struct reading reading[LIMIT_STREAMS];
 	char created[LIMIT_STREAMS][40];
-	bool denied[LIMIT_STREAMS]; /* since the last connect: we may not look */
+	uint64_t last[LIMIT_STREAMS]; /* where it ended */
+	uint32_t age[LIMIT_STREAMS]; /* counts how often the stream became another one: what was found before is void */
+	bool denied[LIMIT_STREAMS];  /* since the last connect: we may not look */
 	uint32_t numbers;
 	void *found; /* a tree of <search.h> */
 	size_t found_count;
@@ -91,7 +95,10 @@ void tails_free(struct tails *t)
 
 static int compare(const void *a, const void *b)
 {
-	return memcmp(((const struct found *)a)->id.byte, ((const struct found *)b)->id.byte, sizeof(struct stored_id));
+	const struct found *x = a, *y = b;
+	int ids = memcmp(x->id.byte, y->id.byte, sizeof x->id.byte);
+
+	return ids != 0 ? ids : (int)x->stream - (int)y->stream;
 }
 
 void tails_forget(struct tails *t)
@@ -102,14 +109,19 @@ void tails_forget(struct tails *t)
 	t->overflowed = false;
 }
 
-/* The first copy counts. Without room for it, it may be sent twice: never the other way round. */
-static void keep(struct tails *t, const struct stored_message *m)
+static bool is_valid(const struct tails *t, const struct found *f)
 {
-	struct found *f = t->found_count < FOUND_MESSAGES ? malloc(sizeof *f) : NULL;
+	return f->age == t->age[f->stream];
+}
+
+/* The first copy counts. Without room for it, it may be sent twice: never the other way round. */
+static void keep(struct tails *t, uint16_t stream, const struct stored_message *m)
+{
+	struct found *f = t->found_count < FOUND_MESSAGES ? malloc(sizeof *f) : NULL, *there;
 	void *node = NULL;
 
 	if (f != NULL) {
-		*f = (struct found){ .id = m->id, .sequence = m->sequence };
+		*f = (struct found){ .id = m->id, .sequence = m->sequence, .stream = stream, .age = t->age[stream] };
 		node = tsearch(f, &t->found, compare);
 	}
 	if (node == NULL) {
@@ -118,16 +130,22 @@ static void keep(struct tails *t, const struct stored_message *m)
 				 "more messages in the streams than can be kept in mind: some may be stored twice",
 				 KU("kept", t->found_count));
 		t->overflowed = true;
-	} else if (*(struct found **)node == f) {
+		free(f);
+		return;
+	}
+	there = *(struct found **)node;
+	if (there == f) {
 		t->found_count++;
 		return;
 	}
+	if (!is_valid(t, there))
+		*there = *f;
 	free(f);
 }
 
-uint64_t tails_take(struct tails *t, const char *message_id)
+uint64_t tails_take(struct tails *t, uint16_t stream, const char *message_id)
 {
-	struct found key = { .sequence = 0 }, *f;
+	struct found key = { .stream = stream }, *f;
 	void *node;
 	uint64_t sequence;
 
@@ -135,7 +153,7 @@ uint64_t tails_take(struct tails *t, const char *message_id)
 	    (node = tfind(&key, &t->found, compare)) == NULL)
 		return 0;
 	f = *(struct found **)node;
-	sequence = f->sequence;
+	sequence = is_valid(t, f) ? f->sequence : 0;
 	tdelete(&key, &t->found, compare);
 	t->found_count--;
 	free(f);
@@ -218,8 +236,11 @@ static void choose_range(struct tails *t, struct reading *r)
 	const struct stored_stream *s = &r->stream;
 	const char *created = t->created[r - t->reading];
 	bool another = created[0] != '\0' && strcmp(created, s->created) != 0;
-	uint64_t average = s->messages > 0 ? s->bytes / s->messages : 0;
+	int64_t most = natsio_max_payload(*t->nats) / 3 * 4; /* base64 */
 
+	if (another || s->last < t->last[r - t->reading])
+		t->age[r - t->reading]++;
+	t->last[r - t->reading] = s->last;
 	r->end = s->last;
 	if (r->above == FLOOR_NONE)
 		r->next = s->last + 1;
@@ -234,10 +255,9 @@ static void choose_range(struct tails *t, struct reading *r)
 			 KS("stream", name_of(t, r)), KU("messages", r->end - r->next + 1), KI("read", READ_MESSAGES));
 		r->end = r->next + READ_MESSAGES - 1;
 	}
-	r->pipeline =
-		average > PIPELINE_BYTES / PIPELINE_MESSAGES ? (uint32_t)(PIPELINE_BYTES / average) : PIPELINE_MESSAGES;
-	if (r->pipeline == 0)
-		r->pipeline = 1;
+	r->pipeline = PIPELINE_MESSAGES;
+	if (most > PIPELINE_BYTES / PIPELINE_MESSAGES)
+		r->pipeline = most < PIPELINE_BYTES ? (uint32_t)(PIPELINE_BYTES / most) : 1;
 }
 
 /* The server's own words for why it does not answer come with STREAM.INFO, which publisher.c asks for as well. */
@@ -276,7 +296,7 @@ static void on_stored(struct tails *t, struct reading *r, const struct natsio_re
 	r->read++;
 	if (verdict == STORED_OK && m.has_id && m.sequence > 0) {
 		r->found++;
-		keep(t, &m);
+		keep(t, (uint16_t)(r - t->reading), &m);
 	}
 	pump(t, r);
 }

@@ -39,7 +39,7 @@ void tails_stop(struct tails *t);
 /* A new lead: what was found for an earlier one is forgotten. */
 void tails_forget(struct tails *t);
 
-/* The sequence at which this message was found, or 0. It is found once: a second question is told 0. */
-uint64_t tails_take(struct tails *t, const char *message_id);
+/* The sequence at which this message was found in the stream, or 0. It is found once: a second question is told 0. */
+uint64_t tails_take(struct tails *t, uint16_t stream, const char *message_id);
 
 #endif

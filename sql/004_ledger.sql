@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.sent (
     first_id   bigint      NOT NULL,
     last_id    bigint      NOT NULL,
     stream     text        NOT NULL,
-    last_seq   bigint      NOT NULL,             -- highest acknowledged stream sequence in the batch
+    last_seq   bigint      NOT NULL,             -- a floor: see 007
     marked_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX IF NOT EXISTS sent_last_id ON boxhaul.sent (last_id, first_id DESC);

@@ -15,6 +15,12 @@ ALTER TABLE boxhaul.exceptions ADD COLUMN IF NOT EXISTS
 COMMENT ON COLUMN boxhaul.sent.last_seq IS
     'whatever was not settled by this mark is stored above this sequence of the stream, if at all; 0 = not known';
 
+-- Before this, last_seq was the highest sequence acknowledged, which is no floor; and nobody left a lease, the longest of which
+-- is a minute.
+UPDATE boxhaul.sent SET last_seq = 0 WHERE NOT EXISTS (SELECT FROM boxhaul.schema_version WHERE version >= 7);
+UPDATE boxhaul.position SET lease_ms = 60000
+ WHERE epoch > 0 AND NOT EXISTS (SELECT FROM boxhaul.schema_version WHERE version >= 7);
+
 DROP FUNCTION IF EXISTS boxhaul.lead(text);
 DROP FUNCTION IF EXISTS boxhaul.mark(bigint, bigint, bigint[], bigint[], bigint[], text[], bigint[], integer[], text[],
     bigint[], text[], integer[], boolean[], bigint[], bigint[], bigint[], text[], bigint[]);

@@ -200,6 +200,7 @@ enum note_kind {
 	NOTE_VANISHED,       /* id .. last: rows we had seen are gone from the outbox */
 	NOTE_FULL,           /* no room for more exceptions: nothing new is read */
 	NOTE_RETRY,          /* id, stream, reason, attempts */
+	NOTE_BLIND,          /* stream: it takes messages, but nobody can say what it holds */
 	NOTE_OTHERS, /* stream: its window would not bridge the lease of an earlier leader, which is waited for */
 };
 
@@ -230,6 +231,7 @@ struct effect {
 			uint32_t slot;
 			int64_t id;
 			uint64_t token; /* names this attempt; comes back in acked or refused */
+			bool blind;     /* nobody could say whether the stream holds it already */
 		} publish;
 		struct {
 			int64_t after; /* rows with id > after, if forward; */
@@ -245,8 +247,8 @@ struct effect {
 		struct {
 			bool asleep;
 		} announce;
-		/* Read the ids of the messages above this sequence, and keep them until the next EVENT_LEADING: a publish of one
-		 * that is found there is acknowledged at once and not sent. FLOOR_UNKNOWN: as far back as is
+		/* Read the ids of the messages above this sequence, and keep them until the next EVENT_LEADING or until the stream
+		 * is another one: a publish of one that is found there is acknowledged at once and not sent. FLOOR_UNKNOWN: as far back as is
 		 * reasonable; FLOOR_NONE: there is nothing to read, only the window is asked for. */
 		struct {
 			uint16_t stream;

@@ -24,6 +24,12 @@ enum {
 	/* This many unanswered publishes in a row, with no answer between them, and the stream is probed
 	 * with single messages. */
 	LIMIT_SILENT_PUBLISHES = 2,
+	/* So many looks at a stream in a row that took longer than half its window: then the last one counts all the same,
+	 * for it may be growing faster than it can be read. */
+	LIMIT_LOOK_ROUNDS = 3,
+	/* So many looks in a row that were refused, or not answered, and single messages are sent without one. */
+	LIMIT_LOOKS_REFUSED = 3,
+	LIMIT_LOOKS_UNANSWERED = 10,
 	/* The window never shrinks below this when the server says it is too busy. */
 	LIMIT_WINDOW_MIN_MESSAGES = 16,
 };

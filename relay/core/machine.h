@@ -48,13 +48,19 @@ struct delivery {
 	struct tail {
 		bool known;                 /* what the stream held is known: it may be published to */
 		bool wanted, asking;        /* to be asked for; the answer is awaited */
-		bool looked;                /* read once since we lead */
-		uint64_t upto;              /* read up to this sequence */
+		bool looked;                /* at least once since we lead */
+		bool ours;                  /* so late that nobody else can have stored anything since */
+		uint32_t rounds;            /* looks in a row that took too long to count */
+		uint32_t failures;          /* looks in a row that could not be had */
+		int64_t blind_id;           /* may be sent without one */
+		bool taken;                 /* one that was has been stored */
+		uint64_t upto;              /* where the stream ended when it was last looked at */
 		uint64_t inherited;         /* the floor that earlier leaders left */
 		int64_t asked_ms, heard_ms; /* of the last answer */
 		int64_t window_ms;
 	} tail[LIMIT_STREAMS];
 	int64_t others_until; /* an earlier leader may publish until then */
+	int64_t others_to;    /* and no id above this: the highest that was there when we had caught up */
 
 	uint64_t flight_bytes, resident_bytes;
 	uint32_t silent[LIMIT_STREAMS];
@@ -134,6 +140,7 @@ void tails_unknown(struct delivery *d, const uint64_t *inherited);
 void tails_interrupted(struct delivery *d);
 bool must_ask(struct delivery *d, struct message *m);
 void tail_told(struct delivery *d, const struct event *ev);
+void tail_taken(struct delivery *d, uint16_t stream);
 bool next_tail(struct delivery *d, struct effect *f);
 int64_t tails_deadline(const struct delivery *d);
 uint64_t stream_top(const struct delivery *d, uint16_t stream);

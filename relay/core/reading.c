@@ -216,7 +216,10 @@ void rows_arrived(struct delivery *d, const struct event *ev)
 		judge(d, ev->rows.horizon, complete ? INT64_MAX : n > 0 ? ev->rows.rows[n - 1].id : INT64_MIN);
 	if (!complete)
 		d->urgent = true;
-	d->caught_up |= complete && d->fetch_forward;
+	if (complete && d->fetch_forward && !d->caught_up) {
+		d->caught_up = true;
+		d->others_to = d->read;
+	}
 	pace_rows(&d->pace, news, complete || !d->fetch_forward, news >= d->s.queue_messages / 8 && news > 1,
 		  d->book.kinds[EXCEPTION_MISSING] > 0, ev->rows.horizon, d->now);
 	pace_rest(&d->pace, news, d->now - ev->rows.asked_ms, d->now);
@@ -240,12 +243,20 @@ static bool is_lone_probe(struct delivery *d, const struct exception *e)
  * but the known rows would use up the room for new ones. */
 static size_t list_wanted(struct delivery *d, bool *missing)
 {
-	bool cramped = book_room(&d->book) < ROOM_FOR_ONE;
+	bool cramped = book_room(&d->book) < ROOM_FOR_ONE, cut = false;
 	size_t n = 0;
 
 	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
-		if (!is_wanted(d, e) || (cramped && !is_lone_probe(d, e)))
+		if (!is_wanted(d, e))
 			continue;
+		if (cramped && !is_lone_probe(d, e)) {
+			/* A single id takes no room. Nothing may be left out before it: what follows stands behind it. */
+			if (cut || (e->lo != e->hi && (n > 0 || book_room(&d->book) < ROOM_FOR_ONE - 1))) {
+				cut = true;
+				continue;
+			}
+			cut = e->lo != e->hi;
+		}
 		e->asked = d->fetch_seq;
 		*missing |= e->kind == EXCEPTION_MISSING && e->fence != FENCE_NONE && e->fence != FENCE_PENDING;
 		if (n > 0 && d->wanted[n - 1].hi + 1 == e->lo)

@@ -83,6 +83,7 @@ void acked(struct delivery *d, const struct event *ev)
 		if (d->window > d->s.window_messages)
 			d->window = d->s.window_messages;
 	}
+	tail_taken(d, m->stream);
 	lanes_acked(&d->lanes, m);
 	settle(d, m);
 }
@@ -183,6 +184,7 @@ bool next_publish(struct delivery *d, struct effect *f)
 			poison(d, m, m->reason);
 			continue;
 		}
+		f->publish.blind = d->tail[m->stream].blind_id == m->id;
 		if (must_ask(d, m))
 			continue;
 		if (d->lanes.place[PLACE_IN_FLIGHT].count >= d->window ||

@@ -14,7 +14,8 @@
  *
  * Why the look after a take-over is late enough. An earlier leader that lives publishes nothing after its lease (G3). If the
  * window is at least twice what is left of that, whatever it still stores collides with our own copy inside the window.
- * If not, the look is put off until it is. */
+ * If not, the look is put off until it is. When the lease is over, it is looked once more for what he stored meanwhile, if anything of
+ * his is left to be sent: a message that waits for long is not protected by the window. */
 #include "core/machine.h"
 
 #include <assert.h>
@@ -34,6 +35,9 @@ void tails_interrupted(struct delivery *d)
 	for (uint16_t s = 0; s < d->s.streams; s++) {
 		d->tail[s].known = d->tail[s].asking = false;
 		d->tail[s].wanted = true;
+		d->tail[s].failures = d->tail[s].rounds = 0;
+		d->tail[s].blind_id = 0;
+		d->tail[s].taken = false;
 		lanes_answer(&d->lanes, s);
 	}
 }
@@ -117,6 +121,10 @@ bool must_ask(struct delivery *d, struct message *m)
 {
 	struct tail *t = &d->tail[m->stream];
 
+	if (t->blind_id == m->id) {
+		t->blind_id = 0;
+		return false;
+	}
 	if (t->known && may_repeat(d, m))
 		return false;
 	t->known = false; /* so that nothing of its lane passes it meanwhile */
@@ -139,13 +147,18 @@ static uint64_t lowest_floor(const struct delivery *d, uint16_t stream, uint64_t
 	return lowest;
 }
 
-/* Nothing is read twice: whoever is in doubt since then was sent since then. */
+/* Nothing is read twice. Once all that is stored is ours, only what is in doubt need be looked for: it was sent since. */
 static uint64_t look_above(const struct delivery *d, uint16_t stream)
 {
 	const struct tail *t = &d->tail[stream];
-	uint64_t lowest = lowest_floor(d, stream, t->looked ? FLOOR_NONE : t->inherited);
+	uint64_t lowest;
 
-	return t->looked && lowest < t->upto ? t->upto : lowest;
+	if (!t->looked)
+		return lowest_floor(d, stream, t->inherited);
+	if (!t->ours || t->rounds > 0)
+		return t->upto;
+	lowest = lowest_floor(d, stream, FLOOR_NONE);
+	return lowest < t->upto ? t->upto : lowest;
 }
 
 static bool must_wait_for_others(const struct delivery *d, const struct tail *t, int64_t asked_ms)
@@ -159,10 +172,33 @@ static bool is_due(const struct delivery *d, const struct tail *t)
 	return t->wanted && !t->asking && (t->heard_ms == 0 || !must_wait_for_others(d, t, d->now));
 }
 
+static bool others_remain(const struct delivery *d)
+{
+	return !d->caught_up || d->position < d->others_to ||
+	       (d->book.first != NULL && d->book.first->lo <= d->others_to);
+}
+
+/* The lease of whoever led before is over: what he stored since the first look is looked for, if anything that he may have
+ * stored is left to be sent. */
+static void lease_of_others_ends(struct delivery *d)
+{
+	for (uint32_t s = 0; s < d->s.streams; s++) {
+		struct tail *t = &d->tail[s];
+
+		if (!t->looked || t->ours || t->asking || d->now < d->others_until)
+			continue;
+		if (others_remain(d))
+			t->wanted = true;
+		else
+			t->ours = true;
+	}
+}
+
 bool next_tail(struct delivery *d, struct effect *f)
 {
 	if (!d->leading || !d->bus_up || d->draining || d->now >= d->lease_until)
 		return false;
+	lease_of_others_ends(d);
 	for (uint16_t s = 0; s < d->s.streams; s++) {
 		struct tail *t = &d->tail[s];
 
@@ -183,22 +219,64 @@ int64_t tails_deadline(const struct delivery *d)
 {
 	int64_t at = INT64_MAX;
 
-	for (uint32_t s = 0; s < d->s.streams; s++)
-		if (d->tail[s].wanted && d->tail[s].heard_ms != 0 && must_wait_for_others(d, &d->tail[s], d->now))
-			at = earlier(at, d->others_until - d->tail[s].window_ms / 2);
+	for (uint32_t s = 0; s < d->s.streams; s++) {
+		const struct tail *t = &d->tail[s];
+
+		if (t->wanted && t->heard_ms != 0 && must_wait_for_others(d, t, d->now))
+			at = earlier(at, d->others_until - t->window_ms / 2);
+		if (t->looked && !t->ours && !t->asking && d->now < d->others_until)
+			at = earlier(at, d->others_until);
+	}
 	return at;
 }
 
-/* It takes nothing then: whoever asked is the first to wait, its probe if it is one. */
+static uint32_t patience(uint32_t reason)
+{
+	return reason == REASON_NO_REPLY ? LIMIT_LOOKS_UNANSWERED : LIMIT_LOOKS_REFUSED;
+}
+
+static void open_blindly(struct delivery *d, uint16_t stream)
+{
+	d->tail[stream].known = true;
+	take_note(d, (struct note){ .kind = NOTE_BLIND, .stream = stream });
+	lanes_answer(&d->lanes, stream);
+}
+
+/* It takes nothing then: whoever asked is the first to wait, its probe if it is one. Where looks fail again and again, only
+ * the stream itself can tell whether it is to be published to (it may be another account's): a probe is sent all the same.
+ * Where that one is stored and looks still fail, at least once is what is left, until the next connection. */
 static void unreadable(struct delivery *d, const struct event *ev)
 {
+	struct tail *t = &d->tail[ev->tail.stream];
 	struct message *first = NULL;
 
+	t->failures += t->failures < UINT32_MAX;
+	if (t->taken) {
+		open_blindly(d, ev->tail.stream);
+		return;
+	}
 	for (struct message *m = d->lanes.place[PLACE_ASKING].first; m != NULL; m = m->next)
 		if (m->stream == ev->tail.stream && (first == NULL || is_probe_of(stream_block(d, m), m->id)))
 			first = m;
-	if (first != NULL)
-		block_stream(d, first, ev->tail.reason);
+	if (first == NULL)
+		return;
+	if (t->failures >= patience(ev->tail.reason) && is_probe_of(stream_block(d, first), first->id)) {
+		t->blind_id = first->id;
+		message_move(&d->lanes, first, PLACE_READY);
+		return;
+	}
+	block_stream(d, first, ev->tail.reason);
+}
+
+/* It took a message: a good time to look again. */
+void tail_taken(struct delivery *d, uint16_t stream)
+{
+	struct tail *t = &d->tail[stream];
+
+	if (t->known || t->failures < LIMIT_LOOKS_REFUSED)
+		return;
+	t->taken = true;
+	t->wanted = !t->asking;
 }
 
 /* The stream ends below what it once acknowledged: it is another one, or lost its end. */
@@ -228,6 +306,12 @@ static void resolve_inherited(struct delivery *d, uint16_t stream)
 			e->doubt.sent_ms = NEVER;
 }
 
+/* A look that took so long that what was stored meanwhile may be forgotten already. */
+static bool took_too_long(const struct delivery *d, const struct tail *t, int64_t asked_ms)
+{
+	return t->window_ms > 0 && d->now - asked_ms >= t->window_ms / 2 && t->rounds < LIMIT_LOOK_ROUNDS;
+}
+
 void tail_told(struct delivery *d, const struct event *ev)
 {
 	struct tail *t = &d->tail[ev->tail.stream];
@@ -239,6 +323,9 @@ void tail_told(struct delivery *d, const struct event *ev)
 		unreadable(d, ev);
 		return;
 	}
+	t->failures = 0;
+	t->blind_id = 0;
+	t->taken = false;
 	t->window_ms = ev->tail.window_ms;
 	t->heard_ms = d->now;
 	if (must_wait_for_others(d, t, ev->tail.asked_ms)) {
@@ -247,10 +334,20 @@ void tail_told(struct delivery *d, const struct event *ev)
 		return;
 	}
 	begin_floors(d, ev->tail.stream, ev->tail.last);
-	t->known = t->looked = true;
-	t->asked_ms = ev->tail.asked_ms;
-	t->upto = ev->tail.last;
 	cut_floors(d, ev->tail.stream, ev->tail.last);
-	resolve_inherited(d, ev->tail.stream);
+	t->looked = true;
+	t->upto = ev->tail.last;
+	if (took_too_long(d, t, ev->tail.asked_ms)) {
+		t->rounds++;
+		t->wanted = true;
+		return;
+	}
+	t->rounds = 0;
+	t->known = true;
+	t->asked_ms = ev->tail.asked_ms;
+	if (!t->ours && ev->tail.asked_ms >= d->others_until) {
+		t->ours = true;
+		resolve_inherited(d, ev->tail.stream);
+	}
 	lanes_answer(&d->lanes, ev->tail.stream);
 }

@@ -38,6 +38,7 @@ static const char *const note_name[] = {
 	[NOTE_FULL] = "full",
 	[NOTE_RETRY] = "retry",
 	[NOTE_OTHERS] = "waits for others",
+	[NOTE_BLIND] = "cannot be looked at",
 };
 
 /* --- life and death --- */
@@ -525,6 +526,7 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 						      .sent_ms = h->step_ms,
 						      .bytes = s->pg.fact[h->slot[slot]].bytes };
 	h->published++;
+	s->pg.fact[h->slot[slot]].repeatable |= e->publish.blind;
 	wire_hand_over(s, h, &(struct hand){ .message = h->slot[slot], .token = e->publish.token });
 }
 

@@ -52,13 +52,14 @@ class Once(ShortWindow):
 
     def test_the_session_ends(self):
         """The same process leads again: it knows that nobody else sends, and looks at once."""
-        self.start_relay()
+        relay = self.start_relay()
         self.open_shop()
         for n in range(1, 5):
             self.let_trade(500, seconds=FORGOTTEN)
             self.terminate_leader()
             self.wait_for_lead(n)
         self.audit()
+        self.assertGreater(self.found(relay), 0, "nothing was stored and not marked: the test shows nothing")
 
     def test_a_silent_broker(self):
         """It stores what lies in its socket when it goes on; by then all that is forgotten, and sent again."""
@@ -133,7 +134,7 @@ class Once(ShortWindow):
 class SharedStream(ShortWindow):
     def test_others_publish_to_the_stream(self):
         """Some of them with ids, uuids even; some large; some of it deleted again. None of it is ours."""
-        relay = self.start_relay()
+        relay, found = self.start_relay(), 0
         self.open_shop()
         with self.jetstream() as jetstream:
             for round_ in range(3):
@@ -144,13 +145,16 @@ class SharedStream(ShortWindow):
                                       {"Nats-Msg-Id": f"{round_}-{n}"} if n % 2 else None)
                 jetstream.delete_message(STREAM, jetstream.info(STREAM)["state"]["last_seq"] - 5)
                 time.sleep(FORGOTTEN)
-                relay.start().wait_until_ready()
-                self.let_trade(200)
+                before = self.count()
+                relay.start()
+                self.wait_for_messages(before + 100)
+                found += self.found(relay)
             for shop in self.shops:
                 shop.stop()
             self.wait_settled()
             jetstream.call(f"STREAM.PURGE.{STREAM}", {"filter": "orders.others"})
         self.audit()
+        self.assertGreater(found, 0, "nothing was stored and not marked: the test shows nothing")
 
 
 class HandOver(SystemTest):

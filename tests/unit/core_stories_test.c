@@ -79,8 +79,9 @@ static uint32_t attempts; /* of the last note */
 
 static void say_note(const struct note *n)
 {
-	static const char *const kind[] = { "stream blocked", "stream open", "lane blocked", "lane open", "dead",
-					    "held",           "vanished",    "full",         "retry",     "others" };
+	static const char *const kind[] = { "stream blocked", "stream open", "lane blocked", "lane open",
+					    "dead",           "held",        "vanished",     "full",
+					    "retry",          "blind",       "others" };
 
 	say(noted, "%s %lld", kind[n->kind], (long long)n->id);
 	attempts = n->attempts;
@@ -1040,6 +1041,62 @@ static void tail_of_nobody(void)
 	hears("publish 1");
 }
 
+static void blind(void)
+{
+	tells = false;
+	begin("looks that are refused again and again: a probe is sent all the same, and if it is taken, so is the rest");
+	ROWS(row(1, 'a'), row(2, 'b'));
+	for (int i = 1; i < LIMIT_LOOKS_UNANSWERED; i++) {
+		hears_not("publish");
+		told(0, false, 0, 0);
+		forget();
+		await_fetch("1..1");
+		ROWS(row(1, 'a'));
+	}
+	told(0, false, 0, 0);
+	hears("publish 1");
+	forget();
+	ack(1);
+	hears("tail 0 above none");
+	told(0, false, 0, 0);
+	notes("blind 0");
+	ROWS(row(2, 'b'));
+	hears("publish 2");
+}
+
+static void lease_is_over(void)
+{
+	tells = false;
+	begin("when the lease of others is over, what they stored meanwhile is looked for, if anything is left to be sent");
+	others_until = now + 5000;
+	lead_with(0, NULL, 0);
+	told(0, true, WINDOW_MS, 7);
+	happens(EVENT_BUS_DOWN);
+	ROWS(row(1, 'a'));
+	pass(400000);
+	forget();
+	happens(EVENT_BUS_UP);
+	hears("tail 0 above 7");
+	hears_not("publish");
+	told(0, true, WINDOW_MS, 8);
+	hears("publish 1");
+}
+
+static void slow_look(void)
+{
+	tells = false;
+	begin("a look that took longer than half a window says nothing about its end: once more");
+	lead_with(0, NULL, 0);
+	ROWS(row(1, 'a'));
+	forget();
+	step((struct event){ .kind = EVENT_TAIL,
+			     .tail = { .ok = true, .asked_ms = now - 600, .window_ms = 1000, .last = 9 } });
+	hears("tail 0 above 9");
+	hears_not("publish");
+	told(0, true, 1000, 9);
+	hears("publish 1");
+}
+
 static void lease_of_others(void)
 {
 	tells = false;
@@ -1128,13 +1185,44 @@ static void pipelined(void)
 int main(void)
 {
 	static void (*const story[])(void) = {
-		one_message,     lane_order,     window,        window_of_bytes, ack_timeout,
-		late_ack,        late_refusal,   stale_token,   bus_down,        gap,
-		gap_void,        xmax_trap,      grace,         truncated,       poison_skip,
-		defect,          stream_blocked, lane_blocked,  silence,         busy,
-		sleep_and_wake,  lease,          renewal,       drain,           deposed,
-		restart,         full,           pipelined,     tail_first,      tail_of_nobody,
-		lease_of_others, doubt,          doubt_is_kept, years,           stuck_in_the_socket,
+		one_message,
+		lane_order,
+		window,
+		window_of_bytes,
+		ack_timeout,
+		late_ack,
+		late_refusal,
+		stale_token,
+		bus_down,
+		gap,
+		gap_void,
+		xmax_trap,
+		grace,
+		truncated,
+		poison_skip,
+		defect,
+		stream_blocked,
+		lane_blocked,
+		silence,
+		busy,
+		sleep_and_wake,
+		lease,
+		renewal,
+		drain,
+		deposed,
+		restart,
+		full,
+		pipelined,
+		tail_first,
+		tail_of_nobody,
+		lease_of_others,
+		lease_is_over,
+		slow_look,
+		blind,
+		doubt,
+		doubt_is_kept,
+		years,
+		stuck_in_the_socket,
 		another_history,
 		nearly_no_room,
 	};
