@@ -7,6 +7,7 @@
  *
  *     READY -- tail not known --> ASKING -- read --> READY -> in flight, or found
  *                                        -- cannot be read --> parked, as for any stream that takes nothing
+ *                                                              (after many looks in vain a probe is sent all the same)
  *
  * Why a look is enough. Every copy stored before the look is seen by it. A copy stored between the look and the repeat, or
  * after the repeat, is less than a window away from it, and so one of the two is dropped; but for one that lies
