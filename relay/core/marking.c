@@ -23,10 +23,10 @@ void take_floor(struct delivery *d, struct floor *f)
 	bool ours = settled_in(d);
 
 	f->read = d->read;
-	for (uint16_t s = 0; s < d->s.streams; s++) {
+	for (uint32_t s = 0; s < d->s.streams; s++) {
 		uint64_t inherited = d->tail[s].inherited;
 
-		f->sequence[s] = ours || inherited == FLOOR_NONE ? stream_top(d, s) : inherited;
+		f->sequence[s] = ours || inherited == FLOOR_NONE ? stream_top(d, (uint16_t)s) : inherited;
 	}
 	if (d->book.kinds[EXCEPTION_ACTIVE] == 0)
 		return;

@@ -33,13 +33,13 @@ void tails_unknown(struct delivery *d, const uint64_t *inherited)
 /* No answer will come; and a new connection is a good time to look again: the stream may be another one by then. */
 void tails_interrupted(struct delivery *d)
 {
-	for (uint16_t s = 0; s < d->s.streams; s++) {
+	for (uint32_t s = 0; s < d->s.streams; s++) {
 		d->tail[s].known = d->tail[s].asking = false;
 		d->tail[s].wanted = true;
 		d->tail[s].failures = d->tail[s].rounds = 0;
 		d->tail[s].blind_id = 0;
 		d->tail[s].taken = false;
-		lanes_answer(&d->lanes, s);
+		lanes_answer(&d->lanes, (uint16_t)s);
 	}
 }
 
@@ -200,7 +200,7 @@ bool next_tail(struct delivery *d, struct effect *f)
 	if (!d->leading || !d->bus_up || d->draining || d->now >= d->lease_until)
 		return false;
 	lease_of_others_ends(d);
-	for (uint16_t s = 0; s < d->s.streams; s++) {
+	for (uint32_t s = 0; s < d->s.streams; s++) {
 		struct tail *t = &d->tail[s];
 
 		if (!is_due(d, t))
@@ -209,8 +209,8 @@ bool next_tail(struct delivery *d, struct effect *f)
 		t->asking = true;
 		d->stats.tails++;
 		f->kind = EFFECT_TAIL;
-		f->tail.stream = s;
-		f->tail.above = look_above(d, s);
+		f->tail.stream = (uint16_t)s;
+		f->tail.above = look_above(d, (uint16_t)s);
 		return true;
 	}
 	return false;
