@@ -134,8 +134,8 @@ static void run_rest(struct sim *s)
 	struct delivery_settings *set = &s->plan.settings;
 
 	run_until_asleep(s);
-	/* Whatever a lost session leaves behind is over by now. */
-	run_until(s, s->now + (int64_t)set->lease_ms * 4 * MS + SECOND);
+	/* Whatever a lost session leaves behind is over by now, and the slowest query. */
+	run_until(s, s->now + (int64_t)set->lease_ms * 4 * MS + 4 * SECOND);
 	run_until_asleep(s);
 	expect_stored(s, load_one(s, true), swift, "the row of a notified transaction");
 	run_until_asleep(s);
