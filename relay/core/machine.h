@@ -58,6 +58,7 @@ struct delivery {
 		uint64_t inherited;         /* the floor that earlier leaders left */
 		int64_t asked_ms, heard_ms; /* of the last answer */
 		int64_t window_ms;
+		int64_t again_ms; /* a look that nobody waits for failed: not before this */
 	} tail[LIMIT_STREAMS];
 	int64_t others_until; /* an earlier leader may publish until then */
 	int64_t others_to;    /* and no id above this: the highest that was there when we had caught up */

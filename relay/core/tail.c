@@ -186,7 +186,7 @@ static void lease_of_others_ends(struct delivery *d)
 	for (uint32_t s = 0; s < d->s.streams; s++) {
 		struct tail *t = &d->tail[s];
 
-		if (!t->looked || t->ours || t->asking || d->now < d->others_until)
+		if (!t->looked || t->ours || t->asking || d->now < d->others_until || d->now < t->again_ms)
 			continue;
 		if (others_remain(d))
 			t->wanted = true;
@@ -227,6 +227,8 @@ int64_t tails_deadline(const struct delivery *d)
 			at = earlier(at, d->others_until - t->window_ms / 2);
 		if (t->looked && !t->ours && !t->asking && d->now < d->others_until)
 			at = earlier(at, d->others_until);
+		else if (t->looked && !t->ours && !t->asking && d->now < t->again_ms)
+			at = earlier(at, t->again_ms);
 	}
 	return at;
 }
@@ -251,6 +253,7 @@ static void unreadable(struct delivery *d, const struct event *ev)
 	struct tail *t = &d->tail[ev->tail.stream];
 	struct message *first = NULL;
 
+	t->again_ms = backoff(d, t->failures);
 	t->failures += t->failures < UINT32_MAX;
 	if (t->taken) {
 		open_blindly(d, ev->tail.stream);
