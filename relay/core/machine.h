@@ -53,6 +53,7 @@ struct delivery {
 		uint32_t rounds;            /* looks in a row that took too long to count */
 		uint32_t failures;          /* looks in a row that could not be had */
 		int64_t blind_id;           /* may be sent without one */
+		bool sent_blindly;          /* one was, before the first look */
 		bool taken;                 /* one that was has been stored */
 		uint64_t upto;              /* where the stream ended when it was last looked at */
 		uint64_t inherited;         /* the floor that earlier leaders left */

@@ -124,6 +124,7 @@ bool must_ask(struct delivery *d, struct message *m)
 
 	if (t->blind_id == m->id) {
 		t->blind_id = 0;
+		t->sent_blindly = true;
 		return false;
 	}
 	if (t->known && may_repeat(d, m))
@@ -297,7 +298,9 @@ static void cut_floors(struct delivery *d, uint16_t stream, uint64_t last)
 /* Nobody has led before: what the stream held when we came is not ours. */
 static void begin_floors(struct delivery *d, uint16_t stream, uint64_t last)
 {
-	if (d->tail[stream].inherited != FLOOR_NONE || d->tail[stream].looked)
+	const struct tail *t = &d->tail[stream];
+
+	if (t->inherited != FLOOR_NONE || t->looked || t->sent_blindly)
 		return;
 	d->floor.sequence[stream] = d->next_floor.sequence[stream] = last;
 }
