@@ -193,11 +193,11 @@ static uint64_t lane_of_one(int64_t id)
 	return lane_hash(((uint64_t)id * UINT64_C(0xd6e8feb86659fd93)) >> 1);
 }
 
-/* Its oldest was not stored, so whoever led before us sent nothing of what stands behind it. (Pipelined he might have, and
- * of what belongs to another stream.) */
+/* Its oldest was not stored, so whoever led before us sent nothing of what stands behind it. (Pipelined he might have, or of what
+ * belongs to another stream, or after a decision that the books do not know any more.) */
 static void lane_is_ours(struct delivery *d, scope_id scope)
 {
-	if (d->s.ordering != ORDERING_STRICT || d->s.streams > 1)
+	if (d->s.ordering != ORDERING_STRICT || d->s.streams > 1 || d->promoted)
 		return;
 	for (struct exception *e = d->book.first; e != NULL && !d->settled_in; e = e->next)
 		if (e->scope == scope)
