@@ -54,6 +54,7 @@ struct delivery {
 		uint32_t failures;          /* looks in a row that could not be had */
 		int64_t blind_id;           /* may be sent without one */
 		bool sent_blindly;          /* one was, before the first look */
+		bool blind;                 /* looks are given up, until the next connection */
 		bool taken;                 /* one that was has been stored */
 		uint64_t upto;              /* where the stream ended when it was last looked at */
 		uint64_t inherited;         /* the floor that earlier leaders left */

@@ -184,7 +184,7 @@ bool next_publish(struct delivery *d, struct effect *f)
 			poison(d, m, m->reason);
 			continue;
 		}
-		f->publish.blind = d->tail[m->stream].blind_id == m->id;
+		f->publish.blind = d->tail[m->stream].blind || d->tail[m->stream].blind_id == m->id;
 		if (must_ask(d, m))
 			continue;
 		if (d->lanes.place[PLACE_IN_FLIGHT].count >= d->window ||

@@ -38,7 +38,7 @@ void tails_interrupted(struct delivery *d)
 		d->tail[s].wanted = true;
 		d->tail[s].failures = d->tail[s].rounds = 0;
 		d->tail[s].blind_id = 0;
-		d->tail[s].taken = false;
+		d->tail[s].taken = d->tail[s].blind = false;
 		lanes_answer(&d->lanes, (uint16_t)s);
 	}
 }
@@ -112,7 +112,8 @@ static bool may_repeat(const struct delivery *d, const struct message *m)
 {
 	const struct tail *t = &d->tail[m->stream];
 
-	if (m->doubt_ms == NEVER || d->now - m->doubt_ms < t->window_ms / 2)
+	/* Blindly there is nobody to ask: waiting for an answer would be for ever. */
+	if (t->blind || m->doubt_ms == NEVER || d->now - m->doubt_ms < t->window_ms / 2)
 		return true;
 	return t->asked_ms > m->sent_ms && (d->now == t->heard_ms || d->now - t->heard_ms < t->window_ms / 2);
 }
@@ -241,7 +242,7 @@ static uint32_t patience(uint32_t reason)
 
 static void open_blindly(struct delivery *d, uint16_t stream)
 {
-	d->tail[stream].known = true;
+	d->tail[stream].known = d->tail[stream].blind = true;
 	take_note(d, (struct note){ .kind = NOTE_BLIND, .stream = stream });
 	lanes_answer(&d->lanes, stream);
 }
@@ -332,7 +333,7 @@ void tail_told(struct delivery *d, const struct event *ev)
 	}
 	t->failures = 0;
 	t->blind_id = 0;
-	t->taken = false;
+	t->taken = t->blind = false;
 	t->window_ms = ev->tail.window_ms;
 	t->heard_ms = d->now;
 	if (must_wait_for_others(d, t, ev->tail.asked_ms)) {

@@ -1062,6 +1062,9 @@ static void blind(void)
 	notes("blind 0");
 	ROWS(row(2, 'b'));
 	hears("publish 2");
+	forget();
+	pass(WINDOW_MS);
+	hears("publish 2"); /* in doubt, and nobody to ask */
 }
 
 static void lease_is_over(void)
