@@ -146,7 +146,7 @@ static void leading(struct delivery *d, const struct event *ev)
 	d->drained = false;
 	d->position = d->read = d->settled = ev->leading.position;
 	d->caught_up = d->settled_in = false;
-	d->others_until = ev->leading.others_until_ms;
+	d->others_until = ev->leading.others_until_ms > d->now ? ev->leading.others_until_ms : d->now;
 	d->promoted = ev->leading.promoted;
 	tails_unknown(d, ev->leading.floors);
 	take_floor(d, &d->floor);

@@ -56,13 +56,13 @@ struct delivery {
 		bool sent_blindly;          /* one was, before the first look */
 		bool blind;                 /* looks are given up, until the next connection */
 		bool taken;                 /* one that was has been stored */
-		uint64_t upto;              /* where the stream ended when it was last looked at */
+		uint64_t upto;              /* there was looked up to here, or it is ours: nothing is read twice */
 		uint64_t inherited;         /* the floor that earlier leaders left */
 		int64_t asked_ms, heard_ms; /* of the last answer */
 		int64_t window_ms;
 		int64_t again_ms; /* a look that nobody waits for failed: not before this */
 	} tail[LIMIT_STREAMS];
-	int64_t others_until; /* an earlier leader may publish until then */
+	int64_t others_until; /* an earlier leader may publish until then; we did, at the most, until we took the lead */
 	int64_t others_to;    /* and no id above this: the highest that was there when we had caught up */
 
 	uint64_t flight_bytes, resident_bytes;
@@ -145,6 +145,7 @@ void tails_interrupted(struct delivery *d);
 bool must_ask(struct delivery *d, struct message *m);
 void tail_told(struct delivery *d, const struct event *ev);
 void tail_taken(struct delivery *d, uint16_t stream);
+void tail_grows(struct delivery *d, uint16_t stream, uint64_t sequence);
 bool next_tail(struct delivery *d, struct effect *f);
 int64_t tails_deadline(const struct delivery *d);
 uint64_t stream_top(const struct delivery *d, uint16_t stream);

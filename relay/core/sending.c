@@ -77,6 +77,7 @@ void acked(struct delivery *d, const struct event *ev)
 	d->silent[m->stream] = 0;
 	if (ev->acked.sequence > d->stats.stream[m->stream].sequence)
 		d->stats.stream[m->stream].sequence = ev->acked.sequence;
+	tail_grows(d, m->stream, ev->acked.sequence);
 	if (d->window < d->s.window_messages && ++d->window_credit >= d->window) {
 		d->window_credit = 0;
 		d->window += 1 + d->window / 8;

@@ -15,8 +15,10 @@
  *
  * Why the look after a take-over is late enough. An earlier leader that lives publishes nothing after its lease (G3). If the
  * window is at least twice what is left of that, whatever it still stores collides with our own copy inside the window.
- * If not, the look is put off until it is. When the lease is over, it is looked once more for what he stored meanwhile, if anything of
- * his is left to be sent: a message that waits for long is not protected by the window. */
+ * If not, the look is put off until it is. When the lease is over, and what was sent before has had time to arrive, it is looked
+ * once more for what was stored meanwhile, if anything that he (or we, when we led before) may have sent is left to be sent:
+ * a message that waits for long is not protected by the window. A quarter of the window is that time: a copy is then stored
+ * less than half a window after our own, and less than three quarters before it. */
 #include "core/machine.h"
 
 #include <assert.h>
@@ -51,6 +53,15 @@ uint64_t stream_top(const struct delivery *d, uint16_t stream)
 	uint64_t acked = d->stats.stream[stream].sequence, seen = d->tail[stream].upto;
 
 	return acked > seen ? acked : seen;
+}
+
+/* It stored something of ours. What follows directly on what is known need not be read any more. */
+void tail_grows(struct delivery *d, uint16_t stream, uint64_t sequence)
+{
+	struct tail *t = &d->tail[stream];
+
+	if (t->looked && sequence == t->upto + 1)
+		t->upto = sequence;
 }
 
 /* m is being sent. */
@@ -175,20 +186,25 @@ static bool is_due(const struct delivery *d, const struct tail *t)
 	return t->wanted && !t->asking && (t->heard_ms == 0 || !must_wait_for_others(d, t, d->now));
 }
 
+/* From then on nothing is stored that was sent before we led. (Before the first leader nothing was.) */
+static int64_t others_end(const struct delivery *d, const struct tail *t)
+{
+	return t->inherited == FLOOR_NONE ? d->others_until : d->others_until + t->window_ms / 4;
+}
+
 static bool others_remain(const struct delivery *d)
 {
 	return !d->caught_up || d->position < d->others_to ||
 	       (d->book.first != NULL && d->book.first->lo <= d->others_to);
 }
 
-/* The lease of whoever led before is over: what he stored since the first look is looked for, if anything that he may have
- * stored is left to be sent. */
-static void lease_of_others_ends(struct delivery *d)
+/* What was stored since the first look of what was sent before we led is looked for, if any of it is left to be sent. */
+static void look_for_the_last_of_others(struct delivery *d)
 {
 	for (uint32_t s = 0; s < d->s.streams; s++) {
 		struct tail *t = &d->tail[s];
 
-		if (!t->looked || t->ours || t->asking || d->now < d->others_until || d->now < t->again_ms)
+		if (!t->looked || t->ours || t->asking || d->now < others_end(d, t) || d->now < t->again_ms)
 			continue;
 		if (others_remain(d))
 			t->wanted = true;
@@ -201,7 +217,7 @@ bool next_tail(struct delivery *d, struct effect *f)
 {
 	if (!d->leading || !d->bus_up || d->draining || d->now >= d->lease_until)
 		return false;
-	lease_of_others_ends(d);
+	look_for_the_last_of_others(d);
 	for (uint32_t s = 0; s < d->s.streams; s++) {
 		struct tail *t = &d->tail[s];
 
@@ -227,8 +243,8 @@ int64_t tails_deadline(const struct delivery *d)
 
 		if (t->wanted && t->heard_ms != 0 && must_wait_for_others(d, t, d->now))
 			at = earlier(at, d->others_until - t->window_ms / 2);
-		if (t->looked && !t->ours && !t->asking && d->now < d->others_until)
-			at = earlier(at, d->others_until);
+		if (t->looked && !t->ours && !t->asking && d->now < others_end(d, t))
+			at = earlier(at, others_end(d, t));
 		else if (t->looked && !t->ours && !t->asking && d->now < t->again_ms)
 			at = earlier(at, t->again_ms);
 	}
@@ -353,7 +369,7 @@ void tail_told(struct delivery *d, const struct event *ev)
 	t->rounds = 0;
 	t->known = true;
 	t->asked_ms = ev->tail.asked_ms;
-	if (!t->ours && ev->tail.asked_ms >= d->others_until) {
+	if (!t->ours && ev->tail.asked_ms >= others_end(d, t)) {
 		t->ours = true;
 		resolve_inherited(d, ev->tail.stream);
 	}

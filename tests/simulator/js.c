@@ -231,7 +231,7 @@ static void on_arrival(struct sim *s, const struct happening *h)
 	if (mishap(s, s->plan.chance.publish_late)) {
 		int64_t delay = prng_between(&s->dice, slow / 2, 10 * slow);
 
-		s->pg.fact[h->b].repeatable |= delay >= s->plan.window_us / 2 - 4 * s->plan.bus_us;
+		s->pg.fact[h->b].repeatable |= delay >= s->plan.window_us / 4 - 4 * s->plan.bus_us;
 		later(s, delay, on_processing, h->a, h->b, h->c, s->js.stream[s->pg.fact[h->b].stream].term);
 	} else {
 		process(s, h->a, (int64_t)h->b, h->c);
