@@ -1091,6 +1091,7 @@ static void slow_look(void)
 	begin("a look that took longer than half a window says nothing about its end: once more");
 	lead_with(0, NULL, 0);
 	ROWS(row(1, 'a'));
+	pass(600);
 	forget();
 	step((struct event){ .kind = EVENT_TAIL,
 			     .tail = { .ok = true, .asked_ms = now - 600, .window_ms = 1000, .last = 9 } });
@@ -1125,6 +1126,24 @@ static void lease_of_others(void)
 	ROWS(row(1, 'a'));
 	told(0, true, 10000, 0);
 	hears("publish 1");
+}
+
+static void sent_before_the_lead(void)
+{
+	tells = false;
+	begin("what was sent before we led has a quarter of the window to arrive; then one more look, for what is not ours");
+	floors[0] = 5;
+	lead_with(0, NULL, 0);
+	told(0, true, 4000, 7);
+	ROWS(row(1, 'a'), row(2, 'a'));
+	hears("publish 1");
+	step((struct event){ .kind = EVENT_ACKED, .acked = { .token = token[1], .sequence = 8 } });
+	hears("publish 2");
+	forget();
+	pass(900);
+	hears_not("tail");
+	pass(200);
+	hears("tail 0 above 8");
 }
 
 static void doubt(void)
@@ -1219,6 +1238,7 @@ int main(void)
 		tail_first,
 		tail_of_nobody,
 		lease_of_others,
+		sent_before_the_lead,
 		lease_is_over,
 		slow_look,
 		blind,
