@@ -39,7 +39,6 @@ struct leader {
 	int64_t led_epoch, led_timeline; /* of the lead that was ours last */
 	uint64_t fence;
 	uint64_t floors[LIMIT_STREAMS];
-	bool promoted;            /* the books may be older than the last leader's deeds */
 	bool first;               /* nobody has led before */
 	int64_t system, timeline; /* of the server we served last; 0 = none yet */
 };
@@ -158,6 +157,8 @@ static void on_exceptions(void *arg, const struct pg_result *result)
 		if (!pg_is_null(result, i, 5)) { /* else never sent, or to a stream that is not configured any more */
 			rows[i].stream = (uint16_t)pg_int8(result, i, 5);
 			rows[i].floor = (uint64_t)pg_int8(result, i, 6);
+		} else if (!pg_is_null(result, i, 6)) {
+			rows[i].doubted = pg_int8(result, i, 6) == 0;
 		}
 	r->role = ROLE_LEADER;
 	r->led_epoch = r->epoch;
@@ -170,7 +171,6 @@ static void on_exceptions(void *arg, const struct pg_result *result)
 	ev.leading.exceptions = rows;
 	ev.leading.exception_count = (size_t)n;
 	ev.leading.floors = r->floors;
-	ev.leading.promoted = r->promoted;
 	ev.leading.others_until_ms = r->others_until_ms;
 	r->handlers.leading(r->handlers.arg, &ev);
 	free(rows);
@@ -199,7 +199,6 @@ static void on_lead(void *arg, const struct pg_result *result)
 	r->position = pg_int8(result, 0, 1);
 	r->fence = (uint64_t)pg_int8(result, 0, 2);
 	r->first = pg_int8(result, 0, 4) != 0;
-	r->promoted = pg_int8(result, 0, 5) != 0;
 	/* An earlier leader may live, and publish for its lease; unless it resigned, or we are it. (Whoever led before us then
 	 * may live, too.) */
 	if ((r->epoch != r->led_epoch + 1 || r->timeline != r->led_timeline) &&

@@ -25,7 +25,7 @@ static const struct pg_statement leader_lock = { STATEMENT_LEADER_LOCK,
 static const struct pg_statement listen_ = { STATEMENT_LISTEN, "LISTEN boxhaul" };
 
 static const struct pg_statement lead = {
-	STATEMENT_LEAD, "SELECT epoch, at_position, fence, others_ms, first, promoted FROM boxhaul.lead($1, $2)"
+	STATEMENT_LEAD, "SELECT epoch, at_position, fence, others_ms, first FROM boxhaul.lead($1, $2)"
 };
 
 static const struct pg_statement resign_ = { STATEMENT_RESIGN, "SELECT boxhaul.resign($1, $2)" };
@@ -264,8 +264,8 @@ static void add_exceptions(struct arrays *a, const struct mark *m, const char *c
 		add_int(a, NEW_ATTEMPTS, e->attempts);
 		add_reason(a, NEW_ERROR, e->reason);
 		add_text(a, NEW_STREAM, e->floor != FLOOR_NONE ? streams[e->stream] : NULL);
-		if (e->floor != FLOOR_NONE)
-			add_int(a, NEW_SEQ, (int64_t)e->floor);
+		if (e->floor != FLOOR_NONE || e->doubted)
+			add_int(a, NEW_SEQ, e->floor != FLOOR_NONE ? (int64_t)e->floor : 0);
 		else
 			add_text(a, NEW_SEQ, NULL);
 	}

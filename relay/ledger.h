@@ -42,7 +42,7 @@ bool ledger_try_lock(struct pg *pg, pg_answer *answer, void *arg);
 bool ledger_listen(struct pg *pg, pg_answer *answer, void *arg);
 
 /* One row: epoch, position, fence; for how many milliseconds from now an earlier leader may still publish; (bool) whether
- * nobody has led before; (bool) whether the server was promoted since, so that the books may be older than what was done. */
+ * nobody has led before. */
 bool ledger_lead(struct pg *pg, const char *leader, uint32_t lease_ms, pg_answer *answer, void *arg);
 
 /* We publish nothing any more; somebody who led before us may, for so long. One row, void. */

@@ -11,7 +11,7 @@ ALTER TABLE boxhaul.position ADD COLUMN IF NOT EXISTS
 ALTER TABLE boxhaul.exceptions ADD COLUMN IF NOT EXISTS
     stream     text;                             -- it was sent there, and nobody knows whether it is stored:
 ALTER TABLE boxhaul.exceptions ADD COLUMN IF NOT EXISTS
-    seq        bigint;                           -- if so, above this sequence
+    seq        bigint;                           -- if so, above this sequence; 0 without a stream: doubted, see lead()
 COMMENT ON COLUMN boxhaul.sent.last_seq IS
     'whatever was not settled by this mark is stored above this sequence of the stream, if at all; 0 = not known';
 
@@ -28,24 +28,26 @@ DROP FUNCTION IF EXISTS boxhaul.mark(bigint, bigint, bigint[], bigint[], bigint[
 -- Take the lead. The caller holds the leader's advisory lock, and publishes nothing later than lease_ms after the
 -- database last answered. fence is an xid drawn now: every id drawn before this call belongs to a transaction with a
 -- lower xid. others_ms: so long from now may an earlier leader, if it lives, still publish; 0 if it resigned. first: nobody has
--- ever led. promoted: the server was promoted since the last lead that the books know of; they may be older than what was
--- done, somebody may have led, and may live.
+-- ever led. If the server was promoted since the last lead that the books know of, they may be older than what was done:
+-- somebody may have led, and may live; and whatever they hold may have been sent.
 --
 -- Nobody leads while ids are drawn from below the position, where nobody looks: the rows were restored or replicated
 -- from elsewhere, and the sequence was not.
 CREATE OR REPLACE FUNCTION boxhaul.lead(leader text, lease_ms integer,
                                         OUT epoch bigint, OUT at_position bigint, OUT fence xid8, OUT others_ms integer,
-                                        OUT first boolean, OUT promoted boolean)
+                                        OUT first boolean)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    ids   text := pg_get_serial_sequence('boxhaul.outbox', 'id');
-    drawn bigint;
-    line  text := left(pg_walfile_name(pg_current_wal_lsn()), 8);
+    ids      text := pg_get_serial_sequence('boxhaul.outbox', 'id');
+    drawn    bigint;
+    line     text := left(pg_walfile_name(pg_current_wal_lsn()), 8);
+    promoted boolean;
 BEGIN
     SELECT coalesce(p.timeline, '00000001') <> line, p.epoch = 0 AND line = '00000001', p.lease_ms
-      INTO lead.promoted, lead.first, lead.others_ms FROM boxhaul.position p FOR UPDATE;
+      INTO promoted, lead.first, lead.others_ms FROM boxhaul.position p FOR UPDATE;
     IF promoted THEN
         others_ms := lead.lease_ms;
+        UPDATE boxhaul.exceptions e SET seq = 0 WHERE e.stream IS NULL;
     END IF;
     UPDATE boxhaul.position p
        SET epoch = p.epoch + 1, leader = lead.leader, led_since = clock_timestamp(), lease_ms = lead.lease_ms, timeline = line

@@ -104,6 +104,7 @@ static void load_exception(struct delivery *d, const struct exception_row *row, 
 	e->fence = fence;
 	e->attempts = row->attempts;
 	e->born_ms = d->now - d->s.grace_ms;
+	e->inherited = row->doubted ? DOUBTED : INHERITED;
 	if (row->floor != FLOOR_NONE)
 		e->doubt = (struct doubt){ .sent_ms = SENT_BY_OTHERS, .floor = row->floor, .stream = row->stream };
 	if (!held_back || (b = blocks_get(&d->blocks, lane_hash(row->lane))) == NULL)
@@ -122,8 +123,7 @@ static void load_exception(struct delivery *d, const struct exception_row *row, 
 	}
 }
 
-/* What may have been sent by whoever led before. Not so behind a letter that no operator had decided about, unless the decision
- * itself may be lost. */
+/* Whatever earlier leaders left they may have sent; but for what stands behind a letter that no operator had decided about. */
 static void load_inheritance(struct delivery *d, const struct event *ev)
 {
 	const struct exception_row *rows = ev->leading.exceptions;
@@ -131,12 +131,14 @@ static void load_inheritance(struct delivery *d, const struct event *ev)
 	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
 		const struct block *b = scope_is_lane(e->scope) ? blocks_find(&d->blocks, e->scope) : NULL;
 
-		e->inherited = b == NULL || !b->held || ev->leading.promoted;
+		if (b != NULL && b->held && e->inherited != DOUBTED)
+			e->inherited = OURS;
 	}
 	for (size_t i = 0; i < ev->leading.exception_count; i++)
 		if (rows[i].kind == EXCEPTION_HELD && rows[i].decided)
 			for (struct exception *e = book_find(&d->book, rows[i].lo), *x = e; x != NULL; x = x->next)
-				x->inherited |= x->scope == e->scope;
+				if (x->scope == e->scope && x->inherited == OURS)
+					x->inherited = INHERITED;
 }
 
 static void leading(struct delivery *d, const struct event *ev)
@@ -147,7 +149,6 @@ static void leading(struct delivery *d, const struct event *ev)
 	d->position = d->read = d->settled = ev->leading.position;
 	d->caught_up = d->settled_in = false;
 	d->others_until = ev->leading.others_until_ms > d->now ? ev->leading.others_until_ms : d->now;
-	d->promoted = ev->leading.promoted;
 	tails_unknown(d, ev->leading.floors);
 	take_floor(d, &d->floor);
 	d->next_floor = d->floor;

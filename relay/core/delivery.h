@@ -78,7 +78,8 @@ struct exception_row {
 	uint32_t reason; /* OUT only: why it is parked */
 	uint64_t floor;  /* it was sent, nobody knows whether it is stored, but if so above this; or FLOOR_NONE */
 	uint16_t stream; /* the floor's; 0 without one */
-	bool decided;    /* IN only: held, and an operator has decided */
+	bool doubted; /* older than a promotion of the server, and not read since: whatever else the books say, it may have been sent */
+	bool decided; /* IN only: held, and an operator has decided */
 };
 
 enum event_kind {
@@ -116,7 +117,6 @@ struct event {
 			 * on record. */
 			const uint64_t *floors;
 			int64_t others_until_ms; /* an earlier leader that lives may publish until then */
-			bool promoted; /* the database is another one: the books may be older than what was done */
 		} leading;
 		struct {
 			struct row *rows; /* ascending by id, each id once */

@@ -194,14 +194,14 @@ static uint64_t lane_of_one(int64_t id)
 }
 
 /* Its oldest was not stored, so whoever led before us sent nothing of what stands behind it. (Pipelined he might have, or of what
- * belongs to another stream, or after a decision that the books do not know any more.) */
+ * belongs to another stream, or after a decision that a promotion has taken back.) */
 static void lane_is_ours(struct delivery *d, scope_id scope)
 {
-	if (d->s.ordering != ORDERING_STRICT || d->s.streams > 1 || d->promoted)
+	if (d->s.ordering != ORDERING_STRICT || d->s.streams > 1)
 		return;
 	for (struct exception *e = d->book.first; e != NULL && !d->settled_in; e = e->next)
-		if (e->scope == scope)
-			e->inherited = false;
+		if (e->scope == scope && e->inherited == INHERITED)
+			e->inherited = OURS;
 }
 
 void block_lane(struct delivery *d, struct message *m, uint32_t reason, bool held)

@@ -67,7 +67,6 @@ struct delivery {
 
 	uint64_t flight_bytes, resident_bytes;
 	uint32_t silent[LIMIT_STREAMS];
-	bool promoted;   /* the books may be older than what earlier leaders did */
 	bool caught_up;  /* all that was there when we took the lead has been read */
 	bool settled_in; /* and so have the exceptions that an earlier leader left, where he may have sent them */
 	struct floor {

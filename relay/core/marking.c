@@ -10,7 +10,7 @@ static bool settled_in(struct delivery *d)
 {
 	const struct exception *e = d->book.first;
 
-	while (!d->settled_in && e != NULL && !e->inherited)
+	while (!d->settled_in && e != NULL && e->inherited == OURS)
 		e = e->next;
 	return d->settled_in = d->settled_in || (d->caught_up && e == NULL);
 }
@@ -111,6 +111,7 @@ static bool list_added(struct delivery *d, int64_t to)
 			.reason = e->reason,
 			.floor = e->doubt.floor,
 			.stream = e->doubt.stream,
+			.doubted = e->inherited == DOUBTED,
 		};
 	}
 	d->mark.added = d->mark_added;

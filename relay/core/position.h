@@ -58,7 +58,11 @@ struct exception {
 	uint64_t fence; /* missing: void once everything below it has ended and it is still not there */
 	int64_t born_ms;
 	struct doubt doubt;
-	bool inherited;                 /* an earlier leader left it, and it was not read since */
+	enum {
+		OURS,
+		INHERITED,
+		DOUBTED
+	} inherited; /* an earlier leader left it, and it was not read since (exception_row.doubted) */
 	struct exception *next, *prev;  /* in order of ids */
 	struct exception *left, *right; /* the tree */
 };

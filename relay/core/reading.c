@@ -68,7 +68,7 @@ static void park_row(struct delivery *d, const struct row *row, struct exception
 		book_change(&d->book, e, e->kind == EXCEPTION_HELD ? EXCEPTION_HELD : EXCEPTION_PARKED, b->scope);
 		e->asked = 0;
 		e->doubt = doubt;
-		e->inherited = false;
+		e->inherited = OURS;
 		e = book_join(&d->book, e, marked_position(d));
 	}
 	if (e->reason == REASON_NONE)
@@ -88,7 +88,7 @@ static void admit(struct delivery *d, struct row *row, struct exception *e, uint
 	m->reason = row->defect;
 	doubt_returns(m, doubt_of_row(d, row, e));
 	if (e != NULL) {
-		e->inherited = false;
+		e->inherited = OURS;
 		m->late = true;
 		m->redriven = e->kind == EXCEPTION_HELD;
 		m->attempts = e->attempts > UINT16_MAX ? UINT16_MAX : (uint16_t)e->attempts;
@@ -188,7 +188,7 @@ static void judge(struct delivery *d, uint64_t horizon, int64_t up_to)
 				vanish(d, e);
 			continue;
 		}
-		e->inherited = false; /* nobody has ever seen it */
+		e->inherited = OURS; /* nobody has ever seen it */
 		if (e->fence != FENCE_NONE && e->fence != FENCE_PENDING && e->fence <= horizon) {
 			d->stats.voided += (uint64_t)(e->hi - e->lo) + 1;
 			book_remove(&d->book, e);

@@ -111,7 +111,7 @@ struct doubt doubt_of_row(const struct delivery *d, const struct row *row, const
 	struct doubt doubt = e != NULL ? e->doubt : NO_DOUBT;
 	uint64_t inherited = d->tail[row->stream].inherited;
 
-	if ((e == NULL && !d->caught_up) || (e != NULL && e->inherited)) {
+	if ((e == NULL && !d->caught_up) || (e != NULL && e->inherited != OURS)) {
 		doubt.floor = doubt.floor < inherited ? doubt.floor : inherited;
 		doubt.stream = doubt.floor != FLOOR_NONE ? row->stream : 0;
 	}

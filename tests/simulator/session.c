@@ -39,7 +39,6 @@ struct query {
 	bool leads;
 	uint64_t fence, horizon;
 	int64_t position, others_ms;
-	bool promoted;
 	uint64_t floors[MAX_STREAMS];
 	struct row *row;
 	int32_t *message; /* which each of them is */
@@ -260,7 +259,8 @@ static void take_lead(struct sim *s, struct session *x, struct query *q)
 	q->others_ms = s->pg.led_on != s->pg.timeline                   ? s->plan.settings.lease_ms
 		       : s->pg.leader_life == host_identity(s, x->host) ? 0
 									: s->pg.lease_ms;
-	q->promoted = s->pg.led_on != s->pg.timeline;
+	for (size_t i = 0; i < s->pg.exceptions && s->pg.led_on != s->pg.timeline; i++)
+		s->pg.exception[i].doubted |= s->pg.exception[i].floor == FLOOR_NONE;
 	s->pg.led_on = s->pg.timeline;
 	s->pg.leader_life = host_identity(s, x->host);
 	s->pg.lease_ms = s->plan.settings.lease_ms;
@@ -503,7 +503,6 @@ static void answer_lead(struct sim *s, struct host *h, struct query *q)
 	e.leading.exceptions = q->exception;
 	e.leading.exception_count = q->exceptions;
 	e.leading.floors = q->floors;
-	e.leading.promoted = q->promoted;
 	/* (Whoever led before the one before may still live, too.) */
 	if (now_ms(s) + q->others_ms > h->others_until_ms && q->others_ms > 0)
 		h->others_until_ms = now_ms(s) + q->others_ms;

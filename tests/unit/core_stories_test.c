@@ -56,6 +56,8 @@ static void say_fetch(const struct effect *e)
 	fetching = true;
 }
 
+static uint64_t floor_marked; /* the first stream's, of the last mark */
+
 static void say_mark(const struct mark *m)
 {
 	static const char *const kind[] = { "missing", "parked", "held", "active" };
@@ -72,6 +74,8 @@ static void say_mark(const struct mark *m)
 	for (size_t i = 0; i < m->undead_count; i++)
 		append(text, sizeof text, " undead %lld", (long long)m->undead[i]);
 	say(heard, "%s", text);
+	if (m->sent_count > 0)
+		floor_marked = m->sent[0].sequence;
 	marking = true;
 }
 
@@ -1085,6 +1089,40 @@ static void lease_is_over(void)
 	hears("publish 1");
 }
 
+/* 1 was a dead letter already when it is read again, and 2 waits behind it. */
+static void behind_a_letter(bool doubted)
+{
+	const struct exception_row left[] = {
+		{ 1, 1, EXCEPTION_PARKED, .lane = 'a' * 7919, .floor = FLOOR_NONE, .doubted = doubted },
+		{ 2, 2, EXCEPTION_PARKED, .lane = 'a' * 7919, .floor = FLOOR_NONE, .doubted = doubted },
+	};
+	struct row bad = row(1, 'a');
+
+	bad.defect = DEFECT_SUBJECT_UNROUTED;
+	floors[0] = 5;
+	lead_with(2, left, 2);
+	told(0, true, WINDOW_MS, 7);
+	ROWS(bad, row(3, 'b'));
+	notes("held 1");
+	step((struct event){ .kind = EVENT_ACKED, .acked = { .token = token[3], .sequence = 8 } });
+	settle_books(200);
+	ROWS(row(4, 'b'));
+	step((struct event){ .kind = EVENT_ACKED, .acked = { .token = token[4], .sequence = 9 } });
+	settle_books(200);
+}
+
+static void promoted(void)
+{
+	tells = false;
+	settings.streams = 1;
+	begin("behind a letter nothing was sent, so nothing older than us need be looked for");
+	behind_a_letter(false);
+	is_number((int64_t)floor_marked, 9, "the floor is ours");
+	begin("a promotion may have taken a decision back: then it may have been sent");
+	behind_a_letter(true);
+	is_number((int64_t)floor_marked, 5, "the floor is what earlier leaders left");
+}
+
 static void slow_look(void)
 {
 	tells = false;
@@ -1249,7 +1287,7 @@ int main(void)
 		another_history,
 		nearly_no_room,
 	};
-	static void (*const story_of_hold[])(void) = { discard, redrive };
+	static void (*const story_of_hold[])(void) = { discard, redrive, promoted };
 
 	for (size_t i = 0; i < sizeof story / sizeof story[0]; i++) {
 		defaults();
