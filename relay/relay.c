@@ -9,7 +9,6 @@
  * gone, and the lease in the core covers what it cannot learn. */
 #include "relay.h"
 
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +27,8 @@
 #include "health.h"
 #include "leader.h"
 #include "ledger.h"
+#include "note.h"
+#include "progress.h"
 #include "publisher.h"
 #include "source.h"
 #include "tail.h"
@@ -52,6 +53,7 @@ struct relay {
 	struct natsio *nats;
 	struct publisher *publisher;
 	struct tails *tails;
+	struct progress *progress;
 	struct health *health;
 	struct parcel **parcels; /* by slot of the core */
 	const char *streams[LIMIT_STREAMS];
@@ -68,14 +70,8 @@ struct relay {
 	uint64_t postgres_connects, nats_connects, truncations;
 	int64_t max_payload;
 
-	int64_t busy_since_ms;    /* there has been something to deliver since; 0 = nothing */
-	int64_t fetch_failing_ms; /* fetches have failed since; 0 = no */
-	char fetch_why[256];
-	bool stalled;
-	int64_t asked_ms[LIMIT_STREAMS];
+	int64_t asked_ms[LIMIT_STREAMS]; /* when a stream was last asked why it takes nothing */
 	int64_t maintained_ms;
-	int64_t stats_ms;
-	struct delivery_stats last; /* at the last stats line */
 };
 
 /* --- events --- */
@@ -97,7 +93,7 @@ static void on_rows(void *arg, struct row *rows, size_t count, bool complete, ui
 	ev.rows.complete = complete;
 	ev.rows.horizon = horizon;
 	ev.rows.asked_ms = asked_ms;
-	r->fetch_failing_ms = 0;
+	progress_fetched(r->progress);
 	step(r, ev);
 	for (size_t i = 0; i < count; i++)
 		if (rows[i].slot >= 0) /* free: the core takes a slot again only after its release */
@@ -112,9 +108,7 @@ static void on_fetch_failed(void *arg, const char *why, const char *sqlstate)
 	/* The prepared statement is of no use any more, in this session. */
 	if (strcmp(sqlstate, "0A000") == 0 || strcmp(sqlstate, "26000") == 0)
 		pg_break(r->pg, "a prepared statement is stale");
-	if (r->fetch_failing_ms == 0)
-		r->fetch_failing_ms = loop_now_ms();
-	snprintf(r->fetch_why, sizeof r->fetch_why, "%s", why);
+	progress_fetch_failed(r->progress, why, loop_now_ms());
 	step(r, (struct event){ .kind = EVENT_FETCH_FAILED });
 }
 
@@ -144,7 +138,7 @@ static void on_postgres_down(void *arg, const char *why)
 	log_scrub(why, r->postgres_why, sizeof r->postgres_why);
 	log_error(r->log, "PostgreSQL is not connected", KS("why", r->postgres_why));
 	r->postgres_up = false;
-	r->fetch_failing_ms = 0;
+	progress_fetched(r->progress);
 	if (r->resigning) /* there is nothing more to do, and nobody to tell */
 		finish(r, EXIT_OK);
 	leader_session_down(r->leader);
@@ -360,63 +354,17 @@ static void publish(struct relay *r, const struct effect *f)
 	}
 }
 
-static const char *stream_name(const struct relay *r, uint16_t stream)
+static void ask_about(struct relay *r, uint16_t stream)
 {
-	return r->streams[stream];
+	r->asked_ms[stream] = loop_now_ms();
+	publisher_ask(r->publisher, r->nats, stream);
 }
 
 static void tell(struct relay *r, const struct note *n)
 {
-	const char *why = refusal_text(n->reason), *stream = stream_name(r, n->stream);
-
-	switch (n->kind) {
-	case NOTE_STREAM_BLOCKED:
-		log_warn(r->log, "stream takes no messages now: holding them back", KS("stream", stream),
-			 KS("why", why), KU("code", n->reason), KI("id", n->id));
-		r->asked_ms[n->stream] = loop_now_ms();
-		publisher_ask(r->publisher, r->nats, n->stream);
-		break;
-	case NOTE_STREAM_OPEN: log_info(r->log, "stream takes messages again", KS("stream", stream)); break;
-	case NOTE_LANE_BLOCKED:
-		log_warn(r->log, "lane is held back", KI("id", n->id), KS("stream", stream), KS("why", why),
-			 KU("code", n->reason), KU("attempts", n->attempts));
-		break;
-	case NOTE_LANE_OPEN: log_info(r->log, "lane goes on", KI("id", n->id)); break;
-	case NOTE_DEAD:
-		log_error(r->log, "dead letter", KI("id", n->id), KS("why", why), KU("code", n->reason),
-			  KU("attempts", n->attempts));
-		break;
-	case NOTE_HELD:
-		log_error(r->log, "dead letter holds its lane: SELECT boxhaul.redrive(id) or boxhaul.discard(id)",
-			  KI("id", n->id), KS("why", why), KU("code", n->reason), KU("attempts", n->attempts));
-		break;
-	case NOTE_VANISHED:
-		log_error(r->log, "rows vanished from the outbox before they were sent: who deleted them?",
-			  KI("first", n->id), KI("last", n->last));
-		break;
-	case NOTE_FULL:
-		log_error(r->log,
-			  "too many messages are held back: reading nothing new until some of them are settled");
-		break;
-	case NOTE_BLIND:
-		log_warn(
-			r->log,
-			"stream takes messages, but what it holds cannot be asked for: after a restart or a long outage, "
-			"messages may be stored twice",
-			KS("stream", stream), KS("why", publisher_detail(r->publisher, n->stream)));
-		break;
-	case NOTE_OTHERS:
-		log_info(
-			r->log,
-			"waiting for the lease of an earlier leader, which may still publish; the stream's duplicate window "
-			"is too short to bridge it",
-			KS("stream", stream));
-		break;
-	case NOTE_RETRY:
-		log_debug(r->log, "sending again", KI("id", n->id), KS("stream", stream), KS("why", why),
-			  KU("code", n->reason));
-		break;
-	}
+	note_tell(r->log, n, r->streams[n->stream], publisher_detail(r->publisher, n->stream));
+	if (n->kind == NOTE_STREAM_BLOCKED)
+		ask_about(r, n->stream);
 }
 
 static void on_cleaned(void *arg, const struct pg_result *result)
@@ -543,98 +491,11 @@ static void wake(void *arg)
 
 /* --- once a second --- */
 
-static void watch_progress(struct relay *r, const struct delivery_stats *s, int64_t now)
-{
-	bool busy = s->leading && s->resident + s->parked_ranges > 0;
-
-	if (!busy)
-		r->busy_since_ms = 0;
-	else if (r->busy_since_ms == 0)
-		r->busy_since_ms = now;
-}
-
-static const char *why_stream(const struct relay *r, const struct delivery_stats *s)
-{
-	for (uint16_t i = 0; i < r->config->stream_count; i++)
-		if (s->stream[i].blocked)
-			return stream_name(r, i);
-	return NULL;
-}
-
-/* Ready means progress: something to deliver and no acknowledgement for a while is a stall, and has a cause. */
-static void describe_stall(struct relay *r, const struct delivery_stats *s, int64_t now, char *out, size_t size)
-{
-	int64_t since = r->busy_since_ms > s->last_ack_ms ? r->busy_since_ms : s->last_ack_ms;
-	const char *stream = why_stream(r, s);
-	uint16_t i = 0;
-
-	out[0] = '\0';
-	if (s->full && now - s->last_row_ms > r->config->health.stall_after_ms) {
-		snprintf(
-			out, size,
-			"nothing new is read: %u ranges of ids and %u keys are held back or missing, which is all there is room for; "
-			"look for transactions that stay open, and at boxhaul.dead_letter",
-			s->exceptions, s->blocked_lanes);
-		return;
-	}
-	if (r->fetch_failing_ms > 0 && now - r->fetch_failing_ms > r->config->health.stall_after_ms) {
-		snprintf(out, size, "the outbox could not be read for %" PRId64 " s: %s",
-			 (now - r->fetch_failing_ms) / 1000, r->fetch_why);
-		return;
-	}
-	if (r->busy_since_ms == 0 || now - since <= r->config->health.stall_after_ms)
-		return;
-	while (stream != NULL && r->streams[i] != stream)
-		i++;
-	if (stream != NULL)
-		snprintf(out, size, "nothing was acknowledged for %" PRId64 " s: stream %s: %s%s%s",
-			 (now - since) / 1000, stream, refusal_text(s->stream[i].reason),
-			 publisher_detail(r->publisher, i)[0] != '\0' ? ": " : "", publisher_detail(r->publisher, i));
-	else if (s->resident == 0)
-		out[0] = '\0'; /* only lanes that wait for an operator or a probe: the others move */
-	else
-		snprintf(
-			out, size,
-			"nothing was acknowledged for %" PRId64
-			" s: %u messages wait, %u in flight, %u backing off, %u until it is known what their stream holds",
-			(now - since) / 1000, s->resident, s->in_flight, s->backing_off, s->asking);
-}
-
-static void watch_stall(struct relay *r, const struct delivery_stats *s, int64_t now)
-{
-	char why[512];
-
-	describe_stall(r, s, now, why, sizeof why);
-	if (why[0] != '\0')
-		log_error(r->log, "stalled", KS("why", why));
-	else if (r->stalled)
-		log_info(r->log, "moving again");
-	r->stalled = why[0] != '\0';
-}
-
-static void stats_line(struct relay *r, const struct delivery_stats *s, int64_t now)
-{
-	int64_t seconds = (now - r->stats_ms) / 1000;
-
-	if (now - r->stats_ms < r->config->log.stats_interval_ms || seconds == 0)
-		return;
-	log_figures(r->log, "stats", KS("role", leader_role_text(r->leader)), KU("acked", s->acked - r->last.acked),
-		    KU("per_second", (s->acked - r->last.acked) / (uint64_t)seconds),
-		    KU("duplicates", s->duplicates - r->last.duplicates), KU("refused", s->refused - r->last.refused),
-		    KU("dead", s->dead - r->last.dead), KU("queue", s->resident), KU("in_flight", s->in_flight),
-		    KI("position", s->position), KI("read", s->read), KU("exceptions", s->exceptions),
-		    KU("fetches", s->fetches - r->last.fetches), KU("marks", s->marks - r->last.marks));
-	r->last = *s;
-	r->stats_ms = now;
-}
-
 static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, int64_t now)
 {
 	for (uint16_t i = 0; i < r->config->stream_count; i++)
-		if (s->stream[i].blocked && r->nats_up && now - r->asked_ms[i] >= ASK_AGAIN_MS) {
-			r->asked_ms[i] = now;
-			publisher_ask(r->publisher, r->nats, i);
-		}
+		if (s->stream[i].blocked && r->nats_up && now - r->asked_ms[i] >= ASK_AGAIN_MS)
+			ask_about(r, i);
 }
 
 static void on_tick(void *arg)
@@ -644,10 +505,8 @@ static void on_tick(void *arg)
 	int64_t now = loop_now_ms();
 
 	loop_timer_at(r->tick, now + TICK_MS);
-	watch_progress(r, s, now);
-	watch_stall(r, s, now);
+	progress_tick(r->progress, s, leader_role_text(r->leader), now);
 	ask_about_blocked(r, s, now);
-	stats_line(r, s, now);
 	log_tick(r->log);
 }
 
@@ -678,7 +537,7 @@ static void collect(void *arg, struct health_facts *f)
 		.reconnects_postgres = r->postgres_connects,
 		.reconnects_nats = r->nats_connects,
 	};
-	describe_stall(r, s, f->now_ms, f->stall, sizeof f->stall);
+	progress_stall(r->progress, s, f->now_ms, f->stall, sizeof f->stall);
 	for (uint16_t i = 0; i < r->config->stream_count; i++) {
 		f->stream[i].name = r->streams[i];
 		f->stream[i].reason = refusal_text(s->stream[i].reason);
@@ -778,13 +637,14 @@ static bool open_floors(struct relay *r)
 		return false;
 	r->source = source_create(c, &(struct source_handlers){ on_rows, on_fetch_failed, r });
 	r->publisher = publisher_create(c, r->log, r->parcels);
+	r->progress = r->publisher != NULL ? progress_create(c, r->log, r->publisher) : NULL;
 	r->tails = tails_create(r->loop, &r->nats, c, r->log, &(struct tails_handlers){ on_tail, r });
 	r->leader = leader_create(r->loop, &r->pg, c, r->log, &(struct leader_handlers){ on_leading, r });
 	r->core_timer = loop_timer(r->loop, wake, r);
 	r->tick = loop_timer(r->loop, on_tick, r);
 	r->drain_timer = loop_timer(r->loop, drain_timed_out, r);
-	return r->source != NULL && r->publisher != NULL && r->tails != NULL && r->leader != NULL &&
-	       r->core_timer != NULL && r->tick != NULL && r->drain_timer != NULL;
+	return r->source != NULL && r->publisher != NULL && r->progress != NULL && r->tails != NULL &&
+	       r->leader != NULL && r->core_timer != NULL && r->tick != NULL && r->drain_timer != NULL;
 }
 
 static void close_all(struct relay *r)
@@ -800,6 +660,7 @@ static void close_all(struct relay *r)
 	pg_close(r->pg);
 	loop_free(r->loop); /* waits for what those two still do on other threads */
 	leader_free(r->leader);
+	progress_free(r->progress);
 	publisher_free(r->publisher);
 	tails_free(r->tails);
 	source_free(r->source);
@@ -825,7 +686,7 @@ enum exit_code relay_run(const struct config *config, struct log *log)
 
 	be_careful();
 	seed_randomness();
-	r.started_ms = r.stats_ms = loop_now_ms();
+	r.started_ms = loop_now_ms();
 	for (size_t i = 0; i < config->stream_count; i++)
 		r.streams[i] = config->streams[i].name;
 	snprintf(r.postgres_why, sizeof r.postgres_why, "connecting");

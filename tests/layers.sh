@@ -25,8 +25,8 @@ floor() { # a path below relay/
 	edge/loop.?) echo 20 ;;
 	edge/pg.? | edge/natsio.? | edge/http.?) echo 21 ;;
 	ledger.? | api.? | parcel.h) echo 30 ;;
-	source.? | publisher.? | tail.? | leader.? | health.?) echo 40 ;;
-	commands.h) echo 45 ;;
+	source.? | publisher.? | tail.? | leader.? | health.? | note.?) echo 40 ;;
+	commands.h | progress.?) echo 45 ;;
 	relay.? | check.c | migrate.c | status.c) echo 50 ;;
 	main.c) echo 60 ;;
 	esac
