@@ -11,7 +11,7 @@ ALTER TABLE boxhaul.position ADD COLUMN IF NOT EXISTS
 ALTER TABLE boxhaul.exceptions ADD COLUMN IF NOT EXISTS
     stream     text;                             -- it was sent there, and nobody knows whether it is stored:
 ALTER TABLE boxhaul.exceptions ADD COLUMN IF NOT EXISTS
-    seq        bigint;                           -- if so, above this sequence; 0 without a stream: doubted, see lead()
+    seq        bigint;                           -- if so, above this sequence; 0 without a stream: it may have been sent anywhere
 COMMENT ON COLUMN boxhaul.sent.last_seq IS
     'whatever was not settled by this mark is stored above this sequence of the stream, if at all; 0 = not known';
 

@@ -78,7 +78,9 @@ struct exception_row {
 	uint32_t reason; /* OUT only: why it is parked */
 	uint64_t floor;  /* it was sent, nobody knows whether it is stored, but if so above this; or FLOOR_NONE */
 	uint16_t stream; /* the floor's; 0 without one */
-	bool doubted; /* older than a promotion of the server, and not read since: whatever else the books say, it may have been sent */
+	/* It may have been sent, whatever else the books say: it is older than a promotion of the server, or than the letter that it
+	 * waits behind; and it was not read since. */
+	bool doubted;
 	bool decided; /* IN only: held, and an operator has decided */
 };
 

@@ -193,15 +193,23 @@ static uint64_t lane_of_one(int64_t id)
 	return lane_hash(((uint64_t)id * UINT64_C(0xd6e8feb86659fd93)) >> 1);
 }
 
-/* Its oldest was not stored, so whoever led before us sent nothing of what stands behind it. (Pipelined he might have, or of what
- * belongs to another stream, or after a decision that a promotion has taken back.) */
-static void lane_is_ours(struct delivery *d, scope_id scope)
+/* The oldest of a lane was not stored, so whoever led before us sent nothing of what stands behind it. (Pipelined he might have, or
+ * of what belongs to another stream, or after a decision that a promotion has taken back.) A letter that holds its lane says as much to
+ * whoever leads after us: where it is not so, the books must say that. */
+static void judge_inheritance(struct delivery *d, scope_id scope, bool held)
 {
-	if (d->s.ordering != ORDERING_STRICT || d->s.streams > 1)
-		return;
-	for (struct exception *e = d->book.first; e != NULL && !d->settled_in; e = e->next)
-		if (e->scope == scope && e->inherited == INHERITED)
+	bool in_turn = d->s.ordering == ORDERING_STRICT && d->s.streams == 1;
+
+	for (struct exception *e = d->book.first; e != NULL && !d->settled_in; e = e->next) {
+		if (e->scope != scope || e->inherited != INHERITED)
+			continue;
+		if (in_turn) {
 			e->inherited = OURS;
+		} else if (held) {
+			e->inherited = DOUBTED;
+			book_change(&d->book, e, e->kind, e->scope);
+		}
+	}
 }
 
 void block_lane(struct delivery *d, struct message *m, uint32_t reason, bool held)
@@ -225,7 +233,7 @@ void block_lane(struct delivery *d, struct message *m, uint32_t reason, bool hel
 				    .reason = reason,
 				    .attempts = m->attempts });
 	block_begins(d, b, reason);
-	lane_is_ours(d, b->scope);
+	judge_inheritance(d, b->scope, held);
 	last = lane == NULL || (lane->first == m && lane->last == m);
 	park(d, m, b);
 	b->probe_id = 0;

@@ -68,7 +68,10 @@ static void say_mark(const struct mark *m)
 		append(text, sizeof text, " -%lld", (long long)m->gone[i]);
 	for (size_t i = 0; i < m->added_count; i++)
 		append(text, sizeof text, " +%lld..%lld %s%s", (long long)m->added[i].lo, (long long)m->added[i].hi,
-		       kind[m->added[i].kind], m->added[i].floor != FLOOR_NONE ? " sent" : "");
+		       kind[m->added[i].kind],
+		       m->added[i].floor != FLOOR_NONE ? " sent"
+		       : m->added[i].doubted           ? " doubted"
+						       : "");
 	for (size_t i = 0; i < m->dead_count; i++)
 		append(text, sizeof text, " dead %lld%s", (long long)m->dead[i].id, m->dead[i].held ? " held" : "");
 	for (size_t i = 0; i < m->undead_count; i++)
@@ -1111,7 +1114,7 @@ static void behind_a_letter(bool doubted)
 	settle_books(200);
 }
 
-static void promoted(void)
+static void inheritance(void)
 {
 	tells = false;
 	settings.streams = 1;
@@ -1121,6 +1124,11 @@ static void promoted(void)
 	begin("a promotion may have taken a decision back: then it may have been sent");
 	behind_a_letter(true);
 	is_number((int64_t)floor_marked, 5, "the floor is what earlier leaders left");
+
+	settings.streams = 2;
+	begin("of another stream it may have been sent before the letter was one: the books say so, for who leads next");
+	behind_a_letter(false);
+	hears("+2..2 parked doubted");
 }
 
 static void slow_look(void)
@@ -1287,7 +1295,7 @@ int main(void)
 		another_history,
 		nearly_no_room,
 	};
-	static void (*const story_of_hold[])(void) = { discard, redrive, promoted };
+	static void (*const story_of_hold[])(void) = { discard, redrive, inheritance };
 
 	for (size_t i = 0; i < sizeof story / sizeof story[0]; i++) {
 		defaults();
