@@ -12,6 +12,17 @@
 
 #include "core/refusal.h"
 
+/* One mark has one record of a letter: of its last death, if an operator was quick in between. */
+static void bury(struct delivery *d, struct dead letter)
+{
+	size_t i = 0;
+
+	while (i < d->dead_count && d->dead[i].id != letter.id)
+		i++;
+	d->dead_count += i == d->dead_count;
+	d->dead[i] = letter;
+}
+
 static void poison(struct delivery *d, struct message *m, uint32_t reason)
 {
 	bool hold = d->s.poison == POISON_HOLD && m->keyed;
@@ -21,8 +32,7 @@ static void poison(struct delivery *d, struct message *m, uint32_t reason)
 		block_lane(d, m, reason, true);
 		return;
 	}
-	d->dead[d->dead_count++] =
-		(struct dead){ .id = m->id, .reason = reason, .attempts = m->attempts, .held = hold };
+	bury(d, (struct dead){ .id = m->id, .reason = reason, .attempts = m->attempts, .held = hold });
 	d->stats.dead++;
 	m->defect = true;
 	if (hold) {

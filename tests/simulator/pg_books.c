@@ -129,8 +129,12 @@ bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m)
 		check_reopened(s, &m->added[i]);
 		insert(s, &m->added[i]);
 	}
-	for (size_t i = 0; i < m->dead_count; i++)
+	for (size_t i = 0; i < m->dead_count; i++) {
+		for (size_t j = 0; j < i; j++) /* one INSERT ... ON CONFLICT DO UPDATE writes no row twice */
+			demand(s, m->dead[j].id != m->dead[i].id, "mark: %lld is a dead letter twice",
+			       (long long)m->dead[i].id);
 		bury(s, &m->dead[i]);
+	}
 	for (size_t i = 0; i < m->undead_count; i++)
 		unbury(s, m->undead[i]);
 	for (size_t i = 0; i < m->sent_count; i++)

@@ -663,6 +663,26 @@ static void discard(void)
 	hears("undead 1");
 }
 
+static void redriven_in_haste(void)
+{
+	hold();
+	diag("redriven twice before the books hear of it, and refused each time: one record");
+	settle_books(300);
+	for (int i = 0; i < 2; i++) {
+		forget();
+		decided(1, true);
+		await_fetch("1..1");
+		ROWS(row(1, 'a'));
+		hears("publish 1");
+		refuse(1, 10054);
+		notes("held 1");
+	}
+	forget();
+	pass(20);
+	hears("dead 1 held");
+	hears_not("dead 1 held dead 1 held");
+}
+
 static void redrive(void)
 {
 	hold();
@@ -1295,7 +1315,7 @@ int main(void)
 		another_history,
 		nearly_no_room,
 	};
-	static void (*const story_of_hold[])(void) = { discard, redrive, inheritance };
+	static void (*const story_of_hold[])(void) = { discard, redrive, redriven_in_haste, inheritance };
 
 	for (size_t i = 0; i < sizeof story / sizeof story[0]; i++) {
 		defaults();
