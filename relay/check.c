@@ -6,11 +6,12 @@
 #include <string.h>
 
 #include "commands.h"
-#include "edge/natsio.h"
+#include "edge/natsio_session.h"
 #include "edge/pg.h"
 #include "ledger.h"
 #include "log.h"
 #include "message.h"
+#include "servers.h"
 
 enum { NOTIFY_TIMEOUT_MS = 3000 };
 
@@ -139,9 +140,7 @@ static void check_server(struct check *c, struct pg_session *s)
 
 static void check_postgres(struct check *c)
 {
-	struct pg_options o = { .conninfo = c->config->postgres.conninfo,
-				.password_file = c->config->postgres.password_file,
-				.application_name = "boxhaul check" };
+	struct pg_options o = servers_postgres(c->config, "boxhaul check");
 	char error[512];
 	struct pg_session *s = pg_session_open(&o, error, sizeof error);
 
@@ -250,20 +249,7 @@ static void check_stream(struct check *c, struct natsio_session *s, const struct
 static void check_nats(struct check *c)
 {
 	const struct config *g = c->config;
-	struct natsio_options o = {
-		.name = "boxhaul check",
-		.urls = (const char *const *)g->nats.urls,
-		.url_count = g->nats.url_count,
-		.user = g->nats.user,
-		.password_file = g->nats.password_file,
-		.token_file = g->nats.token_file,
-		.credentials_file = g->nats.credentials_file,
-		.discover = g->nats.discover,
-		.tls = g->nats.tls.required,
-		.ca_file = g->nats.tls.ca_file,
-		.cert_file = g->nats.tls.cert_file,
-		.key_file = g->nats.tls.key_file,
-	};
+	struct natsio_options o = servers_nats(g, "boxhaul check");
 	char error[512] = "";
 	struct natsio_session *s = natsio_session_open(&o, error, sizeof error);
 

@@ -384,9 +384,12 @@ static void derive(struct loader *l)
 	if (unnamed && !l->failed && !l->no_memory)
 		config_check_name(l);
 	c->delivery.streams = (uint32_t)c->stream_count;
+	/* nats.c before 3.13 takes tls:// for nats://, and would use a server that does not ask for TLS in plain text. */
 	for (size_t i = 0; i < c->nats.url_count; i++)
 		if (c->nats.urls[i] != NULL && strncmp(c->nats.urls[i], "tls://", 6) == 0)
 			c->nats.tls.required = true;
+	if (c->nats.tls.ca_file != NULL || c->nats.tls.cert_file != NULL)
+		c->nats.tls.required = true;
 }
 
 struct config *config_load(const char *path, FILE *errors)

@@ -34,7 +34,7 @@ struct config {
 		char *user, *password_file, *token_file, *credentials_file; /* or NULL */
 		bool discover;                                              /* use servers the cluster announces */
 		struct {
-			bool required;                        /* also on when a URL says tls:// */
+			bool required;                        /* also on when a URL says tls://, or a file is named */
 			char *ca_file, *cert_file, *key_file; /* or NULL */
 		} tls;
 	} nats;

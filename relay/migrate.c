@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "edge/pg.h"
 #include "log.h"
+#include "servers.h"
 #include "sql_files.h"
 
 enum { LOCK_TRIES = 100, LOCK_PAUSE_US = 100000 };
@@ -162,11 +163,7 @@ static enum exit_code migrate_patiently(struct pg_session *s, const struct confi
 
 enum exit_code command_migrate(const struct config *config)
 {
-	struct pg_options o = { .conninfo = config->postgres.migrate_conninfo != NULL
-						    ? config->postgres.migrate_conninfo
-						    : config->postgres.conninfo,
-				.password_file = config->postgres.password_file,
-				.application_name = "boxhaul migrate" };
+	struct pg_options o = servers_postgres_owner(config, "boxhaul migrate");
 	char error[512], clean[512];
 	struct pg_session *s = pg_session_open(&o, error, sizeof error);
 	enum exit_code code;

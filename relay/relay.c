@@ -30,6 +30,7 @@
 #include "note.h"
 #include "progress.h"
 #include "publisher.h"
+#include "servers.h"
 #include "source.h"
 #include "tail.h"
 
@@ -594,24 +595,8 @@ static void be_careful(void)
 
 static bool open_edges(struct relay *r)
 {
-	const struct config *c = r->config;
-	struct pg_options pg = { .conninfo = c->postgres.conninfo,
-				 .password_file = c->postgres.password_file,
-				 .application_name = "boxhaul" };
-	struct natsio_options nats = {
-		.name = "boxhaul",
-		.urls = (const char *const *)c->nats.urls,
-		.url_count = c->nats.url_count,
-		.user = c->nats.user,
-		.password_file = c->nats.password_file,
-		.token_file = c->nats.token_file,
-		.credentials_file = c->nats.credentials_file,
-		.discover = c->nats.discover,
-		.tls = c->nats.tls.required,
-		.ca_file = c->nats.tls.ca_file,
-		.cert_file = c->nats.tls.cert_file,
-		.key_file = c->nats.tls.key_file,
-	};
+	struct pg_options pg = servers_postgres(r->config, "boxhaul");
+	struct natsio_options nats = servers_nats(r->config, "boxhaul");
 
 	r->pg = pg_open(r->loop, &pg, &(struct pg_handlers){ on_postgres_up, on_postgres_down, on_notified, r });
 	r->nats =

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "edge/pg.h"
 #include "log.h"
+#include "servers.h"
 
 enum { COUNT_MAX = 100000 };
 
@@ -97,9 +98,7 @@ static enum exit_code show(struct pg_session *s, bool json)
 
 enum exit_code command_status(const struct config *config, bool json, bool watch)
 {
-	struct pg_options o = { .conninfo = config->postgres.conninfo,
-				.password_file = config->postgres.password_file,
-				.application_name = "boxhaul status" };
+	struct pg_options o = servers_postgres(config, "boxhaul status");
 	char error[512], clean[512];
 	struct pg_session *s = pg_session_open(&o, error, sizeof error);
 	enum exit_code code;

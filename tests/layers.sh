@@ -22,9 +22,10 @@ floor() { # a path below relay/
 	config.h | settings.h) echo 12 ;;
 	settings.c | config_check.h) echo 13 ;;
 	config.c | config_check.c) echo 14 ;;
-	edge/loop.?) echo 20 ;;
-	edge/pg.? | edge/natsio.? | edge/http.?) echo 21 ;;
-	ledger.? | api.? | parcel.h) echo 30 ;;
+	edge/loop.? | edge/natsio_options.h) echo 20 ;;
+	edge/pg.? | edge/natsio_login.? | edge/http.?) echo 21 ;;
+	edge/natsio.? | edge/natsio_session.?) echo 22 ;;
+	ledger.? | api.? | servers.? | parcel.h) echo 30 ;;
 	source.? | publisher.? | tail.? | leader.? | health.? | note.?) echo 40 ;;
 	commands.h | progress.?) echo 45 ;;
 	relay.? | check.c | migrate.c | status.c) echo 50 ;;
@@ -88,7 +89,7 @@ lives_in() { # header, where (a pattern of case)
 }
 
 lives_in 'libpq-fe\.h|libpq/.*' 'relay/edge/pg.?'
-lives_in 'nats\.h|nats/.*' 'relay/edge/natsio.?'
+lives_in 'nats\.h|nats/.*' 'relay/edge/natsio*'
 lives_in 'microhttpd\.h' 'relay/edge/http.?'
 lives_in 'ev\.h|libev/.*' 'relay/edge/*'
 lives_in 'libconfig\.h' 'relay/config_check.h'

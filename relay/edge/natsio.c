@@ -29,12 +29,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "edge/natsio_login.h"
 #include "failpoint.h"
 
 enum {
 	RECONNECT_MIN_MS = 50,
 	RECONNECT_MAX_MS = 3000,
-	CONNECT_TIMEOUT_MS = 4000,
 	PING_INTERVAL_MS = 5000,
 	PINGS_OUT = 2,
 	WRITE_DEADLINE_MS = 2000,
@@ -303,111 +303,6 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus statu
 
 /* --- connecting, on a thread of its own --- */
 
-/* What the library last complained of on this thread, without the place in its sources. */
-static void describe(natsStatus s, char *out, size_t size)
-{
-	const char *text = nats_GetLastError(NULL), *place;
-
-	if (text == NULL || text[0] == '\0')
-		text = natsStatus_GetText(s);
-	place = text[0] == '(' ? strstr(text, "): ") : NULL;
-	snprintf(out, size, "%s", place != NULL ? place + 3 : text);
-}
-
-static bool read_secret(const char *path, char *out, size_t size)
-{
-	FILE *f = fopen(path, "re");
-	bool ok;
-
-	if (f == NULL)
-		return false;
-	ok = fgets(out, (int)size, f) != NULL;
-	fclose(f);
-	out[strcspn(out, "\r\n")] = '\0';
-	return ok;
-}
-
-static natsStatus set_login(natsOptions *opts, const struct natsio_options *o, char *error, size_t size)
-{
-	char secret[1024] = "";
-	natsStatus s = NATS_OK;
-
-	if (o->credentials_file != NULL) {
-		s = natsOptions_SetUserCredentialsFromFiles(opts, o->credentials_file, NULL);
-	} else if (o->token_file != NULL || o->user != NULL) {
-		const char *file = o->token_file != NULL ? o->token_file : o->password_file;
-
-		if (file != NULL && !read_secret(file, secret, sizeof secret)) {
-			snprintf(error, size, "cannot read %s", file);
-			return NATS_ERR;
-		}
-		s = o->token_file != NULL ? natsOptions_SetToken(opts, secret)
-					  : natsOptions_SetUserInfo(opts, o->user, secret);
-		explicit_bzero(secret, sizeof secret);
-	}
-	if (s != NATS_OK)
-		snprintf(error, size, "login: %s", natsStatus_GetText(s));
-	return s;
-}
-
-/* A tls:// URL alone does not switch TLS on before nats.c 3.13: a server that does not ask for it would be used
- * in plain text. */
-static bool wants_tls(const struct natsio_options *o)
-{
-	for (size_t i = 0; i < o->url_count; i++)
-		if (strncmp(o->urls[i], "tls://", 6) == 0)
-			return true;
-	return o->tls || o->ca_file != NULL || o->cert_file != NULL;
-}
-
-static natsStatus set_tls(natsOptions *opts, const struct natsio_options *o, char *error, size_t size)
-{
-	natsStatus s = NATS_OK;
-
-	if (!wants_tls(o))
-		return s;
-	s = natsOptions_SetSecure(opts, true);
-	if (s == NATS_OK && o->ca_file != NULL)
-		s = natsOptions_LoadCATrustedCertificates(opts, o->ca_file);
-	if (s == NATS_OK && o->cert_file != NULL)
-		s = natsOptions_LoadCertificatesChain(opts, o->cert_file, o->key_file);
-	if (s != NATS_OK) {
-		char why[256];
-
-		describe(s, why, sizeof why);
-		snprintf(error, size, "TLS: %s (check nats.tls.ca_file, cert_file, key_file)", why);
-	}
-	return s;
-}
-
-/* Common to the daemon's connection and to `check`. */
-static natsOptions *make_options(const struct natsio_options *o, char *error, size_t size)
-{
-	natsOptions *opts = NULL;
-	natsStatus s = natsOptions_Create(&opts);
-
-	if (s == NATS_OK)
-		s = natsOptions_SetServers(opts,
-					   (const char **)(uintptr_t)o->urls /* NOLINT: only the const is cast away */,
-					   (int)o->url_count);
-	if (s == NATS_OK)
-		s = natsOptions_SetName(opts, o->name);
-	if (s == NATS_OK)
-		s = natsOptions_SetTimeout(opts, CONNECT_TIMEOUT_MS);
-	if (s == NATS_OK)
-		s = natsOptions_SetAllowReconnect(opts, false);
-	if (s == NATS_OK)
-		s = natsOptions_SetIgnoreDiscoveredServers(opts, !o->discover);
-	if (s != NATS_OK)
-		snprintf(error, size, "%s", natsStatus_GetText(s));
-	else if ((s = set_login(opts, o, error, size)) == NATS_OK)
-		s = set_tls(opts, o, error, size);
-	if (s == NATS_OK)
-		return opts;
-	natsOptions_Destroy(opts);
-	return NULL;
-}
-
 static natsStatus set_loop(natsOptions *opts, struct link *k)
 {
 	natsStatus s = natsOptions_SetEventLoop(opts, k, attach, want_read, want_write, detach);
@@ -431,14 +326,14 @@ static void connect_work(void *arg)
 {
 	struct link *k = arg;
 	char error[512] = "";
-	natsOptions *opts = make_options(&k->io->options, error, sizeof error);
+	natsOptions *opts = natsio_login_options(&k->io->options, error, sizeof error);
 	natsConnection *nc = NULL;
 	natsStatus s = opts == NULL ? NATS_ERR : set_loop(opts, k);
 
 	if (s == NATS_OK) {
 		s = natsConnection_Connect(&nc, opts);
 		if (s != NATS_OK)
-			describe(s, error, sizeof error);
+			natsio_login_error(s, error, sizeof error);
 	}
 	natsOptions_Destroy(opts);
 	k->nc = nc;
@@ -766,123 +661,4 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 	io->holds_messages |= s == NATS_OK;
 	natsMsg_Destroy(msg);
 	return s == NATS_OK;
-}
-
-void natsio_shutdown(void)
-{
-	nats_CloseAndWait(3000);
-}
-
-/* --- blocking --- */
-
-struct natsio_session {
-	natsConnection *nc;
-	jsCtx *js;
-};
-
-struct natsio_session *natsio_session_open(const struct natsio_options *options, char *error, size_t size)
-{
-	struct natsio_session *s = calloc(1, sizeof *s);
-	natsOptions *opts = s != NULL ? make_options(options, error, size) : NULL;
-	natsStatus status = opts != NULL ? natsConnection_Connect(&s->nc, opts) : NATS_ERR;
-
-	if (status == NATS_OK)
-		status = natsConnection_JetStream(&s->js, s->nc, NULL);
-	else if (opts != NULL)
-		describe(status, error, size);
-	natsOptions_Destroy(opts);
-	if (status == NATS_OK)
-		return s;
-	natsio_session_close(s);
-	return NULL;
-}
-
-void natsio_session_close(struct natsio_session *s)
-{
-	if (s == NULL)
-		return;
-	jsCtx_Destroy(s->js);
-	natsConnection_Destroy(s->nc);
-	free(s);
-}
-
-int64_t natsio_session_max_payload(const struct natsio_session *s)
-{
-	return natsConnection_GetMaxPayload(s->nc);
-}
-
-static void copy_info(struct natsio_stream_info *out, const jsStreamInfo *in)
-{
-	const jsStreamConfig *c = in->Config;
-
-	*out = (struct natsio_stream_info){
-		.exists = true,
-		.no_ack = c->NoAck,
-		.sealed = c->Sealed,
-		.mirror = c->Mirror != NULL,
-		.discard_new = c->Discard == js_DiscardNew,
-		.file_storage = c->Storage == js_FileStorage,
-		.retention = c->Retention == js_LimitsPolicy     ? 0
-			     : c->Retention == js_InterestPolicy ? 1
-								 : 2,
-		.max_msg_size = c->MaxMsgSize,
-		.max_bytes = c->MaxBytes,
-		.max_messages = c->MaxMsgs,
-		.duplicate_window_ms = c->Duplicates / 1000000,
-		.messages = (int64_t)in->State.Msgs,
-		.replicas = c->Replicas,
-	};
-	out->subjects = calloc((size_t)c->SubjectsLen + 1, sizeof *out->subjects);
-	for (int i = 0; out->subjects != NULL && i < c->SubjectsLen; i++)
-		if ((out->subjects[out->subject_count] = strdup(c->Subjects[i])) != NULL)
-			out->subject_count++;
-}
-
-bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error,
-			   size_t size)
-{
-	jsStreamInfo *si = NULL;
-	jsErrCode code = 0;
-	natsStatus status = js_GetStreamInfo(&si, s->js, name, NULL, &code);
-
-	*info = (struct natsio_stream_info){ .exists = false };
-	if (status == NATS_OK) {
-		copy_info(info, si);
-		jsStreamInfo_Destroy(si);
-		return true;
-	}
-	if (status == NATS_NOT_FOUND)
-		return true;
-	if (status == NATS_NO_RESPONDERS)
-		snprintf(error, size, "nobody answers for JetStream: enable it in the server's configuration");
-	else if (status == NATS_TIMEOUT)
-		snprintf(error, size,
-			 "no answer: let this login publish to $JS.API.STREAM.INFO.%s and subscribe to _INBOX.>", name);
-	else if (code == JSNotEnabledForAccountErr)
-		snprintf(error, size,
-			 "JetStream is off for this login's account: add jetstream: enabled to the account");
-	else
-		describe(status, error, size);
-	return false;
-}
-
-bool natsio_session_may_read(struct natsio_session *s, const char *name)
-{
-	natsMsg *answer = NULL;
-	char subject[256];
-	natsStatus status;
-
-	/* Any answer will do: there is no message 0. */
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
-	status = natsConnection_RequestString(&answer, s->nc, subject, "{\"seq\":0}", CONNECT_TIMEOUT_MS);
-	natsMsg_Destroy(answer);
-	return status == NATS_OK;
-}
-
-void natsio_stream_info_free(struct natsio_stream_info *info)
-{
-	for (size_t i = 0; i < info->subject_count; i++)
-		free(info->subjects[i]);
-	free(info->subjects);
-	*info = (struct natsio_stream_info){ .exists = false };
 }

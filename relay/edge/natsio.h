@@ -10,19 +10,9 @@
 #include <stdint.h>
 
 #include "edge/loop.h"
+#include "edge/natsio_options.h"
 
 struct natsio;
-
-/* Everything is borrowed for the life of the natsio; files are read again at every connect. */
-struct natsio_options {
-	const char *name; /* of the client, seen in the server's monitoring */
-	const char *const *urls;
-	size_t url_count;
-	const char *user, *password_file, *token_file, *credentials_file; /* or NULL */
-	bool discover;                                                    /* use servers the cluster announces */
-	bool tls;                                   /* never without; also on when a URL begins with tls:// */
-	const char *ca_file, *cert_file, *key_file; /* or NULL */
-};
 
 struct natsio_reply {
 	uint64_t token;
@@ -68,30 +58,5 @@ int64_t natsio_max_payload(struct natsio *io);
 
 /* Drops the connection WITH what it still holds unsent, and makes a new one. down() is called. */
 void natsio_cut(struct natsio *io, const char *why);
-
-/* --- blocking, for `check` --- */
-
-struct natsio_session;
-
-struct natsio_stream_info {
-	bool exists, no_ack, sealed, mirror, discard_new, file_storage;
-	int retention; /* 0 limits, 1 interest, 2 work queue */
-	int64_t max_msg_size, max_bytes, max_messages, duplicate_window_ms, messages, replicas;
-	char **subjects;
-	size_t subject_count;
-};
-
-struct natsio_session *natsio_session_open(const struct natsio_options *options, char *error, size_t error_size);
-void natsio_session_close(struct natsio_session *s);
-int64_t natsio_session_max_payload(const struct natsio_session *s);
-/* False with a text when the question could not be asked; a missing stream is exists = false. Free with the other. */
-bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error,
-			   size_t size);
-/* May this login ask the stream for a message it stores ($JS.API.STREAM.MSG.GET)? */
-bool natsio_session_may_read(struct natsio_session *s, const char *name);
-void natsio_stream_info_free(struct natsio_stream_info *info);
-
-/* Releases the library. Call last. */
-void natsio_shutdown(void);
 
 #endif

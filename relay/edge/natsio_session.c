@@ -1,0 +1,119 @@
+#include "edge/natsio_session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/natsio_login.h"
+
+struct natsio_session {
+	natsConnection *nc;
+	jsCtx *js;
+};
+
+struct natsio_session *natsio_session_open(const struct natsio_options *options, char *error, size_t size)
+{
+	struct natsio_session *s = calloc(1, sizeof *s);
+	natsOptions *opts = s != NULL ? natsio_login_options(options, error, size) : NULL;
+	natsStatus status = opts != NULL ? natsConnection_Connect(&s->nc, opts) : NATS_ERR;
+
+	if (status == NATS_OK)
+		status = natsConnection_JetStream(&s->js, s->nc, NULL);
+	else if (opts != NULL)
+		natsio_login_error(status, error, size);
+	natsOptions_Destroy(opts);
+	if (status == NATS_OK)
+		return s;
+	natsio_session_close(s);
+	return NULL;
+}
+
+void natsio_session_close(struct natsio_session *s)
+{
+	if (s == NULL)
+		return;
+	jsCtx_Destroy(s->js);
+	natsConnection_Destroy(s->nc);
+	free(s);
+}
+
+int64_t natsio_session_max_payload(const struct natsio_session *s)
+{
+	return natsConnection_GetMaxPayload(s->nc);
+}
+
+static void copy_info(struct natsio_stream_info *out, const jsStreamInfo *in)
+{
+	const jsStreamConfig *c = in->Config;
+
+	*out = (struct natsio_stream_info){
+		.exists = true,
+		.no_ack = c->NoAck,
+		.sealed = c->Sealed,
+		.mirror = c->Mirror != NULL,
+		.discard_new = c->Discard == js_DiscardNew,
+		.file_storage = c->Storage == js_FileStorage,
+		.retention = c->Retention == js_LimitsPolicy     ? 0
+			     : c->Retention == js_InterestPolicy ? 1
+								 : 2,
+		.max_msg_size = c->MaxMsgSize,
+		.max_bytes = c->MaxBytes,
+		.max_messages = c->MaxMsgs,
+		.duplicate_window_ms = c->Duplicates / 1000000,
+		.messages = (int64_t)in->State.Msgs,
+		.replicas = c->Replicas,
+	};
+	out->subjects = calloc((size_t)c->SubjectsLen + 1, sizeof *out->subjects);
+	for (int i = 0; out->subjects != NULL && i < c->SubjectsLen; i++)
+		if ((out->subjects[out->subject_count] = strdup(c->Subjects[i])) != NULL)
+			out->subject_count++;
+}
+
+bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error,
+			   size_t size)
+{
+	jsStreamInfo *si = NULL;
+	jsErrCode code = 0;
+	natsStatus status = js_GetStreamInfo(&si, s->js, name, NULL, &code);
+
+	*info = (struct natsio_stream_info){ .exists = false };
+	if (status == NATS_OK) {
+		copy_info(info, si);
+		jsStreamInfo_Destroy(si);
+		return true;
+	}
+	if (status == NATS_NOT_FOUND)
+		return true;
+	if (status == NATS_NO_RESPONDERS)
+		snprintf(error, size, "nobody answers for JetStream: enable it in the server's configuration");
+	else if (status == NATS_TIMEOUT)
+		snprintf(error, size,
+			 "no answer: let this login publish to $JS.API.STREAM.INFO.%s and subscribe to _INBOX.>", name);
+	else if (code == JSNotEnabledForAccountErr)
+		snprintf(error, size,
+			 "JetStream is off for this login's account: add jetstream: enabled to the account");
+	else
+		natsio_login_error(status, error, size);
+	return false;
+}
+
+bool natsio_session_may_read(struct natsio_session *s, const char *name)
+{
+	natsMsg *answer = NULL;
+	char subject[256];
+	natsStatus status;
+
+	/* Any answer will do: there is no message 0. */
+	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
+	status = natsConnection_RequestString(&answer, s->nc, subject, "{\"seq\":0}", NATSIO_CONNECT_TIMEOUT_MS);
+	natsMsg_Destroy(answer);
+	return status == NATS_OK;
+}
+
+void natsio_stream_info_free(struct natsio_stream_info *info)
+{
+	for (size_t i = 0; i < info->subject_count; i++)
+		free(info->subjects[i]);
+	free(info->subjects);
+	*info = (struct natsio_stream_info){ .exists = false };
+}

@@ -1,0 +1,15 @@
+/* From the configuration to what the edges want to know: where the two servers are, and how to log in. Everything is
+ * borrowed from the configuration. */
+#ifndef BOXHAUL_SERVERS_H
+#define BOXHAUL_SERVERS_H
+
+#include "config.h"
+#include "edge/natsio_options.h"
+#include "edge/pg.h"
+
+/* The client's name is seen in the server's monitoring, and borrowed too. */
+struct pg_options servers_postgres(const struct config *c, const char *client);
+struct pg_options servers_postgres_owner(const struct config *c, const char *client); /* for `migrate` */
+struct natsio_options servers_nats(const struct config *c, const char *client);
+
+#endif
