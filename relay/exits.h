@@ -10,6 +10,7 @@ enum exit_code {
 	EXIT_UNREACHABLE = 4, /* the database or NATS cannot be reached */
 	EXIT_UNDRAINED = 5,   /* run: asked to stop a second time, or not everything in flight was answered in time;
 				 nothing is lost: the next start sends it again under the same message id */
+	EXIT_LAGGING = 6,     /* status --max-lag: the oldest message waits longer */
 };
 
 #endif

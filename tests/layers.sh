@@ -27,8 +27,11 @@ floor() { # a path below relay/
 	edge/natsio.? | edge/natsio_session.?) echo 22 ;;
 	ledger.? | api.? | servers.? | parcel.h) echo 30 ;;
 	source.? | publisher.? | tail.? | leader.? | health.? | note.?) echo 40 ;;
-	commands.h | progress.?) echo 45 ;;
-	relay.? | check.c | migrate.c | status.c) echo 50 ;;
+	command/command.h) echo 42 ;;
+	command/line.? | command/out.? | command/ask.? | command/session.?) echo 43 ;;
+	command/help.?) echo 44 ;;
+	command/commands.h | progress.?) echo 45 ;;
+	relay.? | command/*.c) echo 50 ;;
 	main.c) echo 60 ;;
 	esac
 }

@@ -568,7 +568,7 @@ class Check(CommandTest):
                      self.check_nats, self.check_streams):
             with self.subTest(part.__name__):
                 part()
-        self.assertEqual(self.never_seen(), [], "messages of relay/check.c that were not provoked")
+        self.assertEqual(self.never_seen(), [], "messages of check.c that were not provoked")
 
     def check_that_all_is_well(self):
         relay = self.add_relay()
@@ -699,8 +699,8 @@ class Check(CommandTest):
 
     @staticmethod
     def messages():
-        """Every format that relay/check.c gives to fail() and warn(), as a pattern."""
-        with open(os.path.join(ROOT, "relay", "check.c"), encoding="utf-8") as f:
+        """Every format that relay/command/check.c gives to fail() and warn(), as a pattern."""
+        with open(os.path.join(ROOT, "relay", "command", "check.c"), encoding="utf-8") as f:
             calls = re.findall(r'\b(fail\(c|warn\()(?:,\s*|\s*)(?=")((?:"(?:[^"\\]|\\.)*"|PRI[a-z]\d+|\s)+)', f.read())
         assert len(calls) > 25, "the sources are not written as they were"
         patterns = set()

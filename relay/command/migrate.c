@@ -6,10 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "commands.h"
+#include "command/commands.h"
+#include "command/session.h"
 #include "edge/pg.h"
-#include "log.h"
-#include "servers.h"
 #include "sql_files.h"
 
 enum { LOCK_TRIES = 100, LOCK_PAUSE_US = 100000 };
@@ -161,19 +160,14 @@ static enum exit_code migrate_patiently(struct pg_session *s, const struct confi
 	return outcome == DONE ? EXIT_OK : EXIT_FAILED;
 }
 
-enum exit_code command_migrate(const struct config *config)
+enum exit_code command_migrate(const struct call *call)
 {
-	struct pg_options o = servers_postgres_owner(config, "boxhaul migrate");
-	char error[512], clean[512];
-	struct pg_session *s = pg_session_open(&o, error, sizeof error);
+	struct pg_session *s = session_open(call, LOGIN_OWNER);
 	enum exit_code code;
 
-	if (s == NULL) {
-		log_scrub(error, clean, sizeof clean);
-		fprintf(stderr, "boxhaul: cannot connect to PostgreSQL: %s\n", clean);
+	if (s == NULL)
 		return EXIT_UNREACHABLE;
-	}
-	code = migrate_patiently(s, config);
+	code = migrate_patiently(s, call->config);
 	pg_session_close(s);
 	return code;
 }

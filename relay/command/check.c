@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "commands.h"
+#include "command/commands.h"
+#include "command/out.h"
+#include "command/session.h"
 #include "edge/natsio_session.h"
 #include "edge/pg.h"
 #include "ledger.h"
@@ -22,6 +24,8 @@ struct check {
 
 __attribute__((format(printf, 2, 3))) static void say(const char *verdict, const char *format, ...)
 {
+	enum ink ink = verdict[0] == 'o' ? INK_GOOD : verdict[0] == 'w' ? INK_WARN : INK_BAD;
+	struct out o = out_open(stdout);
 	char line[1024], clean[1024];
 	va_list args;
 
@@ -29,7 +33,8 @@ __attribute__((format(printf, 2, 3))) static void say(const char *verdict, const
 	vsnprintf(line, sizeof line, format, args);
 	va_end(args);
 	log_scrub(line, clean, sizeof clean);
-	printf("%-4s  %s\n", verdict, clean);
+	out_print(&o, ink, "%-4s", verdict);
+	out_print(&o, INK_PLAIN, "  %s\n", clean);
 }
 
 #define ok(...) say("ok", __VA_ARGS__)
@@ -138,11 +143,10 @@ static void check_server(struct check *c, struct pg_session *s)
 		ok("server: PostgreSQL %s, primary", pg_text(r, 0, 2));
 }
 
-static void check_postgres(struct check *c)
+static void check_postgres(struct check *c, const struct call *call)
 {
-	struct pg_options o = servers_postgres(c->config, "boxhaul check");
 	char error[512];
-	struct pg_session *s = pg_session_open(&o, error, sizeof error);
+	struct pg_session *s = session_try(call, LOGIN_RELAY, error, sizeof error);
 
 	if (s == NULL) {
 		fail(c, "database: %s: check postgres.conninfo, and that the server runs and lets this user in", error);
@@ -268,12 +272,12 @@ static void check_nats(struct check *c)
 	natsio_session_close(s);
 }
 
-enum exit_code command_check(const struct config *config)
+enum exit_code command_check(const struct call *call)
 {
-	struct check c = { .config = config };
+	struct check c = { .config = call->config };
 
-	ok("config: %s", config->path);
-	check_postgres(&c);
+	ok("config: %s", c.config->path);
+	check_postgres(&c, call);
 	check_nats(&c);
 	natsio_shutdown();
 	return c.unreachable ? EXIT_UNREACHABLE : c.failed ? EXIT_FAILED : EXIT_OK;

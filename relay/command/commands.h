@@ -1,19 +1,16 @@
 /* The commands that are not the daemon. Each connects for itself, blocks, and writes for people to stdout. */
-#ifndef BOXHAUL_COMMANDS_H
-#define BOXHAUL_COMMANDS_H
+#ifndef BOXHAUL_COMMAND_COMMANDS_H
+#define BOXHAUL_COMMAND_COMMANDS_H
 
-#include <stdbool.h>
-
-#include "config.h"
-#include "exits.h"
+#include "command/command.h"
 
 /* Applies what is missing of the schema, in one transaction, under a lock. */
-enum exit_code command_migrate(const struct config *config);
+enum exit_code command_migrate(const struct call *call);
 
 /* Looks at everything `run` needs; each line ok, warn or FAIL with what mends it. */
-enum exit_code command_check(const struct config *config);
+enum exit_code command_check(const struct call *call);
 
 /* What the database knows of the delivery. */
-enum exit_code command_status(const struct config *config, bool json, bool watch);
+enum exit_code command_status(const struct call *call);
 
 #endif

@@ -4,10 +4,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "commands.h"
+#include "command/commands.h"
+#include "command/session.h"
 #include "edge/pg.h"
-#include "log.h"
-#include "servers.h"
 
 enum { COUNT_MAX = 100000 };
 
@@ -96,18 +95,14 @@ static enum exit_code show(struct pg_session *s, bool json)
 	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
-enum exit_code command_status(const struct config *config, bool json, bool watch)
+enum exit_code command_status(const struct call *call)
 {
-	struct pg_options o = servers_postgres(config, "boxhaul status");
-	char error[512], clean[512];
-	struct pg_session *s = pg_session_open(&o, error, sizeof error);
+	bool json = call->given[OPTION_JSON], watch = call->given[OPTION_WATCH];
+	struct pg_session *s = session_open(call, LOGIN_RELAY);
 	enum exit_code code;
 
-	if (s == NULL) {
-		log_scrub(error, clean, sizeof clean);
-		fprintf(stderr, "boxhaul: cannot connect to PostgreSQL: %s\n", clean);
+	if (s == NULL)
 		return EXIT_UNREACHABLE;
-	}
 	do {
 		if (watch && !json && isatty(STDOUT_FILENO))
 			printf("\033[H\033[2J");

@@ -1,0 +1,55 @@
+/* What a command is: a row of the table in main.c, and what a call of it brings. Checking the line, the help and the
+ * completion know no more of a command than its row says. */
+#ifndef BOXHAUL_COMMAND_COMMAND_H
+#define BOXHAUL_COMMAND_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "exits.h"
+
+/* What an option or an argument holds; checked before the command runs. */
+enum value {
+	VALUE_NONE,     /* a flag; no arguments */
+	VALUE_FILE,     /* a path, or the name of an instance */
+	VALUE_ID,       /* a message's id: digits, as SQL takes them */
+	VALUE_DURATION, /* "30s": in `number`, as milliseconds */
+	VALUE_WORD,
+};
+
+/* Every option there is: its name and meaning stand in line.c. */
+enum option_number {
+	OPTION_CONFIG,
+	OPTION_JSON,
+	OPTION_WATCH,
+	OPTION_MAX_LAG,
+	OPTION_YES,
+	OPTIONS,
+};
+
+#define TAKES(option) (UINT64_C(1) << (option))
+
+struct call {
+	const struct command *commands; /* the whole table */
+	const struct command *command;
+	const struct config *config; /* of a command that takes OPTION_CONFIG, or NULL */
+	bool help;                   /* it is not to be run: somebody asked what it does */
+	bool given[OPTIONS];
+	const char *text[OPTIONS]; /* NULL where it is not given */
+	uint64_t number[OPTIONS];  /* VALUE_DURATION */
+	char *const *arguments;    /* as many as the row allows; the instance's name is taken away */
+	int count;
+};
+
+struct command {
+	const char *words; /* "status", "dead-letters list" */
+	enum exit_code (*run)(const struct call *call);
+	uint64_t options;    /* TAKES(...) | TAKES(...) */
+	enum value argument; /* what its arguments are, and how many */
+	int least, most;
+	const char *summary; /* one line */
+	const char *more;    /* what else `help COMMAND` says, in lines; or NULL */
+};
+
+#endif

@@ -1,0 +1,206 @@
+/* NAME or -c FILE says which configuration; what else a command takes, its row says. */
+#include "command/line.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "settings.h"
+
+const struct command_option command_options[OPTIONS] = {
+	[OPTION_CONFIG] = { "config", VALUE_FILE, "the configuration; NAME alone means /etc/boxhaul/NAME.conf" },
+	[OPTION_JSON] = { "json", VALUE_NONE, "print JSON" },
+	[OPTION_WATCH] = { "watch", VALUE_NONE, "go on, once a second, until interrupted" },
+	[OPTION_MAX_LAG] = { "max-lag", VALUE_DURATION, "end with status 6 if the oldest message waits longer" },
+	[OPTION_YES] = { "yes", VALUE_NONE, "do not ask" },
+};
+
+static const uint64_t longest_duration_ms = UINT64_C(365) * 24 * 3600 * 1000;
+
+const char *value_name(enum value value)
+{
+	static const char *const names[] = {
+		[VALUE_NONE] = "",     [VALUE_FILE] = "FILE", [VALUE_ID] = "ID", [VALUE_DURATION] = "DURATION",
+		[VALUE_WORD] = "WORD",
+	};
+
+	return names[value];
+}
+
+enum exit_code line_wrong(const char *format, ...)
+{
+	va_list args;
+
+	fputs("boxhaul: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs("\nboxhaul: `boxhaul help` lists commands and options\n", stderr);
+	return EXIT_USAGE;
+}
+
+/* How many words name this command; 0: these do not. */
+static int named_by(const struct command *c, int count, char *const *words)
+{
+	const char *rest = c->words;
+
+	for (int i = 0; i < count; i++) {
+		size_t n = strlen(words[i]);
+
+		if (n == 0 || strncmp(rest, words[i], n) != 0 || (rest[n] != ' ' && rest[n] != '\0'))
+			return 0;
+		if (rest[n] == '\0')
+			return i + 1;
+		rest += n + 1;
+	}
+	return 0;
+}
+
+const struct command *line_find(const struct command *commands, int count, char *const *words, int *used)
+{
+	for (const struct command *c = commands; c->words != NULL; c++) {
+		*used = named_by(c, count, words);
+		if (*used > 0)
+			return c;
+	}
+	return NULL;
+}
+
+bool line_is_below(const struct command *c, const char *word)
+{
+	size_t n = strlen(word);
+
+	return strncmp(c->words, word, n) == 0 && c->words[n] == ' ';
+}
+
+static enum exit_code unknown(const struct command *commands, int count, char *const *words)
+{
+	const char *separator = "";
+	char choice[256] = "";
+	size_t n = 0;
+
+	for (const struct command *c = commands; c->words != NULL && n < sizeof choice; c++)
+		if (line_is_below(c, words[0])) {
+			n += (size_t)snprintf(choice + n, sizeof choice - n, "%s%s", separator,
+					      c->words + strlen(words[0]) + 1);
+			separator = ", ";
+		}
+	if (n == 0)
+		return line_wrong("unknown command: %s", words[0]);
+	return line_wrong("unknown command: %s %s: say one of %s", words[0], count > 1 ? words[1] : "", choice);
+}
+
+/* Digits, and no more than fit: SQL takes it as it is. */
+static bool is_id(const char *text)
+{
+	size_t n = strlen(text);
+
+	return n > 0 && n <= 18 && strspn(text, "0123456789") == n;
+}
+
+static enum exit_code take(struct call *call, enum option_number o, const char *text)
+{
+	static const struct setting duration = { .type = SETTING_DURATION,
+						 .width = sizeof(uint64_t),
+						 .max = longest_duration_ms };
+	char why[256];
+
+	call->given[o] = true;
+	call->text[o] = text;
+	if (command_options[o].value == VALUE_ID && !is_id(text))
+		return line_wrong("--%s %s: an id is a number", command_options[o].name, text);
+	if (command_options[o].value == VALUE_DURATION &&
+	    setting_set_text(&duration, &call->number[o], text, why, sizeof why) != SETTING_OK)
+		return line_wrong("--%s %s", command_options[o].name, why);
+	return EXIT_OK;
+}
+
+/* getopt's table of the options this command takes. */
+static void describe(const struct command *c, struct option longs[OPTIONS + 2])
+{
+	int n = 0;
+
+	for (int o = 0; o < OPTIONS; o++)
+		if ((c->options & TAKES(o)) != 0)
+			longs[n++] = (struct option){
+				command_options[o].name,
+				command_options[o].value == VALUE_NONE ? no_argument : required_argument,
+				NULL,
+				o,
+			};
+	longs[n++] = (struct option){ "help", no_argument, NULL, 'h' };
+	longs[n] = (struct option){ NULL, 0, NULL, 0 };
+}
+
+static enum exit_code take_options(struct call *call, int argc, char **argv)
+{
+	bool configured = (call->command->options & TAKES(OPTION_CONFIG)) != 0;
+	struct option longs[OPTIONS + 2];
+	enum exit_code code = EXIT_OK;
+	int k;
+
+	describe(call->command, longs);
+	opterr = 0;
+	while (code == EXIT_OK && (k = getopt_long(argc, argv, configured ? ":c:h" : ":h", longs, NULL)) != -1) {
+		if (k == ':')
+			code = line_wrong("%s needs a value", argv[optind - 1]);
+		else if (k == '?')
+			code = line_wrong("%s: unknown option: %s", call->command->words, argv[optind - 1]);
+		else if (k == 'h')
+			call->help = true;
+		else
+			code = take(call, k == 'c' ? OPTION_CONFIG : (enum option_number)k, optarg);
+	}
+	call->arguments = argv + optind;
+	call->count = argc - optind;
+	return code;
+}
+
+static enum exit_code check_arguments(const struct call *call)
+{
+	const struct command *c = call->command;
+
+	if (call->count > c->most)
+		return line_wrong("unexpected: %s", call->arguments[c->most]);
+	for (int i = 0; i < call->count; i++)
+		if (c->argument == VALUE_ID && !is_id(call->arguments[i]))
+			return line_wrong("%s: an id is a number", call->arguments[i]);
+	if (call->count < c->least)
+		return line_wrong("%s needs %s", c->words, value_name(c->argument));
+	return EXIT_OK;
+}
+
+static enum exit_code take_line(struct call *call, int argc, char **argv)
+{
+	bool configured = (call->command->options & TAKES(OPTION_CONFIG)) != 0;
+	enum exit_code code = take_options(call, argc, argv);
+
+	if (code != EXIT_OK || call->help)
+		return code;
+	if (configured && !call->given[OPTION_CONFIG]) {
+		if (call->count == 0)
+			return line_wrong("which configuration? Say -c FILE, or an instance's NAME: %s",
+					  call->command->words);
+		call->text[OPTION_CONFIG] = *call->arguments++;
+		call->count--;
+	}
+	return check_arguments(call);
+}
+
+enum exit_code line_parse(const struct command *commands, int argc, char **argv, struct call *call)
+{
+	static char help[] = "help", version[] = "version";
+	int used;
+
+	*call = (struct call){ .commands = commands };
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		argv[1] = help;
+	if (strcmp(argv[1], "--version") == 0)
+		argv[1] = version;
+	call->command = line_find(commands, argc - 1, argv + 1, &used);
+	if (call->command == NULL)
+		return unknown(commands, argc - 1, argv + 1);
+	return take_line(call, argc - used, argv + used);
+}

@@ -1,0 +1,72 @@
+#include "command/out.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "utf8.h"
+
+/* https://no-color.org: set and not empty means none. */
+static bool is_set(const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value != NULL && value[0] != '\0';
+}
+
+struct out out_open(FILE *file)
+{
+	const char *term = getenv("TERM");
+	bool terminal = isatty(fileno(file)) == 1;
+
+	return (struct out){
+		.file = file,
+		.terminal = terminal,
+		.colour = terminal && !is_set("NO_COLOR") && term != NULL && strcmp(term, "dumb") != 0,
+	};
+}
+
+void out_print(const struct out *o, enum ink ink, const char *format, ...)
+{
+	static const char *const codes[] = {
+		[INK_PLAIN] = "",       [INK_GOOD] = "\033[32m", [INK_WARN] = "\033[33m",
+		[INK_BAD] = "\033[31m", [INK_DIM] = "\033[2m",   [INK_BOLD] = "\033[1m",
+	};
+	bool painted = o->colour && ink != INK_PLAIN;
+	va_list args;
+
+	if (painted)
+		fputs(codes[ink], o->file);
+	va_start(args, format);
+	vfprintf(o->file, format, args);
+	va_end(args);
+	if (painted)
+		fputs("\033[0m", o->file);
+}
+
+const char *out_tidy(const char *text, char *to, size_t size)
+{
+	size_t length, n = 0;
+
+	for (; *text != '\0'; text += length) {
+		bool control, c1 = text[0] == '\xc2' && (unsigned char)text[1] < 0xa0;
+
+		length = utf8_length(text, strlen(text));
+		control = length == 0 || (unsigned char)*text < ' ' || *text == 0x7f || c1;
+		if (n + length + 1 >= size)
+			break;
+		if (control)
+			to[n++] = '?';
+		else
+			memcpy(to + n, text, length), n += length;
+		length += length == 0;
+	}
+	to[n] = '\0';
+	return to;
+}
+
+bool out_flush(const struct out *o)
+{
+	return fflush(o->file) == 0 && !ferror(o->file);
+}

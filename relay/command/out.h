@@ -1,0 +1,27 @@
+/* What a command prints: for a person at a terminal, or for a file that wants no colours. */
+#ifndef BOXHAUL_COMMAND_OUT_H
+#define BOXHAUL_COMMAND_OUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum ink { INK_PLAIN, INK_GOOD, INK_WARN, INK_BAD, INK_DIM, INK_BOLD };
+
+struct out {
+	FILE *file;
+	bool terminal; /* a person reads it: a line may be drawn over, a progress bar makes sense */
+	bool colour;   /* terminal, and neither NO_COLOR nor TERM=dumb says no */
+};
+
+struct out out_open(FILE *file);
+
+__attribute__((format(printf, 3, 4))) void out_print(const struct out *o, enum ink ink, const char *format, ...);
+
+/* Text of somebody else (a key, a subject, a server's words) as one line that moves no cursor. Returns `to`. */
+const char *out_tidy(const char *text, char *to, size_t size);
+
+/* False if it could not all be written (a full disk, a pipe without a reader). */
+bool out_flush(const struct out *o);
+
+#endif
