@@ -18,6 +18,7 @@ struct block {
 	scope_id scope; /* 0 = free entry of the lanes' table */
 	bool blocked;   /* false: open, but what was parked has to be read again first */
 	bool held;      /* an operator decides */
+	bool decided;   /* held: he had, when the books were read */
 	uint32_t failures;
 	uint32_t reason;
 	uint32_t open_from; /* rows from this fetch on may pass: it asks for everything parked before them */

@@ -120,25 +120,19 @@ static void load_exception(struct delivery *d, const struct exception_row *row, 
 	if (row->kind == EXCEPTION_HELD) {
 		b->held = true;
 		b->held_id = row->lo;
+		b->decided |= row->decided;
 	}
 }
 
-/* Whatever earlier leaders left they may have sent; but for what stands behind a letter that no operator had decided about. */
-static void load_inheritance(struct delivery *d, const struct event *ev)
+/* Whatever earlier leaders left they may have sent; but for a lane with a letter that no operator had decided about. */
+static void load_inheritance(struct delivery *d)
 {
-	const struct exception_row *rows = ev->leading.exceptions;
-
 	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
 		const struct block *b = scope_is_lane(e->scope) ? blocks_find(&d->blocks, e->scope) : NULL;
 
-		if (b != NULL && b->held && e->inherited != DOUBTED)
+		if (b != NULL && b->held && !b->decided && e->inherited != DOUBTED)
 			e->inherited = OURS;
 	}
-	for (size_t i = 0; i < ev->leading.exception_count; i++)
-		if (rows[i].kind == EXCEPTION_HELD && rows[i].decided)
-			for (struct exception *e = book_find(&d->book, rows[i].lo), *x = e; x != NULL; x = x->next)
-				if (x->scope == e->scope && x->inherited == OURS)
-					x->inherited = INHERITED;
 }
 
 static void leading(struct delivery *d, const struct event *ev)
@@ -156,7 +150,7 @@ static void leading(struct delivery *d, const struct event *ev)
 	renew_lease(d, ev->leading.asked_ms);
 	for (size_t i = 0; i < ev->leading.exception_count; i++)
 		load_exception(d, &ev->leading.exceptions[i], ev->leading.fence);
-	load_inheritance(d, ev);
+	load_inheritance(d);
 	d->considered_ms = d->mark_at = d->now;
 	d->urgent = true;
 	d->stats.last_ack_ms = d->now;
