@@ -80,7 +80,7 @@ static bool open_headers(struct headers *h, const struct parcel *parcel)
 	return h->list != NULL && h->copies != NULL;
 }
 
-bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token)
+bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token, int64_t by_ms)
 {
 	/* The row's own uuid: the same at every attempt, by every relay, and never another row's, also after a restore
 	 * that hands out the same ids again. */
@@ -90,7 +90,8 @@ bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t tok
 				    .header_count = 1,
 				    .payload = parcel->payload,
 				    .bytes = parcel->payload_bytes,
-				    .token = token };
+				    .token = token,
+				    .by_ms = by_ms };
 	struct headers h = { .list = NULL };
 	bool ok = true;
 

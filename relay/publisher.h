@@ -20,7 +20,7 @@ struct publisher *publisher_create(const struct config *config, struct log *log,
 void publisher_free(struct publisher *p);
 
 /* False when it could not be sent. */
-bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token);
+bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token, int64_t by_ms);
 
 /* Is this complaint of the server about a publish to the parcel's subject? */
 bool publisher_denied(const struct parcel *parcel, const char *complaint);

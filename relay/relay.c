@@ -346,7 +346,7 @@ static void publish(struct relay *r, const struct effect *f)
 	}
 	if (ok) {
 		parcel->token = f->publish.token;
-		ok = publisher_send(r->nats, parcel, f->publish.token);
+		ok = publisher_send(r->nats, parcel, f->publish.token, f->publish.by_ms);
 	}
 	/* What cannot be sent counts as sent and lost: its ack timeout brings it back. */
 	if (!ok) {

@@ -234,6 +234,9 @@ struct effect {
 			int64_t id;
 			uint64_t token; /* names this attempt; comes back in acked or refused */
 			bool blind;     /* nobody could say whether the stream holds it already */
+			/* Not to be written to the socket from then on, INT64_MAX: no matter. A copy may be stored, and the stream must
+			 * still remember it when this one comes: else the connection is to be dropped instead. */
+			int64_t by_ms;
 		} publish;
 		struct {
 			int64_t after; /* rows with id > after, if forward; */

@@ -149,6 +149,7 @@ bool next_tail(struct delivery *d, struct effect *f);
 int64_t tails_deadline(const struct delivery *d);
 uint64_t stream_top(const struct delivery *d, uint16_t stream);
 void doubt_begins(struct delivery *d, struct message *m);
+int64_t write_by(const struct delivery *d, const struct message *m);
 void doubt_ends(struct message *m);
 struct doubt doubt_of(const struct message *m);
 void doubt_returns(struct message *m, struct doubt doubt);

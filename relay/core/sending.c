@@ -206,6 +206,7 @@ bool next_publish(struct delivery *d, struct effect *f)
 		if (m->tries < UINT16_MAX)
 			m->tries++;
 		m->at_ms = d->now;
+		f->publish.by_ms = write_by(d, m);
 		doubt_begins(d, m);
 		d->flight_bytes += m->bytes;
 		message_move(&d->lanes, m, PLACE_IN_FLIGHT);

@@ -64,6 +64,17 @@ void tail_grows(struct delivery *d, uint16_t stream, uint64_t sequence)
 		t->upto = sequence;
 }
 
+/* m is about to be sent, perhaps not for the first time: what was decided within half a window is done within another quarter, and
+ * has a quarter to arrive. A process may stand still between any two instructions. */
+int64_t write_by(const struct delivery *d, const struct message *m)
+{
+	const struct tail *t = &d->tail[m->stream];
+
+	if (t->window_ms == 0 || t->blind || (m->doubt_ms == NEVER && t->ours))
+		return INT64_MAX;
+	return d->now + t->window_ms / 4;
+}
+
 /* m is being sent. */
 void doubt_begins(struct delivery *d, struct message *m)
 {

@@ -82,7 +82,8 @@ struct natsio {
 	int jobs; /* connects and closes under way */
 	bool closing;
 	int64_t deadline_ms; /* no message is written from then on */
-	bool holds_messages; /* nats.c does, in its buffer */
+	bool holds_messages; /* nats.c does, in its buffer: */
+	int64_t by_ms;       /* the earliest of theirs */
 	pthread_t thread;    /* the loop's */
 	ev_async async;
 	pthread_mutex_t lock;
@@ -90,6 +91,12 @@ struct natsio {
 	int links;              /* links whose closed callback is still to come, under the lock */
 	pthread_cond_t no_links;
 };
+
+static void holds_nothing(struct natsio *io)
+{
+	io->holds_messages = false;
+	io->by_ms = INT64_MAX;
+}
 
 /* --- links --- */
 
@@ -217,6 +224,19 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
 		natsConnection_ProcessReadEvent(k->nc);
 }
 
+/* Then the connection goes, with what it holds. */
+static bool too_late(struct natsio *io)
+{
+	int64_t now = loop_now_ms();
+
+	if (!io->holds_messages || (now < io->deadline_ms && now < io->by_ms))
+		return false;
+	natsio_cut(io, now >= io->deadline_ms
+			       ? "no sign of life of the database: what was to be sent may be somebody else's by now"
+			       : "a message waited so long to be written that it might be stored twice: asking first");
+	return true;
+}
+
 static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct link *k = w->data;
@@ -225,13 +245,11 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 	(void)revents;
 	if (k->nc == NULL)
 		return;
-	if (k == k->io->link && k->io->holds_messages && loop_now_ms() >= k->io->deadline_ms) {
-		natsio_cut(k->io, "no sign of life of the database: what was to be sent may be somebody else's by now");
+	if (k == k->io->link && too_late(k->io))
 		return;
-	}
 	natsConnection_ProcessWriteEvent(k->nc);
 	if (k == k->io->link && natsConnection_Buffered(k->nc) <= 0)
-		k->io->holds_messages = false;
+		holds_nothing(k->io);
 	if (k == k->io->link && FAILPOINT(written))
 		natsio_cut(k->io, "failpoint");
 }
@@ -425,7 +443,7 @@ static void link_down(struct natsio *io, const char *why)
 	struct link *k = io->link;
 
 	io->link = NULL;
-	io->holds_messages = false;
+	holds_nothing(io);
 	discard(k);
 	/* Only a link that lasted was a success. */
 	if (loop_now_ms() - io->up_ms > RECONNECT_MAX_MS)
@@ -595,7 +613,7 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 	io->options = *options;
 	io->handlers = *handlers;
 	io->pause_ms = RECONNECT_MIN_MS;
-	io->deadline_ms = INT64_MAX;
+	io->deadline_ms = io->by_ms = INT64_MAX;
 	io->thread = pthread_self();
 	io->reconnect = loop_timer(l, connect_begins, io);
 	if (io->reconnect == NULL || nats_Open(-1) != NATS_OK) {
@@ -658,7 +676,10 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
 	if (s == NATS_OK)
 		s = natsConnection_PublishMsg(k->nc, msg);
-	io->holds_messages |= s == NATS_OK;
+	if (s == NATS_OK) {
+		io->holds_messages = true;
+		io->by_ms = m->by_ms < io->by_ms ? m->by_ms : io->by_ms;
+	}
 	natsMsg_Destroy(msg);
 	return s == NATS_OK;
 }

@@ -40,6 +40,7 @@ struct natsio_message {
 	const void *payload;
 	size_t bytes;
 	uint64_t token;
+	int64_t by_ms; /* not to be written from then on (natsio_deadline), with all that is held beside it; INT64_MAX: no limit */
 };
 
 struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,

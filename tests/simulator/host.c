@@ -312,7 +312,10 @@ static void ask_tail(struct sim *s, struct host *h, const struct effect *e)
 	check_asks(s, h, h->tail[stream].serial != 0, "a tail");
 	h->tail[stream].serial = ++h->tail_serials;
 	h->tail[stream].asked_ms = now_ms(s);
-	wire_hand_over(s, h, &(struct hand){ .stream = stream, .above = e->tail.above, .serial = h->tail_serials });
+	wire_hand_over(
+		s, h,
+		&(struct hand){
+			.stream = stream, .above = e->tail.above, .serial = h->tail_serials, .by_ms = INT64_MAX });
 	later(s, (int64_t)s->plan.settings.ack_timeout_ms * MS, on_tail_timeout, h->index, h->life, h->tail_serials,
 	      stream);
 }
@@ -527,7 +530,8 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 						      .bytes = s->pg.fact[h->slot[slot]].bytes };
 	h->published++;
 	s->pg.fact[h->slot[slot]].repeatable |= e->publish.blind;
-	wire_hand_over(s, h, &(struct hand){ .message = h->slot[slot], .token = e->publish.token });
+	wire_hand_over(
+		s, h, &(struct hand){ .message = h->slot[slot], .token = e->publish.token, .by_ms = e->publish.by_ms });
 }
 
 static void fetch(struct sim *s, struct host *h, const struct effect *e)

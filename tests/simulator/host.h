@@ -27,7 +27,7 @@ struct hand {
 	uint64_t token;
 	uint64_t above, serial;
 	uint16_t stream;
-	int64_t at; /* handed over then */
+	int64_t by_ms; /* not to be written from then on */
 };
 
 struct host {

@@ -2,7 +2,7 @@
  *
  *     core --effect--> handed over --write--> on the wire: nothing calls it back
  *                          |
- *                          +-- too late (delivery_send_deadline), session gone, killed: dropped with the connection
+ *                          +-- too late (delivery_send_deadline, by_ms), session gone, killed: dropped with the connection
  *
  * The process may stand still at any point of it: between two effects, or with half of them written. */
 #include "check.h"
@@ -12,8 +12,7 @@
 void wire_hand_over(struct sim *s, struct host *h, const struct hand *x)
 {
 	demand(s, h->handed < MAX_HANDED, "the simulator has too little room for what is handed over");
-	h->hand[h->handed] = *x;
-	h->hand[h->handed++].at = s->now;
+	h->hand[h->handed++] = *x;
 }
 
 void wire_drop(struct host *h)
@@ -42,7 +41,7 @@ void wire_write(struct sim *s, struct host *h)
 			later(s, h->socket_full_until - s->now, on_writable, h->index, h->life, 0, 0);
 			return;
 		}
-		if (now_ms(s) >= h->send_deadline_ms) {
+		if (now_ms(s) >= h->send_deadline_ms || now_ms(s) >= x->by_ms) {
 			trace(s, "host %u  would write too late: drops the connection", h->index);
 			wire_drop(h);
 			host_bus_lost(s, h, true);
@@ -50,9 +49,6 @@ void wire_write(struct sim *s, struct host *h)
 		}
 		if (x->message != 0) {
 			check_written(s, h, x->message);
-			/* A socket that takes nothing is a slow network. */
-			s->pg.fact[x->message].repeatable |=
-				s->now - x->at >= s->plan.window_us / 2 - 4 * s->plan.bus_us;
 			js_publish(s, h->conn, x->message, x->token);
 		} else {
 			js_tail(s, h->conn, x->stream, x->above, x->serial);
