@@ -262,14 +262,29 @@ static void set(struct loader *l, config_setting_t *node, const struct setting *
 		complain_type(l, node, s);
 }
 
+static void remember(struct loader *l, config_setting_t *node, const struct setting *s, const void *base)
+{
+	struct config *c = l->c;
+	struct config_origin *more = realloc(c->origins, (c->origin_count + 1) * sizeof *more);
+
+	if (more == NULL) {
+		l->no_memory = true;
+		return;
+	}
+	c->origins = more;
+	c->origins[c->origin_count++] =
+		(struct config_origin){ .setting = s, .base = base, .line = config_line_of(node) };
+}
+
 static void walk_one(struct loader *l, config_setting_t *node, const char *path, void *base)
 {
 	const struct setting *s = setting_find(path);
 	char near[PATH_MAX_BYTES];
 
-	if (s != NULL)
+	if (s != NULL) {
 		set(l, node, s, base);
-	else if (setting_is_group(path) && config_setting_is_group(node))
+		remember(l, node, s, base);
+	} else if (setting_is_group(path) && config_setting_is_group(node))
 		walk(l, node, path, base);
 	else if (setting_is_group(path))
 		config_complain(l, node, "%s is %s: write a group, %s = { ... };", path,
@@ -277,7 +292,7 @@ static void walk_one(struct loader *l, config_setting_t *node, const char *path,
 	else if (setting_nearest(path, near, sizeof near))
 		config_complain(l, node, "unknown key %s: did you mean %s?", path, near);
 	else
-		config_complain(l, node, "unknown key %s: `boxhaul help config` lists them all", path);
+		config_complain(l, node, "unknown key %s: `boxhaul config-sample` lists them all", path);
 }
 
 static void walk(struct loader *l, config_setting_t *group, const char *prefix, void *base)
@@ -344,7 +359,7 @@ static void read_file(struct loader *l)
 
 	if (file == NULL) {
 		config_complain_line(l, 1,
-				     errno == ENOENT   ? "does not exist (%s): `boxhaul help config` prints a sample"
+				     errno == ENOENT   ? "does not exist (%s): `boxhaul config-sample` prints one"
 				     : errno == EACCES ? "may not be read by this user (%s): mend its owner or mode"
 						       : "cannot be opened: %s",
 				     strerror(errno));
@@ -432,9 +447,18 @@ void config_free(struct config *c)
 	free(c->postgres.password_file);
 	free(c->postgres.migrate_conninfo);
 	free(c->health.address);
+	free(c->origins);
 	free(c->name);
 	free(c->path);
 	free(c);
+}
+
+unsigned config_line(const struct config *c, const struct setting *s, const void *base)
+{
+	for (size_t i = 0; i < c->origin_count; i++)
+		if (c->origins[i].setting == s && c->origins[i].base == base)
+			return c->origins[i].line;
+	return 0;
 }
 
 char *config_path(const char *name_or_path)

@@ -1,4 +1,4 @@
-/* The configuration: one table of settings; the parser, its errors, `boxhaul help config` and the sample
+/* The configuration: one table of settings; the parser, its errors, `boxhaul config show` and the sample
  * file walk the same table. Syntax is libconfig's: name = value; groups in braces, lists in parentheses. */
 #ifndef BOXHAUL_CONFIG_H
 #define BOXHAUL_CONFIG_H
@@ -11,6 +11,8 @@
 #include "core/delivery.h"
 #include "log.h"
 
+struct setting;
+
 struct config_stream {
 	char *name;
 	char **subjects; /* patterns with * and > */
@@ -20,8 +22,17 @@ struct config_stream {
 	uint32_t duplicate_window_ms; /* for create, and the least that `check` accepts without a warning */
 };
 
+/* Where the file sets something. */
+struct config_origin {
+	const struct setting *setting;
+	const void *base; /* the struct config, or the struct config_stream */
+	unsigned line;
+};
+
 struct config {
 	char *path;
+	struct config_origin *origins;
+	size_t origin_count;
 	char *name; /* of the instance; default: the file's name without .conf */
 	struct {
 		char *conninfo;         /* libpq's; default "" */
@@ -62,6 +73,9 @@ struct config {
  * too and do not make it fail. The result belongs to the caller. */
 struct config *config_load(const char *path, FILE *errors);
 void config_free(struct config *c);
+
+/* The line of the file that sets it in the config, or in one of its streams; 0: none does, it has its default. */
+unsigned config_line(const struct config *c, const struct setting *s, const void *base);
 
 /* An instance NAME means /etc/boxhaul/NAME.conf; anything with a slash or a dot is a path already.
  * Returns a malloc'ed path, NULL when out of memory. */

@@ -54,6 +54,8 @@ static const struct command commands[] = {
 	{ "check", command_check, CONFIGURED, .summary = "look at everything `run` needs and say what to mend" },
 	{ "status", command_status, CONFIGURED | TAKES(OPTION_JSON) | TAKES(OPTION_WATCH),
 	  .summary = "show the delivery's state" },
+	{ "config show", command_config_show, CONFIGURED,
+	  .summary = "print every setting that holds, and where it comes from" },
 	{ "config-sample", sample, .summary = "print a configuration with every setting, its default and its meaning" },
 	{ "version", version, .summary = "print the version" },
 #ifdef BOXHAUL_FAILPOINTS

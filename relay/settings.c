@@ -405,6 +405,87 @@ enum setting_result setting_set_defaults(const char *group, void *base)
 	return SETTING_OK;
 }
 
+static void write_text(const char *text, FILE *out)
+{
+	size_t room = text != NULL ? 3 * strlen(text) + 64 : 0; /* a mask may be longer than what it hides */
+	char *clean = text != NULL ? malloc(room) : NULL;
+
+	if (clean == NULL) {
+		fputs("none", out);
+		return;
+	}
+	log_scrub(text, clean, room);
+	fputc('"', out);
+	for (const char *p = clean; *p != '\0'; p++) {
+		if (*p == '"' || *p == '\\')
+			fputc('\\', out);
+		fputc(*p, out);
+	}
+	fputc('"', out);
+	free(clean);
+}
+
+static void write_number(const struct setting *s, const void *base, FILE *out)
+{
+	char number[32];
+	const char *quote = "";
+
+	setting_print(s, setting_number(s, base), number, sizeof number);
+	if (strspn(number, "0123456789") != strlen(number))
+		quote = "\"";
+	fprintf(out, "%s%s%s", quote, number, quote);
+}
+
+static void write_listen(const char *address, uint16_t port, FILE *out)
+{
+	bool six = address != NULL && strchr(address, ':') != NULL;
+
+	if (port == 0)
+		fputs("\"off\"", out);
+	else
+		fprintf(out, "\"%s%s%s:%u\"", six ? "[" : "", address, six ? "]" : "", (unsigned)port);
+}
+
+static void write_list(char *const *list, size_t count, FILE *out)
+{
+	fputs("[ ", out);
+	for (size_t i = 0; i < count; i++) {
+		fputs(i > 0 ? ", " : "", out);
+		write_text(list[i], out);
+	}
+	fputs(" ]", out);
+}
+
+void setting_write(const struct setting *s, const void *base, FILE *out)
+{
+	const char *at = (const char *)base + s->offset, *second = (const char *)base + s->second;
+	uint16_t port;
+	char *text;
+	size_t count;
+	char **list;
+
+	switch (s->type) {
+	case SETTING_STRING:
+	case SETTING_FILE: memcpy(&text, at, sizeof text), write_text(text, out); break;
+	case SETTING_DURATION:
+	case SETTING_SIZE:
+	case SETTING_INTEGER: write_number(s, base, out); break;
+	case SETTING_BOOL: fputs(*(const bool *)at ? "true" : "false", out); break;
+	case SETTING_WORD: write_text(s->words[setting_number(s, base)], out); break;
+	case SETTING_LISTEN:
+		memcpy(&text, at, sizeof text);
+		memcpy(&port, second, sizeof port);
+		write_listen(text, port, out);
+		break;
+	case SETTING_STRINGS:
+		memcpy(&list, at, sizeof list);
+		memcpy(&count, second, sizeof count);
+		write_list(list, count, out);
+		break;
+	case SETTING_STREAMS: break;
+	}
+}
+
 /* Suggestions. */
 
 enum { NAME_MAX_BYTES = 64 };

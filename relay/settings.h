@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum setting_type {
 	SETTING_STRING,
@@ -58,6 +59,9 @@ enum setting_result setting_set_defaults(const char *group, void *base);
 /* The number a setting holds, and any number as a person would write it for that setting. */
 uint64_t setting_number(const struct setting *s, const void *base);
 const char *setting_print(const struct setting *s, uint64_t value, char *out, size_t size);
+
+/* The value it holds, as the file would say it; secrets masked; `none` for a text that is not set. */
+void setting_write(const struct setting *s, const void *base, FILE *out);
 
 /* What the file must hold for it: "a duration such as \"5s\"". */
 const char *setting_wants(const struct setting *s);

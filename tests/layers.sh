@@ -28,9 +28,9 @@ floor() { # a path below relay/
 	ledger.? | api.? | servers.? | parcel.h) echo 30 ;;
 	source.? | publisher.? | tail.? | leader.? | health.? | note.?) echo 40 ;;
 	command/command.h) echo 42 ;;
-	command/line.? | command/out.? | command/ask.? | command/session.?) echo 43 ;;
-	command/help.?) echo 44 ;;
-	command/commands.h | progress.?) echo 45 ;;
+	command/line.? | command/out.? | command/ask.? | command/port.? | command/session.?) echo 43 ;;
+	command/help.? | command/look.? | command/seek.?) echo 44 ;;
+	command/commands.h | command/verdict.? | progress.?) echo 45 ;;
 	relay.? | command/*.c) echo 50 ;;
 	main.c) echo 60 ;;
 	esac

@@ -28,7 +28,7 @@ enum option_number {
 	OPTIONS,
 };
 
-#define TAKES(option) (UINT64_C(1) << (option))
+#define TAKES(option) ((uint64_t)1 << (option))
 
 struct call {
 	const struct command *commands; /* the whole table */

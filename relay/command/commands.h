@@ -13,4 +13,7 @@ enum exit_code command_check(const struct call *call);
 /* What the database knows of the delivery. */
 enum exit_code command_status(const struct call *call);
 
+/* Every setting, what it is and who says so. */
+enum exit_code command_config_show(const struct call *call);
+
 #endif

@@ -17,8 +17,6 @@ const struct command_option command_options[OPTIONS] = {
 	[OPTION_YES] = { "yes", VALUE_NONE, "do not ask" },
 };
 
-static const uint64_t longest_duration_ms = UINT64_C(365) * 24 * 3600 * 1000;
-
 const char *value_name(enum value value)
 {
 	static const char *const names[] = {
@@ -104,7 +102,7 @@ static enum exit_code take(struct call *call, enum option_number o, const char *
 {
 	static const struct setting duration = { .type = SETTING_DURATION,
 						 .width = sizeof(uint64_t),
-						 .max = longest_duration_ms };
+						 .max = UINT64_C(365) * 24 * 3600 * 1000 };
 	char why[256];
 
 	call->given[o] = true;

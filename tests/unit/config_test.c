@@ -260,7 +260,7 @@ static void unknown_keys(void)
 	refused(STREAMS "delivry = { window = 0; };", ":2: unknown key delivry: did you mean delivery?");
 	refused(STREAMS "nats = { tsl = { }; };", "unknown key nats.tsl: did you mean nats.tls?");
 	refused(STREAMS "nats = { tls = { ca = \"/x\"; }; };", "unknown key nats.tls.ca");
-	refused(STREAMS "colour = \"blue\";", ":2: unknown key colour: `boxhaul help config` lists them all");
+	refused(STREAMS "colour = \"blue\";", ":2: unknown key colour: `boxhaul config-sample` lists them all");
 	refused("streams = ( { name = \"A\"; subjects = [ \"a\" ]; subject = 1; } );",
 		"unknown key streams.subject: did you mean "
 		"streams.subjects?");
