@@ -52,7 +52,7 @@ static const struct command commands[] = {
 	{ "run", run, CONFIGURED, .summary = "relay messages until SIGTERM" },
 	{ "migrate", command_migrate, CONFIGURED, .summary = "create or upgrade the schema boxhaul in the database" },
 	{ "check", command_check, CONFIGURED, .summary = "look at everything `run` needs and say what to mend" },
-	{ "status", command_status, CONFIGURED | TAKES(OPTION_JSON) | TAKES(OPTION_WATCH),
+	{ "status", command_status, CONFIGURED | TAKES(OPTION_JSON) | TAKES(OPTION_WATCH) | TAKES(OPTION_MAX_LAG),
 	  .summary = "show the delivery's state" },
 	{ "config show", command_config_show, CONFIGURED,
 	  .summary = "print every setting that holds, and where it comes from" },

@@ -21,6 +21,12 @@ __attribute__((format(printf, 3, 4))) void out_print(const struct out *o, enum i
 /* Text of somebody else (a key, a subject, a server's words) as one line that moves no cursor. Returns `to`. */
 const char *out_tidy(const char *text, char *to, size_t size);
 
+/* Seconds as a person says them: "0.4 s", "3 min", "2 h 5 min". Returns `to`. */
+const char *out_duration(double seconds, char *to, size_t size);
+
+/* Draws a page over the one before it, without a moment in which there is none; on anything but a terminal, behind it. */
+void out_redraw(const struct out *o, const char *page);
+
 /* False if it could not all be written (a full disk, a pipe without a reader). */
 bool out_flush(const struct out *o);
 

@@ -1,113 +1,402 @@
-/* `boxhaul status`: what the database knows. Works while no relay runs, and needs no more than boxhaul_monitor. */
+/* `boxhaul status`: the verdict in the first line, the figures below. Works while no relay runs, and needs no more than
+ * boxhaul_monitor. */
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "command/commands.h"
+#include "command/look.h"
+#include "command/out.h"
 #include "command/session.h"
-#include "edge/pg.h"
+#include "command/verdict.h"
+#include "ledger.h"
 
-enum { COUNT_MAX = 100000 };
+enum { LINE_BYTES = 512, SHOWN_MAX = 5 };
 
-/* Counting a large backlog row by row would cost what the relay saves: it stops at 100,000. */
-static const char query[] =
-	"SELECT pg_catalog.jsonb_build_object("
-	" 'leading', EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid = 1651472488 AND objid = 1"
-	"   AND granted AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())),"
-	" 'leader', p.leader, 'epoch', p.epoch, 'led_since', p.led_since, 'position', p.position, 'marked_at', p.marked_at,"
-	" 'asleep', (SELECT last_value = 2 FROM boxhaul.relay_asleep),"
-	" 'newest_id', (SELECT id FROM boxhaul.outbox ORDER BY id DESC LIMIT 1),"
-	" 'waiting', (SELECT count(*) FROM (SELECT FROM boxhaul.outbox o WHERE o.id > p.position LIMIT 100000) w),"
-	" 'lag_seconds', coalesce((SELECT extract(epoch FROM pg_catalog.clock_timestamp() - o.created_at)"
-	"   FROM boxhaul.outbox o WHERE o.id > p.position ORDER BY o.id LIMIT 1), 0)::pg_catalog.float8,"
-	" 'oldest_waiting_id', (SELECT o.id FROM boxhaul.outbox o WHERE o.id > p.position ORDER BY o.id LIMIT 1),"
-	" 'exceptions', coalesce((SELECT pg_catalog.jsonb_object_agg(kind, n) FROM (SELECT kind, pg_catalog.sum(hi - lo + 1) AS n"
-	"   FROM boxhaul.exceptions GROUP BY kind) k), '{}'),"
-	" 'why_parked', coalesce((SELECT pg_catalog.jsonb_agg(DISTINCT last_error) FROM boxhaul.exceptions"
-	"   WHERE last_error IS NOT NULL), '[]'),"
-	" 'dead_letters', (SELECT count(*) FROM boxhaul.dead_letter),"
-	" 'held', (SELECT count(*) FROM boxhaul.dead_letter WHERE held)"
-	") FROM boxhaul.position p";
+struct page {
+	const struct out *out;
+	const json_t *look;
+};
 
-static const char *text_of(const json_t *o, const char *key)
+static void label(const struct page *p, const char *name)
 {
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s != NULL ? s : "-";
+	out_print(p->out, INK_DIM, "%-14s ", name);
 }
 
-static long long number_of(const json_t *o, const char *key)
+__attribute__((format(printf, 3, 4))) static void line(const struct page *p, const char *name, const char *format, ...)
 {
-	return (long long)json_number_value(json_object_get(o, key));
+	char text[LINE_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	label(p, name);
+	out_print(p->out, INK_PLAIN, "%s\n", text);
 }
 
-static void print_exceptions(const json_t *o)
+/* One figure of age, or a dash. */
+static const char *age(const json_t *o, const char *path, char to[static 32])
 {
-	const char *kind;
-	json_t *n, *why;
+	if (look_at(o, path) == NULL)
+		return snprintf(to, 32, "-"), to;
+	return out_duration(look_number(o, path), to, 32);
+}
+
+/* --- who --- */
+
+static void print_relay(const struct page *p)
+{
+	const json_t *o = p->look;
+	char a[32], text[LINE_BYTES];
+
+	if (!look_is(o, "leading"))
+		line(p, "relay", "nobody leads");
+	else
+		line(p, "relay", "leading for %s%s", age(o, "led_seconds", a), look_is(o, "asleep") ? ", asleep" : "");
+	if (look_at(o, "epoch") != NULL)
+		line(p, look_is(o, "leading") ? "leader" : "last leader", "%s (epoch %.0f)",
+		     look_text(o, "leader")[0] != '\0' ? out_tidy(look_text(o, "leader"), text, sizeof text)
+						       : "nobody so far",
+		     look_number(o, "epoch"));
+}
+
+static const char *connection(const json_t *o, char *to, size_t size)
+{
+	char why[LINE_BYTES / 2];
+
+	if (look_is(o, "connected"))
+		snprintf(to, size, "connected");
+	else
+		snprintf(to, size, "NOT connected: %s", out_tidy(look_text(o, "why"), why, sizeof why));
+	return to;
+}
+
+static void print_here(const struct page *p)
+{
+	const json_t *r = look_at(p->look, "relay");
+	char text[LINE_BYTES];
+
+	if (!look_is(r, "reachable")) {
+		line(p, "on this host", "%s; what only a relay knows (NATS, what is in flight) is not known here",
+		     out_tidy(look_text(r, "why_not"), text, sizeof text));
+		return;
+	}
+	line(p, "on this host", "%s, %s: %s", look_text(r, "role"), look_is(r, "ready") ? "ready" : "NOT ready",
+	     out_tidy(look_text(r, "why"), text, sizeof text));
+	line(p, "connections", "PostgreSQL %s", connection(look_at(r, "postgres"), text, sizeof text));
+	line(p, "", "NATS %s", connection(look_at(r, "nats"), text, sizeof text));
+	line(p, "in flight", "%.0f (window %.0f), %.0f in memory", look_number(r, "in_flight"),
+	     look_number(r, "window"), look_number(r, "queue_messages"));
+}
+
+/* --- what --- */
+
+static void print_progress(const struct page *p)
+{
+	const json_t *o = p->look, *oldest = look_at(o, "oldest");
+	double waiting = look_number(o, "waiting");
+	char a[32], subject[128], key[128];
+
+	if (look_at(o, "position") == NULL || look_at(o, "waiting") == NULL)
+		return;
+	line(p, "position", "%.0f (newest id %.0f), marked %s%s", look_number(o, "position"),
+	     look_number(o, "newest_id"), age(o, "marked_seconds", a),
+	     look_at(o, "marked_seconds") != NULL ? " ago" : "");
+	line(p, "waiting", "%.0f%s rows above the position", waiting, waiting >= LOOK_COUNT_MAX ? " or more" : "");
+	line(p, "lag", "%s%s", age(o, "lag_seconds", a), oldest != NULL ? "" : " (nothing waits)");
+	if (oldest != NULL)
+		line(p, "oldest", "message %.0f, subject %s%s%s", look_number(oldest, "id"),
+		     out_tidy(look_text(oldest, "subject"), subject, sizeof subject),
+		     look_at(oldest, "key") != NULL ? ", key " : "",
+		     out_tidy(look_text(oldest, "key"), key, sizeof key));
+	line(p, "rate", "about %.*f a second in the last 10 s, %.*f in the last minute",
+	     look_number(o, "rate_10s") < 10, look_number(o, "rate_10s"), look_number(o, "rate_60s") < 10,
+	     look_number(o, "rate_60s"));
+}
+
+/* What a kind without an error means. */
+static const char *meaning(const char *kind)
+{
+	return strcmp(kind, "missing") == 0  ? "drawn, no row to be seen: its transaction is open, or was rolled back"
+	       : strcmp(kind, "held") == 0   ? "behind a dead letter: redrive or discard it"
+	       : strcmp(kind, "active") == 0 ? "being published"
+					     : "held back";
+}
+
+static void print_exceptions(const struct page *p)
+{
+	const char *name = "exceptions";
+	const json_t *r;
 	size_t i;
 
-	printf("exceptions     ");
-	if (json_object_size(json_object_get(o, "exceptions")) == 0)
-		printf("none");
-	json_object_foreach (json_object_get(o, "exceptions"), kind, n)
-		printf("%s %lld  ", kind, (long long)json_number_value(n));
-	printf("\n");
-	json_array_foreach(json_object_get(o, "why_parked"), i, why)
-		printf("               because: %s\n", json_string_value(why));
+	if (json_array_size(look_at(p->look, "reasons")) == 0)
+		line(p, name, "none");
+	json_array_foreach(look_at(p->look, "reasons"), i, r)
+	{
+		const char *kind = look_text(r, "kind"), *why = look_text(r, "reason");
+		char text[LINE_BYTES / 2], a[32];
+
+		line(p, name, "%s %.0f, for %s: %s", kind, look_number(r, "ids"), age(r, "seconds", a),
+		     why[0] != '\0' ? out_tidy(why, text, sizeof text) : meaning(kind));
+		name = "";
+	}
 }
 
-static void print_text(const json_t *o)
+static void print_lanes(const struct page *p)
 {
-	bool leading = json_is_true(json_object_get(o, "leading"));
-	long long waiting = number_of(o, "waiting");
+	double held = look_number(p->look, "lanes_held");
+	const json_t *l;
+	size_t i;
 
-	printf("relay          %s%s\n", leading ? "leading" : "nobody leads",
-	       json_is_true(json_object_get(o, "asleep")) && leading ? ", asleep" : "");
-	printf("leader         %s (epoch %lld, since %s)\n", text_of(o, "leader"), number_of(o, "epoch"),
-	       text_of(o, "led_since"));
-	printf("position       %lld (newest id %lld, marked %s)\n", number_of(o, "position"), number_of(o, "newest_id"),
-	       text_of(o, "marked_at"));
-	printf("waiting        %lld%s rows above the position\n", waiting, waiting == COUNT_MAX ? " or more" : "");
-	printf("lag            %.1f s%s\n", json_number_value(json_object_get(o, "lag_seconds")),
-	       waiting > 0 ? "" : " (nothing waits)");
-	print_exceptions(o);
-	printf("dead letters   %lld (%lld hold their lane)\n", number_of(o, "dead_letters"), number_of(o, "held"));
+	if (held > 0)
+		line(p, "lanes held", "%.0f", held);
+	json_array_foreach(look_at(p->look, "lanes"), i, l)
+	{
+		char key[128], why[LINE_BYTES / 2];
+
+		line(p, "", "key %s: %.0f from message %.0f on: %s", out_tidy(look_text(l, "key"), key, sizeof key),
+		     look_number(l, "ids"), look_number(l, "id"),
+		     look_is(l, "held") ? "its dead letter waits for redrive or discard"
+					: out_tidy(look_text(l, "reason"), why, sizeof why));
+	}
+	line(p, "dead letters", "%.0f (%.0f hold their lane)", look_number(p->look, "dead_letters"),
+	     look_number(p->look, "held"));
 }
 
-static enum exit_code show(struct pg_session *s, bool json)
+/* The relay's own words about a stream, if it is here. */
+static const json_t *told_of(const struct page *p, const char *stream)
 {
-	const struct pg_result *r = pg_session_run(s, query, 0, NULL);
-	json_t *o;
+	const json_t *s;
+	size_t i;
 
-	if (pg_error(r) != NULL) {
-		fprintf(stderr, "boxhaul: %s: run `boxhaul check`\n", pg_error(r));
+	json_array_foreach(look_at(p->look, "relay.streams"), i,
+			   s) if (strcmp(look_text(s, "name"), stream) == 0) return s;
+	return NULL;
+}
+
+static void print_streams(const struct page *p)
+{
+	const char *name = "streams";
+	const json_t *s;
+	size_t i;
+
+	json_array_foreach(look_at(p->look, "streams"), i, s)
+	{
+		const json_t *told = told_of(p, look_text(s, "name"));
+		char a[32], why[LINE_BYTES / 2] = "", marked[64] = "nothing sent yet";
+
+		if (look_at(s, "last_id") != NULL)
+			snprintf(marked, sizeof marked, "up to message %.0f, %s ago", look_number(s, "last_id"),
+				 age(s, "seconds", a));
+		if (look_is(told, "blocked"))
+			out_tidy(look_text(told, look_text(told, "detail")[0] != '\0' ? "detail" : "reason"), why,
+				 sizeof why);
+		line(p, name, "%s: %s%s%s", look_text(s, "name"), marked,
+		     look_is(told, "blocked") ? "; takes nothing: " : "", why);
+		name = "";
+	}
+}
+
+/* --- who blocks whom --- */
+
+static void print_blocked(const struct page *p)
+{
+	const char *name = "waits";
+	char who[LINE_BYTES / 2];
+	const json_t *b, *by;
+	size_t i, k;
+
+	json_array_foreach(look_at(p->look, "blocked"), i, b)
+	{
+		line(p, name, "%s for %s on %s", verdict_who(look_at(b, "who"), who, sizeof who), look_text(b, "wants"),
+		     look_text(b, "on"));
+		json_array_foreach(look_at(b, "by"), k, by)
+			line(p, "", "  behind %s", verdict_who(by, who, sizeof who));
+		name = "";
+	}
+}
+
+static void print_locks(const struct page *p)
+{
+	const char *name = "locks";
+	char who[LINE_BYTES / 2], more[32] = "";
+	const json_t *l;
+	size_t i;
+
+	json_array_foreach(look_at(p->look, "locks"), i, l)
+	{
+		const json_t *on = look_at(l, "on");
+
+		if (json_array_size(on) > 1)
+			snprintf(more, sizeof more, " and %zu more", json_array_size(on) - 1);
+		if (i < SHOWN_MAX)
+			line(p, name, "%s has %s on %s%s", verdict_who(look_at(l, "who"), who, sizeof who),
+			     look_text(l, "mode"), json_string_value(json_array_get(on, 0)), more);
+		name = "";
+	}
+}
+
+/* Transactions that are open on the outbox, and the oldest in the whole server: what is missing waits for them. */
+static void print_open(const struct page *p)
+{
+	const json_t *writers = look_at(p->look, "writers"), *horizon = look_at(p->look, "horizon"), *w;
+	const char *name = "open";
+	char who[LINE_BYTES / 2];
+	size_t i;
+
+	json_array_foreach(writers, i, w)
+	{
+		if (i < SHOWN_MAX)
+			line(p, name, "%s has written to the outbox", verdict_who(w, who, sizeof who));
+		name = "";
+	}
+	if (horizon == NULL)
+		line(p, "oldest xid", "no transaction is open");
+	else
+		line(p, "oldest xid", "%s in database %s", verdict_who(horizon, who, sizeof who),
+		     look_text(horizon, "database")[0] != '\0' ? look_text(horizon, "database") : "(any)");
+	if (!look_is(p->look, "sees_all"))
+		line(p, "", "(what a session does, and since when, is seen by a login with pg_read_all_stats)");
+}
+
+/* --- the whole --- */
+
+static void print_first_line(const struct page *p)
+{
+	static const enum ink inks[] = { [MOVES] = INK_GOOD, [LIMPS] = INK_WARN, [STANDS] = INK_BAD };
+	const char *state = look_text(p->look, "state");
+	enum movement m = strcmp(state, "moves") == 0 ? MOVES : strcmp(state, "limps") == 0 ? LIMPS : STANDS;
+
+	out_print(p->out, inks[m], "%s\n", look_text(p->look, "summary"));
+	if (look_is(p->look, "recovering"))
+		out_print(p->out, INK_WARN,
+			  "this server is a standby: what it shows may be late, and nothing can be relayed from it\n");
+}
+
+static void print_text(const struct out *out, const json_t *look)
+{
+	const struct page p = { .out = out, .look = look };
+	const json_t *what;
+	size_t i;
+
+	print_first_line(&p);
+	print_relay(&p);
+	print_here(&p);
+	json_array_foreach(look_at(look, "unread"), i, what)
+		line(&p, "not read", "%s: %s", look_text(what, "what"),
+		     look_is(what, "locked") ? "a lock is in the way" : "it takes too long");
+	print_progress(&p);
+	if (look_at(look, "position") != NULL) {
+		print_exceptions(&p);
+		print_lanes(&p);
+		print_streams(&p);
+	}
+	print_blocked(&p);
+	print_locks(&p);
+	print_open(&p);
+}
+
+static void add_verdict(json_t *look, const struct config *config)
+{
+	static const char *const states[] = { [MOVES] = "moves", [LIMPS] = "limps", [STANDS] = "stands" };
+	char text[LINE_BYTES];
+	enum movement m = verdict(look, config, text, sizeof text);
+
+	json_object_set_new(look, "state", json_string(states[m]));
+	json_object_set_new(look, "summary", json_string(text));
+}
+
+/* --max-lag: a lag that cannot be read is not small. */
+static enum exit_code judge_lag(const struct call *call, const json_t *look)
+{
+	const json_t *lag = look_at(look, "lag_seconds");
+
+	if (!call->given[OPTION_MAX_LAG])
+		return EXIT_OK;
+	if (lag == NULL)
 		return EXIT_FAILED;
-	}
-	if (json) {
-		printf("%s\n", pg_text(r, 0, 0));
+	return json_number_value(lag) * 1000 > (double)call->number[OPTION_MAX_LAG] ? EXIT_LAGGING : EXIT_OK;
+}
+
+static enum exit_code look_and_print(const struct call *call, struct pg_session *s, const struct out *out)
+{
+	json_t *look;
+	enum exit_code code = look_take(s, call->config, &look);
+
+	if (code != EXIT_OK)
+		return code;
+	add_verdict(look, call->config);
+	if (call->given[OPTION_JSON]) {
+		json_dumpf(look, out->file, JSON_COMPACT);
+		fputc('\n', out->file);
 	} else {
-		o = json_loads(pg_text(r, 0, 0), 0, NULL);
-		print_text(o);
-		json_decref(o);
+		print_text(out, look);
 	}
-	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	code = judge_lag(call, look);
+	json_decref(look);
+	return code;
+}
+
+static struct pg_session *begin(const struct call *call, enum exit_code *code)
+{
+	struct pg_session *s = session_open(call, LOGIN_RELAY);
+
+	*code = EXIT_UNREACHABLE;
+	if (s == NULL)
+		return NULL;
+	*code = look_begin(s);
+	if (*code == EXIT_OK)
+		session_schema(s); /* it says so; what can be seen is shown all the same */
+	return s;
+}
+
+/* Until it is interrupted, or nobody reads: a database that goes away is waited for. */
+static enum exit_code watch(const struct call *call, struct pg_session *s, const struct out *out)
+{
+	enum exit_code code = EXIT_OK;
+
+	for (bool written = true; written; written = out_flush(out) && sleep(1) == 0) {
+		struct out frame = *out;
+		char *text = NULL;
+		size_t bytes = 0;
+
+		if (s == NULL)
+			s = begin(call, &code);
+		frame.file = open_memstream(&text, &bytes);
+		if (frame.file == NULL)
+			break;
+		if (s != NULL)
+			code = look_and_print(call, s, &frame);
+		fclose(frame.file);
+		if (bytes > 0)
+			out_redraw(out, text);
+		free(text);
+		if (code == EXIT_UNREACHABLE) {
+			pg_session_close(s);
+			s = NULL;
+		}
+	}
+	pg_session_close(s);
+	return code;
 }
 
 enum exit_code command_status(const struct call *call)
 {
-	bool json = call->given[OPTION_JSON], watch = call->given[OPTION_WATCH];
-	struct pg_session *s = session_open(call, LOGIN_RELAY);
+	struct out out = out_open(stdout);
 	enum exit_code code;
+	struct pg_session *s = begin(call, &code);
 
-	if (s == NULL)
-		return EXIT_UNREACHABLE;
-	do {
-		if (watch && !json && isatty(STDOUT_FILENO))
-			printf("\033[H\033[2J");
-		code = show(s, json);
-	} while (watch && code == EXIT_OK && sleep(1) == 0);
+	if (code != EXIT_OK) {
+		pg_session_close(s);
+		return code;
+	}
+	if (call->given[OPTION_WATCH])
+		return watch(call, s, &out);
+	code = look_and_print(call, s, &out);
 	pg_session_close(s);
-	return code;
+	return out_flush(&out) || code != EXIT_OK ? code : EXIT_FAILED;
 }

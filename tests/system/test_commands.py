@@ -2,7 +2,6 @@
 
 import contextlib
 import glob
-import json
 import os
 import re
 import socket
@@ -25,7 +24,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 SQL = sorted(glob.glob(os.path.join(ROOT, "sql", "*.sql")))
 NEWEST = len(SQL)
 DONE, FAILED, USAGE, CONFIG, UNREACHABLE = range(5)
-COMMANDS = ("run", "migrate", "check", "status", "config-sample", "version", "help")
+COMMANDS = ("run", "migrate", "check", "status", "config show", "config-sample", "version", "help")
 
 
 class CommandTest(SystemTest):
@@ -76,7 +75,7 @@ class Usage(CommandTest):
             self.assertEqual((done.returncode, done.stderr), (DONE, ""))
             for command in COMMANDS:
                 self.assertRegex(done.stdout, rf"(?m)^  {command} +\w")
-            for code in range(6):
+            for code in range(7):
                 self.assertRegex(done.stdout, rf"(?m)^  {code}  \w")
         for words in (["version"], ["--version"]):
             self.assertRegex(self.boxhaul(*words).stdout, r"^boxhaul \d+\.\d+\.\d+\n$")
@@ -364,70 +363,6 @@ class Privileges(CommandTest):
         for function in ("lead('me', 1)", "resign(1, 0)", "announce(true)", "outbox_xmin()", "clean(0, '1h')", "slot_seconds()",
                          "publish('orders.x', 'text')"):
             self.sql(f"SET search_path = public, pg_catalog; SELECT boxhaul.{function}")
-
-
-class Status(CommandTest):
-    KEYS = {"leading", "leader", "epoch", "led_since", "position", "marked_at", "asleep", "newest_id", "waiting",
-            "lag_seconds", "oldest_waiting_id", "exceptions", "why_parked", "dead_letters", "held"}
-
-    def status(self, relay):
-        done = relay.command("status", "--json")
-        self.assertEqual(done.returncode, DONE, done.stdout)
-        return json.loads(done.stdout)
-
-    def test_without_and_with_a_relay(self):
-        relay = self.add_relay()
-        self.writer("w").write("k", 3).commit()
-        self.sql("SELECT boxhaul.publish('nowhere.x', '')")
-        self.expect(relay, "status", DONE, "nobody leads", "waiting        4 rows above the position")
-        status = self.status(relay)
-        self.assertEqual(set(status), self.KEYS)
-        self.assertEqual((status["leading"], status["position"], status["waiting"], status["oldest_waiting_id"],
-                          status["newest_id"]), (False, 0, 4, 1, 4))
-        self.assertGreater(status["lag_seconds"], 0)
-        relay.start()
-        self.wait_settled()
-        self.expect(relay, "status", DONE, f"{self.database} on ", f"process {relay.pid}", "position       4",
-                    "(nothing waits)", "exceptions     none", "dead letters   1 (0 hold their lane)")
-        status = self.status(relay)
-        self.assertEqual((status["leading"], status["position"], status["waiting"], status["dead_letters"],
-                          status["lag_seconds"], status["epoch"]), (True, 4, 0, 1, 0, 1))
-
-    def test_it_says_what_is_held_back_and_why(self):
-        relay = self.start_relay(streams=[{"name": STREAM, "subjects": ["orders.>"]}], outbox={"gap_grace": "0ms"})
-        self.writer("w").write("k", 3).commit()
-        self.wait(lambda: self.exceptions() != [], "the messages to be parked")
-        self.expect(relay, "status", DONE, "parked 3", "because: ")
-        status = self.status(relay)
-        self.assertEqual(status["exceptions"], {"parked": 3})
-        # The answer to a look, or to a probe that is sent all the same.
-        self.assertIn(status["why_parked"][0],
-                      ["stream not found (10059)", "no stream answers for the subject (503)"])
-
-    def test_the_monitor_may_look(self):
-        self.pg.create_login("monitor", "boxhaul_monitor")
-        self.addCleanup(self.pg.execute, "DROP ROLE monitor")
-        relay = self.add_relay(postgres={"conninfo": self.pg.conninfo(self.database, "monitor")})
-        self.assertEqual(set(self.status(relay)), self.KEYS)
-
-    def test_watch(self):
-        for words, is_one in (([], lambda text: text.startswith("dead letters ")), (["--json"], json.loads)):
-            relay = self.add_relay()
-            with subprocess.Popen([self.program, "status", "--watch", *words, "-c", relay.config],
-                                  stdout=subprocess.PIPE, text=True) as process:
-                self.addCleanup(process.kill)
-                for _ in range(2):
-                    while not is_one(process.stdout.readline()):
-                        pass
-                self.assertIsNone(process.poll())
-                process.terminate()
-                process.wait(60)
-
-    def test_what_can_go_wrong(self):
-        self.expect(self.add_relay(postgres={"conninfo": f"host=127.0.0.1 port={free_port()}"}), "status", UNREACHABLE,
-                    "cannot connect to PostgreSQL")
-        self.renew("template0")
-        self.expect(self.add_relay(), "status", FAILED, "does not exist", "run `boxhaul check`")
 
 
 # -- check

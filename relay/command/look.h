@@ -1,0 +1,27 @@
+/* One look at the delivery: what the database knows, and what the relay on this machine says of itself. It changes nothing,
+ * needs no more than boxhaul_monitor, and is not held up by anybody's lock. */
+#ifndef BOXHAUL_COMMAND_LOOK_H
+#define BOXHAUL_COMMAND_LOOK_H
+
+#include <jansson.h>
+
+#include "command/command.h"
+#include "edge/pg.h"
+
+enum { LOOK_COUNT_MAX = 100000 }; /* rows that wait are counted so far */
+
+/* Prepares a session for looking: no statement waits long, no plan reads the outbox from end to end. EXIT_OK or it has said
+ * why not. */
+enum exit_code look_begin(struct pg_session *s);
+
+/* One object. EXIT_OK, or it has said why there is none. */
+enum exit_code look_take(struct pg_session *s, const struct config *config, json_t **out);
+
+/* --- reading it; all of them take a missing member for nothing --- */
+
+const json_t *look_at(const json_t *o, const char *path); /* "horizon.pid"; NULL: not there */
+const char *look_text(const json_t *o, const char *path); /* "" */
+double look_number(const json_t *o, const char *path);    /* 0 */
+bool look_is(const json_t *o, const char *path);          /* a member that is true */
+
+#endif
