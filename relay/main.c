@@ -54,6 +54,8 @@ static const struct command commands[] = {
 	{ "check", command_check, CONFIGURED, .summary = "look at everything `run` needs and say what to mend" },
 	{ "status", command_status, CONFIGURED | TAKES(OPTION_JSON) | TAKES(OPTION_WATCH) | TAKES(OPTION_MAX_LAG),
 	  .summary = "show the delivery's state" },
+	{ "explain", command_explain, CONFIGURED | TAKES(OPTION_JSON), VALUE_ID, 1, 1,
+	  .summary = "say where a message is and what will happen to it" },
 	{ "config show", command_config_show, CONFIGURED,
 	  .summary = "print every setting that holds, and where it comes from" },
 	{ "config-sample", sample, .summary = "print a configuration with every setting, its default and its meaning" },

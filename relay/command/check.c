@@ -13,7 +13,6 @@
 #include "ledger.h"
 #include "log.h"
 #include "message.h"
-#include "servers.h"
 
 enum { NOTIFY_TIMEOUT_MS = 3000 };
 
@@ -250,12 +249,11 @@ static void check_stream(struct check *c, struct natsio_session *s, const struct
 	natsio_stream_info_free(&info);
 }
 
-static void check_nats(struct check *c)
+static void check_nats(struct check *c, const struct call *call)
 {
 	const struct config *g = c->config;
-	struct natsio_options o = servers_nats(g, "boxhaul check");
 	char error[512] = "";
-	struct natsio_session *s = natsio_session_open(&o, error, sizeof error);
+	struct natsio_session *s = session_try_nats(call, error, sizeof error);
 
 	if (s == NULL) {
 		fail(c, "nats: %s: check nats.urls and the login, and that the server runs", error);
@@ -278,7 +276,7 @@ enum exit_code command_check(const struct call *call)
 
 	ok("config: %s", c.config->path);
 	check_postgres(&c, call);
-	check_nats(&c);
+	check_nats(&c, call);
 	natsio_shutdown();
 	return c.unreachable ? EXIT_UNREACHABLE : c.failed ? EXIT_FAILED : EXIT_OK;
 }

@@ -13,6 +13,9 @@ enum exit_code command_check(const struct call *call);
 /* What the database knows of the delivery. */
 enum exit_code command_status(const struct call *call);
 
+/* Where one message is, and what will happen to it. */
+enum exit_code command_explain(const struct call *call);
+
 /* Every setting, what it is and who says so. */
 enum exit_code command_config_show(const struct call *call);
 

@@ -32,6 +32,20 @@ struct pg_session *session_open(const struct call *call, enum session_login logi
 	return s;
 }
 
+struct natsio_session *session_try_nats(const struct call *call, char *error, size_t size)
+{
+	char name[64], why[512] = "";
+	struct natsio_options o;
+	struct natsio_session *s;
+
+	snprintf(name, sizeof name, "boxhaul %s", call->command->words);
+	o = servers_nats(call->config, name);
+	s = natsio_session_open(&o, why, sizeof why);
+	if (s == NULL)
+		log_scrub(why, error, size);
+	return s;
+}
+
 enum exit_code session_schema(struct pg_session *s)
 {
 	const struct pg_result *r =

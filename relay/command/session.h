@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "command/command.h"
+#include "edge/natsio_session.h"
 #include "edge/pg.h"
 
 /* As whom: the relay's login, or the one that may change the schema. */
@@ -15,6 +16,9 @@ struct pg_session *session_open(const struct call *call, enum session_login logi
 
 /* The same without a word: why is in `error`, secrets masked. */
 struct pg_session *session_try(const struct call *call, enum session_login login, char *error, size_t size);
+
+/* The same for NATS. */
+struct natsio_session *session_try_nats(const struct call *call, char *error, size_t size);
 
 /* EXIT_OK if the schema is the one this program was written for. If not, it has said so on stderr: a command that changes
  * something ends then; one that only looks may try. */

@@ -110,6 +110,21 @@ bool natsio_session_may_read(struct natsio_session *s, const char *name)
 	return status == NATS_OK;
 }
 
+bool natsio_session_request(struct natsio_session *s, const char *subject, const char *body, int64_t timeout_ms,
+			    char **answer, size_t *bytes)
+{
+	natsMsg *msg = NULL;
+	natsStatus status = natsConnection_RequestString(&msg, s->nc, subject, body, timeout_ms);
+
+	*answer = NULL;
+	if (status == NATS_OK) {
+		*bytes = (size_t)natsMsg_GetDataLength(msg);
+		*answer = strndup(natsMsg_GetData(msg), *bytes);
+	}
+	natsMsg_Destroy(msg);
+	return *answer != NULL;
+}
+
 void natsio_stream_info_free(struct natsio_stream_info *info)
 {
 	for (size_t i = 0; i < info->subject_count; i++)

@@ -26,6 +26,9 @@ bool natsio_session_stream(struct natsio_session *s, const char *name, struct na
 			   size_t size);
 /* May this login ask the stream for a message it stores ($JS.API.STREAM.MSG.GET)? */
 bool natsio_session_may_read(struct natsio_session *s, const char *name);
+/* Asks, and waits for the answer (terminated, to be freed). False when none came in time. */
+bool natsio_session_request(struct natsio_session *s, const char *subject, const char *body, int64_t timeout_ms,
+			    char **answer, size_t *bytes);
 void natsio_stream_info_free(struct natsio_stream_info *info);
 
 #endif

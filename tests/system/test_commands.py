@@ -24,7 +24,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 SQL = sorted(glob.glob(os.path.join(ROOT, "sql", "*.sql")))
 NEWEST = len(SQL)
 DONE, FAILED, USAGE, CONFIG, UNREACHABLE = range(5)
-COMMANDS = ("run", "migrate", "check", "status", "config show", "config-sample", "version", "help")
+COMMANDS = ("run", "migrate", "check", "status", "explain", "config show", "config-sample", "version", "help")
 
 
 class CommandTest(SystemTest):
