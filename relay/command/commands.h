@@ -10,7 +10,7 @@ enum exit_code command_migrate(const struct call *call);
 /* Looks at everything `run` needs; each line ok, warn or FAIL with what mends it. */
 enum exit_code command_check(const struct call *call);
 
-/* What the database knows of the delivery. */
+/* Does it move, and if not, why? */
 enum exit_code command_status(const struct call *call);
 
 /* Where one message is, and what will happen to it. */

@@ -156,12 +156,14 @@ enum exit_code look_begin(struct pg_session *s)
 	return pg_error(r) != NULL ? session_failed("cannot prepare the session", r) : EXIT_OK;
 }
 
-static void join(json_t *all, const struct pg_result *r)
+/* False for what is no JSON: a database without an encoding lets any bytes through. */
+static bool join(json_t *all, const struct pg_result *r)
 {
 	json_t *part = json_loads(pg_text(r, 0, 0), 0, NULL);
+	bool joined = part != NULL && json_object_update(all, part) == 0;
 
-	json_object_update(all, part);
 	json_decref(part);
+	return joined;
 }
 
 /* A question that a lock, or a slow server, kept from being answered is left out, and noted; any other failure ends the
@@ -172,9 +174,11 @@ static enum exit_code ask_one(struct pg_session *s, json_t *all, const char *wha
 	const struct pg_result *r = pg_session_run(s, sql, count, parameters);
 	const char *state = pg_sqlstate(r);
 
-	if (pg_error(r) == NULL) {
-		join(all, r);
+	if (pg_error(r) == NULL && join(all, r))
 		return EXIT_OK;
+	if (pg_error(r) == NULL) {
+		fprintf(stderr, "boxhaul: what the database says of %s is not UTF-8\n", what);
+		return EXIT_FAILED;
 	}
 	if (strcmp(state, "55P03") != 0 && strcmp(state, "57014") != 0)
 		return session_failed(what, r);

@@ -51,12 +51,16 @@ static const char *age(const json_t *o, const char *path, char to[static 32])
 static void print_relay(const struct page *p)
 {
 	const json_t *o = p->look;
-	char a[32], text[LINE_BYTES];
+	double others = look_number(o, "relay_sessions") - look_is(o, "leading");
+	char a[32], text[LINE_BYTES], standing_by[32] = "";
 
+	if (others > 0)
+		snprintf(standing_by, sizeof standing_by, "; %.0f %s by", others, others == 1 ? "stands" : "stand");
 	if (!look_is(o, "leading"))
-		line(p, "relay", "nobody leads");
+		line(p, "relay", "nobody leads%s", standing_by);
 	else
-		line(p, "relay", "leading for %s%s", age(o, "led_seconds", a), look_is(o, "asleep") ? ", asleep" : "");
+		line(p, "relay", "leading for %s, backend pid %.0f%s%s", age(o, "led_seconds", a),
+		     look_number(o, "leader_session.pid"), look_is(o, "asleep") ? ", asleep" : "", standing_by);
 	if (look_at(o, "epoch") != NULL)
 		line(p, look_is(o, "leading") ? "leader" : "last leader", "%s (epoch %.0f)",
 		     look_text(o, "leader")[0] != '\0' ? out_tidy(look_text(o, "leader"), text, sizeof text)

@@ -228,7 +228,7 @@ class Status(Answers):
         with me.cursor() as cursor:
             cursor.execute("SET application_name = 'nightly'; BEGIN; SELECT boxhaul.publish('orders.x', '')")
             self.writer("w").write("k").commit()
-            self.wait(lambda: self.exceptions() == [(1, 1, "missing")], "the gap")
+            self.wait(lambda: self.exceptions() == [(1, 1, "missing")] and self.position() == 2, "the gap")
             self.expect(onlooker, "status", DONE, "all that is committed is sent; 1 id is of a transaction that is open: "
                         f"pid {pid} (nightly, idle in transaction for ", "missing 1, for ",
                         f"oldest xid     pid {pid} (nightly, idle in transaction for ")
@@ -269,6 +269,9 @@ class Status(Answers):
         other = self.add_relay(name="other", health={"listen": relay.settings["health"]["listen"]})
         self.expect(other, "status", DONE, f"another relay answers: {self.database}")
         self.expect(self.add_relay(health={"listen": "off"}), "status", DONE, "health.listen is off")
+        leader = self.sql("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted")[0][0]
+        self.start_relay()
+        self.expect(relay, "status", DONE, f"backend pid {leader}", "; 1 stands by")
         self.nats.stop()
         self.wait(lambda: not self.status(relay)["nats"]["connected"], "the relay to notice")
         self.expect(relay, "status", DONE, "nothing waits, but NATS is not connected", "NATS NOT connected: ")
