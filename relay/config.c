@@ -440,6 +440,7 @@ void config_free(struct config *c)
 	free(c->nats.password_file);
 	free(c->nats.token_file);
 	free(c->nats.credentials_file);
+	free(c->nats.nkey_seed_file);
 	free(c->nats.tls.ca_file);
 	free(c->nats.tls.cert_file);
 	free(c->nats.tls.key_file);

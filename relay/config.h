@@ -42,8 +42,8 @@ struct config {
 	struct {
 		char **urls;
 		size_t url_count;
-		char *user, *password_file, *token_file, *credentials_file; /* or NULL */
-		bool discover;                                              /* use servers the cluster announces */
+		char *user, *password_file, *token_file, *credentials_file, *nkey_seed_file; /* or NULL */
+		bool discover; /* use servers the cluster announces */
 		struct {
 			bool required;                        /* also on when a URL says tls://, or a file is named */
 			char *ca_file, *cert_file, *key_file; /* or NULL */

@@ -67,8 +67,10 @@ static void check_urls(struct loader *l)
 
 static void check_auth(struct loader *l)
 {
-	static const char *const ways[] = { "nats.user", "nats.token_file", "nats.credentials_file" };
-	const char *values[] = { l->c->nats.user, l->c->nats.token_file, l->c->nats.credentials_file };
+	static const char *const ways[] = { "nats.user", "nats.token_file", "nats.credentials_file",
+					    "nats.nkey_seed_file" };
+	const char *values[] = { l->c->nats.user, l->c->nats.token_file, l->c->nats.credentials_file,
+				 l->c->nats.nkey_seed_file };
 	size_t first = sizeof ways / sizeof ways[0];
 
 	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
@@ -80,6 +82,11 @@ static void check_auth(struct loader *l)
 		else
 			first = i;
 	}
+	for (size_t i = 0; first < sizeof ways / sizeof ways[0] && i < l->c->nats.url_count; i++)
+		if (l->c->nats.urls[i] != NULL && strchr(l->c->nats.urls[i], '@') != NULL)
+			config_complain(l, config_setting_get_elem(find(l, "nats.urls"), (unsigned)i),
+					"nats.urls: the login in the URL would be used instead of %s: leave one out",
+					ways[first]);
 	if (l->c->nats.user != NULL && l->c->nats.password_file == NULL)
 		config_complain(l, find(l, "nats.user"), "nats.user needs a password: add password_file = \"/...\";");
 	if (l->c->nats.user == NULL && l->c->nats.password_file != NULL)

@@ -27,6 +27,7 @@ struct natsio_options servers_nats(const struct config *c, const char *client)
 		.password_file = c->nats.password_file,
 		.token_file = c->nats.token_file,
 		.credentials_file = c->nats.credentials_file,
+		.nkey_seed_file = c->nats.nkey_seed_file,
 		.discover = c->nats.discover,
 		.tls = c->nats.tls.required,
 		.ca_file = c->nats.tls.ca_file,

@@ -34,7 +34,9 @@ const struct setting settings[] = {
 	  .help = "The service's database: a libpq connection string or URI. What it leaves out comes from the PG... "
 		  "environment variables." },
 	{ "postgres.password_file", SETTING_FILE, IN(postgres.password_file), .example = "/etc/boxhaul/shop.pgpass",
-	  .help = "A password file in libpq's format (host:port:database:user:password), mode 0600." },
+	  .help = "A password file in libpq's format (host:port:database:user:password). As every file named here: an "
+		  "absolute path, or the name of a systemd credential ($CREDENTIALS_DIRECTORY); read again at every "
+		  "connection; refused when others than its owner may read it (root's: others than its group)." },
 	{ "postgres.migrate_conninfo", SETTING_STRING, IN(postgres.migrate_conninfo),
 	  .example = "host=/run/postgresql dbname=shop user=shop_owner",
 	  .help = "For `boxhaul migrate`, which needs more rights than the relay. Without it: conninfo." },
@@ -49,8 +51,10 @@ const struct setting settings[] = {
 	  .help = "Log in with a token: the first line of the file." },
 	{ "nats.credentials_file", SETTING_FILE, IN(nats.credentials_file), .example = "/etc/boxhaul/shop.creds",
 	  .help = "Log in with a JWT and its key: a .creds file." },
+	{ "nats.nkey_seed_file", SETTING_FILE, IN(nats.nkey_seed_file), .example = "/etc/boxhaul/shop.nk",
+	  .help = "Log in with an nkey: its seed, which begins with SU. The server knows its public key." },
 	{ "nats.discover", SETTING_BOOL, IN(nats.discover), .standard = "false",
-	  .help = "Use servers the cluster announces, too." },
+	  .help = "When the connection is lost, try the servers that the cluster announced, too." },
 	{ "nats.tls.required", SETTING_BOOL, IN(nats.tls.required), .standard = "false",
 	  .help = "Refuse a connection without TLS. Also on when a URL says tls://." },
 	{ "nats.tls.ca_file", SETTING_FILE, IN(nats.tls.ca_file), .example = "/etc/boxhaul/ca.pem",
@@ -174,7 +178,7 @@ const char *setting_wants(const struct setting *s)
 {
 	switch (s->type) {
 	case SETTING_STRING: return "a text in double quotes";
-	case SETTING_FILE: return "a path in double quotes";
+	case SETTING_FILE: return "an absolute path in double quotes, or the name of a file in $CREDENTIALS_DIRECTORY";
 	case SETTING_DURATION:
 		return "a duration with its unit in double quotes, such as \"250ms\", \"5s\", \"2m\", \"1h\", \"1d\"";
 	case SETTING_SIZE: return "a number of bytes, or a text such as \"64KB\", \"1MiB\"";
@@ -347,12 +351,26 @@ static enum setting_result set_listen(const struct setting *s, void *base, const
 	return set_string((char **)((char *)base + s->offset), address);
 }
 
+/* A bare name is one of systemd's credentials (LoadCredential=). Outside of its unit it stays a bare name: who has no
+ * use for the file, as `status` for NATS' token, does not miss it, and who reads it says what is wrong. */
 static enum setting_result set_file(const struct setting *s, void *base, const char *text, char *why, size_t size)
 {
-	if (text[0] == '/')
-		return set_string((char **)((char *)base + s->offset), text);
-	snprintf(why, size, "\"%s\" is no absolute path: begin it with /", text);
-	return SETTING_WRONG;
+	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	char **at = (char **)((char *)base + s->offset), *path;
+	enum setting_result result;
+
+	if (text[0] != '/' && strchr(text, '/') != NULL) {
+		snprintf(why, size,
+			 "\"%s\" is no absolute path: begin it with /, or name a file in $CREDENTIALS_DIRECTORY", text);
+		return SETTING_WRONG;
+	}
+	if (text[0] == '/' || directory == NULL || directory[0] != '/')
+		return set_string(at, text);
+	if (asprintf(&path, "%s/%s", directory, text) < 0)
+		return SETTING_NO_MEMORY;
+	result = set_string(at, path);
+	free(path);
+	return result;
 }
 
 /* A list of one. */

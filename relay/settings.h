@@ -10,7 +10,7 @@
 
 enum setting_type {
 	SETTING_STRING,
-	SETTING_FILE,     /* an absolute path */
+	SETTING_FILE,     /* an absolute path; a bare name: in $CREDENTIALS_DIRECTORY */
 	SETTING_DURATION, /* milliseconds; "250ms" "5s" "2m" "1h" "1d" */
 	SETTING_SIZE,     /* bytes; 65536 "64KB" (thousands) "64KiB" (1024s) */
 	SETTING_INTEGER,

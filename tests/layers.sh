@@ -18,13 +18,14 @@ floor() { # a path below relay/
 	core/machine.c | core/holding.c | core/sending.c | core/tail.c | core/reading.c | core/marking.c) echo 6 ;;
 	core/delivery.c) echo 7 ;;
 	utf8.h | sql_files.h | exits.h | failpoint.?) echo 10 ;;
-	message.? | log.? | puback.? | stored.?) echo 11 ;;
+	message.? | log.? | puback.? | stored.? | secret.?) echo 11 ;;
 	config.h | settings.h) echo 12 ;;
 	settings.c | config_check.h) echo 13 ;;
 	config.c | config_check.c) echo 14 ;;
-	edge/loop.? | edge/natsio_options.h) echo 20 ;;
-	edge/pg.? | edge/natsio_login.? | edge/http.?) echo 21 ;;
-	edge/natsio.? | edge/natsio_session.?) echo 22 ;;
+	edge/loop.? | edge/natsio_options.h | edge/nkey.?) echo 20 ;;
+	edge/pg.h | edge/natsio_login.? | edge/http.?) echo 21 ;;
+	edge/pg_login.? | edge/natsio.? | edge/natsio_session.?) echo 22 ;;
+	edge/pg.c) echo 23 ;;
 	ledger.? | api.? | servers.? | parcel.h) echo 30 ;;
 	source.? | publisher.? | tail.? | leader.? | health.? | note.?) echo 40 ;;
 	command/command.h) echo 42 ;;
@@ -91,8 +92,9 @@ lives_in() { # header, where (a pattern of case)
 	result "$bad" "$1 is included by $2 only"
 }
 
-lives_in 'libpq-fe\.h|libpq/.*' 'relay/edge/pg.?'
+lives_in 'libpq-fe\.h|libpq/.*' 'relay/edge/pg*'
 lives_in 'nats\.h|nats/.*' 'relay/edge/natsio*'
+lives_in 'openssl/.*' 'relay/edge/nkey.?'
 lives_in 'microhttpd\.h' 'relay/edge/http.?'
 lives_in 'ev\.h|libev/.*' 'relay/edge/*'
 lives_in 'libconfig\.h' 'relay/config_check.h'

@@ -351,7 +351,7 @@ static void connect_work(void *arg)
 	if (s == NATS_OK) {
 		s = natsConnection_Connect(&nc, opts);
 		if (s != NATS_OK)
-			natsio_login_error(s, error, sizeof error);
+			natsio_login_error(&k->io->options, s, error, sizeof error);
 	}
 	natsOptions_Destroy(opts);
 	k->nc = nc;

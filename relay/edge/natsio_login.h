@@ -14,6 +14,9 @@ enum { NATSIO_CONNECT_TIMEOUT_MS = 4000 };
 natsOptions *natsio_login_options(const struct natsio_options *o, char *error, size_t size);
 
 /* What the library last complained of on this thread, without the place in its sources. */
-void natsio_login_error(natsStatus s, char *out, size_t size);
+void natsio_login_words(natsStatus s, char *out, size_t size);
+
+/* Why connecting with these failed: its words, and what they are about. */
+void natsio_login_error(const struct natsio_options *o, natsStatus s, char *out, size_t size);
 
 #endif

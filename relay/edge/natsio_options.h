@@ -10,8 +10,8 @@ struct natsio_options {
 	const char *name; /* of the client, seen in the server's monitoring */
 	const char *const *urls;
 	size_t url_count;
-	const char *user, *password_file, *token_file, *credentials_file; /* or NULL */
-	bool discover;                                                    /* use servers the cluster announces */
+	const char *user, *password_file, *token_file, *credentials_file, *nkey_seed_file; /* or NULL */
+	bool discover;                              /* use servers the cluster announces */
 	bool tls;                                   /* never without; a URL's tls:// is not looked at */
 	const char *ca_file, *cert_file, *key_file; /* or NULL */
 };

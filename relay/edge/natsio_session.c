@@ -20,7 +20,7 @@ struct natsio_session *natsio_session_open(const struct natsio_options *options,
 	if (status == NATS_OK)
 		status = natsConnection_JetStream(&s->js, s->nc, NULL);
 	else if (opts != NULL)
-		natsio_login_error(status, error, size);
+		natsio_login_error(options, status, error, size);
 	natsOptions_Destroy(opts);
 	if (status == NATS_OK)
 		return s;
@@ -93,7 +93,7 @@ bool natsio_session_stream(struct natsio_session *s, const char *name, struct na
 		snprintf(error, size,
 			 "JetStream is off for this login's account: add jetstream: enabled to the account");
 	else
-		natsio_login_error(status, error, size);
+		natsio_login_words(status, error, size);
 	return false;
 }
 

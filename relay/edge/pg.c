@@ -9,11 +9,12 @@
 #include "edge/pg.h"
 
 #include <ev.h>
-#include <libpq-fe.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "edge/pg_login.h"
 
 enum {
 	RECONNECT_MIN_MS = 50,
@@ -55,28 +56,6 @@ struct pg_result {
 	char error[512];
 };
 
-/* --- text --- */
-
-/* libpq ends its messages with a newline and puts details on lines of their own. */
-static void one_line(const char *text, char *out, size_t size)
-{
-	size_t n = 0;
-
-	for (; *text != '\0' && n + 1 < size; text++)
-		out[n++] = *text == '\n' || *text == '\t' ? ' ' : *text;
-	while (n > 0 && out[n - 1] == ' ')
-		n--;
-	out[n] = '\0';
-}
-
-static char *line_of(const char *text)
-{
-	char line[512];
-
-	one_line(text, line, sizeof line);
-	return strdup(line);
-}
-
 /* --- connecting, on any thread --- */
 
 /* Settings of our session. Those a server of an older version does not know are left out.
@@ -98,75 +77,16 @@ static const char setup[] =
 	" ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),"
 	" ('tcp_user_timeout', '9000')) AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
 
-/* A host with an @ inside, a port with letters: half of a password that should have been escaped. */
-static bool sensible(const PQconninfoOption *o)
-{
-	if (o->val == NULL || o->val[0] == '\0')
-		return true;
-	if (strcmp(o->keyword, "host") == 0)
-		return strchr(o->val + 1, '@') == NULL;
-	if (strcmp(o->keyword, "port") == 0)
-		return o->val[strspn(o->val, "0123456789,")] == '\0';
-	return true;
-}
-
-/* libpq quotes what it does not understand in a connection string, and that may well be a secret. */
-static bool understood(const char *conninfo)
-{
-	bool name = strchr(conninfo, '=') == NULL && strstr(conninfo, "://") == NULL;
-	PQconninfoOption *parsed = name ? NULL : PQconninfoParse(conninfo, NULL);
-	bool ok = name || parsed != NULL;
-
-	for (const PQconninfoOption *o = parsed; ok && o != NULL && o->keyword != NULL; o++)
-		ok = sensible(o);
-	PQconninfoFree(parsed);
-	return ok;
-}
-
-/* Returns NULL with *why set (malloc'ed), or a connection that is up. */
-static PGconn *connect_now(const struct pg_options *o, char **why)
-{
-	const char *keys[] = { "connect_timeout",
-			       "keepalives_idle",
-			       "keepalives_interval",
-			       "keepalives_count",
-			       "tcp_user_timeout",
-			       "client_encoding",
-			       "application_name",
-			       "dbname",
-			       "passfile",
-			       NULL };
-	const char *values[] = {
-		"5", "5", "2", "3", "10000", "UTF8", o->application_name, o->conninfo, o->password_file, NULL
-	};
-	PGconn *c;
-
-	if (!understood(o->conninfo)) {
-		*why = strdup(
-			"the connection string is not understood: quote or escape spaces, quotes, @, : and / in it");
-		return NULL;
-	}
-	if (o->password_file == NULL)
-		keys[8] = NULL;
-	/* What stands before dbname is a default: the connection string wins. */
-	c = PQconnectdbParams(keys, values, 1);
-	if (PQstatus(c) == CONNECTION_OK)
-		return c;
-	*why = line_of(PQerrorMessage(c));
-	PQfinish(c);
-	return NULL;
-}
-
 static PGconn *connect_and_set_up(const struct pg_options *o, char **why)
 {
-	PGconn *c = connect_now(o, why);
+	PGconn *c = pg_login(o, why);
 	PGresult *r;
 
 	if (c == NULL)
 		return NULL;
 	r = PQexec(c, setup);
 	if (PQresultStatus(r) != PGRES_TUPLES_OK || PQsetnonblocking(c, 1) != 0 || PQenterPipelineMode(c) != 1) {
-		*why = line_of(PQerrorMessage(c));
+		*why = pg_line_of(PQerrorMessage(c));
 		PQclear(r);
 		PQfinish(c);
 		return NULL;
@@ -221,7 +141,7 @@ static void take_down(struct pg *pg, const char *why)
 {
 	char line[512];
 
-	one_line(why, line, sizeof line);
+	pg_one_line(why, line, sizeof line);
 	ev_io_stop(loop_ev(pg->loop), &pg->readable);
 	ev_io_stop(loop_ev(pg->loop), &pg->writable);
 	PQfinish(pg->conn);
@@ -270,7 +190,7 @@ static void keep_result(struct pg *pg, struct request *q, PGresult *r)
 /* Whatever the server calls it, it is an error: blanks alone must not make it none. */
 static void set_error(struct pg_result *result, const char *text)
 {
-	one_line(text, result->error, sizeof result->error);
+	pg_one_line(text, result->error, sizeof result->error);
 	if (result->error[0] == '\0')
 		snprintf(result->error, sizeof result->error, "an error without a text");
 }
@@ -340,7 +260,7 @@ static void read_notifications(struct pg *pg)
 /* Why a dead session died: the server's last words, if it sent any. */
 static void died(struct pg *pg)
 {
-	char *why = line_of(pg->last_words[0] != '\0' ? pg->last_words : PQerrorMessage(pg->conn));
+	char *why = pg_line_of(pg->last_words[0] != '\0' ? pg->last_words : PQerrorMessage(pg->conn));
 
 	take_down(pg, why != NULL ? why : "connection lost");
 	free(why);
@@ -589,7 +509,7 @@ struct pg_session *pg_session_open(const struct pg_options *options, char *error
 	char *why = NULL;
 
 	if (s != NULL)
-		s->conn = connect_now(options, &why);
+		s->conn = pg_login(options, &why);
 	if (s == NULL || s->conn == NULL) {
 		snprintf(error, error_size, "%s", why != NULL ? why : "out of memory");
 		free(why);

@@ -14,7 +14,7 @@ struct pg_result;
 
 struct pg_options {
 	const char *conninfo;      /* libpq's; borrowed for the life of the pg */
-	const char *password_file; /* libpq's passfile, read again at every connect; or NULL */
+	const char *password_file; /* in the format of libpq's passfile, read again at every connect; or NULL */
 	const char *application_name;
 };
 

@@ -143,7 +143,7 @@ static const char full[] =
 	"name = \"shop-eu.1\";\n"
 	"postgres = { conninfo = \"host=db dbname=shop\"; password_file = \"/p\"; migrate_conninfo = \"host=db "
 	"user=o\"; };\n"
-	"nats = { urls = [ \"nats://a:4222\", \"tls://[::1]:4223\", \"nats://u:p@c\" ]; user = \"u\"; password_file = "
+	"nats = { urls = [ \"nats://a:4222\", \"tls://[::1]:4223\", \"nats://c\" ]; user = \"u\"; password_file = "
 	"\"/n\";\n"
 	"  discover = true; tls = { ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"
 	"streams = ( { name = \"A\"; subjects = ( \"a.>\", \"aa\" ); create = true; replicas = 3; duplicate_window = "
@@ -171,7 +171,7 @@ static void everything(void)
 	is_text(c->postgres.password_file, "/p", "password_file");
 	is_text(c->postgres.migrate_conninfo, "host=db user=o", "migrate_conninfo");
 	is_number(c->nats.url_count, 3, "three URLs");
-	is_text(c->nats.urls[2], "nats://u:p@c", "the last one");
+	is_text(c->nats.urls[2], "nats://c", "the last one");
 	is_text(c->nats.user, "u", "user");
 	is_text(c->nats.password_file, "/n", "its password");
 	is_number(c->nats.discover, true, "discover");
@@ -312,8 +312,8 @@ static void values(void)
 	refused(STREAMS "outbox = { max_message_size = \"1 furlong\"; };", "not understood: write a number of bytes");
 	refused(STREAMS "delivery = { window = 65537; };", "65537 is out of range: from 1 to 65536");
 	refused(STREAMS "delivery = { queue = 15; };\n", "15 is out of range: from 16 to 65536");
-	refused(STREAMS "postgres = { password_file = \"secret\"; };",
-		"\"secret\" is no absolute path: begin it with /");
+	refused(STREAMS "postgres = { password_file = \"./secret\"; };",
+		"\"./secret\" is no absolute path: begin it with /, or name a file in $CREDENTIALS_DIRECTORY");
 	refused(STREAMS "name = \"a\\nb\\x1b[2J\";", "name = \"a?b?[2J\" is not usable");
 	accepted(STREAMS "postgres = { password_file = \"\"; }; nats = { user = \"\"; };");
 }
@@ -382,6 +382,10 @@ static void nats(void)
 	refused(STREAMS "nats = { password_file = \"/p\"; };", "nats.password_file needs a user");
 	refused(STREAMS "nats = { token_file = \"/t\";\n credentials_file = \"/n\"; };",
 		":3: nats.token_file and nats.credentials_file are two ways");
+	refused(STREAMS "nats = { user = \"u\"; password_file = \"/p\";\n nkey_seed_file = \"/n\"; };",
+		":3: nats.user and nats.nkey_seed_file are two ways");
+	refused(STREAMS "nats = { token_file = \"/t\"; urls = [ \"nats://h\",\n \"nats://u:hunter2@h\" ]; };",
+		":3: nats.urls: the login in the URL would be used instead of nats.token_file");
 	refused(STREAMS "nats = { tls = { key_file = \"/k\"; }; };",
 		"nats.tls.key_file needs its certificate: add cert_file");
 }
@@ -608,10 +612,35 @@ static void samples(void)
 			*p = ' ';
 	c = load(text, said);
 	ok(c == NULL, "the sample with everything in force has one thing wrong:");
-	is_number(lines(said), 2, "three ways to log in");
+	is_number(lines(said), 3, "four ways to log in");
 	holds(said, "two ways to log in", "and nothing else");
 	config_free(c);
 	free(text);
+}
+
+/* A bare name means a file among systemd's credentials; where there are none it stays as it is. */
+static void credentials(void)
+{
+	static const char *const directories[][2] = {
+		{ "/run/c", "/run/c/t" }, { "c", "t" }, { "", "t" }, { NULL, "t" }
+	};
+	char said[16384];
+
+	for (size_t i = 0; i < sizeof directories / sizeof directories[0]; i++) {
+		struct config *c;
+
+		if (directories[i][0] != NULL)
+			setenv("CREDENTIALS_DIRECTORY", directories[i][0], 1);
+		else
+			unsetenv("CREDENTIALS_DIRECTORY");
+		c = load(STREAMS "nats = { token_file = \"t\"; tls = { ca_file = \"/etc/ca\"; }; };", said);
+		if (ok(c != NULL, "loaded")) {
+			is_text(c->nats.token_file, directories[i][1], "a bare name");
+			is_text(c->nats.tls.ca_file, "/etc/ca", "an absolute path");
+			ok(c->nats.tls.required, "an authority switches TLS on");
+		}
+		config_free(c);
+	}
 }
 
 int main(void)
@@ -634,6 +663,7 @@ int main(void)
 	syntax();
 	files();
 	secrets();
+	credentials();
 	names();
 	samples();
 	unlink(file());

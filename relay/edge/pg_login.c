@@ -1,0 +1,157 @@
+#include "edge/pg_login.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "secret.h"
+
+void pg_one_line(const char *text, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (; *text != '\0' && n + 1 < size; text++)
+		out[n++] = *text == '\n' || *text == '\t' ? ' ' : *text;
+	while (n > 0 && out[n - 1] == ' ')
+		n--;
+	out[n] = '\0';
+}
+
+char *pg_line_of(const char *text)
+{
+	char line[512];
+
+	pg_one_line(text, line, sizeof line);
+	return strdup(line);
+}
+
+/* A host with an @ inside, a port with letters: half of a password that should have been escaped. */
+static bool sensible(const PQconninfoOption *o)
+{
+	if (o->val == NULL || o->val[0] == '\0')
+		return true;
+	if (strcmp(o->keyword, "host") == 0)
+		return strchr(o->val + 1, '@') == NULL;
+	if (strcmp(o->keyword, "port") == 0)
+		return o->val[strspn(o->val, "0123456789,")] == '\0';
+	return true;
+}
+
+/* libpq quotes what it does not understand in a connection string, and that may well be a secret. */
+static bool understood(const char *conninfo)
+{
+	bool name = strchr(conninfo, '=') == NULL && strstr(conninfo, "://") == NULL;
+	PQconninfoOption *parsed = name ? NULL : PQconninfoParse(conninfo, NULL);
+	bool ok = name || parsed != NULL;
+
+	for (const PQconninfoOption *o = parsed; ok && o != NULL && o->keyword != NULL; o++)
+		ok = sensible(o);
+	PQconninfoFree(parsed);
+	return ok;
+}
+
+/* A password file as libpq takes it. It ignores one that a group may read, with a word on stderr, and systemd hands
+ * credentials over like that; so it gets a copy that is ours alone, after a look by our own rule. */
+struct passfile {
+	int fd;
+	char path[32]; /* "/proc/self/fd/..." */
+};
+
+/* -1: an error of errno. */
+static int private_copy(const char *text)
+{
+	ssize_t n = (ssize_t)strlen(text);
+	int fd = memfd_create("boxhaul-passfile", MFD_CLOEXEC);
+
+	if (fd >= 0 && fchmod(fd, S_IRUSR | S_IWUSR) == 0 && write(fd, text, (size_t)n) == n)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static bool passfile_open(struct passfile *p, const char *password_file, char **why)
+{
+	char error[512];
+	char *text = secret_read(password_file, error, sizeof error);
+
+	p->fd = text != NULL ? private_copy(text) : -1;
+	if (text != NULL && p->fd < 0)
+		snprintf(error, sizeof error, "cannot hand %s on to libpq: %s", password_file, strerror(errno));
+	secret_free(text);
+	if (p->fd < 0)
+		*why = strdup(error);
+	snprintf(p->path, sizeof p->path, "/proc/self/fd/%d", p->fd);
+	return p->fd >= 0;
+}
+
+/* A password file of the connection string or of libpq's defaults that is not looked at: stderr alone is told. */
+static void find_ignored(PGconn *c, char *out, size_t size)
+{
+	PQconninfoOption *used = PQconnectionNeedsPassword(c) ? PQconninfo(c) : NULL;
+	struct stat st;
+
+	for (const PQconninfoOption *u = used; u != NULL && u->keyword != NULL; u++)
+		if (strcmp(u->keyword, "passfile") == 0 && u->val != NULL && stat(u->val, &st) == 0 &&
+		    (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+			snprintf(out, size, ": libpq ignores %s, which others may read: chmod 0600 it", u->val);
+	PQconninfoFree(used);
+}
+
+/* libpq's words on one line, with our copy of the password file under the name that the operator knows. */
+static char *explain(PGconn *c, const struct pg_options *o, const struct passfile *p)
+{
+	char words[512], ignored[512] = "";
+	const char *copy;
+	char *said;
+
+	pg_one_line(PQerrorMessage(c), words, sizeof words);
+	find_ignored(c, ignored, sizeof ignored);
+	if (p->fd >= 0 && (copy = strstr(words, p->path)) != NULL)
+		return asprintf(&said, "%.*s%s%s", (int)(copy - words), words, o->password_file,
+				copy + strlen(p->path)) < 0
+			       ? NULL
+			       : said;
+	return asprintf(&said, "%s%s", words, ignored) < 0 ? NULL : said;
+}
+
+PGconn *pg_login(const struct pg_options *o, char **why)
+{
+	const char *keys[] = { "connect_timeout",
+			       "keepalives_idle",
+			       "keepalives_interval",
+			       "keepalives_count",
+			       "tcp_user_timeout",
+			       "client_encoding",
+			       "application_name",
+			       "dbname",
+			       "passfile",
+			       NULL };
+	struct passfile passfile = { .fd = -1 };
+	const char *values[] = { "5",         "5",           "2", "3", "10000", "UTF8", o->application_name,
+				 o->conninfo, passfile.path, NULL };
+	PGconn *c;
+
+	if (!understood(o->conninfo)) {
+		*why = strdup(
+			"the connection string is not understood: quote or escape spaces, quotes, @, : and / in it");
+		return NULL;
+	}
+	if (o->password_file == NULL)
+		keys[8] = NULL;
+	else if (!passfile_open(&passfile, o->password_file, why))
+		return NULL;
+	/* What stands before dbname is a default: the connection string wins. */
+	c = PQconnectdbParams(keys, values, 1);
+	if (passfile.fd >= 0)
+		close(passfile.fd);
+	if (PQstatus(c) == CONNECTION_OK)
+		return c;
+	*why = explain(c, o, &passfile);
+	PQfinish(c);
+	return NULL;
+}
