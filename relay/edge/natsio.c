@@ -20,6 +20,7 @@
 #include <ev.h>
 #include <nats/nats.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +59,7 @@ struct link {
 	_Atomic int refs; /* everybody who may still call back: see link_ref */
 };
 
-enum letter_kind { LETTER_REPLY, LETTER_CLOSED, LETTER_COMPLAINT };
+enum letter_kind { LETTER_REPLY, LETTER_CLOSED, LETTER_COMPLAINT, LETTER_SERVERS };
 
 struct letter {
 	enum letter_kind kind;
@@ -74,7 +75,12 @@ struct mailbox {
 
 struct natsio {
 	struct loop *loop;
-	struct natsio_options options;
+	struct natsio_options options; /* urls: with what was discovered. Changed only while no connect is under way */
+	const char *const *urls;       /* as configured */
+	size_t url_count;
+	const char **all;
+	char **found;
+	size_t found_count;
 	struct natsio_handlers handlers;
 	struct link *link; /* the current one, or NULL */
 	struct loop_timer *reconnect;
@@ -319,6 +325,15 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus statu
 			      .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) });
 }
 
+/* The cluster announced another one. */
+static void on_discovered(natsConnection *nc, void *closure)
+{
+	struct link *k = closure;
+
+	(void)nc;
+	post(k->io, (struct letter){ .kind = LETTER_SERVERS, .link = k });
+}
+
 /* --- connecting, on a thread of its own --- */
 
 static natsStatus set_loop(natsOptions *opts, struct link *k)
@@ -337,7 +352,52 @@ static natsStatus set_loop(natsOptions *opts, struct link *k)
 		s = natsOptions_SetClosedCB(opts, on_closed, k);
 	if (s == NATS_OK)
 		s = natsOptions_SetErrorHandler(opts, on_error, k);
+	if (s == NATS_OK)
+		s = natsOptions_SetDiscoveredServersCB(opts, on_discovered, k);
 	return s;
+}
+
+#ifndef sigev_notify_thread_id /* glibc before 2.38 */
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static void on_alarm(int signal)
+{
+	(void)signal; /* that it came is all: the system call it meets ends */
+}
+
+/* nats.c before 3.11 waits for the end of a TLS handshake without a limit: a server that stops in the middle of one would
+ * keep us for ever, and a SIGTERM too. From then on this thread is woken out of whatever it waits in. */
+static bool set_alarm(timer_t *timer, int64_t ms)
+{
+	struct sigaction action = { .sa_handler = on_alarm }; /* no SA_RESTART */
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM };
+	struct itimerspec at = { .it_value = { .tv_sec = ms / 1000 }, .it_interval = { .tv_sec = 1 } };
+
+	event.sigev_notify_thread_id = gettid();
+	if (sigaction(SIGALRM, &action, NULL) != 0 || timer_create(CLOCK_BOOTTIME, &event, timer) != 0)
+		return false;
+	return timer_settime(*timer, 0, &at, NULL) == 0;
+}
+
+/* Each server has its time, and what went before counts for none of them. */
+static natsConnection *connect_in_time(struct link *k, natsOptions *opts, char *error, size_t size)
+{
+	int64_t limit_ms = NATSIO_CONNECT_TIMEOUT_MS * ((int64_t)k->io->options.url_count + 1);
+	int64_t began_ms = loop_now_ms();
+	natsConnection *nc = NULL;
+	timer_t timer;
+	bool alarmed = set_alarm(&timer, limit_ms);
+	natsStatus s = natsConnection_Connect(&nc, opts);
+
+	if (alarmed)
+		timer_delete(timer);
+	if (s != NATS_OK && loop_now_ms() - began_ms >= limit_ms)
+		snprintf(error, size, "the server did not let us in for %d s: it stopped in the middle of the login",
+			 (int)(limit_ms / 1000));
+	else if (s != NATS_OK)
+		natsio_login_error(&k->io->options, s, error, size);
+	return nc;
 }
 
 static void connect_work(void *arg)
@@ -345,17 +405,11 @@ static void connect_work(void *arg)
 	struct link *k = arg;
 	char error[512] = "";
 	natsOptions *opts = natsio_login_options(&k->io->options, error, sizeof error);
-	natsConnection *nc = NULL;
-	natsStatus s = opts == NULL ? NATS_ERR : set_loop(opts, k);
 
-	if (s == NATS_OK) {
-		s = natsConnection_Connect(&nc, opts);
-		if (s != NATS_OK)
-			natsio_login_error(&k->io->options, s, error, sizeof error);
-	}
+	if (opts != NULL && set_loop(opts, k) == NATS_OK)
+		k->nc = connect_in_time(k, opts, error, sizeof error);
 	natsOptions_Destroy(opts);
-	k->nc = nc;
-	if (nc == NULL)
+	if (k->nc == NULL)
 		k->why = strdup(error);
 }
 
@@ -369,6 +423,46 @@ static void reconnect_later(struct natsio *io)
 
 	loop_timer_at(io->reconnect, loop_now_ms() + io->pause_ms / 2 + jitter);
 	io->pause_ms = io->pause_ms * 2 < RECONNECT_MAX_MS ? io->pause_ms * 2 : RECONNECT_MAX_MS;
+}
+
+static void forget_servers(struct natsio *io)
+{
+	for (size_t i = 0; i < io->found_count; i++)
+		free(io->found[i]);
+	free(io->found);
+	free(io->all);
+	io->found = NULL;
+	io->found_count = 0;
+	io->all = NULL;
+	io->options.urls = io->urls;
+	io->options.url_count = io->url_count;
+}
+
+/* What the cluster announces: a connection's knowledge would die with it. A server that goes takes leave with an empty
+ * list, so that one does not count. */
+static void learn_servers(struct natsio *io, natsConnection *nc)
+{
+	char **found = NULL;
+	int count = 0;
+
+	if (!io->options.discover || natsConnection_GetDiscoveredServers(nc, &found, &count) != NATS_OK)
+		return;
+	if (count == 0) {
+		free(found);
+		return;
+	}
+	forget_servers(io);
+	io->found = found;
+	io->found_count = (size_t)count;
+	io->all = calloc(io->url_count + io->found_count, sizeof *io->all);
+	if (io->all == NULL)
+		return;
+	for (size_t i = 0; i < io->url_count; i++)
+		io->all[i] = io->urls[i];
+	for (size_t i = 0; i < io->found_count; i++)
+		io->all[io->url_count + i] = found[i];
+	io->options.urls = io->all;
+	io->options.url_count = io->url_count + io->found_count;
 }
 
 static void finish_closing(struct natsio *io)
@@ -395,6 +489,7 @@ static void finish_closing(struct natsio *io)
 	}
 	free(io->in.letter);
 	free(io->out.letter);
+	forget_servers(io);
 	pthread_mutex_destroy(&io->lock);
 	pthread_cond_destroy(&io->no_links);
 	free(io);
@@ -520,6 +615,7 @@ static void connect_done(void *arg)
 		return;
 	}
 	io->up_ms = loop_now_ms();
+	learn_servers(io, k->nc);
 	natsConnection_GetConnectedUrl(k->nc, url, sizeof url);
 	io->handlers.up(io->handlers.arg, url, natsConnection_GetMaxPayload(k->nc));
 }
@@ -574,6 +670,7 @@ static void deliver(struct natsio *io, const struct letter *letter)
 			io->handlers.reply(io->handlers.arg, &reply);
 		break;
 	case LETTER_CLOSED: link_down(io, letter->text); break;
+	case LETTER_SERVERS: learn_servers(io, io->link->nc); break;
 	case LETTER_COMPLAINT:
 		io->handlers.complaint(io->handlers.arg, letter->text != NULL ? letter->text : "unknown error");
 		break;
@@ -611,6 +708,8 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 		return NULL;
 	io->loop = l;
 	io->options = *options;
+	io->urls = options->urls;
+	io->url_count = options->url_count;
 	io->handlers = *handlers;
 	io->pause_ms = RECONNECT_MIN_MS;
 	io->deadline_ms = io->by_ms = INT64_MAX;
