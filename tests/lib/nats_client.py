@@ -48,13 +48,14 @@ def format_headers(headers):
 
 
 class Client:
-    """A connection. url: nats://[user:password@|token@]host[:port], or tls://...
+    """A connection. url: nats://[user:password@|token@]host[:port], or tls://... certificate is the client's, as
+    (cert_file, key_file); login(nonce) says what else belongs into its CONNECT.
 
         with Client(url) as nats:
             nats.publish("a.b", b"payload", {"Name": "value"})
     """
 
-    def __init__(self, url, deadline=30, ca_file=None):
+    def __init__(self, url, deadline=30, ca_file=None, certificate=None, login=None):
         self.url = urlsplit(url if "//" in url else "nats://" + url)
         self.deadline = deadline
         self._data, self._at = b"", 0
@@ -62,7 +63,7 @@ class Client:
         self._waiting = collections.defaultdict(collections.deque)  # sid -> messages read while looking for others
         self._socket = socket.create_connection((self.url.hostname, self.url.port or 4222), deadline)
         try:
-            self._greet(ca_file)
+            self._greet(ca_file, certificate, login)
         except BaseException:
             self._socket.close()
             raise
@@ -129,16 +130,19 @@ class Client:
 
     # -- the protocol
 
-    def _greet(self, ca_file):
+    def _greet(self, ca_file, certificate, login):
         end = time.monotonic() + self.deadline
         verb, _, info = self._line(end).partition(b" ")
         if verb != b"INFO":
             raise NatsError(f"not a NATS server: it said {verb[:80]!r}")
         self.info = json.loads(info)
         if self.info.get("tls_required") or self.url.scheme == "tls":
-            self._socket = ssl.create_default_context(cafile=ca_file).wrap_socket(
-                self._socket, server_hostname=self.url.hostname)
-        self._send(b"CONNECT " + json.dumps(self._login()).encode() + b"\r\nPING\r\n")
+            context = ssl.create_default_context(cafile=ca_file)
+            if certificate:
+                context.load_cert_chain(*certificate)
+            self._socket = context.wrap_socket(self._socket, server_hostname=self.url.hostname)
+        more = login(self.info["nonce"]) if login else {}
+        self._send(b"CONNECT " + json.dumps({**self._login(), **more}).encode() + b"\r\nPING\r\n")
         while (line := self._line(end)) != b"PONG":
             self._complain(line)
 

@@ -15,12 +15,13 @@ import unittest
 
 import psycopg2
 
+from certificates import Authority
 from jetstream import JetStream, JetStreamError, Stored, _position
 from nats_client import Client, NatsError
 from process import Workspace, has_ended, wait_until
 from reconcile import dead_letters, reconcile
 from relay import to_libconfig
-from servers import Nats, Postgres, make_certificates
+from servers import Nats, Postgres
 from shop import Habits, Ledger, Shop, create_schema, recognise, seal, unseal
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -225,9 +226,9 @@ class Servers(unittest.TestCase):
             server.close()
 
     def test_tls(self):
-        tls = make_certificates(self.workspace.path("tls"))
-        server = self.nats(tls=tls)
-        with Client(server.url(), ca_file=tls["ca_file"]) as client:
+        certificate = Authority(self.workspace.path("ca")).issue("server")
+        server = self.nats(tls=certificate.tls())
+        with Client(server.url(), ca_file=certificate.ca_file) as client:
             client.flush()
         with self.assertRaises(OSError):
             Client(server.url())  # an authority it does not know

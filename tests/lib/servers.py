@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from urllib.parse import quote
 
 import psycopg2
@@ -259,22 +258,3 @@ class Nats(Process):
                 return s.recv(65536).decode()
         except OSError:
             return ""
-
-
-def make_certificates(directory, name="127.0.0.1", days=30):
-    """A throw-away authority with one server certificate, expired if days are negative; returns a `tls` block for
-    Nats(...)."""
-    os.makedirs(directory, exist_ok=True)
-    path = lambda file: os.path.join(directory, file)  # noqa: E731
-
-    def openssl(*words):
-        subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    new_key = ["-newkey", "rsa:2048", "-nodes"]
-    openssl("req", "-x509", "-days", "30", *new_key, "-subj", "/CN=test authority", "-keyout", path("ca.key"), "-out", path("ca.pem"))
-    openssl("req", *new_key, "-subj", f"/CN={name}", "-keyout", path("server.key"), "-out", path("server.csr"))
-    with open(path("names"), "w", encoding="ascii") as f:
-        f.write(f"subjectAltName=IP:{name}\n")
-    openssl("x509", "-req", "-days", str(days), "-in", path("server.csr"), "-CA", path("ca.pem"), "-CAkey", path("ca.key"),
-            "-set_serial", str(time.time_ns()), "-extfile", path("names"), "-out", path("server.pem"))
-    return {"cert_file": path("server.pem"), "key_file": path("server.key"), "ca_file": path("ca.pem")}

@@ -1,5 +1,5 @@
 """What stands at the other end of the NATS connection, or pretends to: a server that stops, a network that swallows
-everything, certificates that are not right, an enemy. And other clients that meddle with our acknowledgements."""
+everything, an enemy. And other clients that meddle with our acknowledgements."""
 
 import contextlib
 import json
@@ -11,8 +11,7 @@ import unittest
 
 from harness import RELAY, STREAM, UNDRAINED
 from nats_client import Client
-from servers import Nats, make_certificates
-from test_operation import QUICK, OperationTest, log_lines, stream
+from test_operation import QUICK, OperationTest, stream
 from wire import Wire
 
 
@@ -74,41 +73,6 @@ class Silence(OperationTest):
         relay.wait_until_ready()
         self.writer("x").write("k", 5).commit()
         self.audit()
-
-
-class Tls(OperationTest):
-    """A server that cannot show who it is, or does not do TLS, gets nothing; in plain text least of all."""
-
-    def server(self, tls):
-        return self.workspace.add(Nats(self.workspace.path(f"tls-{os.urandom(4).hex()}"), **({"tls": tls} if tls else {}))).start()
-
-    def test_who_is_not_who_he_should_be(self):
-        good = make_certificates(self.workspace.path("good"))
-        cases = (  # what is wrong, the server's certificate, whom we trust, what is said
-            ("expired", make_certificates(self.workspace.path("expired"), days=-1), None, "certificate has expired"),
-            ("of another host", make_certificates(self.workspace.path("other"), name="127.0.0.2"), None, "mismatch"),
-            ("of an unknown authority", make_certificates(self.workspace.path("unknown")), good, "certificate"),
-            ("without TLS", None, good, "Secure Connection not available"))
-        relays = {}
-        for name, shown, trusted, why in cases:
-            server = self.server(shown and {k: shown[k] for k in ("cert_file", "key_file")})
-            relays[name] = (self.add_relay(nats={"urls": [f"nats://127.0.0.1:{server.port}"], "tls": {
-                "required": True, "ca_file": (trusted or shown)["ca_file"]}}).start(), server, why)
-        self.writer("w").write("k", 5).commit()
-        for name, (relay, server, why) in relays.items():
-            with self.subTest(name):
-                self.wait_for_log(relay, level="error", msg="NATS is not connected", why=why)
-                self.assertNotIn("NATS is connected", [line["msg"] for line in log_lines(relay)])
-                tries = sum(int(line.get("repeated", 1)) for line in log_lines(relay) if line["msg"] == "NATS is not connected")
-                self.assertLess(tries, 50)
-                relay.stop()
-                server.stop()
-        server = self.server({k: good[k] for k in ("cert_file", "key_file")})
-        relay = self.start_relay(nats={"urls": [f"tls://127.0.0.1:{server.port}"], "tls": {"ca_file": good["ca_file"]}})
-        self.wait_settled()
-        with Client(server.url(scheme="tls"), ca_file=good["ca_file"]) as client:
-            self.assertEqual(json.loads(client.request(f"$JS.API.STREAM.INFO.{STREAM}").payload)["state"]["messages"], 5)
-        self.assertEqual(self.status(relay)["acked"], 5)
 
 
 INFO = {"server_id": "x", "server_name": "x", "version": "2.9.10", "proto": 1, "headers": True, "max_payload": 1 << 20,

@@ -11,7 +11,7 @@ from unittest import mock
 import psycopg2
 
 from harness import RELAY, SERVICE, STREAM
-from servers import Postgres, make_certificates
+from servers import Postgres
 from test_operation import QUICK, OperationTest, health
 from wire import Wire
 
@@ -374,42 +374,6 @@ class Memory(DatabaseTest):
         self.assertEqual(self.sql("SELECT reason FROM boxhaul.dead_letter"),
                          [("message is larger than max_message_size or the server's max_payload",)])
         self.assertLess(self.peak(relay) - before, 16 * self.MEBI)
-
-
-class Certificates(DatabaseTest):
-    """sslmode=verify-full is libpq's matter; what the relay owes is to hand it on, and not to look for another way in."""
-
-    def test_who_is_not_who_he_should_be(self):
-        good = make_certificates(self.workspace.path("good"))
-        wrong = {"of another host": make_certificates(self.workspace.path("host"), name="127.0.0.2"),
-                 "of an unknown authority": make_certificates(self.workspace.path("unknown"))}
-        self.serve(None)
-        self.addCleanup(self.serve, None)
-        conninfo = self.pg.conninfo(self.database, RELAY, tcp=True) + " sslmode=verify-full sslrootcert="
-        for name, cert, authority, why in (
-                ("without TLS", None, good, "does not support SSL"),
-                ("of another host", wrong["of another host"], wrong["of another host"], "does not match host name"),
-                ("of an unknown authority", wrong["of an unknown authority"], good, "certificate verify failed")):
-            with self.subTest(name):
-                self.serve(cert)
-                relay = self.add_relay(postgres={"conninfo": conninfo + authority["ca_file"]}).start()
-                self.wait_unready(relay, "PostgreSQL is not connected", why)
-                relay.stop()
-        self.serve(good)
-        relay = self.start_relay(postgres={"conninfo": conninfo + good["ca_file"]})
-        self.writer("w").write("k").commit()
-        self.audit()
-        self.assertEqual(self.status(relay)["acked"], 1)
-
-    def serve(self, cert):
-        """Show this certificate from now on, or none."""
-        settings = {"ssl": "on", "ssl_cert_file": cert["cert_file"], "ssl_key_file": cert["key_file"]} if cert else {"ssl": "off"}
-        if cert and self.pg.user:
-            subprocess.run(["chown", "-R", self.pg.user, os.path.dirname(cert["key_file"])], check=True)
-        for name, value in settings.items():
-            self.pg.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-        self.pg.execute("SELECT pg_reload_conf()")
-        self.wait(lambda: self.pg.execute("SHOW ssl") == [(settings["ssl"],)], "the server to take it")
 
 
 if __name__ == "__main__":
