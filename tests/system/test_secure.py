@@ -307,15 +307,15 @@ class NatsLogins(NatsTest):
         nkey = Key("user")
         server = self.server(authorization={"users": [{"nkey": nkey.public}]})
         nonce = next(nonce for nonce in (f"{n:016d}" for n in range(100000)) if nkey.sign(nonce)[0] == 0)
-        refused = []
+        caught, refused = [], []
 
         def trap(connection, from_client, data):
-            if connection is wire.connections[0] or not wire.connections:
-                if from_client:
-                    refused.append(data)
-                elif data.startswith(b"INFO "):
-                    before, rest = data.split(b'"nonce":"', 1)
-                    return before + b'"nonce":"' + nonce.encode() + rest[rest.index(b'"'):]
+            if from_client and connection in caught:
+                refused.append(data)
+            elif not from_client and not refused and data.startswith(b"INFO "):
+                caught.append(connection)
+                before, rest = data.split(b'"nonce":"', 1)
+                return before + b'"nonce":"' + nonce.encode() + rest[rest.index(b'"'):]
             return data
 
         wire = Wire(server.port, trap)
