@@ -17,6 +17,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import unittest
+import urllib.request
 from urllib.parse import quote
 
 import psycopg2
@@ -25,7 +27,9 @@ from process import Process, free_port, has_ended, wait_until
 
 
 def postgres_programs():
-    """The newest installed version's bin directory."""
+    """The bin directory that the environment variable POSTGRES_BIN names, or the newest installed version's."""
+    if chosen := os.environ.get("POSTGRES_BIN"):
+        return chosen
     found = glob.glob("/usr/lib/postgresql/*/bin/initdb")
     if not found:
         raise RuntimeError("no PostgreSQL server under /usr/lib/postgresql: run packaging/deps try")
@@ -69,6 +73,19 @@ class Postgres(Process):
         """A user that logs in (by TCP with our one password) as a member of groups."""
         self.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{self.password}'"
                      + (f" IN ROLE {', '.join(groups)}" if groups else ""))
+
+    def program(self, name):
+        """The path of one of PostgreSQL's programs. Some packages have the server alone: then an installed client
+        that is not older does as well. Where there is none, the test that wants it is skipped."""
+        own = os.path.join(self.programs, name)
+        if os.path.exists(own):
+            return own
+        with open(os.path.join(self.data, "PG_VERSION"), encoding="ascii") as f:
+            version = int(f.read())
+        for path in glob.glob(f"/usr/lib/postgresql/*/bin/{name}"):
+            if int(path.split("/")[4]) >= version:
+                return path
+        raise unittest.SkipTest(f"this PostgreSQL {version} came without {name}, and no installed one is new enough")
 
     def start(self):
         if not os.path.exists(self.data):
@@ -120,7 +137,7 @@ class Postgres(Process):
         self._write_private("pgpass", f"*:*:*:*:{self.password}\n")
         upstream = f"host=127.0.0.1 port={port} user={self.superuser} passfile={os.path.join(self.directory, 'pgpass')}"
         self.settings["primary_conninfo"] = upstream + " connect_timeout=2"
-        self._run("pg_basebackup", "-d", upstream, "-D", self.data, "--checkpoint=fast", "--no-sync")
+        self._run(source.program("pg_basebackup"), "-d", upstream, "-D", self.data, "--checkpoint=fast", "--no-sync")
         self._write_private(os.path.join("data", "standby.signal"), "")
         return self
 
@@ -148,7 +165,7 @@ class Postgres(Process):
     def _initdb(self):
         self._make_directory()
         self._write_private("password", self.password)
-        self._run("initdb", "-D", self.data, "-U", self.superuser, "-E", "UTF8", "--locale=C", "--no-sync",
+        self._run(os.path.join(self.programs, "initdb"), "-D", self.data, "-U", self.superuser, "-E", "UTF8", "--locale=C", "--no-sync",
                   "--pwfile", os.path.join(self.directory, "password"),
                   "--auth-local=trust", "--auth-host=scram-sha-256")
 
@@ -170,8 +187,8 @@ class Postgres(Process):
             os.chown(path, owner.pw_uid, owner.pw_gid)
 
     def _run(self, program, *words):
-        process = Process(program, self.log, self.user)
-        process.spawn([os.path.join(self.programs, program), *words])
+        process = Process(os.path.basename(program), self.log, self.user)
+        process.spawn([program, *words])
         if process.wait() != 0:
             raise process.died()
 
@@ -202,6 +219,8 @@ class Postgres(Process):
 class Nats(Process):
     """A private nats-server with JetStream. settings is its configuration file; nested blocks are dicts. The
     environment variable NATS_SERVER names another program than the one on the PATH."""
+
+    replicas = 1  # as many as a stream may have
 
     def __init__(self, directory, survive_us=False, **settings):
         super().__init__("nats-server", os.path.join(directory, "log"), survive_us=survive_us)
@@ -258,3 +277,46 @@ class Nats(Process):
                 return s.recv(65536).decode()
         except OSError:
             return ""
+
+
+class NatsCluster(Nats):
+    """The first of three nodes, with the other two behind it. What is done to it (stop, kill9, pause) is done to it
+    alone: whoever knows only its address sees the broker go, and the cluster elects."""
+
+    replicas = 3
+
+    def __init__(self, directory, **settings):
+        super().__init__(directory, **settings)
+        self.others = [Nats(f"{directory}-{n}", **settings) for n in (2, 3)]
+        self.monitor, ports = free_port(), [free_port() for _ in range(3)]
+        self.settings["http"] = f"127.0.0.1:{self.monitor}"
+        for node, port in zip([self, *self.others], ports):
+            node.settings["cluster"] = {"name": "test", "host": "127.0.0.1", "port": port,
+                                        "routes": [f"nats://127.0.0.1:{other}" for other in ports if other != port]}
+
+    def start(self):
+        for node in self.others:
+            if not node.alive():
+                node.spawn_only()
+        super().start()
+        for node in self.others:
+            node.wait_listening()
+        self.wait_ready(self._has_leader)
+        return self
+
+    def close(self):
+        for node in [self, *self.others]:
+            node.end()
+
+    def _has_leader(self):
+        """The nodes agree on who answers for JetStream."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor}/jsz", timeout=5) as answer:
+                return bool(json.load(answer).get("meta_cluster", {}).get("leader"))
+        except OSError:
+            return False
+
+
+def nats_server(directory, **settings):
+    """What the environment variable NATS_NODES asks for: one server (the default), or three."""
+    return {"1": Nats, "3": NatsCluster}[os.environ.get("NATS_NODES", "1")](directory, **settings)

@@ -31,7 +31,7 @@ from nats_client import Client  # noqa: E402
 from process import DEADLINE, Workspace, wait_until  # noqa: E402
 from reconcile import dead_letters, reconcile  # noqa: E402
 from relay import Relay  # noqa: E402
-from servers import Nats, Postgres  # noqa: E402
+from servers import Postgres, nats_server  # noqa: E402
 from shop import Habits, Ledger, Shop, create_schema, seal  # noqa: E402
 
 STREAM = "ORDERS"
@@ -144,7 +144,7 @@ class SystemTest(unittest.TestCase):
         cls.workspace = cls.enterClassContext(Workspace())
         # fsync guards against power cuts, which no test makes: kill -9 of everything loses nothing without it.
         cls.pg = cls.workspace.add(Postgres(cls.workspace.path("pg"), **{"fsync": "off", **cls.postgres_settings}))
-        cls.nats = cls.workspace.add(Nats(cls.workspace.path("nats"), **cls.nats_settings))
+        cls.nats = cls.workspace.add(nats_server(cls.workspace.path("nats"), **cls.nats_settings))
         cls.pg.start()
         cls.nats.start()
         cls._numbers = itertools.count(1)
@@ -168,7 +168,8 @@ class SystemTest(unittest.TestCase):
                 "postgres": {"conninfo": cls.pg.conninfo(database, RELAY),
                              "migrate_conninfo": cls.pg.conninfo(database)},
                 "nats": {"urls": [cls.nats.url()]},
-                "streams": [{"name": STREAM, "subjects": ["orders.>"], "create": True}]}
+                "streams": [{"name": STREAM, "subjects": ["orders.>"], "create": True,
+                             "replicas": cls.nats.replicas}]}
 
     def setUp(self):
         self.ledger, self.shops, self.relays, self.connections = Ledger(), [], [], []

@@ -172,7 +172,7 @@ class Histories(DatabaseTest):
         server.create_login(RELAY, "boxhaul_relay")
         server.create_login(SERVICE, "boxhaul_writer")
         server.execute(f"CREATE DATABASE {self.database}")
-        program = lambda name, pg: [os.path.join(pg.programs, name), "-d", pg.conninfo(self.database)]  # noqa: E731
+        program = lambda name, pg: [pg.program(name), "-d", pg.conninfo(self.database)]  # noqa: E731
         dump = subprocess.run(program("pg_dump", self.pg), stdout=subprocess.PIPE, check=True)
         subprocess.run([*program("psql", server), "-q", "-v", "ON_ERROR_STOP=1", "-o", os.devnull], input=dump.stdout, check=True)
 
