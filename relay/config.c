@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +164,8 @@ static void set_number(struct loader *l, config_setting_t *node, const struct se
 	long long value = config_setting_get_int64(node);
 	char why[TEXT_MAX_BYTES];
 
+	if (value > INT_MAX) /* told already, from the text: older libraries have wrapped it here */
+		return;
 	if (value < 0)
 		config_complain(l, node, "%s = %lld is negative: write %s", s->path, value, setting_wants(s));
 	else if (setting_set_number(s, base, (uint64_t)value, why, sizeof why) != SETTING_OK)
