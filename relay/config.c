@@ -398,7 +398,10 @@ static void derive(struct loader *l)
 		c->name = instance_name(l->path);
 	if (c->postgres.migrate_conninfo == NULL && c->postgres.conninfo != NULL)
 		c->postgres.migrate_conninfo = strdup(c->postgres.conninfo);
-	l->no_memory = l->no_memory || c->name == NULL || c->postgres.migrate_conninfo == NULL;
+	if (c->event_source == NULL && c->name != NULL && asprintf(&c->event_source, "/boxhaul/%s", c->name) < 0)
+		c->event_source = NULL;
+	l->no_memory =
+		l->no_memory || c->name == NULL || c->postgres.migrate_conninfo == NULL || c->event_source == NULL;
 	if (unnamed && !l->failed && !l->no_memory)
 		config_check_name(l);
 	c->delivery.streams = (uint32_t)c->stream_count;
@@ -452,6 +455,7 @@ void config_free(struct config *c)
 	free(c->postgres.migrate_conninfo);
 	free(c->health.address);
 	free(c->origins);
+	free(c->event_source);
 	free(c->name);
 	free(c->path);
 	free(c);

@@ -34,6 +34,8 @@ struct config {
 	struct config_origin *origins;
 	size_t origin_count;
 	char *name; /* of the instance; default: the file's name without .conf */
+	enum { ENVELOPE_RAW, ENVELOPE_CLOUDEVENTS } envelope;
+	char *event_source; /* default: /boxhaul/NAME */
 	struct {
 		char *conninfo;         /* libpq's; default "" */
 		char *password_file;    /* or NULL */

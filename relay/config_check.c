@@ -30,6 +30,19 @@ void config_check_name(struct loader *l)
 				"name = \"%s\" is not usable: write up to 48 letters, digits, '.', '_' and '-'", name);
 }
 
+static void check_event_source(struct loader *l)
+{
+	static const char legal[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+				    "-._~:/?#[]@!$&'()*+,;=%";
+	const char *source = l->c->event_source;
+
+	if (source != NULL && (strlen(source) > 256 || source[strspn(source, legal)] != '\0'))
+		config_complain(l, find(l, "event_source"),
+				"event_source = \"%s\" is no URI: write up to 256 characters such as "
+				"\"/boxhaul/shop\" or \"https://shop.example/orders\"",
+				source);
+}
+
 /* scheme://[user[:password]@]host[:port] */
 static bool url_valid(const char *url)
 {
@@ -299,6 +312,7 @@ static void check_order(struct loader *l, size_t i)
 void config_check(struct loader *l)
 {
 	config_check_name(l);
+	check_event_source(l);
 	check_urls(l);
 	check_auth(l);
 	check_tls(l);

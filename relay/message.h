@@ -10,7 +10,7 @@
 
 #include "core/refusal.h"
 
-enum { MESSAGE_SUBJECT_MAX_BYTES = 1024, MESSAGE_HEADERS_MAX_BYTES = 49152 };
+enum { MESSAGE_SUBJECT_MAX_BYTES = 1024, MESSAGE_HEADERS_MAX_BYTES = 49152, MESSAGE_WIRE_HEADERS_MAX_BYTES = 65535 };
 
 /* REASON_NONE, or the DEFECT_SUBJECT_... of a subject of n bytes (NULL allowed: DEFECT_SUBJECT_NULL). */
 enum reason message_check_subject(const char *subject, size_t n);

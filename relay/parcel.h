@@ -15,6 +15,10 @@ struct parcel {
 	size_t headers_bytes;
 	const void *payload;
 	size_t payload_bytes;
+	size_t wire_bytes;   /* of payload and headers when they are sent, at most; without the message id */
+	const char *source;  /* of the event that it is sent as, or NULL: sent as it is */
+	const char *key;     /* of an event; or NULL */
+	int64_t created_us;  /* of an event: since 2000-01-01 */
 	char message_id[37]; /* the row's uuid */
 };
 

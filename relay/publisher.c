@@ -8,12 +8,13 @@
 #include <string.h>
 
 #include "api.h"
+#include "envelope.h"
 #include "failpoint.h"
 #include "message.h"
 #include "puback.h"
 
-/* The shortest header in jsonb's text, `"a": "", `: no more of them than this fit. */
-enum { HEADER_MIN_BYTES = 7 };
+/* The shortest header, `a: ` and a line end: no more of them than this fit. */
+enum { HEADER_MIN_BYTES = 5 };
 
 struct publisher {
 	const struct config *config;
@@ -63,21 +64,52 @@ static const char *keep(struct headers *h, const char *text)
 	return at;
 }
 
-static bool take_header(void *arg, const char *name, const char *value)
+static const char *keep_encoded(struct headers *h, const char *value)
+{
+	char *at = h->copies + h->used;
+
+	h->used += envelope_encode(value, at) + 1;
+	return at;
+}
+
+static void add_header(void *arg, const char *name, const char *value, bool attribute)
 {
 	struct headers *h = arg;
 
 	h->list[h->count].name = keep(h, name);
-	h->list[h->count++].value = keep(h, value);
+	h->list[h->count++].value = attribute ? keep_encoded(h, value) : keep(h, value);
+}
+
+static bool take_header(void *arg, const char *name, const char *value)
+{
+	add_header(arg, name, value, false);
 	return true;
 }
 
-/* JSON text is never shorter than the names and values in it with their ends; escapes only make it longer. */
+/* On the wire a header has four bytes beside name and value, here two terminators. */
 static bool open_headers(struct headers *h, const struct parcel *parcel)
 {
-	h->list = malloc((parcel->headers_bytes / HEADER_MIN_BYTES + 2) * sizeof *h->list);
-	h->copies = malloc(parcel->headers_bytes + 1);
+	size_t bytes = parcel->wire_bytes - parcel->payload_bytes;
+
+	h->list = malloc((bytes / HEADER_MIN_BYTES + 2) * sizeof *h->list);
+	h->copies = malloc(bytes + 1);
 	return h->list != NULL && h->copies != NULL;
+}
+
+static void fill_headers(struct headers *h, const struct parcel *parcel)
+{
+	struct envelope e = { .source = parcel->source,
+			      .message_id = parcel->message_id,
+			      .subject = parcel->subject,
+			      .key = parcel->key,
+			      .created_us = parcel->created_us,
+			      .headers = parcel->headers,
+			      .headers_bytes = parcel->headers_bytes };
+
+	if (parcel->source != NULL)
+		envelope_each(&e, add_header, h);
+	else
+		message_each_header(parcel->headers, parcel->headers_bytes, take_header, h);
 }
 
 bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token, int64_t by_ms)
@@ -95,9 +127,9 @@ bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t tok
 	struct headers h = { .list = NULL };
 	bool ok = true;
 
-	if (parcel->headers != NULL && (ok = open_headers(&h, parcel))) {
+	if ((parcel->headers != NULL || parcel->source != NULL) && (ok = open_headers(&h, parcel))) {
 		h.list[h.count++] = id;
-		message_each_header(parcel->headers, parcel->headers_bytes, take_header, &h);
+		fill_headers(&h, parcel);
 		m.headers = h.list;
 		m.header_count = h.count;
 	}

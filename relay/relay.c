@@ -304,7 +304,7 @@ static void refuse_oversize(struct relay *r, const struct parcel *parcel)
 	struct event ev = { .kind = EVENT_REFUSED };
 	int64_t most = natsio_max_payload(r->nats);
 
-	if (parcel == NULL || most <= 0 || (int64_t)(parcel->payload_bytes + parcel->headers_bytes) + OWN_BYTES <= most)
+	if (parcel == NULL || most <= 0 || (int64_t)parcel->wire_bytes + OWN_BYTES <= most)
 		return;
 	source_set_max_payload(r->source, most);
 	ev.refused.token = parcel->token;

@@ -20,6 +20,7 @@
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
 enum { KIB = 1024, MIB = 1024 * KIB };
 
+_Static_assert(ENVELOPE_RAW == 0 && ENVELOPE_CLOUDEVENTS == 1, "order of the words");
 _Static_assert(ORDERING_STRICT == 0 && ORDERING_PIPELINED == 1 && ORDERING_NONE == 2, "order of the words");
 _Static_assert(POISON_SKIP == 0 && POISON_HOLD == 1, "order of the words");
 _Static_assert(WAKEUP_NOTIFY == 0 && WAKEUP_POLL == 1, "order of the words");
@@ -29,6 +30,12 @@ const struct setting settings[] = {
 	{ "name", SETTING_STRING, IN(name), .example = "shop",
 	  .help = "The relay's name in its log, its metrics and pg_stat_activity. Without it: the name of this file "
 		  "without .conf." },
+	{ "envelope", SETTING_WORD, IN(envelope), .standard = "raw", WORDS("raw", "cloudevents"),
+	  .help = "raw: a message has the headers of its row. cloudevents: it is a CloudEvents 1.0 event besides, in "
+		  "binary mode: ce-id, ce-source, ce-type (the subject), ce-time, ce-partitionkey (the key) and "
+		  "ce-datacontenttype (the row's content-type) are added, and a row's own ce-... headers are attributes." },
+	{ "event_source", SETTING_STRING, IN(event_source), .example = "/boxhaul/shop",
+	  .help = "The ce-source of events: a URI or a path. Without it: /boxhaul/ and the relay's name." },
 
 	{ "postgres.conninfo", SETTING_STRING, IN(postgres.conninfo), .standard = "",
 	  .help = "The service's database: a libpq connection string or URI. What it leaves out comes from the PG... "

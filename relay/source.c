@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "envelope.h"
 #include "failpoint.h"
 #include "ledger.h"
 #include "message.h"
@@ -30,29 +31,46 @@ enum {
 	COL_PAYLOAD,
 	COL_PAYLOAD_BYTES,
 	COL_FITS,
+	/* and only for events: */
+	COL_KEY,
+	COL_KEY_BYTES,
+	COL_CREATED,
 };
 
 /* $1 after, $2 rows, $3 bytes, $4 largest message; $5, $6 wanted ranges.
  * "fits" is false for rows behind the byte credit; the first row always fits, else nothing would ever move. */
 #define COLUMNS "id, key, message_id, subject, headers::pg_catalog.text AS headers, payload"
-#define FORWARD "(SELECT " COLUMNS " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
-#define WANTED                                                                                                            \
+#define FORWARD(columns) "(SELECT " columns " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
+#define WANTED(columns)                                                                                                   \
 	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($5::pg_catalog.int8[]), pg_catalog.unnest($6::pg_catalog.int8[]))" \
-	" AS w (lo, hi), LATERAL (SELECT " COLUMNS " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"              \
+	" AS w (lo, hi), LATERAL (SELECT " columns " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"              \
 	" ORDER BY x.id LIMIT $2) o ORDER BY o.id LIMIT $2)"
-#define SHAPE(from)                                                                                                           \
-	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                         \
-	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"    \
-	" CASE WHEN fits AND pg_catalog.octet_length(headers) <= 49152 THEN headers END,"                                     \
-	" pg_catalog.octet_length(headers),"                                                                                  \
-	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits" \
-	" FROM (SELECT *, pg_catalog.row_number() OVER w = 1 OR"                                                              \
-	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 +"                                   \
-	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 AS fits"                                         \
+#define SHAPE(from, more)                                                                                                          \
+	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                              \
+	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"         \
+	" CASE WHEN fits AND pg_catalog.octet_length(headers) <= 49152 THEN headers END,"                                          \
+	" pg_catalog.octet_length(headers),"                                                                                       \
+	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits" more \
+	" FROM (SELECT *, pg_catalog.row_number() OVER w = 1 OR"                                                                   \
+	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 +"                                        \
+	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 AS fits"                                              \
 	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"
 
-static const struct pg_statement fetch_forward = { STATEMENT_FETCH, SHAPE(FORWARD) };
-static const struct pg_statement fetch_wanted = { STATEMENT_FETCH_WANTED, SHAPE(FORWARD " UNION ALL " WANTED) };
+#define QUESTIONS(columns, more)                                                                            \
+	{                                                                                                   \
+		{ STATEMENT_FETCH, SHAPE(FORWARD(columns), more) },                                         \
+		{                                                                                           \
+			STATEMENT_FETCH_WANTED, SHAPE(FORWARD(columns) " UNION ALL " WANTED(columns), more) \
+		}                                                                                           \
+	}
+
+/* By envelope; what is above, and that with what is wanted. Nothing is read that is not sent. */
+static const struct pg_statement fetch[][2] = {
+	[ENVELOPE_RAW] = QUESTIONS(COLUMNS, ""),
+	[ENVELOPE_CLOUDEVENTS] = QUESTIONS(COLUMNS ", created_at",
+					   ", CASE WHEN fits AND pg_catalog.octet_length(key) <= 49152 THEN key END,"
+					   " pg_catalog.octet_length(key), created_at"),
+};
 static const struct pg_statement horizon = { STATEMENT_HORIZON,
 					     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())" };
 static const struct pg_statement evidence = { STATEMENT_EVIDENCE, "SELECT boxhaul.outbox_xmin()" };
@@ -108,7 +126,13 @@ void source_reset(struct source *s)
 	s->pending = false;
 }
 
-/* Payload and headers together; what we add ourselves is in the margin. */
+/* Our own limit is for what the row brings; an envelope around it must still be within the server's. */
+static bool server_takes(const struct source *s, int64_t wire_bytes)
+{
+	return s->max_payload <= 0 || wire_bytes <= s->max_payload - OVERSIZE_MARGIN_BYTES;
+}
+
+/* Payload and headers together; what we add to every message is in the margin. */
 static int64_t largest(const struct source *s)
 {
 	int64_t most = s->config->max_message_bytes;
@@ -130,17 +154,47 @@ static uint16_t route(const struct source *s, const char *subject, enum reason *
 	return 0;
 }
 
-static enum reason check_headers(const struct pg_result *r, int i, size_t *bytes)
+static bool is_cut(const struct pg_result *r, int i, int column, int bytes_column)
 {
-	const char *text;
+	return pg_is_null(r, i, column) && !pg_is_null(r, i, bytes_column);
+}
 
-	*bytes = 0;
-	if (pg_is_null(r, i, COL_HEADERS_BYTES))
-		return REASON_NONE;
-	if (pg_is_null(r, i, COL_HEADERS))
+static const char *text_or_null(const struct pg_result *r, int i, int column, size_t *bytes)
+{
+	const char *text = pg_bytes(r, i, column, bytes);
+
+	return pg_is_null(r, i, column) ? NULL : text;
+}
+
+/* wire: how many bytes they are when they are sent, at most. (JSON is never shorter.) */
+static enum reason check_headers(const struct pg_result *r, int i, size_t *bytes, size_t *wire)
+{
+	const char *text = text_or_null(r, i, COL_HEADERS, bytes);
+
+	*wire = *bytes;
+	return is_cut(r, i, COL_HEADERS, COL_HEADERS_BYTES) ? DEFECT_HEADERS_LONG
+							    : message_each_header(text, *bytes, NULL, NULL);
+}
+
+static enum reason check_event(const struct source *s, const struct pg_result *r, int i, size_t *bytes, size_t *wire)
+{
+	size_t n;
+	struct envelope e = { .source = s->config->event_source,
+			      .message_id = "00000000-0000-0000-0000-000000000000", /* any: they are all as long */
+			      .subject = pg_bytes(r, i, COL_SUBJECT, &n),
+			      .key = text_or_null(r, i, COL_KEY, &n),
+			      .created_us = pg_int8(r, i, COL_CREATED),
+			      .headers = text_or_null(r, i, COL_HEADERS, bytes) };
+	enum reason defect;
+
+	if (is_cut(r, i, COL_HEADERS, COL_HEADERS_BYTES))
 		return DEFECT_HEADERS_LONG;
-	text = pg_bytes(r, i, COL_HEADERS, bytes);
-	return message_each_header(text, *bytes, NULL, NULL);
+	e.headers_bytes = *bytes;
+	defect = envelope_measure(&e, wire);
+	if (defect == REASON_NONE &&
+	    (is_cut(r, i, COL_KEY, COL_KEY_BYTES) || *wire + OVERSIZE_MARGIN_BYTES > MESSAGE_WIRE_HEADERS_MAX_BYTES))
+		defect = DEFECT_ENVELOPE_LONG;
+	return defect;
 }
 
 static enum reason check_subject(const struct source *s, const struct pg_result *r, int i, uint16_t *stream)
@@ -162,7 +216,7 @@ static enum reason check_subject(const struct source *s, const struct pg_result 
 
 static enum reason check_row(const struct source *s, const struct pg_result *r, int i, struct row *row)
 {
-	size_t headers_bytes;
+	size_t headers_bytes = 0, wire = 0;
 	enum reason defect = check_subject(s, r, i, &row->stream);
 	int64_t payload_bytes = pg_is_null(r, i, COL_PAYLOAD_BYTES) ? 0 : pg_int8(r, i, COL_PAYLOAD_BYTES);
 
@@ -171,14 +225,16 @@ static enum reason check_row(const struct source *s, const struct pg_result *r, 
 	if (defect == REASON_NONE && pg_is_null(r, i, COL_PAYLOAD_BYTES))
 		defect = DEFECT_PAYLOAD_NULL;
 	if (defect == REASON_NONE)
-		defect = check_headers(r, i, &headers_bytes);
+		defect = s->config->envelope == ENVELOPE_RAW ? check_headers(r, i, &headers_bytes, &wire)
+							     : check_event(s, r, i, &headers_bytes, &wire);
 	/* The server may take larger ones by now; but what was too large when it was asked for has stayed behind. */
 	if (defect == REASON_NONE &&
-	    (pg_is_null(r, i, COL_PAYLOAD) || payload_bytes + (int64_t)headers_bytes > largest(s)))
+	    (pg_is_null(r, i, COL_PAYLOAD) || payload_bytes + (int64_t)headers_bytes > largest(s) ||
+	     !server_takes(s, payload_bytes + (int64_t)wire)))
 		defect = DEFECT_MESSAGE_LONG;
 	row->bytes = ROW_OVERHEAD_BYTES;
 	if (defect == REASON_NONE)
-		row->bytes += (uint32_t)(payload_bytes + (int64_t)headers_bytes);
+		row->bytes += (uint32_t)(payload_bytes + (int64_t)wire);
 	return defect;
 }
 
@@ -254,6 +310,7 @@ bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
 	char *lo = range_array(f, false), *hi = range_array(f, true);
 	struct pg_parameter p[6] = { { .value = after }, { .value = rows }, { .value = bytes },
 				     { .value = most },  { .value = lo },   { .value = hi } };
+	const struct pg_statement *question = fetch[s->config->envelope];
 	bool ok = lo != NULL && hi != NULL;
 
 	s->limit = f->fetch.rows < s->capacity ? f->fetch.rows : (uint32_t)s->capacity;
@@ -269,9 +326,9 @@ bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
 	if (ok && f->fetch.evidence)
 		ok = pg_send(pg, &evidence, NULL, 0, on_horizon, s);
 	if (ok && f->fetch.wanted_count > 0)
-		ok = pg_send(pg, &fetch_wanted, p, 6, on_rows, s);
+		ok = pg_send(pg, &question[1], p, 6, on_rows, s);
 	else if (ok)
-		ok = pg_send(pg, &fetch_forward, p, 4, on_rows, s);
+		ok = pg_send(pg, &question[0], p, 4, on_rows, s);
 	s->pending = ok;
 	free(lo);
 	free(hi);
@@ -302,6 +359,27 @@ static const char *copy(char **to, const char *from, size_t n)
 	return at;
 }
 
+/* What stands around it as an event. */
+static void address(struct parcel *parcel, const struct config *config, const struct pg_result *r, int i, char **at)
+{
+	size_t key_bytes;
+	const char *key = text_or_null(r, i, COL_KEY, &key_bytes);
+
+	parcel->source = copy(at, config->event_source, strlen(config->event_source));
+	parcel->key = key != NULL ? copy(at, key, key_bytes) : NULL;
+	parcel->created_us = pg_int8(r, i, COL_CREATED);
+}
+
+static size_t address_bytes(const struct source *s, const struct pg_result *r, int i)
+{
+	size_t key_bytes;
+
+	if (s->config->envelope == ENVELOPE_RAW)
+		return 0;
+	pg_bytes(r, i, COL_KEY, &key_bytes);
+	return strlen(s->config->event_source) + key_bytes + 2;
+}
+
 struct parcel *source_parcel(struct source *s, size_t index)
 {
 	const struct pg_result *r = s->result;
@@ -311,7 +389,8 @@ struct parcel *source_parcel(struct source *s, size_t index)
 	const char *headers = pg_bytes(r, i, COL_HEADERS, &headers_bytes);
 	const char *payload = pg_bytes(r, i, COL_PAYLOAD, &payload_bytes);
 	const char *id = pg_bytes(r, i, COL_MESSAGE_ID, &id_bytes);
-	struct parcel *parcel = malloc(sizeof *parcel + subject_bytes + headers_bytes + payload_bytes + 3);
+	struct parcel *parcel =
+		malloc(sizeof *parcel + subject_bytes + headers_bytes + payload_bytes + 3 + address_bytes(s, r, i));
 	char *at;
 
 	if (parcel == NULL)
@@ -320,12 +399,15 @@ struct parcel *source_parcel(struct source *s, size_t index)
 	*parcel = (struct parcel){ .id = s->rows[index].id,
 				   .stream = s->rows[index].stream,
 				   .headers_bytes = headers_bytes,
-				   .payload_bytes = payload_bytes };
+				   .payload_bytes = payload_bytes,
+				   .wire_bytes = s->rows[index].bytes - ROW_OVERHEAD_BYTES };
 	parcel->subject = copy(&at, subject, subject_bytes);
 	parcel->headers = copy(&at, headers, headers_bytes);
 	parcel->payload = copy(&at, payload, payload_bytes);
 	if (pg_is_null(r, i, COL_HEADERS))
 		parcel->headers = NULL;
+	if (s->config->envelope != ENVELOPE_RAW)
+		address(parcel, s->config, r, i, &at);
 	if (id_bytes == 16)
 		format_uuid((const unsigned char *)id, parcel->message_id);
 	return parcel;

@@ -19,7 +19,7 @@ floor() { # a path below relay/
 	core/delivery.c) echo 7 ;;
 	utf8.h | sql_files.h | exits.h | failpoint.?) echo 10 ;;
 	message.? | log.? | puback.? | stored.? | secret.?) echo 11 ;;
-	config.h | settings.h) echo 12 ;;
+	envelope.? | config.h | settings.h) echo 12 ;;
 	settings.c | config_check.h) echo 13 ;;
 	config.c | config_check.c) echo 14 ;;
 	edge/loop.? | edge/natsio_options.h | edge/nkey.?) echo 20 ;;

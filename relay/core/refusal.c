@@ -30,6 +30,12 @@ static const struct refusal table[] = {
 	{ DEFECT_HEADER_VALUE, VERDICT_POISON, "a header value holds a control character" },
 	{ DEFECT_HEADER_RESERVED, VERDICT_POISON, "a header name starts with Nats-, which is reserved" },
 	{ DEFECT_HEADERS_LONG, VERDICT_POISON, "headers are longer than 49152 bytes" },
+	{ DEFECT_HEADER_ENVELOPE, VERDICT_POISON,
+	  "a ce- header that the envelope cannot take: ce-id, ce-specversion and ce-datacontenttype are the relay's, and "
+	  "of any other the name is small letters and digits and the value is not empty" },
+	{ DEFECT_CONTENT_TYPE, VERDICT_POISON,
+	  "content-type is application/cloudevents, an event already: it can be sent with envelope = \"raw\" only" },
+	{ DEFECT_ENVELOPE_LONG, VERDICT_POISON, "headers with their envelope are longer than 64 KiB" },
 	{ DEFECT_PAYLOAD_NULL, VERDICT_POISON, "payload is NULL" },
 	{ DEFECT_MESSAGE_ID_NULL, VERDICT_POISON, "message_id is NULL" },
 	{ DEFECT_MESSAGE_LONG, VERDICT_POISON, "message is larger than max_message_size or the server's max_payload" },

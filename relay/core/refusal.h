@@ -31,6 +31,9 @@ enum reason {
 	DEFECT_HEADER_VALUE,
 	DEFECT_HEADER_RESERVED, /* Nats-* */
 	DEFECT_HEADERS_LONG,
+	DEFECT_HEADER_ENVELOPE, /* ce-... that the envelope cannot take */
+	DEFECT_CONTENT_TYPE,    /* an event inside the envelope of an event */
+	DEFECT_ENVELOPE_LONG,
 	DEFECT_PAYLOAD_NULL,
 	DEFECT_MESSAGE_ID_NULL,
 	DEFECT_MESSAGE_LONG, /* over max_message_size or the server's max_payload */
