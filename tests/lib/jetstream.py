@@ -1,11 +1,13 @@
 """JetStream over our small client: the stream API, and a reader that returns a stream as it is stored."""
 
 import json
+import time
 from typing import NamedTuple
 
 from nats_client import NatsError, new_inbox
 
 SECOND = 1_000_000_000  # the API counts in nanoseconds
+ELECTION = 5  # seconds; a patient caller asks again then
 BATCH, BATCH_BYTES = 4096, 16 << 20  # one pull: many small messages, or some large ones
 
 
@@ -31,14 +33,21 @@ class Stored(NamedTuple):
 
 
 class JetStream:
-    """The stream API on a nats.Client."""
+    """The stream API on a nats.Client. A cluster without a leader answers that it is not available, or nothing: with
+    patience (seconds) it is asked again."""
 
-    def __init__(self, client):
-        self.client = client
+    def __init__(self, client, patience=0):
+        self.client, self.patience = client, patience
 
     def call(self, name, request=None):
-        body = json.dumps(request).encode() if request is not None else b""
-        return self._checked(self.client.request("$JS.API." + name, body))
+        body, end = json.dumps(request).encode() if request is not None else b"", time.monotonic() + self.patience
+        while True:
+            try:
+                return self._checked(self.client.request("$JS.API." + name, body, deadline=ELECTION if self.patience else None))
+            except (JetStreamError, TimeoutError) as e:
+                if time.monotonic() > end or getattr(e, "code", 503) != 503:
+                    raise
+            time.sleep(0.2)
 
     def create(self, stream, subjects, **config):
         return self.call(f"STREAM.CREATE.{stream}", {"name": stream, "subjects": subjects, **config})

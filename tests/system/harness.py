@@ -235,7 +235,7 @@ class SystemTest(unittest.TestCase):
     @contextlib.contextmanager
     def jetstream(self):
         with Client(self.nats.url()) as client:
-            yield JetStream(client)
+            yield JetStream(client, DEADLINE if self.nats.replicas > 1 else 0)
 
     # -- what a test sees
 

@@ -284,6 +284,7 @@ class TakeOver(FaultTest):
         other one delivers everything. When the first goes on it must not send what it has in hand: long after the
         fact that would be stored again."""
         leader, standby = self.pair(delivery={"ack_timeout": "20s"})
+        self.wait_for_messages(1)
         self.nats.pause()
         self.let_trade(500)
         self.shops[0].stop()
@@ -355,8 +356,10 @@ class Shutdown(FaultTest):
         """What waits for its key's turn is not sent any more, and must not hide what is acknowledged behind it: it
         would be sent again, and be stored again once the broker has forgotten it."""
         relay = self.start_relay()
-        self.nats.pause()
         writer = self.writer("w")
+        writer.write(None).commit()
+        self.wait_settled()
+        self.nats.pause()
         for _ in range(10):
             writer.write("key").write(None)
         writer.commit()
@@ -366,7 +369,7 @@ class Shutdown(FaultTest):
         self.nats.resume()
         self.assertEqual(relay.wait(), 0)
         self.assertEqual({m.msg_id for m in self.stored()}, self.marked())
-        self.assertEqual(self.count(), 11)
+        self.assertEqual(self.count(), 12)
         relay.start()
         self.audit()
 
