@@ -9,8 +9,10 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-enum { CONNECTIONS = 64, PER_ADDRESS = 48, MEMORY_BYTES = 8192, TIMEOUT_S = 5, LOOK_MS = 1000 };
+enum { CONNECTIONS = 64, PER_ADDRESS = 48, MEMORY_BYTES = 8192, TIMEOUT_S = 5, LOOK_MS = 1000, BACKLOG = 128 };
 
 struct http {
 	struct loop *loop;
@@ -123,24 +125,43 @@ static void on_complaint(void *arg, const char *format, va_list args)
 		h->exhausted = true;
 }
 
-static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t port)
+/* A socket of our own: newer libraries forget why they could not have one. -1 with errno. */
+static int listen_on(const char *address, uint16_t port)
 {
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	bool six = inet_pton(AF_INET6, address, &v6.sin6_addr) == 1;
 	const struct sockaddr *at = six ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4;
+	int fd, yes = 1, why;
 
 	if (!six && inet_pton(AF_INET, address, &v4.sin_addr) != 1) {
 		errno = EINVAL;
-		return NULL;
+		return -1;
 	}
-	errno = 0;
-	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (six ? MHD_USE_IPv6 : 0), port, NULL, NULL, answer,
-				h, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, h, MHD_OPTION_SOCK_ADDR, at,
+	fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0 &&
+	    (!six || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) == 0) &&
+	    bind(fd, at, six ? sizeof v6 : sizeof v4) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	why = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = why;
+	return -1;
+}
+
+static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t port)
+{
+	int fd = listen_on(address, port);
+
+	if (fd < 0)
+		return NULL;
+	errno = 0; /* should it fail, the socket is the library's already, and we end */
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, port, NULL, NULL, answer, h,
+				MHD_OPTION_EXTERNAL_LOGGER, on_complaint, h, MHD_OPTION_LISTEN_SOCKET, fd,
 				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
 				(unsigned)PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S,
-				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
-				MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES, MHD_OPTION_END);
 }
 
 struct http *http_open(struct loop *l, const char *address, uint16_t port, const struct http_page *pages, void *arg,
