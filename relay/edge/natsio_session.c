@@ -11,12 +11,20 @@ struct natsio_session {
 	jsCtx *js;
 };
 
+/* Whoever asked learns it from the answer, or from none. Left to itself the library (3.10) writes to stderr. */
+static void say_nothing(natsConnection *nc, natsSubscription *sub, natsStatus status, void *arg)
+{
+	(void)nc, (void)sub, (void)status, (void)arg;
+}
+
 struct natsio_session *natsio_session_open(const struct natsio_options *options, char *error, size_t size)
 {
 	struct natsio_session *s = calloc(1, sizeof *s);
 	natsOptions *opts = s != NULL ? natsio_login_options(options, error, size) : NULL;
-	natsStatus status = opts != NULL ? natsConnection_Connect(&s->nc, opts) : NATS_ERR;
+	natsStatus status = opts != NULL ? natsOptions_SetErrorHandler(opts, say_nothing, NULL) : NATS_ERR;
 
+	if (status == NATS_OK)
+		status = natsConnection_Connect(&s->nc, opts);
 	if (status == NATS_OK)
 		status = natsConnection_JetStream(&s->js, s->nc, NULL);
 	else if (opts != NULL)
