@@ -195,6 +195,8 @@ class SystemTest(unittest.TestCase):
     def add_relay(self, **groups):
         """A relay that is not started yet. groups change its configuration: delivery={"window": 1}, ..."""
         settings = self._settings(self.database)
+        if "urls" in groups.get("nats", {}):  # another server, which may stand alone
+            settings["streams"][0]["replicas"] = 1
         for group, value in groups.items():
             settings[group] = {**settings.get(group, {}), **value} if isinstance(value, dict) else value
         name = f"{self.database}-relay-{len(self.relays) + 1}"

@@ -149,6 +149,7 @@ class Histories(DatabaseTest):
         relay = self.start_relay(outbox={"gap_grace": "0s"})
         gone = self.writer("gone").write("k", 3)  # ids that the dump will miss
         self.writer("sent").write("k", 20).commit()
+        self.wait_for_messages(20)
         self.wait(lambda: self.position() == self.newest(), "the position to pass the missing ids")
         self.assertNotEqual(self.exceptions(), [])
         relay.stop()
