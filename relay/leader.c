@@ -2,14 +2,19 @@
  *
  *     session up -> is the database ready for us? --no--> say why, ask again
  *                        | yes
- *                   LISTEN -> try the lock --not ours--> STANDBY: try again in a moment
+ *                   LISTEN -> try the lock --not ours--> STANDBY: try again in a moment, and ask again now and then
  *                                 | ours
+ *                       is it still ready? --no--> end the session, and the lock with it
+ *                                 | yes
  *                             lead(): a new epoch -> load floors and exceptions -> LEADER
  *
  * The lock is a session's advisory lock: when the leader's session ends, however it ends, the server lets go of
  * it and the next try of a standby gets it. A waiting lock request would be quicker still, but would hold a snapshot
  * all the time it waits, and with it back the vacuum of the whole database. The epoch is the second bolt: a mark
- * of a relay that lost the lead without noticing changes nothing. */
+ * of a relay that lost the lead without noticing changes nothing.
+ *
+ * The schema may have been migrated while a standby of an older release stood by: it must not lead then. One that leads
+ * goes on; a migration leaves what the release before it does working. */
 #include "leader.h"
 
 #include <inttypes.h>
@@ -36,6 +41,7 @@ struct leader {
 	char trouble[512];
 	const char *streams[LIMIT_STREAMS];
 	int64_t epoch, position, asked_ms, others_until_ms;
+	int64_t checked_ms;              /* when the database was asked last whether it is ready */
 	int64_t led_epoch, led_timeline; /* of the lead that was ours last */
 	uint64_t fence;
 	uint64_t floors[LIMIT_STREAMS];
@@ -44,6 +50,7 @@ struct leader {
 };
 
 static void check_ready(struct leader *r);
+static bool is_ready(struct leader *r, const struct pg_result *result);
 static void reconnect(struct leader *r);
 static void try_lock(struct leader *r);
 
@@ -210,6 +217,20 @@ static void on_lead(void *arg, const struct pg_result *result)
 	ledger_exceptions(*r->pg, r->streams, r->config->stream_count, on_exceptions, r);
 }
 
+static void on_ready_to_lead(void *arg, const struct pg_result *result)
+{
+	struct leader *r = arg;
+
+	if (pg_error(result) != NULL) {
+		failed(r, result);
+	} else if (!is_ready(r, result)) {
+		pg_break(*r->pg, r->trouble);
+	} else {
+		r->asked_ms = loop_now_ms();
+		ledger_lead(*r->pg, r->name, r->config->delivery.lease_ms, on_lead, r);
+	}
+}
+
 static void on_lock(void *arg, const struct pg_result *result)
 {
 	struct leader *r = arg;
@@ -223,13 +244,12 @@ static void on_lock(void *arg, const struct pg_result *result)
 			log_info(r->log, "standing by: another relay leads", KS("name", r->config->name));
 		r->role = ROLE_STANDBY;
 		r->trouble[0] = '\0';
-		later(r, try_lock, LOCK_RETRY_MS);
+		later(r, loop_now_ms() - r->checked_ms < READY_RETRY_MS ? try_lock : check_ready, LOCK_RETRY_MS);
 		return;
 	}
 	if (FAILPOINT(lock_taken))
 		pg_break(*r->pg, "failpoint");
-	r->asked_ms = loop_now_ms();
-	ledger_lead(*r->pg, r->name, r->config->delivery.lease_ms, on_lead, r);
+	ledger_ready(*r->pg, on_ready_to_lead, r);
 }
 
 static void try_lock(struct leader *r)
@@ -274,17 +294,12 @@ static bool is_the_same_history(struct leader *r, int64_t system, int64_t timeli
 	return true;
 }
 
-static void on_ready(void *arg, const struct pg_result *result)
+/* If not, it has been said why. */
+static bool is_ready(struct leader *r, const struct pg_result *result)
 {
-	struct leader *r = arg;
-	int64_t version;
+	int64_t version = pg_int8(result, 0, 0);
 	char text[160];
 
-	if (pg_error(result) != NULL) {
-		failed(r, result);
-		return;
-	}
-	version = pg_int8(result, 0, 0);
 	if (version < SCHEMA_VERSION) {
 		snprintf(text, sizeof text, "the schema has version %d, this relay needs %d", (int)version,
 			 SCHEMA_VERSION);
@@ -297,9 +312,20 @@ static void on_ready(void *arg, const struct pg_result *result)
 		stuck(r, "the server is in recovery (a standby)",
 		      "connect to the primary (target_session_attrs=read-write)");
 		later(r, reconnect, READY_RETRY_MS); /* the primary may be another host of the connection string */
-	} else if (is_the_same_history(r, pg_int8(result, 0, 3), pg_int8(result, 0, 4))) {
-		ledger_listen(*r->pg, on_listen, r);
+	} else {
+		return is_the_same_history(r, pg_int8(result, 0, 3), pg_int8(result, 0, 4));
 	}
+	return false;
+}
+
+static void on_ready(void *arg, const struct pg_result *result)
+{
+	struct leader *r = arg;
+
+	if (pg_error(result) != NULL)
+		failed(r, result);
+	else if (is_ready(r, result))
+		ledger_listen(*r->pg, on_listen, r);
 }
 
 static void reconnect(struct leader *r)
@@ -309,6 +335,7 @@ static void reconnect(struct leader *r)
 
 static void check_ready(struct leader *r)
 {
+	r->checked_ms = loop_now_ms();
 	ledger_ready(*r->pg, on_ready, r);
 }
 
