@@ -40,10 +40,10 @@ enum {
 /* $1 after, $2 rows, $3 bytes, $4 largest message; $5, $6 wanted ranges.
  * "fits" is false for rows behind the byte credit; the first row always fits, else nothing would ever move. */
 #define COLUMNS "id, key, message_id, subject, headers::pg_catalog.text AS headers, payload"
-#define FORWARD(columns) "(SELECT " columns " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
-#define WANTED(columns)                                                                                                   \
+#define FORWARD(more) "(SELECT " COLUMNS more " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
+#define WANTED(more)                                                                                                      \
 	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($5::pg_catalog.int8[]), pg_catalog.unnest($6::pg_catalog.int8[]))" \
-	" AS w (lo, hi), LATERAL (SELECT " columns " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"              \
+	" AS w (lo, hi), LATERAL (SELECT " COLUMNS more " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"         \
 	" ORDER BY x.id LIMIT $2) o ORDER BY o.id LIMIT $2)"
 #define SHAPE(from, more)                                                                                                          \
 	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                              \
@@ -56,20 +56,19 @@ enum {
 	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 AS fits"                                              \
 	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"
 
-#define QUESTIONS(columns, more)                                                                            \
-	{                                                                                                   \
-		{ STATEMENT_FETCH, SHAPE(FORWARD(columns), more) },                                         \
-		{                                                                                           \
-			STATEMENT_FETCH_WANTED, SHAPE(FORWARD(columns) " UNION ALL " WANTED(columns), more) \
-		}                                                                                           \
-	}
+/* What an event has besides. */
+#define EVENT_ROW ", created_at"
+#define EVENT                                                                                                    \
+	", CASE WHEN fits AND pg_catalog.octet_length(key) <= 49152 THEN key END, pg_catalog.octet_length(key)," \
+	" created_at"
 
-/* By envelope; what is above, and that with what is wanted. Nothing is read that is not sent. */
+/* By envelope: what is above, and that with what is wanted. Nothing is read that is not sent. */
 static const struct pg_statement fetch[][2] = {
-	[ENVELOPE_RAW] = QUESTIONS(COLUMNS, ""),
-	[ENVELOPE_CLOUDEVENTS] = QUESTIONS(COLUMNS ", created_at",
-					   ", CASE WHEN fits AND pg_catalog.octet_length(key) <= 49152 THEN key END,"
-					   " pg_catalog.octet_length(key), created_at"),
+	[ENVELOPE_RAW] = { { STATEMENT_FETCH, SHAPE(FORWARD(""), "") },
+			   { STATEMENT_FETCH_WANTED, SHAPE(FORWARD("") " UNION ALL " WANTED(""), "") } },
+	[ENVELOPE_CLOUDEVENTS] = { { STATEMENT_FETCH, SHAPE(FORWARD(EVENT_ROW), EVENT) },
+				   { STATEMENT_FETCH_WANTED,
+				     SHAPE(FORWARD(EVENT_ROW) " UNION ALL " WANTED(EVENT_ROW), EVENT) } },
 };
 static const struct pg_statement horizon = { STATEMENT_HORIZON,
 					     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())" };
