@@ -2,7 +2,7 @@
 
     authority = Authority(w.path("ca"))
     server = authority.issue("server")                  # for localhost and 127.0.0.1
-    late = authority.issue("late", days=-1)             # expired
+    late = authority.issue("late", days=0)             # expired
     client = authority.issue("shop_relay", names=())    # its common name is what counts
 """
 
@@ -29,12 +29,14 @@ class Authority:
         self.directory = directory
         os.makedirs(directory, exist_ok=True)
         self.ca_file = self._path("ca.pem")
-        self._openssl("req", "-x509", "-days", "30", *self._new_key("ca"), "-subj", f"/CN=authority {os.path.basename(directory)}", "-out", self.ca_file)
+        self._openssl("req", "-x509", "-days", "30", *self._new_key("ca"), "-subj", f"/CN=authority {os.path.basename(directory)}",
+                      "-addext", "keyUsage=critical,keyCertSign", "-out", self.ca_file)
 
     def issue(self, name, days=30, names=HERE):
-        """A certificate of that common name; expired if days are negative."""
+        """A certificate of that common name; expired a second later if days are 0."""
         extensions = self._path(f"{name}.names")
         with open(extensions, "w", encoding="ascii") as f:
+            f.write("subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
             f.write(f"subjectAltName={','.join(names)}\n" if names else "")
         self._openssl("req", *self._new_key(name), "-subj", f"/CN={name}", "-out", self._path(f"{name}.csr"))
         self._openssl("x509", "-req", "-days", str(days), "-in", self._path(f"{name}.csr"), "-CA", self.ca_file,

@@ -180,7 +180,7 @@ class Bare(Nats):
 
 class NatsLogins(NatsTest):
     def test_servers_that_are_not_who_they_should_be(self):
-        shown = {"certificate has expired": self.authority.issue("expired", days=-1),
+        shown = {"certificate has expired": self.authority.issue("expired", days=0),
                  "hostname mismatch": self.authority.issue("other", names=("DNS:other.example", "IP:127.0.0.2")),
                  "unable to get local issuer certificate": self.stranger.issue("stranger")}
         servers = {why: self.server(cert.tls()) for why, cert in shown.items()}
@@ -269,7 +269,7 @@ class NatsLogins(NatsTest):
         ours = self.authority.issue("shop_relay", names=())
         relays = self.try_in_vain("nats", {
             "none": (self.to(server), "perhaps it wants a certificate"),
-            "expired": (self.to(server, self.authority.issue("expired-client", days=-1, names=())), "perhaps it does not accept nats.tls.cert_file"),
+            "expired": (self.to(server, self.authority.issue("expired-client", days=0, names=())), "perhaps it does not accept nats.tls.cert_file"),
             "of another authority": (self.to(server, self.stranger.issue("shop_relay", names=())),
                                      "perhaps it does not accept nats.tls.cert_file"),
             "with another's key": (self.to(server, ours._replace(key_file=self.authority.issue("k").key_file)), "key values mismatch")})
@@ -446,7 +446,7 @@ class PostgresLogins(SecureTest):
     def test_servers_that_are_not_who_they_should_be(self):
         password = self.pgpass("pgpass", self.pg.password)
         for cert, why in ((None, "server does not support SSL"),
-                          (self.authority.issue("expired", days=-1), "certificate verify failed"),
+                          (self.authority.issue("expired", days=0), "certificate verify failed"),
                           (self.authority.issue("other", names=("DNS:other.example",)), "does not match host name"),
                           (self.stranger.issue("stranger"), "certificate verify failed")):
             with self.subTest(why):
@@ -498,7 +498,7 @@ class PostgresLogins(SecureTest):
             "missing": ({"conninfo": self.where(), "password_file": missing}, f"cannot read {missing}"),
             "no certificate": ({"conninfo": self.where("by_certificate")}, "requires a valid client certificate"),
             "expired certificate": ({"conninfo": self.where("by_certificate", self.authority.issue(
-                "by_certificate_late", days=-1, names=()))}, "certificate expired"),
+                "by_certificate_late", days=0, names=()))}, "certificate expired"),
             "certificate of another authority": ({"conninfo": self.where("by_certificate", self.stranger.issue(
                 "by_certificate", names=()))}, "unknown ca"),
             "certificate of another user": ({"conninfo": self.where("by_certificate", self.authority.issue(
