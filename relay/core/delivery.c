@@ -52,7 +52,7 @@ struct delivery *delivery_create(const struct delivery_settings *s)
 		delivery_free(d);
 		return NULL;
 	}
-	d->window = s->window_messages;
+	d->window = d->flight_limit = s->window_messages;
 	d->block_ms = INT64_MAX;
 	pace_reset(&d->pace, &d->s, 0);
 	return d;
@@ -166,6 +166,22 @@ static void bus_down(struct delivery *d)
 	memset(d->silent, 0, sizeof d->silent);
 }
 
+/* All of them are compared with something whenever there is something to decide: what was decided stays. */
+static void adjust(struct delivery *d, const struct delivery_settings *s)
+{
+	uint32_t in_flight = (uint32_t)d->lanes.place[PLACE_IN_FLIGHT].count;
+
+	assert(s->ordering == d->s.ordering && s->streams == d->s.streams && s->lease_ms == d->s.lease_ms &&
+	       s->queue_messages == d->s.queue_messages && s->window_messages >= 1);
+	d->s = *s;
+	d->flight_limit = in_flight > s->window_messages ? in_flight : s->window_messages;
+	if (d->window > s->window_messages)
+		d->window = s->window_messages;
+	if (d->dirty)
+		touch(d);
+	pace_adjust(&d->pace, s, d->now);
+}
+
 static void timers(struct delivery *d)
 {
 	struct message *m;
@@ -214,6 +230,7 @@ void delivery_step(struct delivery *d, const struct event *ev)
 	case EVENT_DECIDED: decided(d, ev); break;
 	case EVENT_TAIL: tail_told(d, ev); break;
 	case EVENT_DRAIN: d->draining = true; break;
+	case EVENT_SETTINGS: adjust(d, ev->settings); break;
 	}
 	timers(d);
 }
@@ -360,6 +377,6 @@ void delivery_audit(const struct delivery *d)
 	assert(all == d->resident_bytes && flight == d->flight_bytes);
 	for (const struct exception *e = d->book.first; e != NULL; e = e->next)
 		assert(e->hi <= d->read && (e->lo > marked_position(d) || e->hi <= marked_position(d)));
-	assert(d->lanes.place[PLACE_IN_FLIGHT].count <= d->s.window_messages);
+	assert(d->lanes.place[PLACE_IN_FLIGHT].count <= d->flight_limit);
 	assert(book_room(&d->book) >= resident(d));
 }

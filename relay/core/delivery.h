@@ -101,6 +101,7 @@ enum event_kind {
 	EVENT_DECIDED,  /* an operator decided about a dead letter that holds its lane */
 	EVENT_TAIL,     /* the answer to EFFECT_TAIL */
 	EVENT_DRAIN,    /* publish nothing more; settle what is in flight */
+	EVENT_SETTINGS, /* other settings from now on */
 };
 
 struct event {
@@ -161,6 +162,9 @@ struct event {
 			int64_t window_ms; /* how long the stream remembers message ids */
 			uint64_t last;     /* the stream's last sequence then */
 		} tail;
+		/* Copied. Memory is laid out by ordering, streams and queue_messages, and the database has told others how
+		 * long the lease is: those four are as they were. */
+		const struct delivery_settings *settings;
 	};
 };
 

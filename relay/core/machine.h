@@ -45,6 +45,7 @@ struct delivery {
 	size_t dead_count, dead_limit, undead_count, late_count;
 
 	uint32_t window, window_credit;
+	uint32_t flight_limit; /* the window; or what was in flight already when it was made smaller */
 	struct tail {
 		bool known;                 /* what the stream held is known: it may be published to */
 		bool wanted, asking;        /* to be asked for; the answer is awaited */

@@ -16,18 +16,31 @@ enum {
 	WAKE_GAP_MS = 10,         /* two notifications closer than this: polling is cheaper for everybody */
 };
 
+static void take_settings(struct pace *p, const struct delivery_settings *s)
+{
+	p->sleep_after_ms = s->sleep_after_ms;
+	p->safety_poll_ms = s->safety_poll_ms;
+	p->idle_pause_ms = s->idle_pause_ms > 0 ? s->idle_pause_ms : PAUSE_AWAKE_MAX_MS;
+}
+
 void pace_reset(struct pace *p, const struct delivery_settings *s, int64_t now_ms)
 {
 	*p = (struct pace){
 		.mode = PACE_AWAKE,
-		.sleep_after_ms = s->sleep_after_ms,
-		.safety_poll_ms = s->safety_poll_ms,
-		.idle_pause_ms = s->idle_pause_ms > 0 ? s->idle_pause_ms : PAUSE_AWAKE_MAX_MS,
 		.next_ms = now_ms,
 		.pause_ms = PAUSE_MIN_MS,
 		.row_ms = now_ms,
 		.wake_ms = now_ms - 1000,
 	};
+	take_settings(p, s);
+}
+
+void pace_adjust(struct pace *p, const struct delivery_settings *s, int64_t now_ms)
+{
+	take_settings(p, s);
+	/* The poll that is awaited was put off by the old ones. */
+	if (p->next_ms > now_ms + p->safety_poll_ms)
+		p->next_ms = now_ms + p->safety_poll_ms;
 }
 
 bool pace_due(const struct pace *p, int64_t now_ms)

@@ -32,6 +32,7 @@ struct pace {
 };
 
 void pace_reset(struct pace *p, const struct delivery_settings *s, int64_t now_ms);
+void pace_adjust(struct pace *p, const struct delivery_settings *s, int64_t now_ms);
 bool pace_due(const struct pace *p, int64_t now_ms);
 int64_t pace_deadline(const struct pace *p);
 bool pace_wants_horizon(const struct pace *p);
