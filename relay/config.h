@@ -79,6 +79,9 @@ void config_free(struct config *c);
 /* The line of the file that sets it in the config, or in one of its streams; 0: none does, it has its default. */
 unsigned config_line(const struct config *c, const struct setting *s, const void *base);
 
+/* Do the values fit together? Those of a file do; those that a relay takes from two of them may not. Writes why not. */
+bool config_fits(const struct config *c, char *why, size_t size);
+
 /* An instance NAME means /etc/boxhaul/NAME.conf; anything with a slash or a dot is a path already.
  * Returns a malloc'ed path, NULL when out of memory. */
 char *config_path(const char *name_or_path);

@@ -234,24 +234,37 @@ static void check_stream_name(struct loader *l, size_t i)
 }
 
 /* The broker must still know a message when it is sent again, by us after a timeout or by the next leader. */
-static void check_duplicate_window(struct loader *l, size_t i)
+static const char *const shorter_than_window[] = { "delivery.ack_timeout", "outbox.lease" };
+
+enum { SHORTER_THAN_WINDOW = sizeof shorter_than_window / sizeof shorter_than_window[0] };
+
+static bool is_shorter(const struct config *c, size_t i, size_t k)
 {
-	static const char *const shorter[] = { "delivery.ack_timeout", "outbox.lease" };
-	uint64_t window = l->c->streams[i].duplicate_window_ms;
-	config_setting_t *node = stream_node(l, i, "duplicate_window");
+	return setting_number(setting_find(shorter_than_window[k]), c) < c->streams[i].duplicate_window_ms;
+}
+
+static void describe_window(const struct config *c, size_t i, size_t k, char *why, size_t size)
+{
+	const struct setting *s = setting_find(shorter_than_window[k]);
 	char a[32], b[32];
 
-	for (size_t k = 0; k < sizeof shorter / sizeof shorter[0]; k++) {
-		const struct setting *s = setting_find(shorter[k]);
-		uint64_t value = setting_number(s, l->c);
+	snprintf(
+		why, size,
+		"streams.duplicate_window (%s) must be longer than %s (%s): a message sent again would be stored twice",
+		setting_print(s, c->streams[i].duplicate_window_ms, a, sizeof a), s->path,
+		setting_print(s, setting_number(s, c), b, sizeof b));
+}
 
-		if (config_setting_get_hook(node) != NULL || value < window)
+static void check_duplicate_window(struct loader *l, size_t i)
+{
+	config_setting_t *node = stream_node(l, i, "duplicate_window");
+	char why[TEXT_MAX_BYTES];
+
+	for (size_t k = 0; k < SHORTER_THAN_WINDOW; k++) {
+		if (config_setting_get_hook(node) != NULL || is_shorter(l->c, i, k))
 			continue;
-		config_complain(
-			l, node,
-			"streams.duplicate_window (%s) must be longer than %s (%s): a message sent again would be "
-			"stored twice",
-			setting_print(s, window, a, sizeof a), s->path, setting_print(s, value, b, sizeof b));
+		describe_window(l->c, i, k, why, sizeof why);
+		config_complain(l, node, "%s", why);
 	}
 }
 
@@ -291,22 +304,52 @@ static const struct {
 	{ "outbox.gap_grace", "outbox.retention", false, "a gap must be settled before its slot is emptied" },
 };
 
-static void check_order(struct loader *l, size_t i)
+enum { ORDERS = sizeof orders / sizeof orders[0] };
+
+static bool in_order(const struct config *c, size_t i)
+{
+	uint64_t a = setting_number(setting_find(orders[i].low), c),
+		 b = setting_number(setting_find(orders[i].high), c);
+
+	return a < b || (a == b && orders[i].equal);
+}
+
+/* low_note, high_note: what there is to say about where a value comes from, or "". */
+static void describe_order(const struct config *c, size_t i, const char *low_note, const char *high_note, char *why,
+			   size_t size)
 {
 	const struct setting *low = setting_find(orders[i].low), *high = setting_find(orders[i].high);
-	config_setting_t *at_low = find(l, low->path), *at_high = find(l, high->path);
-	uint64_t a = setting_number(low, l->c), b = setting_number(high, l->c);
 	char x[32], y[32];
 
+	snprintf(why, size, "%s (%s%s) must be %s %s (%s%s): %s", low->path, low_note,
+		 setting_print(low, setting_number(low, c), x, sizeof x), orders[i].equal ? "at most" : "less than",
+		 high->path, high_note, setting_print(high, setting_number(high, c), y, sizeof y), orders[i].because);
+}
+
+static void check_order(struct loader *l, size_t i)
+{
+	config_setting_t *at_low = find(l, orders[i].low), *at_high = find(l, orders[i].high);
+	char why[TEXT_MAX_BYTES];
+
 	if ((at_low != NULL && config_setting_get_hook(at_low) != NULL) ||
-	    (at_high != NULL && config_setting_get_hook(at_high) != NULL) || a < b || (a == b && orders[i].equal))
+	    (at_high != NULL && config_setting_get_hook(at_high) != NULL) || in_order(l->c, i))
 		return;
+	describe_order(l->c, i, at_low == NULL ? "by default " : "", at_high == NULL ? "by default " : "", why,
+		       sizeof why);
 	/* Named, not marked: another check of the same setting may still have something to say. */
-	config_complain_line(l, config_line_of(at_low != NULL ? at_low : at_high), "%s (%s%s) must be %s %s (%s%s): %s",
-			     low->path, at_low == NULL ? "by default " : "", setting_print(low, a, x, sizeof x),
-			     orders[i].equal ? "at most" : "less than", high->path,
-			     at_high == NULL ? "by default " : "", setting_print(high, b, y, sizeof y),
-			     orders[i].because);
+	config_complain_line(l, config_line_of(at_low != NULL ? at_low : at_high), "%s", why);
+}
+
+bool config_fits(const struct config *c, char *why, size_t size)
+{
+	for (size_t i = 0; i < ORDERS; i++)
+		if (!in_order(c, i))
+			return describe_order(c, i, "", "", why, size), false;
+	for (size_t i = 0; i < c->stream_count; i++)
+		for (size_t k = 0; k < SHORTER_THAN_WINDOW; k++)
+			if (!is_shorter(c, i, k))
+				return describe_window(c, i, k, why, size), false;
+	return true;
 }
 
 void config_check(struct loader *l)
@@ -317,7 +360,7 @@ void config_check(struct loader *l)
 	check_auth(l);
 	check_tls(l);
 	check_streams(l);
-	for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
+	for (size_t i = 0; i < ORDERS; i++)
 		check_order(l, i);
 }
 

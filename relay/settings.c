@@ -37,39 +37,42 @@ const struct setting settings[] = {
 	{ "event_source", SETTING_STRING, IN(event_source), .example = "/boxhaul/shop",
 	  .help = "The ce-source of events: a URI or a path. Without it: /boxhaul/ and the relay's name." },
 
-	{ "postgres.conninfo", SETTING_STRING, IN(postgres.conninfo), .standard = "",
+	{ "postgres.conninfo", SETTING_STRING, .apply = APPLY_POSTGRES, IN(postgres.conninfo), .standard = "",
 	  .help = "The service's database: a libpq connection string or URI. What it leaves out comes from the PG... "
 		  "environment variables." },
-	{ "postgres.password_file", SETTING_FILE, IN(postgres.password_file), .example = "/etc/boxhaul/shop.pgpass",
+	{ "postgres.password_file", SETTING_FILE, .apply = APPLY_POSTGRES, IN(postgres.password_file),
+	  .example = "/etc/boxhaul/shop.pgpass",
 	  .help = "A password file in libpq's format (host:port:database:user:password). As every file named here: an "
 		  "absolute path, or the name of a systemd credential ($CREDENTIALS_DIRECTORY); read again at every "
 		  "connection; refused when others than its owner may read it (root's: others than its group)." },
-	{ "postgres.migrate_conninfo", SETTING_STRING, IN(postgres.migrate_conninfo),
+	{ "postgres.migrate_conninfo", SETTING_STRING, .apply = APPLY_LIVE, IN(postgres.migrate_conninfo),
 	  .example = "host=/run/postgresql dbname=shop user=shop_owner",
 	  .help = "For `boxhaul migrate`, which needs more rights than the relay. Without it: conninfo." },
 
-	{ "nats.urls", SETTING_STRINGS, IN(nats.urls), .second = offsetof(struct config, nats.url_count),
-	  .standard = "nats://127.0.0.1:4222", .help = "Servers of one cluster; tls:// demands TLS." },
-	{ "nats.user", SETTING_STRING, IN(nats.user), .example = "shop_relay",
+	{ "nats.urls", SETTING_STRINGS, .apply = APPLY_NATS, IN(nats.urls),
+	  .second = offsetof(struct config, nats.url_count), .standard = "nats://127.0.0.1:4222",
+	  .help = "Servers of one cluster; tls:// demands TLS." },
+	{ "nats.user", SETTING_STRING, .apply = APPLY_NATS, IN(nats.user), .example = "shop_relay",
 	  .help = "Log in with user and password." },
-	{ "nats.password_file", SETTING_FILE, IN(nats.password_file), .example = "/etc/boxhaul/shop.nats-password",
-	  .help = "Its first line is the password of `user`." },
-	{ "nats.token_file", SETTING_FILE, IN(nats.token_file), .example = "/etc/boxhaul/shop.nats-token",
-	  .help = "Log in with a token: the first line of the file." },
-	{ "nats.credentials_file", SETTING_FILE, IN(nats.credentials_file), .example = "/etc/boxhaul/shop.creds",
-	  .help = "Log in with a JWT and its key: a .creds file." },
-	{ "nats.nkey_seed_file", SETTING_FILE, IN(nats.nkey_seed_file), .example = "/etc/boxhaul/shop.nk",
+	{ "nats.password_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.password_file),
+	  .example = "/etc/boxhaul/shop.nats-password", .help = "Its first line is the password of `user`." },
+	{ "nats.token_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.token_file),
+	  .example = "/etc/boxhaul/shop.nats-token", .help = "Log in with a token: the first line of the file." },
+	{ "nats.credentials_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.credentials_file),
+	  .example = "/etc/boxhaul/shop.creds", .help = "Log in with a JWT and its key: a .creds file." },
+	{ "nats.nkey_seed_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.nkey_seed_file),
+	  .example = "/etc/boxhaul/shop.nk",
 	  .help = "Log in with an nkey: its seed, which begins with SU. The server knows its public key." },
-	{ "nats.discover", SETTING_BOOL, IN(nats.discover), .standard = "false",
+	{ "nats.discover", SETTING_BOOL, .apply = APPLY_NATS, IN(nats.discover), .standard = "false",
 	  .help = "When the connection is lost, try the servers that the cluster announced, too." },
-	{ "nats.tls.required", SETTING_BOOL, IN(nats.tls.required), .standard = "false",
+	{ "nats.tls.required", SETTING_BOOL, .apply = APPLY_NATS, IN(nats.tls.required), .standard = "false",
 	  .help = "Refuse a connection without TLS. Also on when a URL says tls://." },
-	{ "nats.tls.ca_file", SETTING_FILE, IN(nats.tls.ca_file), .example = "/etc/boxhaul/ca.pem",
+	{ "nats.tls.ca_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.tls.ca_file), .example = "/etc/boxhaul/ca.pem",
 	  .help = "Trust these authorities instead of the system's." },
-	{ "nats.tls.cert_file", SETTING_FILE, IN(nats.tls.cert_file), .example = "/etc/boxhaul/relay.pem",
-	  .help = "Client certificate; needs key_file." },
-	{ "nats.tls.key_file", SETTING_FILE, IN(nats.tls.key_file), .example = "/etc/boxhaul/relay.key",
-	  .help = "Its private key." },
+	{ "nats.tls.cert_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.tls.cert_file),
+	  .example = "/etc/boxhaul/relay.pem", .help = "Client certificate; needs key_file." },
+	{ "nats.tls.key_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.tls.key_file),
+	  .example = "/etc/boxhaul/relay.key", .help = "Its private key." },
 
 	{ "streams", SETTING_STREAMS, .required = true,
 	  .help = "The JetStream streams that take the messages, and the subjects that go to each. A row with any "
@@ -89,39 +92,46 @@ const struct setting settings[] = {
 	  WORDS("strict", "pipelined", "none"),
 	  .help = "strict: one message of a key in flight. pipelined: many, faster for a hot key, but its order may be "
 		  "lost when one of them fails alone. none: keys are ignored." },
-	{ "delivery.poison", SETTING_WORD, IN(delivery.poison), .standard = "skip", WORDS("skip", "hold"),
+	{ "delivery.poison", SETTING_WORD, .apply = APPLY_LIVE, IN(delivery.poison), .standard = "skip",
+	  WORDS("skip", "hold"),
 	  .help = "Behind a dead letter its key goes on (skip), or waits for `redrive` or `discard` (hold)." },
-	{ "delivery.window", SETTING_INTEGER, IN(delivery.window_messages), RANGE(1, 65536), .standard = "1024",
-	  .help = "Messages in flight at most." },
-	{ "delivery.window_bytes", SETTING_SIZE, IN(delivery.window_bytes), RANGE(KIB, 1024 * MIB), .standard = "8MiB",
-	  .help = "Bytes in flight at most." },
+	{ "delivery.window", SETTING_INTEGER, .apply = APPLY_LIVE, IN(delivery.window_messages), RANGE(1, 65536),
+	  .standard = "1024", .help = "Messages in flight at most." },
+	{ "delivery.window_bytes", SETTING_SIZE, .apply = APPLY_LIVE, IN(delivery.window_bytes), RANGE(KIB, 1024 * MIB),
+	  .standard = "8MiB", .help = "Bytes in flight at most." },
 	{ "delivery.queue", SETTING_INTEGER, IN(delivery.queue_messages), RANGE(16, 65536), .standard = "8192",
 	  .help = "Messages in memory at most, those in flight included." },
-	{ "delivery.queue_bytes", SETTING_SIZE, IN(delivery.queue_bytes), RANGE(KIB, 1024 * MIB), .standard = "16MiB",
-	  .help = "Bytes in memory at most." },
-	{ "delivery.ack_timeout", SETTING_DURATION, IN(delivery.ack_timeout_ms), RANGE(100, 5 * MINUTE),
-	  .standard = "5s", .help = "Send again what the stream has not acknowledged by then." },
-	{ "delivery.retry_min", SETTING_DURATION, IN(delivery.retry_min_ms), RANGE(1, HOUR), .standard = "100ms",
+	{ "delivery.queue_bytes", SETTING_SIZE, .apply = APPLY_LIVE, IN(delivery.queue_bytes), RANGE(KIB, 1024 * MIB),
+	  .standard = "16MiB", .help = "Bytes in memory at most." },
+	{ "delivery.ack_timeout", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.ack_timeout_ms),
+	  RANGE(100, 5 * MINUTE), .standard = "5s",
+	  .help = "Send again what the stream has not acknowledged by then." },
+	{ "delivery.retry_min", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.retry_min_ms), RANGE(1, HOUR),
+	  .standard = "100ms",
 	  .help = "The first pause before a message is tried again; it doubles, with jitter, up to retry_max." },
-	{ "delivery.retry_max", SETTING_DURATION, IN(delivery.retry_max_ms), RANGE(1, HOUR), .standard = "10s",
-	  .help = "The longest pause." },
-	{ "delivery.mark_interval", SETTING_DURATION, IN(delivery.mark_interval_ms), RANGE(1, 10 * SECOND),
-	  .standard = "100ms", .help = "Write to the database what is sent once in this time at most." },
-	{ "delivery.drain_timeout", SETTING_DURATION, IN(drain_timeout_ms), RANGE(0, 10 * MINUTE), .standard = "10s",
-	  .help = "After SIGTERM: wait so long for acknowledgements before the end." },
+	{ "delivery.retry_max", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.retry_max_ms), RANGE(1, HOUR),
+	  .standard = "10s", .help = "The longest pause." },
+	{ "delivery.mark_interval", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.mark_interval_ms),
+	  RANGE(1, 10 * SECOND), .standard = "100ms",
+	  .help = "Write to the database what is sent once in this time at most." },
+	{ "delivery.drain_timeout", SETTING_DURATION, .apply = APPLY_LIVE, IN(drain_timeout_ms), RANGE(0, 10 * MINUTE),
+	  .standard = "10s", .help = "After SIGTERM: wait so long for acknowledgements before the end." },
 
-	{ "outbox.retention", SETTING_DURATION, IN(retention_ms), RANGE(SECOND, 30ull * DAY), .standard = "1h",
+	{ "outbox.retention", SETTING_DURATION, .apply = APPLY_LIVE, IN(retention_ms), RANGE(SECOND, 30ull * DAY),
+	  .standard = "1h",
 	  .help = "Keep rows that are sent for so long at least. Run `boxhaul migrate` after a change." },
-	{ "outbox.max_message_size", SETTING_SIZE, IN(max_message_bytes), RANGE(KIB, 64 * MIB), .standard = "1MiB",
+	{ "outbox.max_message_size", SETTING_SIZE, .apply = APPLY_LIVE, IN(max_message_bytes), RANGE(KIB, 64 * MIB),
+	  .standard = "1MiB",
 	  .help = "Payload and headers; not above the server's max_payload. Run `boxhaul migrate` after a change." },
 	{ "outbox.wakeup", SETTING_WORD, IN(wakeup), .standard = "notify", WORDS("notify", "poll"),
 	  .help = "How an idle relay learns of a row: a notification, or polling every 100 ms (for poolers that "
 		  "cannot LISTEN)." },
-	{ "outbox.safety_poll", SETTING_DURATION, IN(delivery.safety_poll_ms), RANGE(100, HOUR), .standard = "30s",
-	  .help = "An idle relay looks this often without being told." },
-	{ "outbox.sleep_after", SETTING_DURATION, IN(delivery.sleep_after_ms), RANGE(10, MINUTE), .standard = "200ms",
-	  .help = "Idle means: no row for so long." },
-	{ "outbox.gap_grace", SETTING_DURATION, IN(delivery.grace_ms), RANGE(0, MINUTE), .standard = "1s",
+	{ "outbox.safety_poll", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.safety_poll_ms), RANGE(100, HOUR),
+	  .standard = "30s", .help = "An idle relay looks this often without being told." },
+	{ "outbox.sleep_after", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.sleep_after_ms), RANGE(10, MINUTE),
+	  .standard = "200ms", .help = "Idle means: no row for so long." },
+	{ "outbox.gap_grace", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.grace_ms), RANGE(0, MINUTE),
+	  .standard = "1s",
 	  .help = "An id missing for less than this is waited for in memory; one missing for longer is written down. "
 		  "Either way only its own message is late." },
 	{ "outbox.lease", SETTING_DURATION, IN(delivery.lease_ms), RANGE(SECOND, MINUTE), .standard = "5s",
@@ -131,15 +141,15 @@ const struct setting settings[] = {
 	  .standard = "127.0.0.1:9431",
 	  .help = "Address and port for /livez, /readyz, /metrics and /status; \"off\" for none. IPv6: "
 		  "\"[::1]:9431\"." },
-	{ "health.stall_after", SETTING_DURATION, IN(health.stall_after_ms), RANGE(SECOND, HOUR), .standard = "30s",
-	  .help = "A backlog and no acknowledgement for so long is not ready." },
+	{ "health.stall_after", SETTING_DURATION, .apply = APPLY_LIVE, IN(health.stall_after_ms), RANGE(SECOND, HOUR),
+	  .standard = "30s", .help = "A backlog and no acknowledgement for so long is not ready." },
 
-	{ "log.level", SETTING_WORD, IN(log.level), .standard = "info", WORDS("error", "warn", "info", "debug"),
-	  .help = "What is less important is not written." },
-	{ "log.format", SETTING_WORD, IN(log.format), .standard = "logfmt", WORDS("logfmt", "json"),
-	  .help = "One line per event." },
-	{ "log.stats_interval", SETTING_DURATION, IN(log.stats_interval_ms), RANGE(SECOND, DAY), .standard = "1m",
-	  .help = "One line of figures in this time." },
+	{ "log.level", SETTING_WORD, .apply = APPLY_LIVE, IN(log.level), .standard = "info",
+	  WORDS("error", "warn", "info", "debug"), .help = "What is less important is not written." },
+	{ "log.format", SETTING_WORD, .apply = APPLY_LIVE, IN(log.format), .standard = "logfmt",
+	  WORDS("logfmt", "json"), .help = "One line per event." },
+	{ "log.stats_interval", SETTING_DURATION, .apply = APPLY_LIVE, IN(log.stats_interval_ms), RANGE(SECOND, DAY),
+	  .standard = "1m", .help = "One line of figures in this time." },
 };
 
 const size_t settings_count = sizeof settings / sizeof settings[0];
@@ -171,6 +181,11 @@ static bool below(const char *path, const char *group)
 	size_t n = strlen(group);
 
 	return strncmp(path, group, n) == 0 && path[n] == '.';
+}
+
+bool setting_is_top(const struct setting *s)
+{
+	return !below(s->path, "streams");
 }
 
 bool setting_is_group(const char *path)
@@ -422,7 +437,7 @@ enum setting_result setting_set_defaults(const char *group, void *base)
 	for (const struct setting *s = settings; s < settings + settings_count; s++) {
 		enum setting_result result = SETTING_OK;
 
-		if (s->standard != NULL && below(s->path, "streams") == streams)
+		if (s->standard != NULL && setting_is_top(s) != streams)
 			result = setting_set_text(s, base, s->standard, why, sizeof why);
 		if (result != SETTING_OK)
 			return result;
@@ -509,6 +524,86 @@ void setting_write(const struct setting *s, const void *base, FILE *out)
 		break;
 	case SETTING_STREAMS: break;
 	}
+}
+
+/* Two values of a setting. */
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool same_texts(char *const *a, char *const *b, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!same_text(a[i], b[i]))
+			return false;
+	return true;
+}
+
+static bool same_streams(const struct config *a, const struct config *b)
+{
+	for (const struct setting *s = settings; s < settings + settings_count; s++)
+		for (size_t i = 0; !setting_is_top(s) && i < a->stream_count && i < b->stream_count; i++)
+			if (!setting_same(s, &a->streams[i], &b->streams[i]))
+				return false;
+	return a->stream_count == b->stream_count;
+}
+
+/* How many bytes the number beside it has, if there is one. */
+static size_t second_width(const struct setting *s)
+{
+	return s->type == SETTING_STRINGS  ? sizeof((struct config *)0)->nats.url_count
+	       : s->type == SETTING_LISTEN ? sizeof((struct config *)0)->health.port
+					   : 0;
+}
+
+const char *setting_text(const struct setting *s, const void *base)
+{
+	const char *text;
+
+	memcpy(&text, (const char *)base + s->offset, sizeof text);
+	return text;
+}
+
+static bool same_second(const struct setting *s, const void *a, const void *b)
+{
+	return memcmp((const char *)a + s->second, (const char *)b + s->second, second_width(s)) == 0;
+}
+
+static bool same_list(const struct setting *s, const void *a, const void *b)
+{
+	char *const *x, *const *y;
+	size_t n;
+
+	memcpy(&x, (const char *)a + s->offset, sizeof x);
+	memcpy(&y, (const char *)b + s->offset, sizeof y);
+	memcpy(&n, (const char *)a + s->second, sizeof n);
+	return same_texts(x, y, n);
+}
+
+bool setting_same(const struct setting *s, const void *a, const void *b)
+{
+	switch (s->type) {
+	case SETTING_DURATION:
+	case SETTING_SIZE:
+	case SETTING_INTEGER:
+	case SETTING_BOOL:
+	case SETTING_WORD: return memcmp((const char *)a + s->offset, (const char *)b + s->offset, s->width) == 0;
+	case SETTING_STRING:
+	case SETTING_FILE: return same_text(setting_text(s, a), setting_text(s, b));
+	case SETTING_LISTEN: return same_text(setting_text(s, a), setting_text(s, b)) && same_second(s, a, b);
+	case SETTING_STRINGS: return same_second(s, a, b) && same_list(s, a, b);
+	case SETTING_STREAMS: return same_streams(a, b);
+	}
+	return true;
+}
+
+void setting_share(const struct setting *s, void *to, const void *from)
+{
+	memcpy((char *)to + s->offset, (const char *)from + s->offset, s->width);
+	if (second_width(s) > 0)
+		memcpy((char *)to + s->second, (const char *)from + s->second, second_width(s));
 }
 
 /* Suggestions. */
@@ -621,6 +716,8 @@ static void print_setting(FILE *out, const char *indent, const struct setting *s
 
 	print_wrapped(out, indent, s->help);
 	print_range(out, indent, s);
+	if (s->apply == APPLY_RESTART)
+		fprintf(out, "%s# A change needs a restart.\n", indent);
 	if (s->standard == NULL && !s->required)
 		fprintf(out, "%s# Default: none. Example:\n", indent);
 	fprintf(out, "%s%s%s = %s%s%s%s%s;\n", indent, s->required ? "" : "#", leaf(s->path), list ? "[ " : "", quote,
@@ -638,7 +735,9 @@ void config_sample(FILE *out)
 	static const char *const tabs[] = { "", "\t", "\t\t" };
 	size_t depth = 0;
 
-	fputs("# boxhaul. A line that is commented out shows the default.\n", out);
+	fputs("# boxhaul. A line that is commented out shows the default.\n"
+	      "# A relay that runs takes changes over when it is told to reload (SIGHUP), but for those that need a restart.\n",
+	      out);
 	for (const struct setting *s = settings; s < settings + settings_count; s++) {
 		const char *before = s == settings ? "" : (s - 1)->path;
 		size_t length = group_length(s->path);

@@ -21,9 +21,18 @@ enum setting_type {
 	SETTING_STREAMS, /* the list of stream groups: the settings "streams...." describe one group */
 };
 
+/* What it takes for a change to count in a relay that runs. */
+enum setting_apply {
+	APPLY_RESTART, /* memory is laid out by it, or others know of it */
+	APPLY_LIVE,
+	APPLY_POSTGRES, /* a new session */
+	APPLY_NATS,     /* a new connection */
+};
+
 struct setting {
 	const char *path; /* "delivery.ack_timeout" */
 	enum setting_type type;
+	enum setting_apply apply;
 	bool required;
 	size_t offset; /* in struct config, or in struct config_stream for "streams...." */
 	size_t width;  /* of the number there, in bytes */
@@ -55,6 +64,18 @@ enum setting_result setting_set_number(const struct setting *s, void *base, uint
 
 /* Sets everything below the group ("" for all but streams, "streams" for one stream) to its default. */
 enum setting_result setting_set_defaults(const char *group, void *base);
+
+/* Is it one of struct config's own? Else of a stream. */
+bool setting_is_top(const struct setting *s);
+
+/* The text of a SETTING_STRING or SETTING_FILE; NULL where there is none. */
+const char *setting_text(const struct setting *s, const void *base);
+
+/* Is it the same in both? "streams" stands for all its groups. */
+bool setting_same(const struct setting *s, const void *a, const void *b);
+
+/* Lets `to` have the value of `from`, without a copy: what it points to is shared from then on. Not for "streams....". */
+void setting_share(const struct setting *s, void *to, const void *from);
 
 /* The number a setting holds, and any number as a person would write it for that setting. */
 uint64_t setting_number(const struct setting *s, const void *base);
