@@ -26,6 +26,9 @@ struct health_facts {
 		const char *name, *reason, *detail;
 	} stream[LIMIT_STREAMS];
 	uint64_t truncations, reconnects_postgres, reconnects_nats;
+	uint64_t reloads;   /* of the configuration that were asked for and are over */
+	bool reload_failed; /* the last one: the configuration before it counts */
+	int64_t reload_ms;  /* when that was; 0 = never */
 };
 
 struct health;

@@ -30,7 +30,9 @@
 #include "note.h"
 #include "progress.h"
 #include "publisher.h"
+#include "reload.h"
 #include "servers.h"
+#include "service.h"
 #include "source.h"
 #include "tail.h"
 
@@ -44,9 +46,11 @@ enum {
 };
 
 struct relay {
-	const struct config *config;
+	const struct config *config; /* the reload's: its values may change between two callbacks */
 	struct log *log;
 	struct loop *loop;
+	struct service *service;
+	struct reload *reload;
 	struct delivery *core;
 	struct pg *pg;
 	struct leader *leader;
@@ -490,28 +494,7 @@ static void wake(void *arg)
 	(void)arg; /* the turn does the work */
 }
 
-/* --- once a second --- */
-
-static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, int64_t now)
-{
-	for (uint16_t i = 0; i < r->config->stream_count; i++)
-		if (s->stream[i].blocked && r->nats_up && now - r->asked_ms[i] >= ASK_AGAIN_MS)
-			ask_about(r, i);
-}
-
-static void on_tick(void *arg)
-{
-	struct relay *r = arg;
-	const struct delivery_stats *s = delivery_look(r->core);
-	int64_t now = loop_now_ms();
-
-	loop_timer_at(r->tick, now + TICK_MS);
-	progress_tick(r->progress, s, leader_role_text(r->leader), now);
-	ask_about_blocked(r, s, now);
-	log_tick(r->log);
-}
-
-/* --- health --- */
+/* --- how it goes --- */
 
 static void collect(void *arg, struct health_facts *f)
 {
@@ -537,6 +520,9 @@ static void collect(void *arg, struct health_facts *f)
 		.truncations = r->truncations,
 		.reconnects_postgres = r->postgres_connects,
 		.reconnects_nats = r->nats_connects,
+		.reloads = reload_count(r->reload),
+		.reload_failed = reload_failed(r->reload),
+		.reload_ms = reload_at_ms(r->reload),
 	};
 	progress_stall(r->progress, s, f->now_ms, f->stall, sizeof f->stall);
 	for (uint16_t i = 0; i < r->config->stream_count; i++) {
@@ -544,6 +530,29 @@ static void collect(void *arg, struct health_facts *f)
 		f->stream[i].reason = refusal_text(s->stream[i].reason);
 		f->stream[i].detail = publisher_detail(r->publisher, i);
 	}
+}
+
+static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, int64_t now)
+{
+	for (uint16_t i = 0; i < r->config->stream_count; i++)
+		if (s->stream[i].blocked && r->nats_up && now - r->asked_ms[i] >= ASK_AGAIN_MS)
+			ask_about(r, i);
+}
+
+static void on_tick(void *arg)
+{
+	struct relay *r = arg;
+	const struct delivery_stats *s = delivery_look(r->core);
+	struct health_facts facts = { .instance = NULL };
+	int64_t now = loop_now_ms();
+
+	loop_timer_at(r->tick, now + TICK_MS);
+	progress_tick(r->progress, s, leader_role_text(r->leader), now);
+	ask_about_blocked(r, s, now);
+	collect(r, &facts);
+	service_tick(r->service, &facts);
+	reload_tick(r->reload);
+	log_tick(r->log);
 }
 
 /* --- signals --- */
@@ -566,6 +575,7 @@ static void on_stop_signal(void *arg)
 		_exit(EXIT_UNDRAINED);
 	}
 	r->stopping = true;
+	service_stopping(r->service, r->config->drain_timeout_ms);
 	log_info(r->log, "stopping: waiting for what is in flight", KU("in_flight", delivery_look(r->core)->in_flight));
 	loop_timer_at(r->drain_timer, loop_now_ms() + r->config->drain_timeout_ms);
 	step(r, (struct event){ .kind = EVENT_DRAIN });
@@ -575,8 +585,17 @@ static void on_hangup(void *arg)
 {
 	struct relay *r = arg;
 
-	log_warn(r->log, "the configuration is read at start only: restart to apply changes");
+	if (r->stopping) {
+		log_warn(r->log, "not reloading: stopping");
+		return;
+	}
+	service_reloading(r->service);
+	reload_begin(r->reload);
 }
+
+#ifndef __has_feature /* clang's word for what gcc has a macro for */
+#define __has_feature(what) 0
+#endif
 
 static void be_careful(void)
 {
@@ -584,7 +603,7 @@ static void be_careful(void)
 
 	/* A core file would hold passwords. A sanitizer's leak check needs a process it can look into. */
 	setrlimit(RLIMIT_CORE, &none);
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !__has_feature(address_sanitizer)
 	prctl(PR_SET_DUMPABLE, 0);
 #endif
 	/* A log pipe without a reader, a socket without a peer: errors, not the end. */
@@ -592,6 +611,51 @@ static void be_careful(void)
 }
 
 /* --- from start to end --- */
+
+static struct delivery_settings core_settings(const struct config *c)
+{
+	struct delivery_settings s = c->delivery;
+
+	if (c->wakeup == WAKEUP_POLL) {
+		s.sleep_after_ms = UINT32_MAX;
+		s.idle_pause_ms = IDLE_PAUSE_POLL_MS;
+	}
+	return s;
+}
+
+/* A new session is a new lead, and a new connection makes everything in flight unknown: only where it has to be, and not
+ * while we wait for what is in flight. */
+static void on_reloaded(void *arg, const struct reload_changes *changes)
+{
+	struct relay *r = arg;
+	struct pg_options pg = servers_postgres(r->config, "boxhaul");
+	struct natsio_options nats = servers_nats(r->config, "boxhaul");
+	struct delivery_settings settings = core_settings(r->config);
+	const char *why = r->stopping ? NULL : "its settings were reloaded, connecting anew";
+	struct event ev = { .kind = EVENT_SETTINGS, .settings = &settings };
+
+	if (changes->ok) {
+		log_set(r->log, r->config->log.level, r->config->log.format);
+		step(r, ev);
+		natsio_use(r->nats, &nats, changes->nats ? why : NULL);
+		pg_use(r->pg, &pg, changes->postgres ? why : NULL);
+	}
+	service_ready(r->service);
+}
+
+/* What everything else stands on. */
+static bool open_ground(struct relay *r, const struct config *config)
+{
+	r->loop = loop_create();
+	if (r->loop == NULL)
+		return false;
+	r->service = service_create(r->loop, r->log);
+	r->reload = reload_create(r->loop, config, r->log, &(struct reload_handlers){ on_reloaded, r });
+	if (r->service == NULL || r->reload == NULL)
+		return false;
+	r->config = reload_config(r->reload);
+	return true;
+}
 
 static bool open_edges(struct relay *r)
 {
@@ -608,17 +672,11 @@ static bool open_edges(struct relay *r)
 static bool open_floors(struct relay *r)
 {
 	const struct config *c = r->config;
-	struct delivery_settings settings = c->delivery;
+	struct delivery_settings settings = core_settings(c);
 
-	if (c->wakeup == WAKEUP_POLL) {
-		settings.sleep_after_ms = UINT32_MAX;
-		settings.idle_pause_ms = IDLE_PAUSE_POLL_MS;
-	}
-	settings.streams = (uint32_t)c->stream_count;
-	r->loop = loop_create();
 	r->core = delivery_create(&settings);
 	r->parcels = calloc(c->delivery.queue_messages, sizeof *r->parcels);
-	if (r->loop == NULL || r->core == NULL || r->parcels == NULL)
+	if (r->core == NULL || r->parcels == NULL)
 		return false;
 	r->source = source_create(c, &(struct source_handlers){ on_rows, on_fetch_failed, r });
 	r->publisher = publisher_create(c, r->log, r->parcels);
@@ -639,11 +697,12 @@ static void close_all(struct relay *r)
 	loop_timer_at(r->tick, INT64_MAX);
 	loop_timer_at(r->core_timer, INT64_MAX);
 	loop_timer_at(r->drain_timer, INT64_MAX);
+	reload_close(r->reload);
 	leader_session_down(r->leader);
 	health_close(r->health);
 	natsio_close(r->nats);
 	pg_close(r->pg);
-	loop_free(r->loop); /* waits for what those two still do on other threads */
+	loop_free(r->loop); /* waits for what is still done on other threads */
 	leader_free(r->leader);
 	progress_free(r->progress);
 	publisher_free(r->publisher);
@@ -653,6 +712,8 @@ static void close_all(struct relay *r)
 	for (size_t i = 0; r->parcels != NULL && i < r->config->delivery.queue_messages; i++)
 		free(r->parcels[i]);
 	free(r->parcels);
+	service_free(r->service);
+	reload_free(r->reload);
 	natsio_shutdown();
 }
 
@@ -666,7 +727,7 @@ static void seed_randomness(void)
 
 enum exit_code relay_run(const struct config *config, struct log *log)
 {
-	struct relay r = { .config = config, .log = log, .exit = EXIT_FAILED };
+	struct relay r = { .log = log, .exit = EXIT_FAILED };
 	char error[256] = "";
 
 	be_careful();
@@ -676,7 +737,7 @@ enum exit_code relay_run(const struct config *config, struct log *log)
 		r.streams[i] = config->streams[i].name;
 	snprintf(r.postgres_why, sizeof r.postgres_why, "connecting");
 	snprintf(r.nats_why, sizeof r.nats_why, "connecting");
-	if (!open_floors(&r) || !open_edges(&r)) {
+	if (!open_ground(&r, config) || !open_floors(&r) || !open_edges(&r)) {
 		log_error(log, "cannot start: out of memory or descriptors");
 		close_all(&r);
 		return EXIT_FAILED;
@@ -698,6 +759,7 @@ enum exit_code relay_run(const struct config *config, struct log *log)
 	loop_on_signal(r.loop, SIGHUP, on_hangup, &r);
 	loop_before_sleep(r.loop, turn, &r);
 	loop_timer_at(r.tick, r.started_ms + TICK_MS);
+	service_ready(r.service);
 	loop_run(r.loop);
 	close_all(&r);
 	log_info(log, "stopped");

@@ -236,6 +236,11 @@ bool loop_offload(struct loop *l, void (*work)(void *arg), void (*done)(void *ar
 	return true;
 }
 
+bool loop_is_busy(const struct loop *l)
+{
+	return l->jobs > 0;
+}
+
 struct ev_loop *loop_ev(struct loop *l)
 {
 	return l->ev;

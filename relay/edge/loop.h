@@ -37,6 +37,9 @@ void loop_timer_at(struct loop_timer *t, int64_t at_ms);
  * had: nothing is called then. */
 bool loop_offload(struct loop *l, void (*work)(void *arg), void (*done)(void *arg), void *arg);
 
+/* Is there such work that is not done()? */
+bool loop_is_busy(const struct loop *l);
+
 struct ev_loop *loop_ev(struct loop *l);
 
 #endif

@@ -50,8 +50,10 @@ struct link {
 	natsSubscription *sub;
 	char inbox[INBOX_BYTES]; /* "_INBOX.<32 hex digits>." */
 	size_t inbox_bytes;
-	char *why;      /* why connecting failed */
-	_Atomic int fd; /* our dup, -1 = none */
+	char *why; /* why connecting failed */
+	struct natsio_options options;
+	unsigned version; /* of the options */
+	_Atomic int fd;   /* our dup, -1 = none */
 	atomic_bool want_read, want_write, attached;
 	bool up; /* loop thread: handlers were told */
 	ev_io readable, writable;
@@ -81,11 +83,13 @@ struct natsio {
 	const char **all;
 	char **found;
 	size_t found_count;
+	unsigned version; /* counts those that what was made before them must not be used any more */
 	struct natsio_handlers handlers;
 	struct link *link; /* the current one, or NULL */
 	struct loop_timer *reconnect;
 	int64_t pause_ms, up_ms;
 	int jobs; /* connects and closes under way */
+	bool connecting;
 	bool closing;
 	int64_t deadline_ms; /* no message is written from then on */
 	bool holds_messages; /* nats.c does, in its buffer: */
@@ -383,7 +387,7 @@ static bool set_alarm(timer_t *timer, int64_t ms)
 /* Each server has its time, and what went before counts for none of them. */
 static natsConnection *connect_in_time(struct link *k, natsOptions *opts, char *error, size_t size)
 {
-	int64_t limit_ms = NATSIO_CONNECT_TIMEOUT_MS * ((int64_t)k->io->options.url_count + 1);
+	int64_t limit_ms = NATSIO_CONNECT_TIMEOUT_MS * ((int64_t)k->options.url_count + 1);
 	int64_t began_ms = loop_now_ms();
 	natsConnection *nc = NULL;
 	timer_t timer;
@@ -396,7 +400,7 @@ static natsConnection *connect_in_time(struct link *k, natsOptions *opts, char *
 		snprintf(error, size, "the server did not let us in for %d s: it stopped in the middle of the login",
 			 (int)(limit_ms / 1000));
 	else if (s != NATS_OK)
-		natsio_login_error(&k->io->options, s, error, size);
+		natsio_login_error(&k->options, s, error, size);
 	return nc;
 }
 
@@ -404,7 +408,7 @@ static void connect_work(void *arg)
 {
 	struct link *k = arg;
 	char error[512] = "";
-	natsOptions *opts = natsio_login_options(&k->io->options, error, sizeof error);
+	natsOptions *opts = natsio_login_options(&k->options, error, sizeof error);
 
 	if (opts != NULL && set_loop(opts, k) == NATS_OK)
 		k->nc = connect_in_time(k, opts, error, sizeof error);
@@ -595,6 +599,7 @@ static void connect_done(void *arg)
 	char url[256] = "";
 
 	io->jobs--;
+	io->connecting = false;
 	if (k->nc == NULL) {
 		connect_failed(k);
 		return;
@@ -608,6 +613,10 @@ static void connect_done(void *arg)
 	/* Closed already: its letter came before it was ours, and was thrown away. */
 	if (natsConnection_IsClosed(k->nc)) {
 		link_down(io, "connection closed");
+		return;
+	}
+	if (k->version != io->version) {
+		link_down(io, "made with settings that have changed since");
 		return;
 	}
 	if (FAILPOINT(bus_connected) || !subscribe(k)) {
@@ -630,6 +639,8 @@ static void connect_begins(void *arg)
 		return;
 	}
 	k->io = io;
+	k->options = io->options;
+	k->version = io->version;
 	atomic_store(&k->fd, -1);
 	atomic_store(&k->refs, 2);
 	ev_init(&k->readable, on_readable);
@@ -639,6 +650,7 @@ static void connect_begins(void *arg)
 	io->links++;
 	pthread_mutex_unlock(&io->lock);
 	io->jobs++;
+	io->connecting = true;
 	if (!loop_offload(io->loop, connect_work, connect_done, k)) {
 		connect_work(k);
 		connect_done(k);
@@ -741,6 +753,22 @@ void natsio_close(struct natsio *io)
 		discard(k);
 	}
 	finish_closing(io);
+}
+
+void natsio_use(struct natsio *io, const struct natsio_options *options, const char *why)
+{
+	/* What was discovered is of the old ones; its memory goes when no connect can be reading it. */
+	io->options = *options;
+	io->urls = options->urls;
+	io->url_count = options->url_count;
+	if (why == NULL)
+		return;
+	io->version++;
+	io->pause_ms = RECONNECT_MIN_MS;
+	if (io->link != NULL)
+		link_down(io, why);
+	else if (!io->connecting)
+		loop_timer_at(io->reconnect, loop_now_ms());
 }
 
 void natsio_deadline(struct natsio *io, int64_t at_ms)

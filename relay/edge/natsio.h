@@ -47,6 +47,10 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 			   const struct natsio_handlers *handlers);
 void natsio_close(struct natsio *io);
 
+/* Other options from the next connection on. With `why` that is now: down() is called, if there is one. A connection that is
+ * just being made may read the old ones until loop_is_busy() is false. */
+void natsio_use(struct natsio *io, const struct natsio_options *options, const char *why);
+
 /* False when the connection is down or refuses; nothing was sent then. Never blocks. */
 bool natsio_send(struct natsio *io, const struct natsio_message *message);
 

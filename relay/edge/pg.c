@@ -36,12 +36,13 @@ struct request {
 
 struct pg {
 	struct loop *loop;
-	struct pg_options options;
+	struct pg_options options, tried; /* tried: the connecting thread's */
 	struct pg_handlers handlers;
 	PGconn *conn;  /* NULL = down */
 	PGconn *fresh; /* from the connecting thread */
 	char *why;     /* why fresh is NULL */
 	bool closing, connecting;
+	bool outdated; /* what is being made must not be used any more */
 	ev_io readable, writable;
 	struct loop_timer *reconnect, *watch;
 	int64_t pause_ms, up_ms;
@@ -110,7 +111,7 @@ static void connect_work(void *arg)
 {
 	struct pg *pg = arg;
 
-	pg->fresh = connect_and_set_up(&pg->options, &pg->why);
+	pg->fresh = connect_and_set_up(&pg->tried, &pg->why);
 	if (pg->fresh != NULL)
 		PQsetNoticeReceiver(pg->fresh, on_notice, pg);
 }
@@ -308,6 +309,11 @@ static void connect_done(void *arg)
 		free(pg);
 		return;
 	}
+	if (pg->fresh != NULL && pg->outdated) {
+		PQfinish(pg->fresh);
+		pg->fresh = NULL;
+		why = strdup("made with settings that have changed since");
+	}
 	if (pg->fresh == NULL) {
 		reconnect_later(pg);
 		pg->handlers.down(pg->handlers.arg, why != NULL ? why : "out of memory");
@@ -328,6 +334,8 @@ static void connect_begins(void *arg)
 {
 	struct pg *pg = arg;
 
+	pg->tried = pg->options;
+	pg->outdated = false;
 	pg->connecting = loop_offload(pg->loop, connect_work, connect_done, pg);
 	if (!pg->connecting)
 		reconnect_later(pg);
@@ -400,6 +408,19 @@ void pg_break(struct pg *pg, const char *why)
 	ev_io_stop(loop_ev(pg->loop), &pg->writable);
 	/* Not under the feet of a caller that may stand in one of our callbacks. */
 	loop_timer_at(pg->watch, loop_now_ms());
+}
+
+void pg_use(struct pg *pg, const struct pg_options *options, const char *why)
+{
+	pg->options = *options;
+	if (why == NULL)
+		return;
+	pg->outdated = true;
+	pg->pause_ms = RECONNECT_MIN_MS;
+	if (pg->conn != NULL)
+		pg_break(pg, why);
+	else if (!pg->connecting)
+		loop_timer_at(pg->reconnect, loop_now_ms());
 }
 
 bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_parameter *p, int count, pg_answer *answer,

@@ -45,6 +45,10 @@ typedef void pg_answer(void *arg, const struct pg_result *result);
 struct pg *pg_open(struct loop *l, const struct pg_options *options, const struct pg_handlers *handlers);
 void pg_close(struct pg *pg);
 
+/* Other options from the next session on. With `why` that is now: down() is called, if there is one. A session that is just
+ * being made may read the old ones until loop_is_busy() is false. */
+void pg_use(struct pg *pg, const struct pg_options *options, const char *why);
+
 /* Sends a statement as a transaction of its own; results are binary. Returns false when the session is down. */
 bool pg_send(struct pg *pg, const struct pg_statement *statement, const struct pg_parameter *parameters, int count,
 	     pg_answer *answer, void *arg);
