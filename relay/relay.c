@@ -555,6 +555,39 @@ static void on_tick(void *arg)
 	log_tick(r->log);
 }
 
+/* --- settings --- */
+
+static struct delivery_settings core_settings(const struct config *c)
+{
+	struct delivery_settings s = c->delivery;
+
+	if (c->wakeup == WAKEUP_POLL) {
+		s.sleep_after_ms = UINT32_MAX;
+		s.idle_pause_ms = IDLE_PAUSE_POLL_MS;
+	}
+	return s;
+}
+
+/* A new session is a new lead, and a new connection makes everything in flight unknown: only where it has to be, and not
+ * while we wait for what is in flight. */
+static void on_reloaded(void *arg, const struct reload_changes *changes)
+{
+	struct relay *r = arg;
+	struct pg_options pg = servers_postgres(r->config, "boxhaul");
+	struct natsio_options nats = servers_nats(r->config, "boxhaul");
+	struct delivery_settings settings = core_settings(r->config);
+	const char *why = r->stopping ? NULL : "its settings were reloaded, connecting anew";
+	struct event ev = { .kind = EVENT_SETTINGS, .settings = &settings };
+
+	if (changes->ok) {
+		log_set(r->log, r->config->log.level, r->config->log.format);
+		step(r, ev);
+		natsio_use(r->nats, &nats, changes->nats ? why : NULL);
+		pg_use(r->pg, &pg, changes->postgres ? why : NULL);
+	}
+	service_ready(r->service);
+}
+
 /* --- signals --- */
 
 static void drain_timed_out(void *arg)
@@ -611,37 +644,6 @@ static void be_careful(void)
 }
 
 /* --- from start to end --- */
-
-static struct delivery_settings core_settings(const struct config *c)
-{
-	struct delivery_settings s = c->delivery;
-
-	if (c->wakeup == WAKEUP_POLL) {
-		s.sleep_after_ms = UINT32_MAX;
-		s.idle_pause_ms = IDLE_PAUSE_POLL_MS;
-	}
-	return s;
-}
-
-/* A new session is a new lead, and a new connection makes everything in flight unknown: only where it has to be, and not
- * while we wait for what is in flight. */
-static void on_reloaded(void *arg, const struct reload_changes *changes)
-{
-	struct relay *r = arg;
-	struct pg_options pg = servers_postgres(r->config, "boxhaul");
-	struct natsio_options nats = servers_nats(r->config, "boxhaul");
-	struct delivery_settings settings = core_settings(r->config);
-	const char *why = r->stopping ? NULL : "its settings were reloaded, connecting anew";
-	struct event ev = { .kind = EVENT_SETTINGS, .settings = &settings };
-
-	if (changes->ok) {
-		log_set(r->log, r->config->log.level, r->config->log.format);
-		step(r, ev);
-		natsio_use(r->nats, &nats, changes->nats ? why : NULL);
-		pg_use(r->pg, &pg, changes->postgres ? why : NULL);
-	}
-	service_ready(r->service);
-}
 
 /* What everything else stands on. */
 static bool open_ground(struct relay *r, const struct config *config)

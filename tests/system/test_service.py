@@ -13,6 +13,7 @@ from harness import STREAM, SystemTest
 from process import free_port
 
 EXIT_CONFIG = 3
+PERIOD = 0.4  # seconds, of the watchdog
 
 
 class Supervisor:
@@ -95,7 +96,7 @@ class ServiceTest(SystemTest):
 
 
 class Notify(ServiceTest):
-    """Type=notify."""
+    """Type=notify: READY is said by one that has started, WATCHDOG by a loop that turns, and the rest by its line."""
 
     def test_it_has_started_before_its_servers(self):
         relay = self.add_relay(postgres={"conninfo": f"host=127.0.0.1 port={free_port()} dbname=none user=nobody"},
@@ -162,25 +163,19 @@ class Notify(ServiceTest):
             self.assertEqual("the supervisor cannot be told anything" in self.log(relay), not name.startswith("/"))
             self.assertEqual(relay.stop(), 0)
 
-
-class Watchdog(ServiceTest):
-    """WATCHDOG=1 says that the loop turns, and nothing else does."""
-
-    PERIOD = 0.4
-
     def pets(self, supervisor, more):
         count = len(supervisor.all("WATCHDOG"))
         self.wait(lambda: len(supervisor.all("WATCHDOG")) >= count + more, "the watchdog to be petted")
 
     def test_one_that_stands_still_does_not_pet_it(self):
         relay = self.add_relay()
-        supervisor = self.supervise(relay, WATCHDOG_USEC=str(int(self.PERIOD * 1e6)))
+        supervisor = self.supervise(relay, WATCHDOG_USEC=str(int(PERIOD * 1e6)))
         self.pets(supervisor, 5)
         relay.pause()
         self.wait(relay.stopped, "it to stand still")
         time.sleep(0.1)  # what it said before has been read
         count = len(supervisor.all("WATCHDOG"))
-        time.sleep(5 * self.PERIOD)
+        time.sleep(5 * PERIOD)
         self.assertEqual(len(supervisor.all("WATCHDOG")), count)
         relay.resume()
         self.pets(supervisor, 3)
@@ -197,6 +192,20 @@ class Watchdog(ServiceTest):
         supervisor = self.supervise(relay, WATCHDOG_USEC="10000", WATCHDOG_PID="1")
         self.wait_for_line(supervisor, "leading")
         self.assertEqual(supervisor.all("WATCHDOG"), [])
+
+    def test_a_wrong_configuration_is_not_worth_another_try(self):
+        relay = self.add_relay()
+        self.spoil(relay, "surprise = 1;\n")
+        self.assertEqual(relay.command("run").returncode, EXIT_CONFIG)
+
+    def test_neither_is_a_port_that_is_taken(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            relay = self.add_relay(health={"listen": f"127.0.0.1:{taken.getsockname()[1]}"})
+            done = relay.command("run")
+        self.assertEqual(done.returncode, EXIT_CONFIG)
+        self.assertIn("no health port", done.stdout)
 
 
 class Reload(ServiceTest):
@@ -331,22 +340,6 @@ class Reload(ServiceTest):
         self.wait(lambda: supervisor.states()[-1] == "STOPPING", "STOPPING=1")
         self.supervise(relay)
         self.audit()
-
-
-class Start(ServiceTest):
-    def test_a_wrong_configuration_is_not_worth_another_try(self):
-        relay = self.add_relay()
-        self.spoil(relay, "surprise = 1;\n")
-        self.assertEqual(relay.command("run").returncode, EXIT_CONFIG)
-
-    def test_neither_is_a_port_that_is_taken(self):
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
-            relay = self.add_relay(health={"listen": f"127.0.0.1:{taken.getsockname()[1]}"})
-            done = relay.command("run")
-        self.assertEqual(done.returncode, EXIT_CONFIG)
-        self.assertIn("no health port", done.stdout)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,21 @@
 
 #define STREAMS "streams = ( { name = \"ORDERS\"; subjects = [ \"orders.>\" ]; } );\n"
 
+/* Nothing in it is what it is by default. */
+#define OTHER                                                                                                                \
+	"name = \"other\"; envelope = \"cloudevents\"; event_source = \"/other\";\n"                                         \
+	"postgres = { conninfo = \"host=/x\"; password_file = \"/p\"; migrate_conninfo = \"host=/y\"; };\n"                  \
+	"nats = { urls = [ \"nats://a\", \"tls://b\" ]; user = \"u\"; password_file = \"/w\"; discover = true;\n"            \
+	"  tls = { required = true; ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"                       \
+	"streams = ( { name = \"S\"; subjects = [ \"s.>\" ]; create = true; replicas = 3; duplicate_window = \"1h\"; } );\n" \
+	"delivery = { ordering = \"none\"; poison = \"hold\"; window = 7; window_bytes = \"2MiB\"; queue = 99;\n"            \
+	"  queue_bytes = \"3MiB\"; ack_timeout = \"3m\"; retry_min = \"1ms\"; retry_max = \"2ms\";\n"                        \
+	"  mark_interval = \"6s\"; drain_timeout = \"1s\"; };\n"                                                             \
+	"outbox = { retention = \"2h\"; max_message_size = \"2KiB\"; wakeup = \"poll\"; safety_poll = \"40s\";\n"            \
+	"  sleep_after = \"1s\"; gap_grace = \"2s\"; lease = \"9s\"; };\n"                                                   \
+	"health = { listen = \"[::1]:9\"; stall_after = \"9m\"; };\n"                                                        \
+	"log = { level = \"warn\"; format = \"json\"; stats_interval = \"2m\"; };\n"
+
 static char directory[] = "/tmp/boxhaul-config-XXXXXX";
 
 static const char *file(void)
@@ -643,6 +658,49 @@ static void credentials(void)
 	}
 }
 
+static const struct setting *setting(const char *path)
+{
+	return setting_find(path);
+}
+
+/* Every setting has two values that are told apart, and one that can be shared is the same then. */
+static void changes(void)
+{
+	char said[16384];
+	struct config *a = load(STREAMS, said), *b = load(OTHER, said), c;
+
+	is_text(said, "", "two good files");
+	for (const struct setting *s = settings; s < settings + settings_count; s++) {
+		const void *x = setting_is_top(s) ? (const void *)a : a->streams,
+			   *y = setting_is_top(s) ? (const void *)b : b->streams;
+
+		if (strcmp(s->path, "nats.token_file") == 0 || strcmp(s->path, "nats.credentials_file") == 0 ||
+		    strcmp(s->path, "nats.nkey_seed_file") == 0)
+			continue; /* there is one way to log in */
+		ok(setting_same(s, x, x) && setting_same(s, y, y), "%s", s->path);
+		ok(!setting_same(s, x, y) && !setting_same(s, y, x), "%s", s->path);
+		if (!setting_is_top(s) || s->type == SETTING_STREAMS)
+			continue;
+		c = *a;
+		setting_share(s, &c, b);
+		ok(setting_same(s, &c, b) && !setting_same(s, &c, a), "%s", s->path);
+	}
+	c = *a;
+	ok(config_fits(&c, said, sizeof said) && config_fits(b, said, sizeof said), "what stands in one file fits");
+	setting_share(setting("delivery.mark_interval"), &c, b);
+	ok(!config_fits(&c, said, sizeof said), "of two files, it may not");
+	is_text(said,
+		"delivery.mark_interval (6s) must be less than outbox.lease (5s): a mark is the sign of life that renews it",
+		"and why");
+	c = *a;
+	setting_share(setting("delivery.ack_timeout"), &c, b);
+	setting_share(setting("health.stall_after"), &c, b);
+	ok(!config_fits(&c, said, sizeof said), "a window of the stream that is too short");
+	holds(said, "streams.duplicate_window (2m) must be longer than delivery.ack_timeout (3m)", "and why");
+	config_free(a);
+	config_free(b);
+}
+
 int main(void)
 {
 	if (mkdtemp(directory) == NULL)
@@ -666,6 +724,7 @@ int main(void)
 	credentials();
 	names();
 	samples();
+	changes();
 	unlink(file());
 	rmdir(directory);
 	return done_testing();

@@ -943,6 +943,50 @@ static void renewal(void)
 	hears("publish 1, publish 2");
 }
 
+static void adjust(void)
+{
+	step((struct event){ .kind = EVENT_SETTINGS, .settings = &settings });
+}
+
+static void other_settings(void)
+{
+	settings.window_messages = 4;
+	begin("a smaller window: what is in flight is answered, and then it holds");
+	ROWS(row(1, ' '), row(2, ' '), row(3, ' '), row(4, ' '), row(5, ' '), row(6, ' '));
+	settings.window_messages = 2;
+	adjust();
+	is_number(look()->in_flight, 4, "four are in flight, and are not taken back");
+	forget();
+	ack(1);
+	ack(2);
+	hears_not("publish");
+	ack(3);
+	hears("publish 5");
+	hears_not("publish 6");
+	settings.window_messages = 4;
+	adjust();
+	for (int64_t id = 4; id <= 6; id++)
+		ack(id);
+	is_number(look()->in_flight, 0, "and all of them are sent");
+
+	settings.ack_timeout_ms = 60000;
+	begin("less patience: it counts for what is in flight already");
+	ROWS(row(1, 'a'));
+	pass(1000);
+	forget();
+	settings.ack_timeout_ms = 500;
+	adjust();
+	pass(2000);
+	hears("publish 1");
+
+	fall_asleep();
+	diag("asleep, and told to look more often");
+	settings.safety_poll_ms = 1000;
+	adjust();
+	pass(1001);
+	hears("fetch >0");
+}
+
 static void drain(void)
 {
 	begin("drain: settle what is in flight, mark it, and be done");
@@ -1296,6 +1340,7 @@ int main(void)
 		sleep_and_wake,
 		lease,
 		renewal,
+		other_settings,
 		drain,
 		deposed,
 		restart,
