@@ -119,6 +119,24 @@ static void fill_socket(struct sim *s, struct host *h, int64_t until)
 		      h->index, 0, 0, 0);
 }
 
+/* Somebody tunes a relay that runs. Within the plan's: its bounds are what is checked. */
+static void reload(struct sim *s, struct host *h)
+{
+	const struct delivery_settings *plan = &s->plan.settings;
+	struct delivery_settings set = *plan;
+
+	set.window_messages = (uint32_t)prng_between(&s->dice, 1, plan->window_messages);
+	set.window_bytes = (uint32_t)prng_between(&s->dice, plan->window_bytes / 4, plan->window_bytes);
+	set.queue_bytes = (uint32_t)prng_between(&s->dice, plan->queue_bytes / 2, plan->queue_bytes);
+	set.ack_timeout_ms = (uint32_t)prng_between(&s->dice, plan->ack_timeout_ms, 2 * plan->ack_timeout_ms);
+	set.retry_min_ms = (uint32_t)prng_between(&s->dice, 1, 50);
+	set.retry_max_ms = set.retry_min_ms * (uint32_t)prng_between(&s->dice, 1, 40);
+	set.mark_interval_ms = (uint32_t)prng_between(&s->dice, 0, 100);
+	set.grace_ms = (uint32_t)prng_between(&s->dice, 0, 200);
+	set.sleep_after_ms = (uint32_t)prng_between(&s->dice, 5, plan->sleep_after_ms);
+	host_reload(s, h, prng_below(&s->dice, 4) == 0 ? NULL : &set);
+}
+
 static void strike(struct sim *s, enum fault f)
 {
 	struct stream *st = &s->js.stream[prng_below(&s->dice, s->plan.settings.streams)];
@@ -148,6 +166,7 @@ static void strike(struct sim *s, enum fault f)
 	case FAULT_stream_silent: st->silent_until = until; break;
 	case FAULT_stream_busy: st->busy_until = until; break;
 	case FAULT_lane_refused: refuse_lane(s, st); break;
+	case FAULT_reload: reload(s, any_host(s)); break;
 	default: break;
 	}
 }
@@ -181,6 +200,7 @@ void faults_heal(struct sim *s)
 	js_heal(s);
 	standby_catches_up(s);
 	for (uint32_t i = 0; i < s->plan.hosts; i++) {
+		host_reload(s, s->host[i], NULL);
 		s->host[i]->socket_full_until = 0;
 		if (!host_is_away(s, s->host[i]))
 			wire_write(s, s->host[i]);

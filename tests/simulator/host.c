@@ -24,6 +24,7 @@ static const char *const event_name[] = {
 	[EVENT_NOTIFIED] = "notified",
 	[EVENT_DECIDED] = "decided",
 	[EVENT_DRAIN] = "DRAIN",
+	[EVENT_SETTINGS] = "other settings",
 	[EVENT_TAIL] = "tail",
 };
 
@@ -97,6 +98,7 @@ static void host_start(struct sim *s, struct host *h)
 	h->core = delivery_create(&s->plan.settings);
 	demand(s, h->core != NULL, "delivery_create fails");
 	h->up = true;
+	h->reloaded = false;
 	h->published = 0;
 	forget(h);
 	trace(s, "host %u  starts", h->index);
@@ -717,6 +719,16 @@ void host_drain(struct sim *s, struct host *h)
 	struct event e = { .kind = EVENT_DRAIN };
 
 	host_step(s, h, &e);
+}
+
+void host_reload(struct sim *s, struct host *h, const struct delivery_settings *settings)
+{
+	struct event e = { .kind = EVENT_SETTINGS, .settings = settings != NULL ? settings : &s->plan.settings };
+
+	if (h->up && !host_is_away(s, h) && (h->reloaded || settings != NULL)) {
+		h->reloaded = settings != NULL;
+		host_step(s, h, &e);
+	}
 }
 
 void hosts_open(struct sim *s)

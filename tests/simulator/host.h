@@ -34,6 +34,7 @@ struct host {
 	uint32_t index;
 	uint64_t life; /* counts starts: what belongs to an earlier life is void */
 	bool up;
+	bool reloaded;        /* its settings are not the plan's */
 	int64_t paused_until; /* the process stands still (suspended, swapped out) */
 	struct delivery *core;
 	uint64_t conn;    /* its bus connection, 0 = none */
@@ -101,6 +102,9 @@ void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply 
 void host_tail(struct sim *s, uint32_t host, uint64_t conn, uint64_t serial, const struct tail_answer *a);
 void host_bus_lost(struct sim *s, struct host *h, bool at_once);
 void host_drain(struct sim *s, struct host *h);
+
+/* It is told other settings, if it listens; those of the plan, with NULL. */
+void host_reload(struct sim *s, struct host *h, const struct delivery_settings *settings);
 
 /* --- the socket (host_wire.c) --- */
 

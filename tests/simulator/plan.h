@@ -56,7 +56,8 @@
 	X(stream_full, 500)     \
 	X(stream_silent, 500)   \
 	X(stream_busy, 300)     \
-	X(lane_refused, 300)
+	X(lane_refused, 300)    \
+	X(reload, 200)
 
 #define AS_FIELD(name, ...) uint32_t name;
 #define AS_INTERVAL(name, ...) int64_t name;
