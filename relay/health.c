@@ -1,4 +1,5 @@
-/* /livez    the loop turns. Touches nothing.
+/* /         a page for people
+ * /livez    the loop turns. Touches nothing.
  * /readyz   leads or stands by, both sides connected, and progress. Says why not.
  * /healthz  the same as /readyz: what a load balancer asks by habit
  * /metrics  Prometheus text format 0.0.4
@@ -13,6 +14,8 @@
 #include <string.h>
 
 #include "edge/http.h"
+#include "metrics.h"
+#include "page.h"
 #include "utf8.h"
 
 enum { TEXT_MAX_BYTES = 640 };
@@ -21,6 +24,8 @@ struct health {
 	struct http *http;
 	void (*collect)(void *arg, struct health_facts *facts);
 	void *arg;
+	struct loop_timer *sample;
+	struct history history;
 };
 
 bool health_ready(const struct health_facts *f, char *text, size_t size)
@@ -40,25 +45,6 @@ bool health_ready(const struct health_facts *f, char *text, size_t size)
 	return false;
 }
 
-/* What a server says may be in any encoding, and may have been cut off in the middle of a character: on a page it is one
- * line of UTF-8. */
-static const char *tidy(const char *text, char out[static TEXT_MAX_BYTES])
-{
-	size_t length;
-
-	snprintf(out, TEXT_MAX_BYTES, "%s", text);
-	for (char *p = out; *p != '\0'; p += length) {
-		bool c1 = p[0] == '\xc2' && (unsigned char)p[1] < 0xa0;
-
-		length = utf8_length(p, strlen(p));
-		if (length == 0)
-			*p = '?', length = 1;
-		else if ((*p >= '\0' && *p < ' ') || *p == 0x7f || c1)
-			memset(p, ' ', length);
-	}
-	return out;
-}
-
 static int live(void *arg, FILE *body)
 {
 	(void)arg;
@@ -75,118 +61,58 @@ static int ready(void *arg, FILE *body)
 
 	h->collect(h->arg, &f);
 	ok = health_ready(&f, text, sizeof text);
-	fprintf(body, "%s: %s\n", ok ? "ready" : "not ready", tidy(text, line));
+	fprintf(body, "%s: %s\n", ok ? "ready" : "not ready", utf8_line(text, line, sizeof line));
 	return ok ? 200 : 503;
 }
 
-/* --- metrics --- */
-
-static void head(FILE *f, const char *name, const char *type, const char *help)
-{
-	fprintf(f, "# HELP boxhaul_%s %s\n# TYPE boxhaul_%s %s\n", name, help, name, type);
-}
-
-static void metric(FILE *f, const char *name, const char *type, const char *help, int64_t value)
-{
-	head(f, name, type, help);
-	fprintf(f, "boxhaul_%s %" PRId64 "\n", name, value);
-}
-
-static void label(FILE *f, const char *text)
-{
-	char line[TEXT_MAX_BYTES];
-
-	for (const char *p = tidy(text, line); *p != '\0'; p++) {
-		if (*p == '\\' || *p == '"')
-			fputc('\\', f);
-		fputc(*p, f);
-	}
-}
-
-static void by_stream(FILE *f, const struct health_facts *x, const char *name, const char *type, const char *help,
-		      uint64_t (*value)(const struct stream_state *s))
-{
-	head(f, name, type, help);
-	for (size_t i = 0; i < x->stream_count; i++) {
-		fprintf(f, "boxhaul_%s{stream=\"", name);
-		label(f, x->stream[i].name);
-		fprintf(f, "\"} %" PRIu64 "\n", value(&x->stats->stream[i]));
-	}
-}
-
-static uint64_t stream_blocked(const struct stream_state *s)
-{
-	return s->blocked;
-}
-static uint64_t stream_acked(const struct stream_state *s)
-{
-	return s->acked;
-}
-static uint64_t stream_sequence(const struct stream_state *s)
-{
-	return s->sequence;
-}
-
-static void metrics_of_stats(FILE *f, const struct delivery_stats *s)
-{
-	metric(f, "rows_total", "counter", "Rows read from the outbox.", (int64_t)s->rows);
-	metric(f, "publishes_total", "counter", "Messages sent to JetStream, repeats included.", (int64_t)s->published);
-	metric(f, "publish_bytes_total", "counter", "Bytes of messages sent, as counted against the queue.",
-	       (int64_t)s->bytes_published);
-	metric(f, "acks_total", "counter", "Acknowledgements: messages known to be stored.", (int64_t)s->acked);
-	metric(f, "duplicates_total", "counter", "Acknowledgements that said the message was stored before.",
-	       (int64_t)s->duplicates);
-	metric(f, "refusals_total", "counter", "Publishes the broker refused.", (int64_t)s->refused);
-	metric(f, "ack_timeouts_total", "counter", "Publishes without an answer in time.", (int64_t)s->timeouts);
-	metric(f, "retries_total", "counter", "Messages to be sent again after a refusal or a timeout.",
-	       (int64_t)s->retries);
-	metric(f, "dead_letters_total", "counter", "Messages moved to boxhaul.dead_letter.", (int64_t)s->dead);
-	metric(f, "parked_total", "counter", "Messages held back with their stream or lane.", (int64_t)s->parked);
-	metric(f, "voided_ids_total", "counter", "Ids whose transaction ended without a row.", (int64_t)s->voided);
-	metric(f, "vanished_ids_total", "counter", "Rows that disappeared from the outbox before they were sent.",
-	       (int64_t)s->vanished);
-	metric(f, "stale_replies_total", "counter", "Replies to publishes that were settled or forgotten before.",
-	       (int64_t)s->stale_replies);
-	metric(f, "fetches_total", "counter", "Queries for rows.", (int64_t)s->fetches);
-	metric(f, "tails_total", "counter", "Looks at what a stream holds already.", (int64_t)s->tails);
-	metric(f, "asking_messages", "gauge", "Messages that wait until it is known what their stream holds.",
-	       s->asking);
-	metric(f, "marks_total", "counter", "Transactions that moved the position.", (int64_t)s->marks);
-	metric(f, "notifications_total", "counter", "Wake-ups by NOTIFY.", (int64_t)s->notifications);
-	metric(f, "position", "gauge", "All ids at or below it are settled, but for the exceptions.", s->position);
-	metric(f, "read_id", "gauge", "Highest id read.", s->read);
-	metric(f, "queue_messages", "gauge", "Messages in memory.", s->resident);
-	metric(f, "queue_bytes", "gauge", "Bytes of messages in memory.", s->resident_bytes);
-	metric(f, "in_flight_messages", "gauge", "Messages sent and not answered.", s->in_flight);
-	metric(f, "window_messages", "gauge", "Messages that may be in flight now.", s->window);
-	metric(f, "exceptions", "gauge", "Ranges of ids that are not settled although later ones are.", s->exceptions);
-	metric(f, "missing_ranges", "gauge", "Ranges of ids that were drawn and are not visible.", s->missing);
-	metric(f, "blocked_lanes", "gauge", "Keys held back.", s->blocked_lanes);
-	metric(f, "asleep", "gauge", "1 while the relay waits for a NOTIFY.", s->pace == PACE_ASLEEP);
-}
-
-static int metrics(void *arg, FILE *f)
+static int metrics(void *arg, FILE *body)
 {
 	struct health *h = arg;
-	struct health_facts x = { .instance = NULL };
+	struct health_facts f = { .instance = NULL };
 	char text[TEXT_MAX_BYTES];
 
-	h->collect(h->arg, &x);
-	head(f, "build_info", "gauge", "Version.");
-	fprintf(f, "boxhaul_build_info{version=\"%s\"} 1\n", PACKAGE_VERSION);
-	metric(f, "ready", "gauge", "1 if /readyz answers 200.", health_ready(&x, text, sizeof text));
-	metric(f, "leader", "gauge", "1 if this relay leads.", x.leads);
-	metric(f, "postgres_up", "gauge", "1 while PostgreSQL is connected.", x.postgres_up);
-	metric(f, "nats_up", "gauge", "1 while NATS is connected.", x.nats_up);
-	metric(f, "postgres_connects_total", "counter", "Sessions opened.", (int64_t)x.reconnects_postgres);
-	metric(f, "nats_connects_total", "counter", "Connections opened.", (int64_t)x.reconnects_nats);
-	metric(f, "slot_truncations_total", "counter", "Slots of the ring emptied.", (int64_t)x.truncations);
-	metric(f, "uptime_seconds", "gauge", "Since the start.", (x.now_ms - x.started_ms) / 1000);
-	metrics_of_stats(f, x.stats);
-	by_stream(f, &x, "stream_blocked", "gauge", "1 while the stream takes no messages.", stream_blocked);
-	by_stream(f, &x, "stream_acks_total", "counter", "Acknowledgements by stream.", stream_acked);
-	by_stream(f, &x, "stream_sequence", "gauge", "Highest acknowledged stream sequence.", stream_sequence);
+	h->collect(h->arg, &f);
+	metrics_write(body, &f, health_ready(&f, text, sizeof text));
 	return 200;
+}
+
+/* --- for people --- */
+
+static int page(void *arg, FILE *body)
+{
+	struct health *h = arg;
+	struct health_facts f = { .instance = NULL };
+	char text[TEXT_MAX_BYTES];
+	bool ok;
+
+	h->collect(h->arg, &f);
+	ok = health_ready(&f, text, sizeof text);
+	page_write(body, &f, ok, text, &h->history);
+	return 200;
+}
+
+static int style(void *arg, FILE *body)
+{
+	(void)arg;
+	page_file(body, "page.css");
+	return 200;
+}
+
+static int script(void *arg, FILE *body)
+{
+	(void)arg;
+	page_file(body, "page.js");
+	return 200;
+}
+
+static void on_sample(void *arg)
+{
+	struct health *h = arg;
+	struct health_facts f = { .instance = NULL };
+
+	loop_timer_at(h->sample, loop_now_ms() + HISTORY_STEP_MS);
+	h->collect(h->arg, &f);
+	history_add(&h->history, &f);
 }
 
 /* --- status --- */
@@ -195,7 +121,7 @@ static json_t *text_of(const char *text)
 {
 	char line[TEXT_MAX_BYTES];
 
-	return json_string(tidy(text, line));
+	return json_string(utf8_line(text, line, sizeof line));
 }
 
 static json_t *streams_of(const struct health_facts *x)
@@ -204,8 +130,9 @@ static json_t *streams_of(const struct health_facts *x)
 
 	for (size_t i = 0; i < x->stream_count; i++) {
 		const struct stream_state *s = &x->stats->stream[i];
-		json_t *o = json_pack("{s:o, s:b, s:I, s:I}", "name", text_of(x->stream[i].name), "blocked", s->blocked,
-				      "acked", (json_int_t)s->acked, "sequence", (json_int_t)s->sequence);
+		json_t *o = json_pack("{s:o, s:b, s:I, s:I, s:I}", "name", text_of(x->stream[i].name), "blocked",
+				      s->blocked, "acked", (json_int_t)s->acked, "sequence", (json_int_t)s->sequence,
+				      "queue_messages", (json_int_t)x->backlog->stream[i].messages);
 
 		if (s->blocked) {
 			json_object_set_new(o, "reason", text_of(x->stream[i].reason));
@@ -222,47 +149,94 @@ static json_t *connection(bool up, const char *why)
 	return up ? json_pack("{s:b}", "connected", 1) : json_pack("{s:b, s:o}", "connected", 0, "why", text_of(why));
 }
 
-static int status(void *arg, FILE *f)
+static void set_count(json_t *o, const char *key, uint64_t value)
+{
+	json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+/* What only a leader knows is null elsewhere. */
+static void set_backlog(json_t *o, const struct backlog_figures *b)
+{
+	json_object_set_new(o, "lag_seconds", b->known ? json_real((double)b->oldest_us / 1e6) : json_null());
+	json_object_set_new(o, "oldest_unsent_seconds",
+			    b->known ? json_real((double)b->oldest_any_us / 1e6) : json_null());
+	json_object_set_new(o, "backlog", b->known ? json_integer((json_int_t)b->messages) : json_null());
+	json_object_set_new(o, "dead_letters_waiting", b->known ? json_integer(b->dead_letters) : json_null());
+	json_object_set_new(o, "dead_letters_held", b->known ? json_integer(b->held_letters) : json_null());
+}
+
+static void set_stats(json_t *o, const struct delivery_stats *s)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} list[] = {
+		{ "position", (uint64_t)s->position },
+		{ "read_id", (uint64_t)s->read },
+		{ "queue_messages", s->resident },
+		{ "queue_bytes", s->resident_bytes },
+		{ "in_flight", s->in_flight },
+		{ "backing_off", s->backing_off },
+		{ "asking", s->asking },
+		{ "window", s->window },
+		{ "published", s->published },
+		{ "acked", s->acked },
+		{ "duplicates", s->duplicates },
+		{ "refused", s->refused },
+		{ "ack_timeouts", s->timeouts },
+		{ "retries", s->retries },
+		{ "dead_letters", s->dead },
+		{ "parked", s->parked },
+		{ "exceptions", s->exceptions },
+		{ "missing", s->missing },
+		{ "parked_ranges", s->parked_ranges },
+		{ "blocked_lanes", s->blocked_lanes },
+		{ "fetches", s->fetches },
+		{ "marks", s->marks },
+		{ "notifications", s->notifications },
+	};
+
+	for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+		set_count(o, list[i].key, list[i].value);
+}
+
+static int status(void *arg, FILE *body)
 {
 	static const char *const pace[] = {
 		[PACE_AWAKE] = "awake", [PACE_DROWSY] = "drowsy", [PACE_ASLEEP] = "asleep"
 	};
 	struct health *h = arg;
-	struct health_facts x = { .instance = NULL };
-	const struct delivery_stats *s;
-	char text[TEXT_MAX_BYTES];
+	struct health_facts f = { .instance = NULL };
+	char text[TEXT_MAX_BYTES], words[TEXT_MAX_BYTES];
 	json_t *o;
 	bool ok;
 
-	h->collect(h->arg, &x);
-	s = x.stats;
-	ok = health_ready(&x, text, sizeof text);
-	o = json_pack("{s:s, s:o, s:b, s:o, s:o, s:I, s:I, s:o, s:o, s:s}", "version", PACKAGE_VERSION, "instance",
-		      text_of(x.instance), "ready", ok, "why", text_of(text), "role", text_of(x.role), "epoch",
-		      (json_int_t)x.epoch, "uptime_seconds", (json_int_t)((x.now_ms - x.started_ms) / 1000), "postgres",
-		      connection(x.postgres_up, x.postgres_why), "nats", connection(x.nats_up, x.nats_why), "pace",
-		      pace[s->pace]);
-	json_object_set_new(o, "position", json_integer(s->position));
-	json_object_set_new(o, "read_id", json_integer(s->read));
-	json_object_set_new(o, "queue_messages", json_integer(s->resident));
-	json_object_set_new(o, "in_flight", json_integer(s->in_flight));
-	json_object_set_new(o, "window", json_integer(s->window));
-	json_object_set_new(o, "acked", json_integer((json_int_t)s->acked));
-	json_object_set_new(o, "duplicates", json_integer((json_int_t)s->duplicates));
-	json_object_set_new(o, "refused", json_integer((json_int_t)s->refused));
-	json_object_set_new(o, "retries", json_integer((json_int_t)s->retries));
-	json_object_set_new(o, "dead_letters", json_integer((json_int_t)s->dead));
-	json_object_set_new(o, "exceptions", json_integer(s->exceptions));
-	json_object_set_new(o, "missing", json_integer(s->missing));
-	json_object_set_new(o, "blocked_lanes", json_integer(s->blocked_lanes));
-	json_object_set_new(o, "streams", streams_of(&x));
-	json_dumpf(o, f, JSON_INDENT(2));
-	fputc('\n', f);
+	h->collect(h->arg, &f);
+	ok = health_ready(&f, text, sizeof text);
+	page_words(&f, ok, text, words, sizeof words);
+	o = json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:s, s:b}", "version", PACKAGE_VERSION,
+		      "instance", text_of(f.instance), "ready", ok, "why", text_of(text), "words", text_of(words),
+		      "role", text_of(f.role), "epoch", (json_int_t)f.epoch, "uptime_seconds",
+		      (json_int_t)((f.now_ms - f.started_ms) / 1000), "postgres",
+		      connection(f.postgres_up, f.postgres_why), "nats", connection(f.nats_up, f.nats_why), "pace",
+		      pace[f.stats->pace], "reload_failed", f.reload_failed);
+	set_backlog(o, f.backlog);
+	set_stats(o, f.stats);
+	set_count(o, "payload_bytes", f.publisher->payload_bytes);
+	set_count(o, "slot_truncations", f.truncations);
+	set_count(o, "postgres_connects", f.reconnects_postgres);
+	set_count(o, "nats_connects", f.reconnects_nats);
+	json_object_set_new(o, "streams", streams_of(&f));
+	json_dumpf(o, body, JSON_INDENT(2));
+	fputc('\n', body);
 	json_decref(o);
 	return 200;
 }
 
 static const struct http_page pages[] = {
+	{ "/", "text/html; charset=utf-8", page },
+	{ "/page.css", "text/css; charset=utf-8", style },
+	{ "/page.js", "text/javascript; charset=utf-8", script },
 	{ "/livez", "text/plain; charset=utf-8", live },
 	{ "/readyz", "text/plain; charset=utf-8", ready },
 	{ "/healthz", "text/plain; charset=utf-8", ready },
@@ -281,11 +255,14 @@ struct health *health_open(struct loop *l, const char *address, uint16_t port,
 		return NULL;
 	h->collect = collect;
 	h->arg = arg;
-	h->http = http_open(l, address, port, pages, h, error, error_size);
+	h->sample = loop_timer(l, on_sample, h);
+	if (h->sample != NULL)
+		h->http = http_open(l, address, port, pages, h, error, error_size);
 	if (h->http == NULL) {
 		free(h);
 		return NULL;
 	}
+	loop_timer_at(h->sample, loop_now_ms());
 	return h;
 }
 
@@ -293,6 +270,7 @@ void health_close(struct health *h)
 {
 	if (h == NULL)
 		return;
+	loop_timer_at(h->sample, INT64_MAX);
 	http_close(h->http);
 	free(h);
 }

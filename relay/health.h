@@ -6,21 +6,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backlog.h"
 #include "core/delivery.h"
 #include "edge/loop.h"
+#include "publisher.h"
 
 struct health_facts {
 	const char *instance;
 	int64_t now_ms, started_ms;
 	const struct delivery_stats *stats;
-	const char *role; /* disconnected, starting, standby, leader */
+	const struct backlog_figures *backlog;
+	const struct publisher_figures *publisher;
+	const uint64_t *statements; /* sent to PostgreSQL, by number: STATEMENTS of them */
+	const char *role;           /* disconnected, starting, standby, leader */
 	bool leads, stands_by;
 	int64_t epoch;
 	const char *trouble; /* why it neither leads nor stands by; "" */
 	bool postgres_up, nats_up;
 	const char *postgres_why, *nats_why; /* why not */
 	const char *nats_url;
-	char stall[512]; /* why there is no progress; "" = there is */
+	char stall[512];    /* why there is no progress; "" = there is */
 	size_t stream_count;
 	struct {
 		const char *name, *reason, *detail;

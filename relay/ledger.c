@@ -68,6 +68,51 @@ static const struct pg_statement decisions = {
 	"SELECT id, decision = 'redrive' FROM boxhaul.dead_letter WHERE held AND decision IS NOT NULL ORDER BY id"
 };
 
+/* A handful of descents into indexes: never a look at the backlog itself. */
+static const struct pg_statement backlog = {
+	STATEMENT_BACKLOG,
+	"SELECT p.position, (SELECT id FROM boxhaul.outbox ORDER BY id DESC LIMIT 1),"
+	" (SELECT created_at FROM boxhaul.outbox WHERE id > CASE WHEN $1::pg_catalog.int8 < 0 THEN p.position ELSE $1 END"
+	"   ORDER BY id LIMIT 1),"
+	" CASE WHEN $2::pg_catalog.bool THEN (SELECT o.created_at FROM boxhaul.exceptions e,"
+	"   LATERAL (SELECT x.created_at FROM boxhaul.outbox x WHERE x.id BETWEEN e.lo AND e.hi ORDER BY x.id LIMIT 1) o"
+	"   WHERE e.kind IN ('parked', 'held') ORDER BY e.lo LIMIT 1) END,"
+	" pg_catalog.statement_timestamp(),"
+	" (SELECT pg_catalog.count(*) FROM (SELECT FROM boxhaul.dead_letter LIMIT 10000) d),"
+	" (SELECT pg_catalog.count(*) FROM (SELECT FROM boxhaul.dead_letter WHERE held LIMIT 10000) d),"
+	" CASE WHEN $3::pg_catalog.bool THEN (SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted"
+	"   AND classid = 1651472488 AND objid = 1 AND database = (SELECT oid FROM pg_catalog.pg_database"
+	"   WHERE datname = pg_catalog.current_database()) LIMIT 1) END,"
+	" p.leader"
+	" FROM boxhaul.position p"
+};
+
+const char *ledger_statement_name(unsigned number)
+{
+	static const char *const names[STATEMENTS] = {
+		[STATEMENT_FETCH] = "fetch",
+		[STATEMENT_FETCH_WANTED] = "fetch_held",
+		[STATEMENT_HORIZON] = "horizon",
+		[STATEMENT_EVIDENCE] = "evidence",
+		[STATEMENT_LEADER_LOCK] = "leader_lock",
+		[STATEMENT_LEAD] = "lead",
+		[STATEMENT_FLOORS] = "floors",
+		[STATEMENT_RESIGN] = "resign",
+		[STATEMENT_EXCEPTIONS] = "exceptions",
+		[STATEMENT_MARK] = "mark",
+		[STATEMENT_ANNOUNCE] = "announce",
+		[STATEMENT_FENCE] = "fence",
+		[STATEMENT_RENEW] = "renew",
+		[STATEMENT_CLEAN] = "clean",
+		[STATEMENT_DECISIONS] = "decisions",
+		[STATEMENT_READY] = "ready",
+		[STATEMENT_LISTEN] = "listen",
+		[STATEMENT_BACKLOG] = "backlog",
+	};
+
+	return number < STATEMENTS && names[number] != NULL ? names[number] : "other";
+}
+
 static struct pg_parameter text(const char *s)
 {
 	return (struct pg_parameter){ .value = s };
@@ -132,6 +177,27 @@ bool ledger_clean(struct pg *pg, int64_t epoch, uint64_t retention_ms, pg_answer
 bool ledger_decisions(struct pg *pg, pg_answer *answer, void *arg)
 {
 	return pg_send(pg, &decisions, NULL, 0, answer, arg);
+}
+
+bool ledger_backlog(struct pg *pg, int64_t above, bool held, bool holder, pg_answer *answer, void *arg)
+{
+	char a[24];
+
+	snprintf(a, sizeof a, "%" PRId64, above);
+	return pg_send(pg, &backlog,
+		       (struct pg_parameter[]){ text(a), text(held ? "t" : "f"), text(holder ? "t" : "f") }, 3, answer,
+		       arg);
+}
+
+int64_t ledger_since_us(const struct pg_result *r, int row, int column, int now, int64_t asked_us)
+{
+	int64_t age, since, latest = loop_now_us();
+
+	/* Whoever inserted the row may have written anything there, infinity included. */
+	if (pg_is_null(r, row, column) || __builtin_sub_overflow(pg_int8(r, row, now), pg_int8(r, row, column), &age) ||
+	    __builtin_sub_overflow(asked_us, age, &since))
+		return latest;
+	return since < latest ? since : latest;
 }
 
 /* --- the mark --- */

@@ -28,8 +28,12 @@ enum {
 	STATEMENT_DECISIONS,
 	STATEMENT_READY,
 	STATEMENT_LISTEN,
+	STATEMENT_BACKLOG,
 	STATEMENTS,
 };
+
+/* What a statement is for, in a word. */
+const char *ledger_statement_name(unsigned number);
 
 enum { SCHEMA_VERSION = 7 };
 
@@ -70,5 +74,14 @@ bool ledger_clean(struct pg *pg, int64_t epoch, uint64_t retention_ms, pg_answer
 
 /* Rows: id, redrive (bool) of dead letters that hold their lane and are decided. */
 bool ledger_decisions(struct pg *pg, pg_answer *answer, void *arg);
+
+/* One row, what waits: position; newest id; created_at of the oldest row above `above` (negative: above the position) and, if
+ * `held`, of the oldest one that is held back; now; dead letters, and those that hold their lane (both 10,000 at the most); if
+ * `holder`, the pid of the session that has the leader's lock; the name of the last leader. Each may be NULL. */
+bool ledger_backlog(struct pg *pg, int64_t above, bool held, bool holder, pg_answer *answer, void *arg);
+
+/* A time of the server as one of loop_now_us(), so that the two machines' clocks need not agree: `now` is the column that
+ * holds the server's own time then. Never later than now; now if there is none. */
+int64_t ledger_since_us(const struct pg_result *r, int row, int column, int now, int64_t asked_us);
 
 #endif

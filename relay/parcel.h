@@ -20,6 +20,9 @@ struct parcel {
 	const char *key;     /* of an event; or NULL */
 	int64_t created_us;  /* of an event: since 2000-01-01 */
 	char message_id[37]; /* the row's uuid */
+	int64_t born_us;     /* of loop_now_us(): when the row was inserted (created_at) */
+	int64_t read_ms;     /* of loop_now_ms(): in memory since */
+	int64_t sent_us;     /* the last attempt; 0 = none, or answered */
 };
 
 #endif

@@ -10,15 +10,18 @@ struct progress {
 	const struct config *config;
 	struct log *log;
 	const struct publisher *publisher;
-	int64_t busy_since_ms;    /* there has been something to deliver since; 0 = nothing */
-	int64_t fetch_failing_ms; /* fetches have failed since; 0 = no */
+	struct backlog *backlog;
+	uint64_t acked[LIMIT_STREAMS];
+	int64_t acked_ms[LIMIT_STREAMS]; /* that many since */
+	int64_t fetch_failing_ms;        /* fetches have failed since; 0 = no */
 	char fetch_why[256];
 	bool stalled;
 	int64_t stats_ms;
 	struct delivery_stats last; /* at the last stats line */
 };
 
-struct progress *progress_create(const struct config *config, struct log *log, const struct publisher *publisher)
+struct progress *progress_create(const struct config *config, struct log *log, const struct publisher *publisher,
+				 struct backlog *backlog)
 {
 	struct progress *p = calloc(1, sizeof *p);
 
@@ -27,6 +30,7 @@ struct progress *progress_create(const struct config *config, struct log *log, c
 	p->config = config;
 	p->log = log;
 	p->publisher = publisher;
+	p->backlog = backlog;
 	return p;
 }
 
@@ -49,28 +53,77 @@ void progress_fetch_failed(struct progress *p, const char *why, int64_t now)
 
 static void watch(struct progress *p, const struct delivery_stats *s, int64_t now)
 {
-	bool busy = s->leading && s->resident + s->parked_ranges > 0;
-
-	if (!busy)
-		p->busy_since_ms = 0;
-	else if (p->busy_since_ms == 0)
-		p->busy_since_ms = now;
+	for (size_t i = 0; i < p->config->stream_count; i++)
+		if (!s->leading || s->stream[i].acked != p->acked[i]) {
+			p->acked[i] = s->stream[i].acked;
+			p->acked_ms[i] = now;
+		}
 }
 
-/* The first that takes nothing, or how many there are. */
-static uint16_t blocked_stream(const struct progress *p, const struct delivery_stats *s)
+/* Since when messages of a stream wait and none was acknowledged; INT64_MAX = not so. Nothing is looked at where
+ * something was acknowledged lately. */
+static int64_t waits_since(const struct progress *p, const struct delivery_stats *s, size_t i, int64_t now)
 {
-	uint16_t i = 0;
+	int64_t since = INT64_MAX;
 
-	while (i < p->config->stream_count && !s->stream[i].blocked)
-		i++;
-	return i;
+	if (now - p->acked_ms[i] <= p->config->health.stall_after_ms)
+		return INT64_MAX;
+	/* What is parked is not in memory; but a stream is only blocked while something of it waits. */
+	if (s->stream[i].blocked)
+		since = s->stream[i].since_ms;
+	else if (s->resident > 0 && backlog_look(p->backlog, s)->stream[i].messages > 0)
+		since = backlog_look(p->backlog, s)->stream[i].since_ms;
+	return since < p->acked_ms[i] ? p->acked_ms[i] : since;
+}
+
+/* The stream that has stood still for longest, if it has for too long; else how many there are. */
+static size_t stalled_stream(const struct progress *p, const struct delivery_stats *s, int64_t now, int64_t *since,
+			     size_t *others)
+{
+	size_t worst = p->config->stream_count, count = 0;
+
+	*since = INT64_MAX;
+	for (size_t i = 0; i < p->config->stream_count; i++) {
+		int64_t t = waits_since(p, s, i, now);
+
+		if (t == INT64_MAX || now - t <= p->config->health.stall_after_ms)
+			continue;
+		count++;
+		if (t < *since) {
+			*since = t;
+			worst = i;
+		}
+	}
+	*others = count > 0 ? count - 1 : 0;
+	return worst;
+}
+
+static void tell_stream(const struct progress *p, const struct delivery_stats *s, size_t i, int64_t seconds,
+			size_t others, char *out, size_t size)
+{
+	const char *detail = publisher_detail(p->publisher, (uint16_t)i);
+	char more[64] = "";
+
+	if (others > 0)
+		snprintf(more, sizeof more, "; and %zu more streams stand still", others);
+	if (s->stream[i].blocked)
+		snprintf(out, size, "nothing was acknowledged for %" PRId64 " s: stream %s: %s%s%s%s", seconds,
+			 p->config->streams[i].name, refusal_text(s->stream[i].reason), detail[0] != '\0' ? ": " : "",
+			 detail, more);
+	else
+		snprintf(
+			out, size,
+			"nothing was acknowledged for %" PRId64
+			" s: stream %s: %u messages wait; of all streams, %u are in flight, %u back off, %u wait until it is "
+			"known what their stream holds%s",
+			seconds, p->config->streams[i].name, backlog_look(p->backlog, s)->stream[i].messages,
+			s->in_flight, s->backing_off, s->asking, more);
 }
 
 void progress_stall(const struct progress *p, const struct delivery_stats *s, int64_t now, char *out, size_t size)
 {
-	int64_t since = p->busy_since_ms > s->last_ack_ms ? p->busy_since_ms : s->last_ack_ms;
-	uint16_t i = blocked_stream(p, s);
+	int64_t since;
+	size_t others, i;
 
 	out[0] = '\0';
 	if (s->full && now - s->last_row_ms > p->config->health.stall_after_ms) {
@@ -86,20 +139,13 @@ void progress_stall(const struct progress *p, const struct delivery_stats *s, in
 			 (now - p->fetch_failing_ms) / 1000, p->fetch_why);
 		return;
 	}
-	if (p->busy_since_ms == 0 || now - since <= p->config->health.stall_after_ms)
+	if (!s->leading) {
+		backlog_idle_leader(p->backlog, out, size);
 		return;
+	}
+	i = stalled_stream(p, s, now, &since, &others);
 	if (i < p->config->stream_count)
-		snprintf(out, size, "nothing was acknowledged for %" PRId64 " s: stream %s: %s%s%s",
-			 (now - since) / 1000, p->config->streams[i].name, refusal_text(s->stream[i].reason),
-			 publisher_detail(p->publisher, i)[0] != '\0' ? ": " : "", publisher_detail(p->publisher, i));
-	else if (s->resident == 0)
-		out[0] = '\0'; /* only lanes that wait for an operator or a probe: the others move */
-	else
-		snprintf(
-			out, size,
-			"nothing was acknowledged for %" PRId64
-			" s: %u messages wait, %u in flight, %u backing off, %u until it is known what their stream holds",
-			(now - since) / 1000, s->resident, s->in_flight, s->backing_off, s->asking);
+		tell_stream(p, s, i, (now - since) / 1000, others, out, size);
 }
 
 static void tell_stall(struct progress *p, const struct delivery_stats *s, int64_t now)

@@ -1,11 +1,12 @@
-/* Does it move, and if not, why? Ready means progress: something to deliver and no acknowledgement for a while is a stall, and
- * has a cause. */
+/* Does it move, and if not, why? Ready means progress, stream by stream: messages that wait and no acknowledgement for a
+ * while is a stall, whatever moves beside it, and has a cause. For a standby it means that somebody else makes progress. */
 #ifndef BOXHAUL_PROGRESS_H
 #define BOXHAUL_PROGRESS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backlog.h"
 #include "config.h"
 #include "core/delivery.h"
 #include "log.h"
@@ -13,8 +14,9 @@
 
 struct progress;
 
-/* All three outlive it. NULL = out of memory. */
-struct progress *progress_create(const struct config *config, struct log *log, const struct publisher *publisher);
+/* All of them outlive it. NULL = out of memory. */
+struct progress *progress_create(const struct config *config, struct log *log, const struct publisher *publisher,
+				 struct backlog *backlog);
 void progress_free(struct progress *p);
 
 /* The outbox could be read, or could not and why (copied). */

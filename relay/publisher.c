@@ -21,6 +21,7 @@ struct publisher {
 	struct log *log;
 	struct parcel *const *parcels;
 	char detail[LIMIT_STREAMS][192];
+	struct publisher_figures figures;
 };
 
 struct publisher *publisher_create(const struct config *config, struct log *log, struct parcel *const *parcels)
@@ -112,7 +113,7 @@ static void fill_headers(struct headers *h, const struct parcel *parcel)
 		message_each_header(parcel->headers, parcel->headers_bytes, take_header, h);
 }
 
-bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token, int64_t by_ms)
+bool publisher_send(struct publisher *p, struct natsio *io, struct parcel *parcel, uint64_t token, int64_t by_ms)
 {
 	/* The row's own uuid: the same at every attempt, by every relay, and never another row's, also after a restore
 	 * that hands out the same ids again. */
@@ -136,7 +137,28 @@ bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t tok
 	ok = ok && !FAILPOINT(publishing) && natsio_send(io, &m) && !FAILPOINT(handed_over);
 	free(h.list);
 	free(h.copies);
+	if (ok) {
+		parcel->sent_us = loop_now_us();
+		p->figures.payload_bytes += parcel->payload_bytes;
+	}
 	return ok;
+}
+
+/* Only of the attempt under way, and once: an ack may come twice, and a late one says nothing about how long it takes. */
+static void take_time(struct publisher *p, struct parcel *parcel, uint64_t token)
+{
+	int64_t now = loop_now_us();
+
+	if (parcel->token != token || parcel->sent_us == 0)
+		return;
+	histogram_add(&p->figures.ack, now - parcel->sent_us);
+	histogram_add(&p->figures.delivery, now - parcel->born_us);
+	parcel->sent_us = 0;
+}
+
+const struct publisher_figures *publisher_look(const struct publisher *p)
+{
+	return &p->figures;
 }
 
 /* As the server quotes it, and cut off where nats.c has no more room for it. */
@@ -262,7 +284,7 @@ static void api_reply(struct publisher *p, struct natsio *io, const struct natsi
 
 bool publisher_reply(struct publisher *p, struct natsio *io, const struct natsio_reply *r, struct event *event)
 {
-	const struct parcel *parcel;
+	struct parcel *parcel;
 	size_t slot = r->token & 0xffff;
 
 	if (api_owns(r->token)) {
@@ -281,9 +303,11 @@ bool publisher_reply(struct publisher *p, struct natsio *io, const struct natsio
 	} else {
 		puback_read(r->data, r->bytes, p->config->streams[parcel->stream].name, event);
 	}
-	if (event->kind == EVENT_ACKED)
+	if (event->kind == EVENT_ACKED) {
 		event->acked.token = r->token;
-	else
+		take_time(p, parcel, r->token);
+	} else {
 		event->refused.token = r->token;
+	}
 	return true;
 }

@@ -10,6 +10,7 @@
 #include "config.h"
 #include "core/delivery.h"
 #include "edge/natsio.h"
+#include "histogram.h"
 #include "log.h"
 #include "parcel.h"
 
@@ -20,7 +21,7 @@ struct publisher *publisher_create(const struct config *config, struct log *log,
 void publisher_free(struct publisher *p);
 
 /* False when it could not be sent. */
-bool publisher_send(struct natsio *io, const struct parcel *parcel, uint64_t token, int64_t by_ms);
+bool publisher_send(struct publisher *p, struct natsio *io, struct parcel *parcel, uint64_t token, int64_t by_ms);
 
 /* Is this complaint of the server about a publish to the parcel's subject? */
 bool publisher_denied(const struct parcel *parcel, const char *complaint);
@@ -30,6 +31,14 @@ void publisher_ask(struct publisher *p, struct natsio *io, uint16_t stream);
 
 /* Reads a reply. True: *event (without its time) is for the core. */
 bool publisher_reply(struct publisher *p, struct natsio *io, const struct natsio_reply *reply, struct event *event);
+
+struct publisher_figures {
+	struct histogram ack;      /* from the last sending of a message to its acknowledgement */
+	struct histogram delivery; /* from its insertion to its acknowledgement */
+	uint64_t payload_bytes;    /* handed over, repeats included */
+};
+
+const struct publisher_figures *publisher_look(const struct publisher *p);
 
 /* What the server last said about a stream that made trouble; "" if nothing. */
 const char *publisher_detail(const struct publisher *p, uint16_t stream);

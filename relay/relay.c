@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "backlog.h"
 #include "core/delivery.h"
 #include "core/refusal.h"
 #include "edge/loop.h"
@@ -58,6 +59,7 @@ struct relay {
 	struct natsio *nats;
 	struct publisher *publisher;
 	struct tails *tails;
+	struct backlog *backlog;
 	struct progress *progress;
 	struct health *health;
 	struct parcel **parcels; /* by slot of the core */
@@ -147,6 +149,7 @@ static void on_postgres_down(void *arg, const char *why)
 	if (r->resigning) /* there is nothing more to do, and nobody to tell */
 		finish(r, EXIT_OK);
 	leader_session_down(r->leader);
+	backlog_forget(r->backlog);
 	source_reset(r->source);
 	tails_stop(r->tails);
 	step(r, (struct event){ .kind = EVENT_DEPOSED });
@@ -350,7 +353,7 @@ static void publish(struct relay *r, const struct effect *f)
 	}
 	if (ok) {
 		parcel->token = f->publish.token;
-		ok = publisher_send(r->nats, parcel, f->publish.token, f->publish.by_ms);
+		ok = publisher_send(r->publisher, r->nats, parcel, f->publish.token, f->publish.by_ms);
 	}
 	/* What cannot be sent counts as sent and lost: its ack timeout brings it back. */
 	if (!ok) {
@@ -441,6 +444,7 @@ static void carry_out(struct relay *r, const struct effect *f)
 	case EFFECT_FETCH:
 		ok = source_fetch(r->source, r->pg, f) && !FAILPOINT(fetch_sent);
 		maintain(r);
+		backlog_ask(r->backlog, delivery_look(r->core));
 		break;
 	case EFFECT_MARK:
 		r->mark_asked_ms = loop_now_ms();
@@ -506,6 +510,9 @@ static void collect(void *arg, struct health_facts *f)
 		.now_ms = loop_now_ms(),
 		.started_ms = r->started_ms,
 		.stats = s,
+		.backlog = backlog_look(r->backlog, s),
+		.publisher = publisher_look(r->publisher),
+		.statements = pg_sent(r->pg),
 		.role = leader_role_text(r->leader),
 		.leads = leader_role(r->leader) == ROLE_LEADER,
 		.stands_by = leader_role(r->leader) == ROLE_STANDBY,
@@ -547,6 +554,8 @@ static void on_tick(void *arg)
 	int64_t now = loop_now_ms();
 
 	loop_timer_at(r->tick, now + TICK_MS);
+	if (leader_role(r->leader) == ROLE_STANDBY)
+		backlog_watch(r->backlog);
 	progress_tick(r->progress, s, leader_role_text(r->leader), now);
 	ask_about_blocked(r, s, now);
 	collect(r, &facts);
@@ -682,7 +691,9 @@ static bool open_floors(struct relay *r)
 		return false;
 	r->source = source_create(c, &(struct source_handlers){ on_rows, on_fetch_failed, r });
 	r->publisher = publisher_create(c, r->log, r->parcels);
-	r->progress = r->publisher != NULL ? progress_create(c, r->log, r->publisher) : NULL;
+	r->backlog = backlog_create(&r->pg, c, r->parcels);
+	if (r->publisher != NULL && r->backlog != NULL)
+		r->progress = progress_create(c, r->log, r->publisher, r->backlog);
 	r->tails = tails_create(r->loop, &r->nats, c, r->log, &(struct tails_handlers){ on_tail, r });
 	r->leader = leader_create(r->loop, &r->pg, c, r->log, &(struct leader_handlers){ on_leading, r });
 	r->core_timer = loop_timer(r->loop, wake, r);
@@ -707,6 +718,7 @@ static void close_all(struct relay *r)
 	loop_free(r->loop); /* waits for what is still done on other threads */
 	leader_free(r->leader);
 	progress_free(r->progress);
+	backlog_free(r->backlog);
 	publisher_free(r->publisher);
 	tails_free(r->tails);
 	source_free(r->source);

@@ -31,44 +31,41 @@ enum {
 	COL_PAYLOAD,
 	COL_PAYLOAD_BYTES,
 	COL_FITS,
+	COL_CREATED,
+	COL_NOW,
 	/* and only for events: */
 	COL_KEY,
 	COL_KEY_BYTES,
-	COL_CREATED,
 };
 
 /* $1 after, $2 rows, $3 bytes, $4 largest message; $5, $6 wanted ranges.
  * "fits" is false for rows behind the byte credit; the first row always fits, else nothing would ever move. */
-#define COLUMNS "id, key, message_id, subject, headers::pg_catalog.text AS headers, payload"
-#define FORWARD(more) "(SELECT " COLUMNS more " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
-#define WANTED(more)                                                                                                      \
+#define COLUMNS "id, key, message_id, subject, headers::pg_catalog.text AS headers, payload, created_at"
+#define FORWARD "(SELECT " COLUMNS " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
+#define WANTED                                                                                                            \
 	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($5::pg_catalog.int8[]), pg_catalog.unnest($6::pg_catalog.int8[]))" \
-	" AS w (lo, hi), LATERAL (SELECT " COLUMNS more " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"         \
+	" AS w (lo, hi), LATERAL (SELECT " COLUMNS " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"              \
 	" ORDER BY x.id LIMIT $2) o ORDER BY o.id LIMIT $2)"
-#define SHAPE(from, more)                                                                                                          \
-	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                              \
-	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"         \
-	" CASE WHEN fits AND pg_catalog.octet_length(headers) <= 49152 THEN headers END,"                                          \
-	" pg_catalog.octet_length(headers),"                                                                                       \
-	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits" more \
-	" FROM (SELECT *, pg_catalog.row_number() OVER w = 1 OR"                                                                   \
-	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 +"                                        \
-	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 AS fits"                                              \
+#define SHAPE(from, more)                                                                                                      \
+	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                          \
+	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"     \
+	" CASE WHEN fits AND pg_catalog.octet_length(headers) <= 49152 THEN headers END,"                                      \
+	" pg_catalog.octet_length(headers),"                                                                                   \
+	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits," \
+	" created_at, pg_catalog.statement_timestamp()" more " FROM (SELECT *, pg_catalog.row_number() OVER w = 1 OR"          \
+	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 +"                                    \
+	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 AS fits"                                          \
 	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"
 
 /* What an event has besides. */
-#define EVENT_ROW ", created_at"
-#define EVENT                                                                                                    \
-	", CASE WHEN fits AND pg_catalog.octet_length(key) <= 49152 THEN key END, pg_catalog.octet_length(key)," \
-	" created_at"
+#define EVENT ", CASE WHEN fits AND pg_catalog.octet_length(key) <= 49152 THEN key END, pg_catalog.octet_length(key)"
 
 /* By envelope: what is above, and that with what is wanted. Nothing is read that is not sent. */
 static const struct pg_statement fetch[][2] = {
-	[ENVELOPE_RAW] = { { STATEMENT_FETCH, SHAPE(FORWARD(""), "") },
-			   { STATEMENT_FETCH_WANTED, SHAPE(FORWARD("") " UNION ALL " WANTED(""), "") } },
-	[ENVELOPE_CLOUDEVENTS] = { { STATEMENT_FETCH, SHAPE(FORWARD(EVENT_ROW), EVENT) },
-				   { STATEMENT_FETCH_WANTED,
-				     SHAPE(FORWARD(EVENT_ROW) " UNION ALL " WANTED(EVENT_ROW), EVENT) } },
+	[ENVELOPE_RAW] = { { STATEMENT_FETCH, SHAPE(FORWARD, "") },
+			   { STATEMENT_FETCH_WANTED, SHAPE(FORWARD " UNION ALL " WANTED, "") } },
+	[ENVELOPE_CLOUDEVENTS] = { { STATEMENT_FETCH, SHAPE(FORWARD, EVENT) },
+				   { STATEMENT_FETCH_WANTED, SHAPE(FORWARD " UNION ALL " WANTED, EVENT) } },
 };
 static const struct pg_statement horizon = { STATEMENT_HORIZON,
 					     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())" };
@@ -81,7 +78,7 @@ struct source {
 	bool pending;
 	uint32_t limit;
 	uint64_t horizon;
-	int64_t asked_ms;
+	int64_t asked_ms, asked_us;
 	struct row *rows;
 	int *row_of; /* index of the result's row */
 	size_t capacity;
@@ -315,6 +312,7 @@ bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
 	s->limit = f->fetch.rows < s->capacity ? f->fetch.rows : (uint32_t)s->capacity;
 	s->horizon = 0;
 	s->asked_ms = loop_now_ms();
+	s->asked_us = loop_now_us();
 	snprintf(after, sizeof after, "%" PRId64, f->fetch.forward ? f->fetch.after : INT64_MAX);
 	snprintf(rows, sizeof rows, "%" PRIu32, s->limit);
 	snprintf(bytes, sizeof bytes, "%" PRIu32, f->fetch.bytes);
@@ -399,7 +397,9 @@ struct parcel *source_parcel(struct source *s, size_t index)
 				   .stream = s->rows[index].stream,
 				   .headers_bytes = headers_bytes,
 				   .payload_bytes = payload_bytes,
-				   .wire_bytes = s->rows[index].bytes - ROW_OVERHEAD_BYTES };
+				   .wire_bytes = s->rows[index].bytes - ROW_OVERHEAD_BYTES,
+				   .born_us = ledger_since_us(r, i, COL_CREATED, COL_NOW, s->asked_us),
+				   .read_ms = loop_now_ms() };
 	parcel->subject = copy(&at, subject, subject_bytes);
 	parcel->headers = copy(&at, headers, headers_bytes);
 	parcel->payload = copy(&at, payload, payload_bytes);

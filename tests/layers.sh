@@ -17,8 +17,8 @@ floor() { # a path below relay/
 	core/machine.h) echo 5 ;;
 	core/machine.c | core/holding.c | core/sending.c | core/tail.c | core/reading.c | core/marking.c) echo 6 ;;
 	core/delivery.c) echo 7 ;;
-	utf8.h | sql_files.h | exits.h | failpoint.?) echo 10 ;;
-	message.? | log.? | puback.? | stored.? | secret.?) echo 11 ;;
+	utf8.h | sql_files.h | page_files.h | exits.h | failpoint.?) echo 10 ;;
+	message.? | log.? | puback.? | stored.? | secret.? | histogram.? | process.?) echo 11 ;;
 	envelope.? | config.h | settings.h) echo 12 ;;
 	settings.c | config_check.h) echo 13 ;;
 	config.c | config_check.c) echo 14 ;;
@@ -27,9 +27,10 @@ floor() { # a path below relay/
 	edge/pg_login.? | edge/natsio.? | edge/natsio_session.?) echo 22 ;;
 	edge/pg.c) echo 23 ;;
 	ledger.? | api.? | servers.? | parcel.h) echo 30 ;;
-	source.? | publisher.? | tail.? | leader.? | health.? | note.? | reload.?) echo 40 ;;
-	command/command.h) echo 42 ;;
-	command/line.? | command/out.? | command/ask.? | command/port.? | command/session.?) echo 43 ;;
+	source.? | publisher.? | tail.? | leader.? | note.? | reload.? | backlog.?) echo 40 ;;
+	health.h) echo 41 ;;
+	metrics.? | page.? | command/command.h) echo 42 ;;
+	health.c | command/line.? | command/out.? | command/ask.? | command/port.? | command/session.?) echo 43 ;;
 	command/help.? | command/look.? | command/seek.?) echo 44 ;;
 	command/commands.h | command/verdict.? | progress.? | service.?) echo 45 ;;
 	relay.? | command/*.c) echo 50 ;;
@@ -48,7 +49,7 @@ result() { # lines of complaint, what
 	fi
 }
 
-files=$(find relay -name '*.[ch]' ! -name sql_files.c | sort)
+files=$(find relay -name '*.[ch]' ! -name sql_files.c ! -name page_files.c | sort)
 
 includes() { # file: the name in each include in quotes
 	sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"([^"]*)".*/\1/p' "$1"

@@ -86,7 +86,7 @@ static void forget_everything(struct delivery *d)
 	book_clear(&d->book);
 	blocks_clear(&d->blocks);
 	d->dead_count = d->undead_count = d->late_count = 0;
-	d->dirty = d->urgent = d->left_behind = false;
+	d->dirty = d->urgent = d->more = d->left_behind = false;
 	d->block_ms = INT64_MAX;
 	d->window = d->s.window_messages;
 	memset(d->silent, 0, sizeof d->silent);

@@ -280,6 +280,16 @@ struct stream_state {
 	uint64_t sequence; /* highest acknowledged */
 };
 
+/* What made us read. */
+enum wakeup {
+	WAKEUP_OF_POLL,   /* awake: the next look */
+	WAKEUP_OF_SAFETY, /* asleep: the look that finds everything alone */
+	WAKEUP_OF_NOTIFY, /* the database said that there may be rows */
+	WAKEUP_OF_MORE,   /* there was more than the last look could take */
+	WAKEUP_OF_PROBE,  /* something held back is due, or was decided about */
+	WAKEUPS,
+};
+
 /* A look inside; counters only grow. */
 struct delivery_stats {
 	bool leading, bus_up, draining;
@@ -294,6 +304,11 @@ struct delivery_stats {
 	uint64_t rows, published, acked, duplicates, refused, timeouts, retries, dead, parked, voided, vanished;
 	uint64_t fetches, marks, announcements, notifications, stale_replies, notes_dropped, tails;
 	uint64_t bytes_published;
+	uint64_t wakeups[WAKEUPS]; /* fetches, by what caused them */
+	struct {
+		uint32_t reason; /* REASON_NONE: all others, or a place that is free */
+		uint64_t count;
+	} refusals[LIMIT_REASONS + 1];
 	struct stream_state stream[LIMIT_STREAMS];
 };
 

@@ -18,6 +18,9 @@ enum {
 
 	LIMIT_NOTES = 64,
 
+	/* Refusals are counted by reason, for so many reasons; the others together. */
+	LIMIT_REASONS = 24,
+
 	/* A message that is refused (or not answered) so often in a row stops waiting in memory: its lane is
 	 * parked and probed instead. It is never given up. */
 	LIMIT_TRIES_IN_MEMORY = 10,

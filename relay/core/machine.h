@@ -29,7 +29,8 @@ struct delivery {
 	bool renewing;
 	int64_t position, read;
 
-	bool fetching, fetch_forward, urgent;
+	bool fetching, fetch_forward;
+	bool urgent, more; /* the next fetch waits for no pause; because the last one was cut off */
 	uint32_t fetch_seq;
 	int64_t evidence_ms; /* when the lock table was last asked for */
 	struct id_range *wanted;

@@ -215,7 +215,7 @@ void rows_arrived(struct delivery *d, const struct event *ev)
 	if (d->book.count > d->book.kinds[EXCEPTION_ACTIVE])
 		judge(d, ev->rows.horizon, complete ? INT64_MAX : n > 0 ? ev->rows.rows[n - 1].id : INT64_MIN);
 	if (!complete)
-		d->urgent = true;
+		d->urgent = d->more = true;
 	if (complete && d->fetch_forward && !d->caught_up) {
 		d->caught_up = true;
 		d->others_to = d->read;
@@ -279,6 +279,15 @@ bool has_appetite(const struct delivery *d)
 	       (credit >= d->s.queue_messages / 4 && byte_credit(d) >= d->s.queue_bytes / 4);
 }
 
+static enum wakeup cause_of_fetch(const struct delivery *d)
+{
+	return d->more                       ? WAKEUP_OF_MORE
+	       : d->urgent                   ? WAKEUP_OF_PROBE
+	       : d->pace.notified            ? WAKEUP_OF_NOTIFY
+	       : d->pace.mode == PACE_ASLEEP ? WAKEUP_OF_SAFETY
+					     : WAKEUP_OF_POLL;
+}
+
 bool next_fetch(struct delivery *d, struct effect *f)
 {
 	uint64_t bytes = byte_credit(d);
@@ -296,7 +305,7 @@ bool next_fetch(struct delivery *d, struct effect *f)
 	f->fetch.wanted = d->wanted;
 	f->fetch.wanted_count = list_wanted(d, &missing);
 	if (!d->fetch_forward && f->fetch.wanted_count == 0) {
-		d->urgent = false;
+		d->urgent = d->more = false;
 		pace_failed(&d->pace, d->s.retry_min_ms, d->now);
 		return false;
 	}
@@ -309,7 +318,8 @@ bool next_fetch(struct delivery *d, struct effect *f)
 	if (f->fetch.evidence)
 		d->evidence_ms = d->now;
 	d->fetching = true;
-	d->urgent = false;
+	d->stats.wakeups[cause_of_fetch(d)]++;
+	d->urgent = d->more = false;
 	pace_fetching(&d->pace, d->fetch_forward);
 	d->stats.fetches++;
 	return true;

@@ -131,11 +131,22 @@ static void try_again(struct delivery *d, struct message *m, uint32_t reason)
 	}
 }
 
+static void count_refusal(struct delivery_stats *s, uint32_t reason)
+{
+	size_t i = 0;
+
+	while (i < LIMIT_REASONS && s->refusals[i].count > 0 && s->refusals[i].reason != reason)
+		i++;
+	s->refusals[i].reason = i < LIMIT_REASONS ? reason : REASON_NONE;
+	s->refusals[i].count++;
+	s->refused++;
+}
+
 static void refuse(struct delivery *d, struct message *m, uint32_t reason, uint32_t status)
 {
 	enum verdict verdict = refusal_verdict(reason, status);
 
-	d->stats.refused++;
+	count_refusal(&d->stats, reason);
 	if (verdict != VERDICT_UNKNOWN && m->attempts < UINT16_MAX)
 		m->attempts++;
 	if (verdict != VERDICT_UNKNOWN && !refusal_means_copy(reason))

@@ -1,5 +1,9 @@
-/* libmicrohttpd in external-poll mode: its epoll descriptor is one watcher of our loop. Limits on connections,
- * memory and time keep whatever comes in from disturbing the relay. */
+/* libmicrohttpd in external-poll mode: its epoll descriptor is one watcher of our loop. Limits on connections, memory and
+ * time keep whatever comes in from disturbing the relay.
+ *
+ * And whatever comes in must not keep those out who have a question. Everybody gets REQUEST_MS for it, however slowly he
+ * drips; and when the house is nearly full, whoever has waited longest without asking anything goes: who asks at once is
+ * answered long before it is his turn. */
 #include "edge/http.h"
 
 #include <arpa/inet.h>
@@ -12,7 +16,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTIONS = 64, PER_ADDRESS = 48, MEMORY_BYTES = 8192, TIMEOUT_S = 5, LOOK_MS = 1000, BACKLOG = 128 };
+enum {
+	CONNECTIONS = 64,
+	NEARLY_FULL = 48, /* one turn takes at most ten more */
+	MEMORY_BYTES = 8192,
+	SILENCE_S = 5,
+	REQUEST_MS = 10000,
+	LOOK_MS = 1000,
+	BACKLOG = 128
+};
+
+struct guest {
+	struct MHD_Connection *connection; /* NULL = free */
+	int64_t since_ms;                  /* when it came, or was last answered */
+	bool cut;
+};
 
 struct http {
 	struct loop *loop;
@@ -22,6 +40,7 @@ struct http {
 	ev_io readable;
 	struct loop_timer *timer;
 	bool exhausted; /* no descriptor was left for a connection */
+	struct guest guests[CONNECTIONS];
 };
 
 static enum MHD_Result respond(struct MHD_Connection *c, int status, const char *type, char *body, size_t bytes)
@@ -35,11 +54,88 @@ static enum MHD_Result respond(struct MHD_Connection *c, int status, const char 
 	}
 	MHD_add_response_header(r, "Content-Type", type);
 	MHD_add_response_header(r, "Cache-Control", "no-store");
+	MHD_add_response_header(
+		r, "Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(r, "Allow", "GET, HEAD");
 	result = MHD_queue_response(c, (unsigned)status, r);
 	MHD_destroy_response(r);
 	return result;
+}
+
+static void cut(struct guest *g)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(g->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+	if (info != NULL)
+		shutdown(info->connect_fd, SHUT_RDWR); /* libmicrohttpd sees the end, and closes */
+	g->cut = true;
+}
+
+/* How many are there, and who has waited longest? NULL = nobody who is not cut already. */
+static size_t count_guests(struct http *h, struct guest **longest)
+{
+	size_t n = 0;
+
+	*longest = NULL;
+	for (size_t i = 0; i < CONNECTIONS; i++) {
+		struct guest *g = &h->guests[i];
+
+		if (g->connection == NULL || g->cut)
+			continue;
+		n++;
+		if (*longest == NULL || g->since_ms < (*longest)->since_ms)
+			*longest = g;
+	}
+	return n;
+}
+
+static void greet(struct http *h, struct MHD_Connection *c, void **context)
+{
+	struct guest *longest, *g = h->guests;
+
+	if (count_guests(h, &longest) >= NEARLY_FULL)
+		cut(longest);
+	while (g < h->guests + CONNECTIONS && g->connection != NULL)
+		g++;
+	if (g == h->guests + CONNECTIONS)
+		return; /* it has no more than this itself */
+	*g = (struct guest){ .connection = c, .since_ms = loop_now_ms() };
+	*context = g;
+}
+
+static void on_guest(void *arg, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
+{
+	struct guest *g = *context;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+		greet(arg, c, context);
+	else if (g != NULL)
+		g->connection = NULL;
+}
+
+static void was_answered(struct MHD_Connection *c)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct guest *g = info != NULL ? info->socket_context : NULL;
+
+	if (g != NULL)
+		g->since_ms = loop_now_ms();
+}
+
+static void cut_the_slow(struct http *h)
+{
+	for (size_t i = 0; i < CONNECTIONS; i++) {
+		struct guest *g = &h->guests[i];
+
+		if (g->connection != NULL && !g->cut && loop_now_ms() - g->since_ms > REQUEST_MS)
+			cut(g);
+	}
 }
 
 static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *url, const char *method,
@@ -84,6 +180,7 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *c, const char *u
 		free(body);
 		return MHD_NO;
 	}
+	was_answered(c);
 	return respond(c, status, type, body, bytes);
 }
 
@@ -94,6 +191,7 @@ static void run(struct http *h)
 	MHD_UNSIGNED_LONG_LONG wait_ms = LOOK_MS;
 
 	h->exhausted = false;
+	cut_the_slow(h);
 	MHD_run(h->daemon);
 	if (h->exhausted)
 		ev_io_stop(loop_ev(h->loop), &h->readable);
@@ -159,8 +257,8 @@ static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t po
 	errno = 0; /* should it fail, the socket is the library's already, and we end */
 	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, port, NULL, NULL, answer, h,
 				MHD_OPTION_EXTERNAL_LOGGER, on_complaint, h, MHD_OPTION_LISTEN_SOCKET, fd,
-				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-				(unsigned)PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S,
+				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_NOTIFY_CONNECTION,
+				on_guest, h, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_S,
 				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES, MHD_OPTION_END);
 }
 

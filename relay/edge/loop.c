@@ -53,6 +53,14 @@ int64_t loop_now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+int64_t loop_now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 static void prepared(struct ev_loop *ev, ev_prepare *w, int revents)
 {
 	struct loop *l = w->data;

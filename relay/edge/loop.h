@@ -22,6 +22,7 @@ void loop_stop(struct loop *l);
 
 /* CLOCK_BOOTTIME: monotonic, and it counts suspension. */
 int64_t loop_now_ms(void);
+int64_t loop_now_us(void); /* the same, for what is shorter than a millisecond */
 
 /* Called at the end of each turn, after everything that was ready has been read and before the loop sleeps. */
 void loop_before_sleep(struct loop *l, void (*fn)(void *arg), void *arg);

@@ -47,6 +47,7 @@ struct pg {
 	struct loop_timer *reconnect, *watch;
 	int64_t pause_ms, up_ms;
 	bool prepared[PG_STATEMENTS];
+	uint64_t sent[PG_STATEMENTS];
 	struct request *head, *tail;
 	char *broken;         /* to be taken down at the end of the turn */
 	char last_words[256]; /* what the server said when it ended the session */
@@ -455,10 +456,16 @@ bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_param
 		return false;
 	}
 	pg->prepared[st->number] = true;
+	pg->sent[st->number]++;
 	*(pg->tail != NULL ? &pg->tail->next : &pg->head) = q;
 	pg->tail = q;
 	ev_io_start(loop_ev(pg->loop), &pg->writable);
 	return true;
+}
+
+const uint64_t *pg_sent(const struct pg *pg)
+{
+	return pg->sent;
 }
 
 /* --- results --- */

@@ -53,6 +53,9 @@ void pg_use(struct pg *pg, const struct pg_options *options, const char *why);
 bool pg_send(struct pg *pg, const struct pg_statement *statement, const struct pg_parameter *parameters, int count,
 	     pg_answer *answer, void *arg);
 
+/* How many of each number were sent, in all sessions; PG_STATEMENTS of them. */
+const uint64_t *pg_sent(const struct pg *pg);
+
 /* Ends the session on purpose; down() is called with `why`, from the loop. */
 void pg_break(struct pg *pg, const char *why);
 

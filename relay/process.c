@@ -1,0 +1,92 @@
+/* From /proc, which other systems do not have: then it is not known. */
+#include "process.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static double seconds(struct timeval t)
+{
+	return (double)t.tv_sec + (double)t.tv_usec / 1e6;
+}
+
+static int64_t count_descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int64_t n = -2; /* . and .. */
+
+	if (d == NULL)
+		return -1;
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n - 1; /* the one it is read through */
+}
+
+static void look_at_memory(struct process_figures *p)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	int64_t all, resident;
+
+	if (f == NULL)
+		return;
+	if (fscanf(f, "%" SCNd64 " %" SCNd64, &all, &resident) == 2) {
+		p->virtual_bytes = all * sysconf(_SC_PAGESIZE);
+		p->resident_bytes = resident * sysconf(_SC_PAGESIZE);
+	}
+	fclose(f);
+}
+
+static int64_t boot_seconds(void)
+{
+	FILE *f = fopen("/proc/stat", "re");
+	char line[256];
+	int64_t at = -1;
+
+	if (f == NULL)
+		return -1;
+	while (at < 0 && fgets(line, sizeof line, f) != NULL)
+		if (sscanf(line, "btime %" SCNd64, &at) != 1)
+			at = -1;
+	fclose(f);
+	return at;
+}
+
+/* The 22nd field, in ticks since the machine was started; the second is a name, and may hold anything. */
+static double start_seconds(void)
+{
+	FILE *f = fopen("/proc/self/stat", "re");
+	char line[1024];
+	const char *p = NULL;
+	uint64_t ticks;
+	int64_t boot = boot_seconds();
+
+	if (f == NULL)
+		return -1;
+	if (fgets(line, sizeof line, f) != NULL)
+		p = strrchr(line, ')');
+	fclose(f);
+	for (int field = 2; p != NULL && field < 22; field++)
+		if ((p = strchr(p, ' ')) != NULL)
+			p++;
+	if (p == NULL || boot < 0 || sscanf(p, "%" SCNu64, &ticks) != 1)
+		return -1;
+	return (double)boot + (double)ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+void process_look(struct process_figures *p)
+{
+	struct rusage u;
+	struct rlimit l;
+
+	*p = (struct process_figures){ -1, start_seconds(), -1, -1, count_descriptors(), -1 };
+	look_at_memory(p);
+	if (getrusage(RUSAGE_SELF, &u) == 0)
+		p->cpu_seconds = seconds(u.ru_utime) + seconds(u.ru_stime);
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur != RLIM_INFINITY)
+		p->max_fds = (int64_t)l.rlim_cur;
+}
