@@ -56,9 +56,16 @@ static void duration(char *out, size_t size, int64_t us)
 		snprintf(out, size, "%" PRId64 " days", us / INT64_C(86400000000));
 }
 
+/* Delivering, and yet somebody has something to do. */
+static bool is_untidy(const struct health_facts *f)
+{
+	return f->stats->parked_ranges > 0 || f->backlog->dead_letters > 0 || f->reload_failed;
+}
+
 void page_words(const struct health_facts *f, bool ready, const char *why, char *out, size_t size)
 {
 	const struct backlog_figures *b = f->backlog;
+	const char *but = is_untidy(f) ? " But something needs somebody, see below." : "";
 	char age[32];
 
 	duration(age, sizeof age, b->oldest_us);
@@ -68,13 +75,14 @@ void page_words(const struct health_facts *f, bool ready, const char *why, char 
 		snprintf(out, size, "Standing by: another relay leads.");
 	else if (f->stats->draining)
 		snprintf(out, size, "Stopping: waits for what is in flight.");
-	else if (b->messages == 0 && f->stats->parked_ranges > 0)
-		snprintf(out, size, "Delivering, but some keys are held back.");
 	else if (b->messages == 0)
-		snprintf(out, size, "All is delivered.");
+		snprintf(out, size, "%s.%s", f->stats->parked_ranges > 0 ? "All else is delivered" : "All is delivered",
+			 but);
+	else if (b->oldest_us < 1000000)
+		snprintf(out, size, "Delivering; nothing waits for as long as a second.%s", but);
 	else
-		snprintf(out, size, "Delivering: %" PRIu64 " %s, the oldest for %s.", b->messages,
-			 b->messages == 1 ? "message waits" : "messages wait", age);
+		snprintf(out, size, "Delivering: %" PRIu64 " %s, the oldest for %s.%s", b->messages,
+			 b->messages == 1 ? "message waits" : "messages wait", age, but);
 }
 
 /* --- what stands in the names --- */
@@ -88,7 +96,7 @@ static void write_title(FILE *out, const struct page *p)
 
 static void write_class(FILE *out, const struct page *p)
 {
-	fputs(!p->ready ? "bad" : p->f->leads ? "good" : "idle", out);
+	fputs(!p->ready ? "bad" : !p->f->leads ? "idle" : is_untidy(p->f) ? "untidy" : "good", out);
 }
 
 static void write_instance(FILE *out, const struct page *p)
@@ -206,7 +214,7 @@ static void write_charts(FILE *out, const struct page *p)
 	duration(text, sizeof text, (int64_t)(lag * 1e6));
 	fprintf(out, "<figure><figcaption><span>lag, the last 10 minutes</span> <span>highest %s</span></figcaption>",
 		text);
-	draw(out, p->history, lag_at, lag);
+	draw(out, p->history, lag_at, lag > 1. ? lag : 1.); /* less is no hill */
 	fprintf(out,
 		"</figure>\n<figure><figcaption><span>delivered a second, the last 10 minutes</span> <span>highest "
 		"%.0f</span></figcaption>",
@@ -218,26 +226,22 @@ static void write_charts(FILE *out, const struct page *p)
 static void write_held(FILE *out, const struct page *p)
 {
 	const struct delivery_stats *s = p->f->stats;
-	const struct backlog_figures *b = p->f->backlog;
 	char age[32];
 
-	duration(age, sizeof age, b->oldest_any_us);
-	if (s->parked_ranges > 0)
-		fprintf(out, "<li>%u ranges of ids are held back, of %u keys and of the streams below%s%s.</li>\n",
-			s->parked_ranges, s->blocked_lanes, b->oldest_any_us > 0 ? ", the oldest for " : "",
-			b->oldest_any_us > 0 ? age : "");
-	if (s->missing > 0)
-		fprintf(out,
-			"<li>%u ranges of ids are not visible yet: their transactions are open, or were rolled back. "
-			"Nothing waits for them.</li>\n",
-			s->missing);
+	duration(age, sizeof age, p->f->backlog->oldest_any_us);
+	fprintf(out, "<li>Held back, with a stream or with one of %" PRIu32 " keys: %" PRIu32 " %s", s->blocked_lanes,
+		s->parked_ranges, s->parked_ranges == 1 ? "range of ids" : "ranges of ids");
+	if (p->f->backlog->oldest_any_us > 0)
+		fprintf(out, ", the oldest message for %s", age);
+	fputs(": <code>SELECT id, state, last_error FROM boxhaul.messages WHERE state &lt;&gt; 'sent'</code></li>\n",
+	      out);
 }
 
 static void write_attention(FILE *out, const struct page *p)
 {
 	const struct delivery_stats *s = p->f->stats;
 	const struct backlog_figures *b = p->f->backlog;
-	bool any = s->parked_ranges + s->missing > 0;
+	bool any = s->parked_ranges > 0;
 
 	fputs("<ul>\n", out);
 	for (size_t i = 0; i < p->f->stream_count; i++)
@@ -255,11 +259,12 @@ static void write_attention(FILE *out, const struct page *p)
 	if (b->dead_letters > 0) {
 		any = true;
 		fprintf(out,
-			"<li>%" PRId64 " dead letters, of which %" PRId64
+			"<li>Dead letters: %" PRId64 ", of which %" PRId64
 			" hold their key back: <code>SELECT id, subject, reason FROM boxhaul.dead_letter</code></li>\n",
 			b->dead_letters, b->held_letters);
 	}
-	write_held(out, p);
+	if (s->parked_ranges > 0)
+		write_held(out, p);
 	if (p->f->reload_failed) {
 		any = true;
 		fputs("<li>The last reload of the configuration was refused; the old one counts. The log says why.</li>\n",
@@ -292,7 +297,7 @@ static void connection(FILE *out, const char *name, bool up, const char *text)
 	fputs("</dd></div>\n", out);
 }
 
-static void write_connections(FILE *out, const struct page *p)
+static void write_state(FILE *out, const struct page *p)
 {
 	char text[TEXT_MAX_BYTES];
 
@@ -302,6 +307,10 @@ static void write_connections(FILE *out, const struct page *p)
 	fprintf(out, "<div><dt>role</dt><dd>%s, epoch %" PRId64 "</dd></div>\n", p->f->role, p->f->epoch);
 	fprintf(out, "<div><dt>position</dt><dd>%" PRId64 ", read up to %" PRId64 "</dd></div>\n",
 		p->f->stats->position, p->f->stats->read);
+	fprintf(out,
+		"<div><dt>exceptions</dt><dd>%" PRIu32 " ranges of ids held back, %" PRIu32
+		" not visible yet (rolled back, or in open transactions: nothing waits for them)</dd></div>\n",
+		p->f->stats->parked_ranges, p->f->stats->missing);
 	duration(text, sizeof text, (p->f->now_ms - p->f->started_ms) * 1000);
 	fprintf(out, "<div><dt>running for</dt><dd>%s</dd></div>\n", text);
 }
@@ -316,12 +325,10 @@ static const struct {
 	const char *name;
 	void (*write)(FILE *out, const struct page *p);
 } names[] = {
-	{ "title", write_title },       { "class", write_class },
-	{ "instance", write_instance }, { "words", write_words },
-	{ "hint", write_hint },         { "figures", write_figures },
-	{ "charts", write_charts },     { "attention", write_attention },
-	{ "streams", write_streams },   { "connections", write_connections },
-	{ "version", write_version },
+	{ "title", write_title },   { "class", write_class },         { "instance", write_instance },
+	{ "words", write_words },   { "hint", write_hint },           { "figures", write_figures },
+	{ "charts", write_charts }, { "attention", write_attention }, { "streams", write_streams },
+	{ "state", write_state },   { "version", write_version },
 };
 
 /* Writes what a name stands for; returns what comes behind it. */
