@@ -1,5 +1,4 @@
-"""What the machine does to the process, and strangers to its health port: a lock nobody lets go of, pauses, descriptors
-that run out, core files, and a port that everybody on the machine can reach."""
+"""What the machine does to the process: a lock nobody lets go of, pauses, descriptors that run out, core files."""
 
 import contextlib
 import os
@@ -95,56 +94,6 @@ class Descriptors(OperationTest):
         with open(f"/proc/{relay.pid}/stat", encoding="utf-8") as f:
             fields = f.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Crowd(OperationTest):
-    """More strangers at the health port than it takes. It costs them, not the relay."""
-
-    PEOPLE = 3000
-
-    def setUp(self):
-        super().setUp()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        self.people = min(self.PEOPLE, hard - 200)
-
-    def peak(self, relay):
-        with open(f"/proc/{relay.pid}/status", encoding="ascii") as f:
-            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
-
-    def test_idle_and_dripping_connections(self):
-        """Thousands that say nothing, and some that say a byte at a time. Messages are delivered meanwhile; when the
-        crowd is gone, and be it thrown out, the port answers."""
-        relay = self.start_relay()
-        before = self.peak(relay)
-        with contextlib.ExitStack() as stack:
-            crowd = []
-            for _ in range(self.people):
-                s = stack.enter_context(socket.socket())
-                s.setblocking(False)
-                with contextlib.suppress(OSError):
-                    s.connect(self.address(relay))
-                crowd.append(s)
-            for n in range(20):
-                for s in crowd[::50]:
-                    with contextlib.suppress(OSError):
-                        s.send(b"GET /livez HTTP/1.1\r\n"[n:n + 1])
-                self.writer(f"w{n}").write("k").commit()
-                self.wait_for_messages(n + 1)
-        self.wait_for_page(relay, "/livez", 200)
-        self.audit()
-        self.assertLess(self.peak(relay) - before, 32 << 20)
-
-    def test_a_line_of_a_gigabyte(self):
-        relay = self.start_relay()
-        before = self.peak(relay)
-        with socket.create_connection(self.address(relay), 30) as s, contextlib.suppress(OSError):
-            s.sendall(b"GET /")
-            for _ in range(1024):
-                s.sendall(b"x" * (1 << 20))
-        self.assertLess(self.peak(relay) - before, 32 << 20)
-        self.wait_for_page(relay, "/readyz", 200)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""What an operator meets: streams that cannot take messages, a relay that sleeps, readiness, the health port and
-the log."""
+"""What an operator meets: streams that cannot take messages, a relay that sleeps, readiness and the log."""
 
 import contextlib
 import json
@@ -7,17 +6,15 @@ import os
 import re
 import select
 import signal
-import socket
 import time
 import unittest
-import urllib.error
-import urllib.request
 from collections import Counter
 
 from harness import RELAY, SERVICE, STREAM, SystemTest
 from jetstream import JetStream
 from nats_client import Client
 from process import free_port
+from prometheus import parse_metrics
 from reconcile import reconcile
 from servers import Nats
 from shop import Habits
@@ -483,149 +480,6 @@ class Readiness(OperationTest):
 
     def metric(self, relay, name):
         return parse_metrics(relay.get("/metrics")[1])[name, ()]
-
-
-def parse_metrics(text):
-    """Prometheus' text format, strictly: {(name, ((label, value), ...)): number}."""
-    samples, types = {}, {}
-    for line in text.splitlines():
-        if comment := re.fullmatch(r"# (HELP|TYPE) ([a-z_:][a-z0-9_:]*) (.+)", line):
-            word, name, rest = comment.groups()
-            if word == "TYPE":
-                assert rest in ("counter", "gauge") and name not in types, line
-                types[name] = rest
-            continue
-        label = r'[a-z_]+="(?:[^"\\\n]|\\[\\"n])*"'
-        sample = re.fullmatch(rf"([a-z_:][a-z0-9_:]*)(?:\{{({label}(?:,{label})*)\}})? (-?\d+(?:\.\d+)?)", line)
-        assert sample, f"no sample: {line!r}"
-        name, labels, number = sample.groups()
-        assert name in types, f"{name} has no type"
-        assert types[name] == "gauge" or name.endswith("_total"), f"{name} is a counter"
-        key = name, tuple((k, json.loads(v)) for k, v in re.findall(r'([a-z_]+)=("(?:[^"\\]|\\.)*")', labels or ""))
-        assert key not in samples, f"{key} stands twice"
-        samples[key] = float(number)
-    return samples
-
-
-class HealthPort(OperationTest):
-    PAGES = ("/livez", "/readyz", "/healthz", "/metrics", "/status")
-    STATUS_KEYS = {"version", "instance", "ready", "why", "role", "epoch", "uptime_seconds", "postgres", "nats", "pace",
-                   "position", "read_id", "queue_messages", "in_flight", "window", "acked", "duplicates", "refused",
-                   "retries", "dead_letters", "exceptions", "missing", "blocked_lanes", "streams"}
-    GARBAGE = (b"\0" * 4096, b"\xff\xfe\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 512,
-               b"GET /" + b"x" * 1000000, b"GET / HTTP/1.1\r\nX: " + b"x" * 1000000 + b"\r\n\r\n",
-               b"GET /livez HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(10000)) + b"\r\n",
-               b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-               b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n" + b"y" * 100000,
-               b"GET /livez HTTP/9.9\r\n\r\n", b"/livez\r\n\r\n", b"\r\n" * 1000)
-
-    def ask(self, relay, method, path, body=None):
-        """(status, headers, body) of one request."""
-        request = urllib.request.Request(f"http://{relay.settings['health']['listen']}{path}", body, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, answer.headers, answer.read()
-        except urllib.error.HTTPError as e:
-            return e.code, e.headers, e.read()
-
-    def test_pages_and_methods(self):
-        relay = self.start_relay()
-        for path in self.PAGES:
-            code, headers, body = self.ask(relay, "GET", path)
-            self.assertEqual((code, headers["Cache-Control"]), (200, "no-store"))
-            self.assertTrue(body.endswith(b"\n"))
-            code, headers_of_head, nothing = self.ask(relay, "HEAD", path)
-            self.assertEqual((code, nothing), (200, b""))
-            self.assertEqual(headers_of_head["Content-Type"], headers["Content-Type"])
-            self.assertGreater(int(headers_of_head["Content-Length"]), 0)
-            for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-                code, headers, _ = self.ask(relay, method, path, b"x=1")
-                self.assertEqual((code, headers["Allow"]), (405, "GET, HEAD"))
-        self.assertEqual(self.ask(relay, "GET", "/readyz?verbose=1")[0], 200)
-        for path in ("/nothing", "/livez/", "//livez", "/status/../livez", "/%00"):
-            code, _, body = self.ask(relay, "GET", path)
-            self.assertEqual((code, b"/readyz" in body), (404, True), "what pages there are")
-
-    def test_metrics(self):
-        strange = 'STRANGE"NAME'
-        relay = self.start_relay(streams=[stream(create=True), stream(strange, "strange.>")])
-        self.writer("w").write("k", 7).commit()
-        self.wait_for_messages(7)
-        self.publish("nowhere.x")
-        self.wait_settled()
-        self.publish("strange.x")
-        self.wait(lambda: self.status(relay)["streams"][1]["blocked"], "the missing stream to be blocked")
-        metrics = parse_metrics(relay.get("/metrics")[1])
-        self.assertGreater(len(metrics), 30)
-        for name, labels, value in (("leader", {}, 1), ("ready", {}, 1), ("acks_total", {}, 7),
-                                    ("dead_letters_total", {}, 1), ("read_id", {}, 9),
-                                    ("stream_acks_total", {"stream": STREAM}, 7),
-                                    ("stream_blocked", {"stream": STREAM}, 0),
-                                    ("stream_blocked", {"stream": strange}, 1)):
-            self.assertEqual(metrics["boxhaul_" + name, tuple(labels.items())], value, name)
-
-    def test_status(self):
-        relay = self.start_relay()
-        status = self.status(relay)
-        self.assertEqual(set(status), self.STATUS_KEYS)
-        self.assertEqual((status["ready"], status["role"], status["instance"]), (True, "leader", self.database))
-        self.assertEqual((status["postgres"], status["nats"]), ({"connected": True}, {"connected": True}))
-        self.pg.stop()
-        self.wait_for_page(relay, "/readyz", 503)
-        self.assertFalse(self.status(relay)["postgres"]["connected"])
-        self.assertTrue(self.status(relay)["postgres"]["why"])
-
-    def test_errors_in_any_encoding(self):
-        """A long error is cut off somewhere, for one of these two in the middle of a character."""
-        for pad in ("", "x"):
-            relay = self.add_relay(postgres={"conninfo": f"host=/{pad}{300 * chr(246)} dbname=x user=x"}).start()
-            self.wait(lambda relay=relay: chr(246) in relay.get("/readyz")[1], "the error to be told")
-            self.assertIn(chr(246), self.status(relay)["postgres"]["why"])
-            self.assertEqual(relay.stop(), 0)
-
-    def test_garbage_and_slow_clients(self):
-        relay = self.start_relay()
-        with contextlib.ExitStack() as stack:
-            def connect():
-                return stack.enter_context(socket.create_connection(self.address(relay), 30))
-            for n in range(100):
-                with contextlib.suppress(OSError):
-                    connect().sendall(b"GET /livez HTT"[:n % 15])
-            for garbage in self.GARBAGE:
-                with contextlib.suppress(OSError):  # it may hang up on us at any time
-                    connect().sendall(garbage)
-            self.writer("w").write("k", 20).commit()
-            self.wait_for_messages(20)
-            self.wait_for_page(relay, "/livez", 200)
-        for garbage in self.GARBAGE:
-            with contextlib.suppress(OSError), socket.create_connection(self.address(relay), 30) as s:
-                s.sendall(garbage)
-            self.wait_for_page(relay, "/readyz", 200)
-        self.assertTrue(relay.alive())
-        self.audit()
-
-    def test_pipelined_requests(self):
-        relay = self.start_relay()
-        with socket.create_connection(self.address(relay), 30) as s:
-            s.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 49
-                      + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            answers = b""
-            while chunk := s.recv(65536):
-                answers += chunk
-        self.assertEqual(answers.count(b"alive\n"), 50)
-
-    def test_a_port_that_is_taken(self):
-        settings = health()
-        with socket.create_server(("127.0.0.1", int(settings["listen"].split(":")[1]))):
-            relay = self.add_relay(health=settings).start()
-            self.assertEqual(relay.wait(), 3)
-        self.assertEqual([(line["level"], line["msg"], "Address already in use" in line["why"])
-                          for line in log_lines(relay)], [("error", "no health port", True)])
-
-    def test_no_health_port(self):
-        self.add_relay(health={"listen": "off"}).start()
-        self.writer("w").write("k").commit()
-        self.audit()
 
 
 class Log(OperationTest):

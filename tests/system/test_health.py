@@ -1,0 +1,512 @@
+"""The health port: what the pages say, the page for people in a browser, what watches it (alerts, dashboard), and
+strangers that come in thousands."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import socket
+import subprocess
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+from html.parser import HTMLParser
+
+from harness import RELAY, STREAM  # first: it says where the others are
+from browser import Browser, chromium
+from prometheus import names_of, parse_metrics
+from test_operation import QUICK, OperationTest, health, log_lines, stream
+
+PACKAGING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging")
+RUNBOOK = {"down", "lag", "stalled", "dead-letters", "nats-down", "postgresql-down", "no-leader", "exceptions",
+           "reload-failed"}
+
+
+class HealthTest(OperationTest):
+    def ask(self, relay, method, path, body=None):
+        """(status, headers, body) of one request."""
+        request = urllib.request.Request(f"http://{relay.settings['health']['listen']}{path}", body, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as e:
+            return e.code, e.headers, e.read()
+
+    def metrics(self, relay):
+        return parse_metrics(relay.get("/metrics")[1])
+
+    def sample(self, relay, name, **labels):
+        """None where there is none."""
+        return self.metrics(relay).get(("boxhaul_" + name, tuple(labels.items())))
+
+
+class HealthPort(HealthTest):
+    PAGES = ("/", "/page.css", "/page.js", "/livez", "/readyz", "/healthz", "/metrics", "/status")
+    STATUS_KEYS = {"version", "instance", "ready", "why", "words", "role", "epoch", "uptime_seconds", "postgres", "nats", "pace",
+                   "reload_failed", "lag_seconds", "oldest_unsent_seconds", "backlog", "dead_letters_waiting",
+                   "dead_letters_held", "position", "read_id", "queue_messages", "queue_bytes", "in_flight", "backing_off",
+                   "asking", "window", "published", "acked", "duplicates", "refused", "ack_timeouts", "retries",
+                   "dead_letters", "parked", "exceptions", "missing", "parked_ranges", "blocked_lanes", "fetches", "marks",
+                   "notifications", "payload_bytes", "slot_truncations", "postgres_connects", "nats_connects", "streams"}
+
+    def test_pages_and_methods(self):
+        relay = self.start_relay()
+        for path in self.PAGES:
+            code, headers, body = self.ask(relay, "GET", path)
+            self.assertEqual((code, headers["Cache-Control"]), (200, "no-store"))
+            self.assertTrue(body.endswith(b"\n"))
+            code, headers_of_head, nothing = self.ask(relay, "HEAD", path)
+            self.assertEqual((code, nothing), (200, b""))
+            self.assertEqual(headers_of_head["Content-Type"], headers["Content-Type"])
+            self.assertGreater(int(headers_of_head["Content-Length"]), 0)
+            for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+                code, headers, _ = self.ask(relay, method, path, b"x=1")
+                self.assertEqual((code, headers["Allow"]), (405, "GET, HEAD"))
+        self.assertEqual(self.ask(relay, "GET", "/readyz?verbose=1")[0], 200)
+        for path in ("/nothing", "/livez/", "//livez", "/status/../livez", "/%00"):
+            code, _, body = self.ask(relay, "GET", path)
+            self.assertEqual((code, b"/readyz" in body), (404, True), "what pages there are")
+
+    def test_status(self):
+        relay = self.start_relay()
+        status = self.status(relay)
+        self.assertEqual(set(status), self.STATUS_KEYS)
+        self.assertEqual((status["ready"], status["role"], status["instance"]), (True, "leader", self.database))
+        self.assertEqual((status["postgres"], status["nats"]), ({"connected": True}, {"connected": True}))
+        self.pg.stop()
+        self.wait_for_page(relay, "/readyz", 503)
+        self.assertFalse(self.status(relay)["postgres"]["connected"])
+        self.assertTrue(self.status(relay)["postgres"]["why"])
+
+    def test_errors_in_any_encoding(self):
+        """A long error is cut off somewhere, for one of these two in the middle of a character."""
+        for pad in ("", "x"):
+            relay = self.add_relay(postgres={"conninfo": f"host=/{pad}{300 * chr(246)} dbname=x user=x"}).start()
+            self.wait(lambda relay=relay: chr(246) in relay.get("/readyz")[1], "the error to be told")
+            self.assertIn(chr(246), self.status(relay)["postgres"]["why"])
+            self.assertEqual(relay.stop(), 0)
+
+    def test_a_port_that_is_taken(self):
+        settings = health()
+        with socket.create_server(("127.0.0.1", int(settings["listen"].split(":")[1]))):
+            relay = self.add_relay(health=settings).start()
+            self.assertEqual(relay.wait(), 3)
+        self.assertEqual([(line["level"], line["msg"], "Address already in use" in line["why"])
+                          for line in log_lines(relay)], [("error", "no health port", True)])
+
+    def test_no_health_port(self):
+        self.add_relay(health={"listen": "off"}).start()
+        self.writer("w").write("k").commit()
+        self.audit()
+
+
+class Metrics(HealthTest):
+    def test_metrics(self):
+        strange = 'STRANGE"NAME'
+        relay = self.start_relay(streams=[stream(create=True), stream(strange, "strange.>")])
+        self.writer("w").write("k", 7).commit()
+        self.wait_for_messages(7)
+        self.publish("nowhere.x")
+        self.wait_settled()
+        self.publish("strange.x")
+        self.wait(lambda: self.status(relay)["streams"][1]["blocked"], "the missing stream to be blocked")
+        metrics = parse_metrics(relay.get("/metrics")[1])
+        self.assertGreater(len(metrics), 100)
+        for name, labels, value in (("leader", {}, 1), ("ready", {}, 1), ("acks_total", {}, 7),
+                                    ("dead_letters_total", {}, 1), ("read_id", {}, 9),
+                                    ("stream_acks_total", {"stream": STREAM}, 7),
+                                    ("stream_blocked", {"stream": STREAM}, 0),
+                                    ("stream_blocked", {"stream": strange}, 1), ("ack_seconds_count", {}, 7),
+                                    ("delivery_seconds_count", {}, 7), ("backlog_messages", {}, 0),
+                                    ("postgres_statements_total", {"statement": "lead"}, 1),
+                                    ("config_last_reload_successful", {}, 1)):
+            self.assertEqual(metrics["boxhaul_" + name, tuple(labels.items())], value, name)
+
+        self.wait(lambda: self.sample(relay, "refusals_total", reason="no stream answers for the subject (503)"),
+                  "the broker to refuse")
+        self.assertGreater(sum(n for (name, _), n in metrics.items() if name == "boxhaul_wakeups_total"), 1)
+        self.wait(lambda: self.sample(relay, "dead_letters") == 1, "the dead letter to be counted")
+        self.wait(lambda: self.sample(relay, "oldest_unsent_seconds") > 0, "the parked message to be seen")
+        self.assertEqual(self.sample(relay, "lag_seconds"), 0, "what is held back is no lag")
+        self.promtool("check", "metrics", text=relay.get("/metrics")[1])
+
+    def promtool(self, *words, text=""):
+        done = subprocess.run([os.path.join(PACKAGING, "prometheus", "promtool"), *words], input=text, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+        self.assertEqual((done.returncode, text and done.stdout), (0, ""), done.stdout)
+
+    def test_the_process(self):
+        relay = self.start_relay()
+        metrics = {name: n for (name, _), n in self.metrics(relay).items() if name.startswith("process_")}
+        self.assertEqual(set(metrics), {"process_cpu_seconds_total", "process_start_time_seconds", "process_max_fds",
+                                        "process_resident_memory_bytes", "process_virtual_memory_bytes",
+                                        "process_open_fds"})
+        self.assertLess(abs(metrics["process_start_time_seconds"] - time.time()), 3600)
+        self.assertEqual(metrics["process_max_fds"], resource.prlimit(relay.pid, resource.RLIMIT_NOFILE)[0])
+        with open(f"/proc/{relay.pid}/statm", encoding="ascii") as f:
+            resident = int(f.read().split()[1]) * resource.getpagesize()
+        self.assertLess(abs(metrics["process_resident_memory_bytes"] - resident), 16 << 20)
+        self.assertGreater(metrics["process_open_fds"], 5)
+
+    def test_what_waits_and_since_when(self):
+        """While the broker is away: in memory, and beyond what there is room for. On the server's clock, and on no other."""
+        relay = self.start_relay(delivery={"queue": 16})
+        self.nats.stop()
+        self.wait_for_page(relay, "/readyz", 503, "NATS is not connected")
+        self.sql("INSERT INTO boxhaul.outbox (subject, created_at) SELECT 'orders.x', now() - interval '1 hour' "
+                 "FROM generate_series(1, 100)")
+        self.wait(lambda: self.sample(relay, "backlog_messages") == 100, "the backlog to be seen")
+        for name in ("lag_seconds", "oldest_unsent_seconds"):
+            self.assertGreaterEqual(self.sample(relay, name), 3600)
+        self.assertEqual(self.status(relay)["backlog"], 100)
+        self.nats.start()
+        self.wait_for_messages(100)
+        self.wait(lambda: self.sample(relay, "backlog_messages") == 0, "nothing to wait any more")
+        self.assertEqual((self.sample(relay, "lag_seconds"), self.status(relay)["lag_seconds"]), (0, 0))
+        late = [n for (name, labels), n in self.metrics(relay).items()
+                if name == "boxhaul_delivery_seconds_bucket" and labels == (("le", "1800"),)]
+        self.assertEqual(late + [self.sample(relay, "delivery_seconds_count")], [0, 100])
+
+    def test_a_standby_does_not_know_what_waits(self):
+        self.start_relay()
+        standby = self.start_relay()
+        self.assertEqual((self.sample(standby, "standby"), self.sample(standby, "leader")), (1, 0))
+        self.assertIsNone(self.sample(standby, "lag_seconds"))
+        self.assertIsNone(self.status(standby)["lag_seconds"])
+
+    def test_alerts_and_dashboard(self):
+        """Rules and tests of the rules hold, each alert names its section, and every metric they speak of exists."""
+        rules = os.path.join(PACKAGING, "prometheus", "boxhaul.rules.yml")
+        self.promtool("check", "rules", rules)
+        self.promtool("test", "rules", os.path.join(PACKAGING, "prometheus", "boxhaul.rules.test.yml"))
+        with open(rules, encoding="utf-8") as f:
+            text = f.read()
+        self.assertEqual(set(re.findall(r'runbook: "boxhaul-runbook\(7\): ([a-z-]+)"', text)), RUNBOOK)
+        self.assertEqual(text.count("- alert:"), text.count("runbook: "))
+        with open(os.path.join(PACKAGING, "grafana", "boxhaul.json"), encoding="utf-8") as f:
+            panels = json.load(f)["panels"]
+        asked = re.findall(r"expr: (.*)", text) + [t["expr"] for panel in panels for t in panel["targets"]]
+        names = names_of(self.start_relay().get("/metrics")[1])
+        known = set(names) | {f"{name}_{part}" for name, kind in names.items() if kind == "histogram"
+                              for part in ("bucket", "sum", "count")}
+        spoken_of = set(re.findall(r"\b(?:boxhaul|process)_[a-z_]+", " ".join(asked)))
+        self.assertEqual(spoken_of - known, set())
+        self.assertGreater(len(spoken_of), 25)
+
+
+class Stalls(HealthTest):
+    """Ready means that whatever waits moves, each stream by itself."""
+
+    def test_one_of_two_streams(self):
+        """It stands still, the other one moves: not ready, and the stream is named. Its end is the end of it."""
+        relay = self.start_relay(streams=[stream(create=True), stream("INVOICES", "invoices.>")],
+                                 health=health(stall_after="2s"), **QUICK)
+        shop = self.open_shop()
+        self.publish("invoices.sent", "k", 3)
+        self.wait_for_page(relay, "/readyz", 503, "nothing was acknowledged for", "INVOICES", "stream not found")
+        self.wait_for_log(relay, level="error", msg="stalled", why="INVOICES")
+        before = self.status(relay)["streams"][0]["acked"]
+        self.wait(lambda: self.status(relay)["streams"][0]["acked"] > before, "the other stream to move")
+        self.assertEqual(relay.get("/readyz")[0], 503)
+        with self.jetstream() as jetstream:
+            jetstream.create("INVOICES", ["invoices.>"])
+        self.wait_for_page(relay, "/readyz", 200)
+        self.wait_for_log(relay, level="info", msg="moving again")
+        shop.stop()
+        self.wait_settled()
+
+    def test_a_leader_that_does_nothing(self):
+        """A dead relay's backend keeps the lock. The relay that stands by says so, and names the session."""
+        holder = self.connect(RELAY)
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(1651472488, 1)")
+            cursor.execute("SELECT pg_backend_pid()")
+            pid = cursor.fetchone()[0]
+        relay = self.start_relay(health=health(stall_after="2s"))
+        self.assertEqual(relay.get("/readyz"), (200, "ready: standing by\n"))
+        time.sleep(3)
+        self.assertEqual(relay.get("/readyz")[0], 200, "nothing waits")
+        self.writer("w").write("k", 5).commit()
+        self.wait_for_page(relay, "/readyz", 503, "holds the lead and sends nothing", f"pg_terminate_backend({pid})")
+        self.sql("SELECT pg_terminate_backend(%s)", (pid,))
+        self.wait_for_page(relay, "/readyz", 200, "leading")
+        self.audit()
+
+    def test_a_standby_of_a_leader_that_works(self):
+        """There is always something that waits, and the position moves."""
+        self.start_relay()
+        standby = self.start_relay(health=health(stall_after="1s"), **QUICK)
+        shop = self.open_shop()
+        for _ in range(8):
+            time.sleep(0.5)
+            self.assertEqual(standby.get("/readyz"), (200, "ready: standing by\n"))
+        shop.stop()
+        self.audit()
+
+
+class Outline(HTMLParser):
+    """Every element is closed in its turn, and nothing is asked for that is not beside the page."""
+
+    VOID = {"meta", "link", "line", "path"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.addresses, self.text = [], [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.addresses += [attrs[name] for name in ("src", "href") if name in attrs]
+        assert "style" not in attrs and not any(name.startswith("on") for name in attrs), (tag, attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert tag in self.VOID, tag
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"{tag} is closed out of turn"
+
+    def handle_data(self, data):
+        self.text += data
+
+
+class Page(HealthTest):
+    def outline(self, relay):
+        code, headers, body = self.ask(relay, "GET", "/")
+        self.assertEqual((code, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        outline = Outline(body.decode())
+        self.assertEqual((outline.open, len(outline.ids)), ([], len(set(outline.ids))))
+        self.assertNotRegex(body.decode(), r"\{\{|\}\}|https?://")
+        return outline
+
+    def test_it_stands_alone(self):
+        relay = self.start_relay()
+        self.assertEqual(set(self.outline(relay).addresses), {"data:,", "page.css", "page.js", "status", "metrics", "readyz"})
+        size = 0
+        for path in ("/", "/page.css", "/page.js"):
+            _, headers, body = self.ask(relay, "GET", path)
+            policy = headers["Content-Security-Policy"]
+            self.assertIn("default-src 'none'", policy)
+            self.assertNotIn("unsafe", policy)
+            self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
+            size += len(body)
+            if path != "/":
+                self.assertNotRegex(body.decode(), r"https?:|//[a-z]|@import|url\(")
+        self.assertLess(size, 32 << 10)
+
+    def test_the_state_in_words(self):
+        """As the server writes it: nothing here runs a script."""
+        strange = 'A<B&"C"'
+        relay = self.start_relay(streams=[stream(create=True), stream(strange, "strange.>")],
+                                 health=health(stall_after="1s"), **QUICK)
+        self.writer("w").write("k", 3).commit()
+        self.wait_settled()
+        self.wait(lambda: "All is delivered." in self.outline(relay).text, "all to be delivered")
+        self.assertIn(strange, self.outline(relay).text)
+        self.publish("nowhere.x")
+        self.wait(lambda: "Dead letters: 1" in self.outline(relay).text, "the dead letter to be shown")
+        self.publish("strange.x", "k")
+        self.wait(lambda: "Not ready: nothing was acknowledged" in self.outline(relay).text, "the stall to be shown")
+        self.assertIn(f"Stream {strange} takes no messages", self.outline(relay).text)
+        self.assertEqual(self.status(relay)["words"][:10], "Not ready:")
+        standby = self.start_relay()
+        self.assertIn("Standing by: another relay leads.", self.outline(standby).text)
+
+    @unittest.skipUnless(chromium(), "there is no chromium here: apt-get install chromium (400 MB)")
+    def test_in_a_browser(self):
+        """Lives, on a phone and without a mouse, and says so when the relay is gone."""
+        relay = self.start_relay(streams=[stream(create=True), stream("INVOICES", "invoices.>")],
+                                 health=health(stall_after="1s"), **QUICK)
+        url = f"http://{relay.settings['health']['listen']}/"
+        state = "document.getElementById('state').textContent"
+        with Browser(self.workspace.path("browser")) as browser:
+            browser.screen(1000, 1000)
+            browser.open(url)
+            self.assertIn("All is delivered.", browser.evaluate(state))
+            self.shoot(browser, "good")
+            browser.evaluate("document.getElementById('main').dataset.seen = 1")
+            browser.wait("!document.getElementById('main').dataset.seen", "the page to be drawn anew")
+            self.publish("invoices.sent", "k", 3)
+            browser.wait(f"{state}.startsWith('Not ready: nothing was acknowledged')", "the stall to be shown")
+            for width, dark in ((1000, False), (1000, True), (360, False), (360, True)):
+                browser.screen(width, 1000, dark)
+                self.assertLessEqual(browser.evaluate("document.documentElement.scrollWidth"), width)
+                self.shoot(browser, f"bad-{width}-{'dark' if dark else 'light'}")
+            browser.press("Tab")
+            self.assertEqual(browser.evaluate("document.activeElement.textContent"), "status as JSON")
+            self.assertEqual(browser.complaints(), [])
+            self.assertTrue(all(address.startswith((url, "data:")) for address in browser.requests()), browser.requests())
+            self.assertGreater(len(browser.requests()), 4)
+            relay.stop()
+            browser.wait(f"{state}.startsWith('The relay does not answer')", "the silence to be shown")
+            self.shoot(browser, "gone")
+            relay.start().wait_until_ready()
+            browser.wait(f"!{state}.startsWith('The relay')", "the page to come back")
+            browser.call("Emulation.setScriptExecutionDisabled", value=True)
+            browser.open(url)
+            self.assertNotEqual(browser.evaluate(state), "")
+            self.shoot(browser, "no-script")
+
+    @staticmethod
+    def shoot(browser, name):
+        """For those who want to look at it."""
+        if directory := os.environ.get("BOXHAUL_SCREENSHOTS"):
+            browser.screenshot(os.path.join(directory, f"{name}.png"))
+
+
+class Crowd(HealthTest):
+    """More strangers at the health port than it takes. It costs them, not the relay."""
+
+    PEOPLE = 10000
+    GARBAGE = (b"\0" * 4096, b"\xff\xfe\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 512,
+               b"GET /" + b"x" * 1000000, b"GET / HTTP/1.1\r\nX: " + b"x" * 1000000 + b"\r\n\r\n",
+               b"GET /livez HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(10000)) + b"\r\n",
+               b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+               b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n" + b"y" * 100000,
+               b"GET /livez HTTP/9.9\r\n\r\n", b"/livez\r\n\r\n", b"\r\n" * 1000)
+
+    def setUp(self):
+        super().setUp()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        self.people = min(self.PEOPLE, hard - 200)
+
+    def peak(self, relay):
+        with open(f"/proc/{relay.pid}/status", encoding="ascii") as f:
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
+
+    def test_idle_and_dripping_connections(self):
+        """Thousands that say nothing, and some that say a byte at a time. Messages are delivered meanwhile; when the
+        crowd is gone, and be it thrown out, the port answers."""
+        relay = self.start_relay()
+        before = self.peak(relay)
+        with contextlib.ExitStack() as stack:
+            crowd = []
+            for _ in range(self.people):
+                s = stack.enter_context(socket.socket())
+                s.setblocking(False)
+                with contextlib.suppress(OSError):
+                    s.connect(self.address(relay))
+                crowd.append(s)
+            for n in range(20):
+                for s in crowd[::50]:
+                    with contextlib.suppress(OSError):
+                        s.send(b"GET /livez HTTP/1.1\r\n"[n:n + 1])
+                self.writer(f"w{n}").write("k").commit()
+                self.wait_for_messages(n + 1)
+        self.wait_for_page(relay, "/livez", 200)
+        self.audit()
+        self.assertLess(self.peak(relay) - before, 32 << 20)
+
+    def test_garbage_and_slow_clients(self):
+        relay = self.start_relay()
+        with contextlib.ExitStack() as stack:
+            def connect():
+                return stack.enter_context(socket.create_connection(self.address(relay), 30))
+            for n in range(100):
+                with contextlib.suppress(OSError):
+                    connect().sendall(b"GET /livez HTT"[:n % 15])
+            for garbage in self.GARBAGE:
+                with contextlib.suppress(OSError):  # it may hang up on us at any time
+                    connect().sendall(garbage)
+            self.writer("w").write("k", 20).commit()
+            self.wait_for_messages(20)
+            self.wait_for_page(relay, "/livez", 200)
+        for garbage in self.GARBAGE:
+            with contextlib.suppress(OSError), socket.create_connection(self.address(relay), 30) as s:
+                s.sendall(garbage)
+            self.wait_for_page(relay, "/readyz", 200)
+        self.assertTrue(relay.alive())
+        self.audit()
+
+    def test_pipelined_requests(self):
+        relay = self.start_relay()
+        with socket.create_connection(self.address(relay), 30) as s:
+            s.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 49
+                      + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answers = b""
+            while chunk := s.recv(65536):
+                answers += chunk
+        self.assertEqual(answers.count(b"alive\n"), 50)
+
+    def test_a_line_of_a_gigabyte(self):
+        relay = self.start_relay()
+        before = self.peak(relay)
+        with socket.create_connection(self.address(relay), 30) as s, contextlib.suppress(OSError):
+            s.sendall(b"GET /")
+            for _ in range(1024):
+                s.sendall(b"x" * (1 << 20))
+        self.assertLess(self.peak(relay) - before, 32 << 20)
+        self.wait_for_page(relay, "/readyz", 200)
+
+    def test_a_question_in_the_crowd(self):
+        """All that it has room for hold their connection and their tongue; whoever asks is answered at once all the same."""
+        relay = self.start_relay()
+        with contextlib.ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(socket.create_connection(self.address(relay), 30)).send(b"GET /li")
+            for _ in range(50):
+                self.assertEqual(relay.get("/livez"), (200, "alive\n"))
+
+    def test_a_request_that_never_ends(self):
+        """A byte a second is no silence; the time for a request is up all the same. Whoever asks anew has it anew."""
+        relay = self.start_relay()
+        with socket.create_connection(self.address(relay), 30) as slow, \
+                socket.create_connection(self.address(relay), 30) as busy:
+            slow.settimeout(0.5)
+            for n in range(60):
+                try:
+                    slow.send(b"GET /livez HTTP/1.1\r\nX-Header: " [n:n + 1] or b"x")
+                    if slow.recv(100) == b"":
+                        break
+                except TimeoutError:
+                    pass
+                except OSError:
+                    break
+                if n % 4 == 0:
+                    busy.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                    self.assertIn(b"200 OK", busy.recv(4096))
+            else:
+                self.fail("it was never cut off")
+            busy.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertIn(b"200 OK", busy.recv(4096))
+
+    def test_a_flood_of_questions(self):
+        """Several ask as fast as they can, and mix garbage in; messages are delivered meanwhile, and in order."""
+        relay = self.start_relay()
+        stop = threading.Event()
+
+        def flood(path):
+            request = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path
+            while not stop.is_set():
+                with contextlib.suppress(OSError), socket.create_connection(self.address(relay), 30) as s:
+                    s.settimeout(10)
+                    s.sendall(request * 40 + b"\0garbage\xff" * 100 + request)
+                    while s.recv(65536):
+                        pass
+
+        threads = [threading.Thread(target=flood, args=(path,)) for path in (b"/metrics", b"/", b"/status", b"/nothing")]
+        for thread in threads:
+            thread.start()
+        try:
+            shop = self.open_shop(clients=2)
+            self.let_trade(1000)
+            shop.stop()
+            self.wait_settled()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.audit()
+        self.wait_for_page(relay, "/readyz", 200)
+
+
+if __name__ == "__main__":
+    unittest.main()
