@@ -1,5 +1,5 @@
-/* A relay that is awake asks every few seconds, one that sleeps once a minute, and always right behind a fetch: so it costs
- * no wake-up, and next to nothing beside the fetch. */
+/* A relay that is awake asks every few seconds, one that sleeps once a minute, and that right behind a fetch: so it costs no
+ * wake-up, and next to nothing beside the fetch. */
 #include "backlog.h"
 
 #include <inttypes.h>
@@ -24,7 +24,8 @@ struct backlog {
 	int64_t newest;
 	int64_t oldest_us, held_us; /* of loop_now_us(): they are there since; INT64_MAX = none */
 	int64_t letters, held_letters;
-	int64_t holder; /* 0 = nobody has the lock */
+	uint64_t dead_asked, dead_heard; /* that we made ourselves, when it was asked; when what was heard was asked */
+	int64_t holder;                  /* 0 = nobody has the lock */
 	char leader[256];
 
 	int64_t looked_us;
@@ -81,27 +82,30 @@ static void on_backlog(void *arg, const struct pg_result *r)
 	b->oldest_us = since(b, r, OLDEST);
 	b->held_us = since(b, r, OLDEST_HELD);
 	b->letters = number(r, LETTERS);
+	b->dead_heard = b->dead_asked;
 	b->held_letters = number(r, HELD_LETTERS);
 	b->holder = number(r, HOLDER);
 	snprintf(b->leader, sizeof b->leader, "%s", pg_is_null(r, 0, LEADER) ? "?" : pg_bytes(r, 0, LEADER, &n));
 }
 
-static void ask(struct backlog *b, int64_t pause_ms, int64_t above, bool held, bool holder)
+static bool ask(struct backlog *b, int64_t pause_ms, int64_t above, bool held, bool holder)
 {
 	int64_t now = loop_now_ms();
 
 	if (b->asking || (b->asked_ms != 0 && now - b->asked_ms < pause_ms))
-		return;
+		return false;
 	b->asked_ms = now;
 	b->asked_us = loop_now_us();
 	b->asking = ledger_backlog(*b->pg, above, held, holder, on_backlog, b);
+	return true;
 }
 
 void backlog_ask(struct backlog *b, const struct delivery_stats *s)
 {
 	bool quiet = s->pace == PACE_ASLEEP && s->resident + s->parked_ranges == 0;
 
-	ask(b, quiet ? ASK_ASLEEP_MS : ASK_MS, s->read, s->parked_ranges > 0, false);
+	if (ask(b, quiet ? ASK_ASLEEP_MS : ASK_MS, s->read, s->parked_ranges > 0, false))
+		b->dead_asked = s->dead;
 }
 
 void backlog_watch(struct backlog *b)
@@ -150,7 +154,7 @@ const struct backlog_figures *backlog_look(struct backlog *b, const struct deliv
 	oldest_any = s->parked_ranges > 0 && b->held_us < oldest ? b->held_us : oldest;
 	f->oldest_us = oldest != INT64_MAX && oldest < now ? now - oldest : 0;
 	f->oldest_any_us = oldest_any != INT64_MAX && oldest_any < now ? now - oldest_any : 0;
-	f->dead_letters = b->letters;
+	f->dead_letters = b->letters + (int64_t)(s->dead - b->dead_heard); /* and those made since */
 	f->held_letters = b->held_letters;
 	return f;
 }

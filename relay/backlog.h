@@ -32,7 +32,7 @@ void backlog_free(struct backlog *b);
 /* The session is gone, or the lead: what was heard counts no more. */
 void backlog_forget(struct backlog *b);
 
-/* For a leader, right behind a fetch: asks the database if it was not asked for a while. */
+/* For a leader, right behind a fetch, or while messages wait: asks the database if it was not asked for a while. */
 void backlog_ask(struct backlog *b, const struct delivery_stats *s);
 
 /* For a standby, once a second: asks now and again. */

@@ -304,7 +304,9 @@ static void write_state(FILE *out, const struct page *p)
 	connection(out, "PostgreSQL", p->f->postgres_up, p->f->postgres_up ? "" : p->f->postgres_why);
 	snprintf(text, sizeof text, " to %s", p->f->nats_url);
 	connection(out, "NATS", p->f->nats_up, p->f->nats_up ? text : p->f->nats_why);
-	fprintf(out, "<div><dt>role</dt><dd>%s, epoch %" PRId64 "</dd></div>\n", p->f->role, p->f->epoch);
+	fputs("<div><dt>role</dt><dd>", out);
+	escaped(out, p->f->role);
+	fprintf(out, ", epoch %" PRId64 "</dd></div>\n", p->f->epoch);
 	fprintf(out, "<div><dt>position</dt><dd>%" PRId64 ", read up to %" PRId64 "</dd></div>\n",
 		p->f->stats->position, p->f->stats->read);
 	fprintf(out,

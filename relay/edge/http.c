@@ -223,6 +223,14 @@ static void on_complaint(void *arg, const char *format, va_list args)
 		h->exhausted = true;
 }
 
+/* No name of a page needs unescaping, and %00 is not the end of one. */
+static size_t as_it_is(void *arg, struct MHD_Connection *c, char *text)
+{
+	(void)arg;
+	(void)c;
+	return strlen(text);
+}
+
 /* A socket of our own: newer libraries forget why they could not have one. -1 with errno. */
 static int listen_on(const char *address, uint16_t port)
 {
@@ -259,7 +267,8 @@ static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t po
 				MHD_OPTION_EXTERNAL_LOGGER, on_complaint, h, MHD_OPTION_LISTEN_SOCKET, fd,
 				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_NOTIFY_CONNECTION,
 				on_guest, h, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_S,
-				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES, MHD_OPTION_END);
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES, MHD_OPTION_UNESCAPE_CALLBACK,
+				as_it_is, h, MHD_OPTION_END);
 }
 
 struct http *http_open(struct loop *l, const char *address, uint16_t port, const struct http_page *pages, void *arg,

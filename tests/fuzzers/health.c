@@ -3,12 +3,23 @@
 #include "health.h"
 
 #include "core/pace.h"
+#include "ledger.h"
 #include "loopback.h"
 
 enum { STREAMS = 2 };
 
 static struct delivery_stats stats;
-static struct health_facts facts = { .stats = &stats, .stream_count = STREAMS };
+static struct backlog_figures backlog;
+static struct publisher_figures publisher;
+static uint64_t statements[STATEMENTS];
+static struct health_facts facts = {
+	.stats = &stats,
+	.backlog = &backlog,
+	.publisher = &publisher,
+	.statements = statements,
+	.nats_url = "",
+	.stream_count = STREAMS,
+};
 
 static void collect(void *arg, struct health_facts *f)
 {
@@ -47,6 +58,13 @@ static void read_facts(struct input *in, char *texts[11])
 	stats.acked = stats.stream[0].acked = stats.stream[1].sequence = (uint64_t)number;
 	stats.stream[0].blocked = (bits & 64) != 0;
 	stats.stream[1].blocked = (bits & 128) != 0;
+	backlog.known = (bits & 1) != 0;
+	backlog.messages = publisher.payload_bytes = stats.refusals[0].count = (uint64_t)number;
+	backlog.oldest_us = backlog.oldest_any_us = number;
+	backlog.dead_letters = stats.parked_ranges = (uint32_t)number;
+	stats.refusals[0].reason = (uint32_t)number;
+	histogram_add(&publisher.ack, number);
+	facts.reload_failed = (bits & 2) != 0;
 	facts.instance = texts[0];
 	facts.role = texts[1];
 	facts.trouble = texts[2];
@@ -82,7 +100,7 @@ static const char *skip_sample(const char *p)
 		p += 2;
 	}
 	promise(*p == ' ' && p[1] != '\n', "no value: %.20s", p);
-	return p + 1 + strspn(p + 1, "-0123456789");
+	return p + 1 + strspn(p + 1, "-.0123456789");
 }
 
 static void check_metrics(const char *reply)
@@ -94,7 +112,8 @@ static void check_metrics(const char *reply)
 		end = *line == '#' ? strchr(line, '\n') : skip_sample(line);
 		promise(end != NULL && *end == '\n', "a line: %.60s", line);
 		type = strstr(line, "# TYPE ") == line ? end : NULL;
-		promise(type == NULL || strncmp(type - 6, " gauge", 6) == 0 || strncmp(type - 8, " counter", 8) == 0,
+		promise(type == NULL || strncmp(type - 6, " gauge", 6) == 0 || strncmp(type - 8, " counter", 8) == 0 ||
+				strncmp(type - 10, " histogram", 10) == 0,
 			"a type: %.60s", line);
 	}
 }
@@ -145,6 +164,28 @@ static void check_ready(const char *reply)
 		promise(!is_control(p), "byte %d", *p);
 }
 
+/* Every < opens or closes an element that the page is made of: none of what was given does. */
+static void check_page(const char *reply)
+{
+	static const char *const elements[] = { "!DOCTYPE",   "html",    "head",  "meta",   "title", "link", "noscript",
+						"script",     "body",    "main",  "header", "h1",    "h2",   "span",
+						"p",          "section", "dl",    "dt",     "dd",    "div",  "figure",
+						"figcaption", "svg",     "line",  "path",   "ul",    "li",   "code",
+						"table",      "thead",   "tbody", "tr",     "th",    "td",   "footer",
+						"nav",        "a" };
+	const char *body = body_of(reply);
+
+	promise(status_of(reply) == 200 && is_utf8(body, strlen(body)), "the page: %.60s", reply);
+	for (const char *p = strchr(body, '<'); p != NULL; p = strchr(p, '<')) {
+		size_t n = strspn(p += 1 + (p[1] == '/'), "!ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz12");
+		bool ours = false;
+
+		for (size_t i = 0; i < sizeof elements / sizeof elements[0]; i++)
+			ours = ours || (strlen(elements[i]) == n && strncmp(elements[i], p, n) == 0);
+		promise(ours, "an element: %.40s", p);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct loop *loop;
@@ -157,6 +198,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_metrics(reply = get(loop, "/metrics"));
 	free(reply);
 	check_status(reply = get(loop, "/status"));
+	free(reply);
+	check_page(reply = get(loop, "/"));
 	free(reply);
 	check_ready(reply = get(loop, "/readyz"));
 	free(reply);

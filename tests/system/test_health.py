@@ -153,7 +153,7 @@ class Metrics(HealthTest):
 
     def test_what_waits_and_since_when(self):
         """While the broker is away: in memory, and beyond what there is room for. On the server's clock, and on no other."""
-        relay = self.start_relay(delivery={"queue": 16})
+        relay = self.start_relay(delivery={"queue": 16, "window": 16})
         self.nats.stop()
         self.wait_for_page(relay, "/readyz", 503, "NATS is not connected")
         self.sql("INSERT INTO boxhaul.outbox (subject, created_at) SELECT 'orders.x', now() - interval '1 hour' "
@@ -225,7 +225,7 @@ class Stalls(HealthTest):
             cursor.execute("SELECT pg_advisory_lock(1651472488, 1)")
             cursor.execute("SELECT pg_backend_pid()")
             pid = cursor.fetchone()[0]
-        relay = self.start_relay(health=health(stall_after="2s"))
+        relay = self.start_relay(health=health(stall_after="2s"), **QUICK)
         self.assertEqual(relay.get("/readyz"), (200, "ready: standing by\n"))
         time.sleep(3)
         self.assertEqual(relay.get("/readyz")[0], 200, "nothing waits")
