@@ -51,13 +51,15 @@ struct metric {
 		 : SMALL, double          \
 		 : REAL, struct histogram \
 		 : TIMES)
-#define AT(place, type, member) KIND_OF(((type *)NULL)->member), place, offsetof(type, member), NULL
-#define OF_KNOWN(member) AT(KNOWN, struct known, member)
-#define OF_FACTS(member) AT(FACTS, struct health_facts, member)
-#define OF_STATS(member) AT(STATS, struct delivery_stats, member)
-#define OF_STREAM(member) AT(STREAM, struct stream_state, member)
-#define OF_PUBLISHER(member) AT(PUBLISHER, struct publisher_figures, member)
-#define OF_BACKLOG(member) AT(BACKLOG, struct backlog_figures, member)
+#define MEMBER(type, member) KIND_OF(((type *)NULL)->member)
+#define OF_KNOWN(member) MEMBER(struct known, member), KNOWN, offsetof(struct known, member), NULL
+#define OF_FACTS(member) MEMBER(struct health_facts, member), FACTS, offsetof(struct health_facts, member), NULL
+#define OF_STATS(member) MEMBER(struct delivery_stats, member), STATS, offsetof(struct delivery_stats, member), NULL
+#define OF_STREAM(member) MEMBER(struct stream_state, member), STREAM, offsetof(struct stream_state, member), NULL
+#define OF_PUBLISHER(member) \
+	MEMBER(struct publisher_figures, member), PUBLISHER, offsetof(struct publisher_figures, member), NULL
+#define OF_BACKLOG(member) \
+	MEMBER(struct backlog_figures, member), BACKLOG, offsetof(struct backlog_figures, member), NULL
 #define AGE_OF_BACKLOG(member) MICROSECONDS, BACKLOG, offsetof(struct backlog_figures, member), NULL
 #define BY(write) WRITTEN, KNOWN, 0, write
 
