@@ -117,7 +117,14 @@ void backlog_watch(struct backlog *b)
 
 /* --- looking --- */
 
-static void look_at_memory(struct backlog *b, int64_t *oldest_us)
+/* A probe of something that is held back, or a latecomer: nobody waits behind it who could go. */
+static bool is_aside(const struct parcel *p, const struct delivery_stats *s)
+{
+	return p->id <= s->position || s->stream[p->stream].blocked;
+}
+
+static void look_at_memory(struct backlog *b, const struct delivery_stats *s, int64_t *oldest_us,
+			   int64_t *oldest_any_us)
 {
 	struct backlog_figures *f = &b->figures;
 
@@ -126,8 +133,10 @@ static void look_at_memory(struct backlog *b, int64_t *oldest_us)
 
 		if (p == NULL)
 			continue;
-		if (p->born_us < *oldest_us)
+		if (p->born_us < *oldest_us && !is_aside(p, s))
 			*oldest_us = p->born_us;
+		if (p->born_us < *oldest_any_us)
+			*oldest_any_us = p->born_us;
 		if (f->stream[p->stream].messages++ == 0 || p->read_ms < f->stream[p->stream].since_ms)
 			f->stream[p->stream].since_ms = p->read_ms;
 	}
@@ -136,7 +145,7 @@ static void look_at_memory(struct backlog *b, int64_t *oldest_us)
 const struct backlog_figures *backlog_look(struct backlog *b, const struct delivery_stats *s)
 {
 	struct backlog_figures *f = &b->figures;
-	int64_t now = loop_now_us(), oldest = INT64_MAX, oldest_any;
+	int64_t now = loop_now_us(), oldest = INT64_MAX, oldest_any = INT64_MAX;
 
 	if (b->looked_us != 0 && now - b->looked_us < LOOK_US)
 		return f;
@@ -144,14 +153,17 @@ const struct backlog_figures *backlog_look(struct backlog *b, const struct deliv
 	*f = (struct backlog_figures){ .known = b->heard && s->leading };
 	if (!f->known)
 		return f;
-	look_at_memory(b, &oldest);
+	look_at_memory(b, s, &oldest, &oldest_any);
 	f->messages = s->resident;
 	if (b->newest > s->read) {
 		f->messages += (uint64_t)(b->newest - s->read);
 		if (b->oldest_us < oldest)
 			oldest = b->oldest_us;
 	}
-	oldest_any = s->parked_ranges > 0 && b->held_us < oldest ? b->held_us : oldest;
+	if (oldest < oldest_any)
+		oldest_any = oldest;
+	if (s->parked_ranges > 0 && b->held_us < oldest_any)
+		oldest_any = b->held_us;
 	f->oldest_us = oldest != INT64_MAX && oldest < now ? now - oldest : 0;
 	f->oldest_any_us = oldest_any != INT64_MAX && oldest_any < now ? now - oldest_any : 0;
 	f->dead_letters = b->letters + (int64_t)(s->dead - b->dead_heard); /* and those made since */
