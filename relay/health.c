@@ -39,7 +39,8 @@ bool health_ready(const struct health_facts *f, char *text, size_t size)
 	else if (f->stall[0] != '\0')
 		snprintf(text, size, "%s", f->stall);
 	else {
-		snprintf(text, size, "%s", f->leads ? "leading" : "standing by");
+		snprintf(text, size, "%s%s%s", f->leads ? "leading" : "standing by",
+			 f->paused[0] != '\0' ? ", paused " : "", f->paused);
 		return true;
 	}
 	return false;

@@ -25,6 +25,7 @@ struct health_facts {
 	bool postgres_up, nats_up;
 	const char *postgres_why, *nats_why; /* why not */
 	const char *nats_url;
+	const char *paused; /* by whom, since when and why; "" = it is not paused */
 	char stall[512];    /* why there is no progress; "" = there is */
 	size_t stream_count;
 	struct {

@@ -45,7 +45,8 @@ struct leader {
 	int64_t led_epoch, led_timeline; /* of the lead that was ours last */
 	uint64_t fence;
 	uint64_t floors[LIMIT_STREAMS];
-	bool first;               /* nobody has led before */
+	bool first; /* nobody has led before */
+	uint64_t pause;
 	int64_t system, timeline; /* of the server we served last; 0 = none yet */
 };
 
@@ -179,6 +180,7 @@ static void on_exceptions(void *arg, const struct pg_result *result)
 	ev.leading.exception_count = (size_t)n;
 	ev.leading.floors = r->floors;
 	ev.leading.others_until_ms = r->others_until_ms;
+	ev.leading.pause = r->pause;
 	r->handlers.leading(r->handlers.arg, &ev);
 	free(rows);
 }
@@ -206,6 +208,7 @@ static void on_lead(void *arg, const struct pg_result *result)
 	r->position = pg_int8(result, 0, 1);
 	r->fence = (uint64_t)pg_int8(result, 0, 2);
 	r->first = pg_int8(result, 0, 4) != 0;
+	r->pause = (uint64_t)pg_int8(result, 0, 5);
 	/* An earlier leader may live, and publish for its lease; unless it resigned, or we are it. (Whoever led before us then
 	 * may live, too.) */
 	if ((r->epoch != r->led_epoch + 1 || r->timeline != r->led_timeline) &&

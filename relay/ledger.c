@@ -25,7 +25,9 @@ static const struct pg_statement leader_lock = { STATEMENT_LEADER_LOCK,
 static const struct pg_statement listen_ = { STATEMENT_LISTEN, "LISTEN boxhaul" };
 
 static const struct pg_statement lead = {
-	STATEMENT_LEAD, "SELECT epoch, at_position, fence, others_ms, first FROM boxhaul.lead($1, $2)"
+	STATEMENT_LEAD,
+	"SELECT epoch, at_position, fence, others_ms, first, coalesce((SELECT number FROM boxhaul.paused), 0)"
+	"  FROM boxhaul.lead($1, $2)"
 };
 
 static const struct pg_statement resign_ = { STATEMENT_RESIGN, "SELECT boxhaul.resign($1, $2)" };
@@ -68,6 +70,15 @@ static const struct pg_statement decisions = {
 	"SELECT id, decision = 'redrive' FROM boxhaul.dead_letter WHERE held AND decision IS NOT NULL ORDER BY id"
 };
 
+static const struct pg_statement pause_ = {
+	STATEMENT_PAUSE,
+	"SELECT number, 'by ' || paused_by || ' since ' || pg_catalog.to_char(since, 'YYYY-MM-DD HH24:MI:SS TZ')"
+	"       || coalesce(': ' || reason, '')"
+	"  FROM boxhaul.paused"
+};
+
+static const struct pg_statement quiet = { STATEMENT_QUIET, "SELECT boxhaul.quiet($1, $2)" };
+
 /* A handful of descents into indexes: never a look at the backlog itself. */
 static const struct pg_statement backlog = {
 	STATEMENT_BACKLOG,
@@ -108,6 +119,8 @@ const char *ledger_statement_name(unsigned number)
 		[STATEMENT_READY] = "ready",
 		[STATEMENT_LISTEN] = "listen",
 		[STATEMENT_BACKLOG] = "backlog",
+		[STATEMENT_PAUSE] = "pause",
+		[STATEMENT_QUIET] = "quiet",
 	};
 
 	return number < STATEMENTS && names[number] != NULL ? names[number] : "other";
@@ -198,6 +211,20 @@ int64_t ledger_since_us(const struct pg_result *r, int row, int column, int now,
 	    __builtin_sub_overflow(asked_us, age, &since))
 		return latest;
 	return since < latest ? since : latest;
+}
+
+bool ledger_pause(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &pause_, NULL, 0, answer, arg);
+}
+
+bool ledger_quiet(struct pg *pg, int64_t epoch, uint64_t pause, pg_answer *answer, void *arg)
+{
+	char e[24], number[24];
+
+	snprintf(e, sizeof e, "%" PRId64, epoch);
+	snprintf(number, sizeof number, "%" PRIu64, pause);
+	return pg_send(pg, &quiet, (struct pg_parameter[]){ text(e), text(number) }, 2, answer, arg);
 }
 
 /* --- the mark --- */

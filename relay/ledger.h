@@ -26,6 +26,8 @@ enum {
 	STATEMENT_RENEW,
 	STATEMENT_CLEAN,
 	STATEMENT_DECISIONS,
+	STATEMENT_PAUSE,
+	STATEMENT_QUIET,
 	STATEMENT_READY,
 	STATEMENT_LISTEN,
 	STATEMENT_BACKLOG,
@@ -35,7 +37,7 @@ enum {
 /* What a statement is for, in a word. */
 const char *ledger_statement_name(unsigned number);
 
-enum { SCHEMA_VERSION = 7 };
+enum { SCHEMA_VERSION = 8 };
 
 /* One row: schema version, in recovery, max_prepared_transactions, the server's system identifier, its timeline (NULL
  * in recovery). An error where the schema is missing. */
@@ -46,7 +48,7 @@ bool ledger_try_lock(struct pg *pg, pg_answer *answer, void *arg);
 bool ledger_listen(struct pg *pg, pg_answer *answer, void *arg);
 
 /* One row: epoch, position, fence; for how many milliseconds from now an earlier leader may still publish; (bool) whether
- * nobody has led before. */
+ * nobody has led before; which pause stands, 0 = none. */
 bool ledger_lead(struct pg *pg, const char *leader, uint32_t lease_ms, pg_answer *answer, void *arg);
 
 /* We publish nothing any more; somebody who led before us may, for so long. One row, void. */
@@ -83,5 +85,11 @@ bool ledger_backlog(struct pg *pg, int64_t above, bool held, bool holder, pg_ans
 /* A time of the server as one of loop_now_us(), so that the two machines' clocks need not agree: `now` is the column that
  * holds the server's own time then. Never later than now; now if there is none. */
 int64_t ledger_since_us(const struct pg_result *r, int row, int column, int now, int64_t asked_us);
+
+/* No row, or one: the number of the pause that stands, and (text) by whom, since when and why. */
+bool ledger_pause(struct pg *pg, pg_answer *answer, void *arg);
+
+/* All is quiet in this pause. One row, void. */
+bool ledger_quiet(struct pg *pg, int64_t epoch, uint64_t pause, pg_answer *answer, void *arg);
 
 #endif

@@ -54,7 +54,7 @@ void progress_fetch_failed(struct progress *p, const char *why, int64_t now)
 static void watch(struct progress *p, const struct delivery_stats *s, int64_t now)
 {
 	for (size_t i = 0; i < p->config->stream_count; i++)
-		if (!s->leading || s->stream[i].acked != p->acked[i]) {
+		if (!s->leading || s->paused || s->stream[i].acked != p->acked[i]) {
 			p->acked[i] = s->stream[i].acked;
 			p->acked_ms[i] = now;
 		}

@@ -40,6 +40,7 @@
 enum {
 	TICK_MS = 1000,
 	ASK_AGAIN_MS = 5000,
+	PAUSE_ASK_MS = 5000,
 	OWN_BYTES = 64, /* the header with the message id */
 	MAINTENANCE_MAX_MS = 60000,
 	MAINTENANCE_MIN_MS = 1000,
@@ -79,6 +80,9 @@ struct relay {
 
 	int64_t asked_ms[LIMIT_STREAMS]; /* when a stream was last asked why it takes nothing */
 	int64_t maintained_ms;
+
+	char paused[512]; /* by whom; "" = it is not */
+	int64_t pause_asked_ms;
 };
 
 /* --- events --- */
@@ -170,6 +174,31 @@ static void on_decisions(void *arg, const struct pg_result *result)
 	}
 }
 
+static void on_pause(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+	struct event ev = { .kind = EVENT_PAUSED };
+	bool was = r->paused[0] != '\0', is = pg_error(result) == NULL && pg_rows(result) > 0;
+	size_t bytes;
+
+	if (pg_error(result) != NULL)
+		return; /* asked again before long */
+	if (is)
+		ev.paused.pause = (uint64_t)pg_int8(result, 0, 0);
+	snprintf(r->paused, sizeof r->paused, "%s", is ? pg_bytes(result, 0, 1, &bytes) : "");
+	if (is && !was)
+		log_warn(r->log, "paused: sending nothing until `boxhaul resume`", KS("who", r->paused));
+	else if (was && !is)
+		log_info(r->log, "resumed");
+	step(r, ev);
+}
+
+static void ask_about_pause(struct relay *r)
+{
+	r->pause_asked_ms = loop_now_ms();
+	ledger_pause(r->pg, on_pause, r);
+}
+
 /* What was decided while nobody led has been notified to nobody. */
 static void on_leading(void *arg, const struct event *ev)
 {
@@ -178,6 +207,7 @@ static void on_leading(void *arg, const struct event *ev)
 	tails_forget(r->tails);
 	step(r, *ev);
 	ledger_decisions(r->pg, on_decisions, r);
+	ask_about_pause(r);
 }
 
 static void on_notified(void *arg, const char *payload)
@@ -188,6 +218,8 @@ static void on_notified(void *arg, const char *payload)
 		return;
 	if (strcmp(payload, "decided") == 0)
 		ledger_decisions(r->pg, on_decisions, r);
+	else if (strcmp(payload, "paused") == 0)
+		ask_about_pause(r);
 	else
 		step(r, (struct event){ .kind = EVENT_NOTIFIED });
 }
@@ -396,7 +428,7 @@ static int64_t maintenance_pause(const struct relay *r)
 					    : pause;
 }
 
-/* Slots of the ring, and decisions whose notification was lost. Right behind a fetch, and never else: a sleeping relay
+/* Slots of the ring, and decisions and pauses whose notification was lost. Right behind a fetch, and never else: a sleeping relay
  * asks the database nothing between two safety polls. */
 static void maintain(struct relay *r)
 {
@@ -410,6 +442,16 @@ static void maintain(struct relay *r)
 		pg_break(r->pg, "failpoint");
 	if (delivery_look(r->core)->blocked_lanes > 0)
 		ledger_decisions(r->pg, on_decisions, r);
+	ask_about_pause(r);
+}
+
+static void on_quiet(void *arg, const struct pg_result *result)
+{
+	struct relay *r = arg;
+
+	/* `boxhaul pause` waits for it. */
+	if (pg_error(result) != NULL)
+		pg_break(r->pg, "saying that all is quiet failed");
 }
 
 static void on_resigned(void *arg, const struct pg_result *result)
@@ -473,6 +515,10 @@ static void carry_out(struct relay *r, const struct effect *f)
 		if (FAILPOINT(tail_asked))
 			natsio_cut(r->nats, "failpoint");
 		break;
+	case EFFECT_QUIET:
+		log_info(r->log, "paused: everything that was in flight is answered and marked");
+		ok = ledger_quiet(r->pg, leader_epoch(r->leader), f->quiet.pause, on_quiet, r);
+		break;
 	case EFFECT_DRAINED: ok = drained(r); break;
 	}
 	/* The core waits for an answer that will not come: begin again from what the database holds. */
@@ -523,6 +569,7 @@ static void collect(void *arg, struct health_facts *f)
 		.postgres_why = r->postgres_why,
 		.nats_why = r->nats_why,
 		.nats_url = r->nats_url,
+		.paused = s->paused ? r->paused : "",
 		.stream_count = r->config->stream_count,
 		.truncations = r->truncations,
 		.reconnects_postgres = r->postgres_connects,
@@ -560,6 +607,9 @@ static void on_tick(void *arg)
 		backlog_ask(r->backlog, s);
 	progress_tick(r->progress, s, leader_role_text(r->leader), now);
 	ask_about_blocked(r, s, now);
+	/* Paused, it reads nothing, and asks nothing behind it. */
+	if (s->paused && now - r->pause_asked_ms >= PAUSE_ASK_MS)
+		ask_about_pause(r);
 	collect(r, &facts);
 	service_tick(r->service, &facts);
 	reload_tick(r->reload);

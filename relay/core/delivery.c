@@ -87,6 +87,7 @@ static void forget_everything(struct delivery *d)
 	blocks_clear(&d->blocks);
 	d->dead_count = d->undead_count = d->late_count = 0;
 	d->dirty = d->urgent = d->more = d->left_behind = false;
+	d->pause = 0;
 	d->block_ms = INT64_MAX;
 	d->window = d->s.window_messages;
 	memset(d->silent, 0, sizeof d->silent);
@@ -140,6 +141,8 @@ static void leading(struct delivery *d, const struct event *ev)
 	forget_everything(d);
 	d->leading = true;
 	d->drained = false;
+	d->pause = ev->leading.pause;
+	d->quiet = false;
 	d->position = d->read = d->settled = ev->leading.position;
 	d->caught_up = d->settled_in = false;
 	d->others_until = ev->leading.others_until_ms > d->now ? ev->leading.others_until_ms : d->now;
@@ -155,6 +158,16 @@ static void leading(struct delivery *d, const struct event *ev)
 	d->urgent = true;
 	d->stats.last_ack_ms = d->now;
 	pace_reset(&d->pace, &d->s, d->now);
+}
+
+/* What was read waits where it is, and its lanes with it: going on needs nothing but to go on. */
+static void paused(struct delivery *d, uint64_t pause)
+{
+	if (!d->leading || pause == d->pause)
+		return;
+	d->urgent |= pause == 0;
+	d->pause = pause;
+	d->quiet = false;
 }
 
 static void bus_down(struct delivery *d)
@@ -229,6 +242,7 @@ void delivery_step(struct delivery *d, const struct event *ev)
 		break;
 	case EVENT_DECIDED: decided(d, ev); break;
 	case EVENT_TAIL: tail_told(d, ev); break;
+	case EVENT_PAUSED: paused(d, ev->paused.pause); break;
 	case EVENT_DRAIN: d->draining = true; break;
 	case EVENT_SETTINGS: adjust(d, ev->settings); break;
 	}
@@ -284,10 +298,24 @@ static bool next_renew(struct delivery *d, struct effect *f)
 	return true;
 }
 
+static bool is_under_way(const struct delivery *d)
+{
+	return d->leading && (d->lanes.place[PLACE_IN_FLIGHT].count > 0 || d->marking || d->fetching || d->dirty);
+}
+
+static bool next_quiet(struct delivery *d, struct effect *f)
+{
+	if (d->pause == 0 || d->quiet || is_under_way(d) || d->now < d->others_until)
+		return false;
+	d->quiet = true;
+	f->kind = EFFECT_QUIET;
+	f->quiet.pause = d->pause;
+	return true;
+}
+
 static bool next_drained(struct delivery *d, struct effect *f)
 {
-	if (!d->draining || d->drained ||
-	    (d->leading && (d->lanes.place[PLACE_IN_FLIGHT].count > 0 || d->marking || d->fetching || d->dirty)))
+	if (!d->draining || d->drained || is_under_way(d))
 		return false;
 	d->drained = true;
 	f->kind = EFFECT_DRAINED;
@@ -299,7 +327,7 @@ bool delivery_next(struct delivery *d, struct effect *f)
 	return next_release(d, f) || next_note(d, f) || next_mark(d, f) || next_announce(d, f) || next_fetch(d, f) ||
 	       next_renew(d, f) || next_tail(d, f) || next_publish(d, f) ||
 	       /* what next_publish() buried, or found that it must ask for */ next_tail(d, f) || next_release(d, f) ||
-	       next_note(d, f) || next_mark(d, f) || next_drained(d, f);
+	       next_note(d, f) || next_mark(d, f) || next_quiet(d, f) || next_drained(d, f);
 }
 
 int64_t delivery_send_deadline(const struct delivery *d)
@@ -326,6 +354,8 @@ int64_t delivery_deadline(const struct delivery *d)
 		at = earlier(at, d->mark_at);
 	if (has_appetite(d))
 		at = earlier(at, pace_deadline(&d->pace));
+	if (d->pause != 0 && !d->quiet && d->now < d->others_until)
+		at = earlier(at, d->others_until);
 	if (has_work(d) && !d->renewing && !d->fetching && !d->marking)
 		at = earlier(at, renew_at(d));
 	return at;
@@ -338,6 +368,7 @@ const struct delivery_stats *delivery_look(struct delivery *d)
 	s->leading = d->leading;
 	s->bus_up = d->bus_up;
 	s->draining = d->draining;
+	s->paused = d->pause != 0;
 	s->pace = d->pace.mode;
 	s->position = d->position;
 	s->read = d->read;

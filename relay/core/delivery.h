@@ -100,6 +100,7 @@ enum event_kind {
 	EVENT_NOTIFIED, /* the database says: there may be rows */
 	EVENT_DECIDED,  /* an operator decided about a dead letter that holds its lane */
 	EVENT_TAIL,     /* the answer to EFFECT_TAIL */
+	EVENT_PAUSED,   /* an operator's pause began or ended */
 	EVENT_DRAIN,    /* publish nothing more; settle what is in flight */
 	EVENT_SETTINGS, /* other settings from now on */
 };
@@ -120,6 +121,7 @@ struct event {
 			 * on record. */
 			const uint64_t *floors;
 			int64_t others_until_ms; /* an earlier leader that lives may publish until then */
+			uint64_t pause;          /* as in paused */
 		} leading;
 		struct {
 			struct row *rows; /* ascending by id, each id once */
@@ -165,6 +167,9 @@ struct event {
 		/* Copied. Memory is laid out by ordering, streams and queue_messages, and the database has told others how
 		 * long the lease is: those four are as they were. */
 		const struct delivery_settings *settings;
+		struct {
+			uint64_t pause; /* which one; 0 = none: go on */
+		} paused;
 	};
 };
 
@@ -227,6 +232,7 @@ enum effect_kind {
 	EFFECT_TAIL,    /* find out what the stream holds */
 	EFFECT_RELEASE, /* the slot's payload is not needed any more */
 	EFFECT_NOTE,    /* for the log */
+	EFFECT_QUIET,   /* paused, nothing in flight, everything marked; and nobody who led before can be sending */
 	EFFECT_DRAINED, /* nothing in flight, everything marked */
 };
 
@@ -266,6 +272,9 @@ struct effect {
 		struct {
 			uint32_t slot;
 		} release;
+		struct {
+			uint64_t pause;
+		} quiet;
 		struct note note;
 	};
 };
@@ -292,7 +301,7 @@ enum wakeup {
 
 /* A look inside; counters only grow. */
 struct delivery_stats {
-	bool leading, bus_up, draining;
+	bool leading, bus_up, draining, paused;
 	enum pace_mode pace;
 	int64_t position, read; /* marked position; highest id read */
 	uint32_t resident, ready, in_flight, backing_off, asking;

@@ -24,6 +24,8 @@ struct delivery {
 
 	bool leading, bus_up, draining, drained;
 	bool left_behind; /* draining: what was not sent stands in the book */
+	uint64_t pause;   /* an operator's, 0 = none: reads nothing, sends nothing, and settles what is in flight */
+	bool quiet;       /* and that is done, and said */
 	int64_t settled;  /* the highest id settled in its turn */
 	int64_t lease_until;
 	bool renewing;

@@ -272,7 +272,7 @@ bool has_appetite(const struct delivery *d)
 {
 	uint32_t credit = row_credit(d);
 
-	if (!d->leading || d->draining || d->fetching || credit == 0 || byte_credit(d) == 0)
+	if (!d->leading || d->draining || d->pause != 0 || d->fetching || credit == 0 || byte_credit(d) == 0)
 		return false;
 	/* Memory may be full of lanes that cannot be parked: those that can go on again must be read to make room. */
 	return resident(d) == 0 || d->blocks.lanes >= LIMIT_BLOCKED_LANES ||

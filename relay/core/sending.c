@@ -198,7 +198,7 @@ bool next_publish(struct delivery *d, struct effect *f)
 	struct message *m;
 
 	/* The lease: without a sign of life of the session that carries the lead, somebody else may lead. */
-	while (d->leading && d->bus_up && !d->draining && d->now < d->lease_until &&
+	while (d->leading && d->bus_up && !d->draining && d->pause == 0 && d->now < d->lease_until &&
 	       (m = d->lanes.place[PLACE_READY].first) != NULL) {
 		if (m->defect) {
 			if (d->dead_count == d->dead_limit)

@@ -70,6 +70,7 @@ static void read_facts(struct input *in, char *texts[11])
 	facts.trouble = texts[2];
 	facts.postgres_why = texts[3];
 	facts.nats_why = texts[4];
+	facts.paused = (bits & 1) != 0 ? texts[2] : "";
 	for (int i = 0; i < STREAMS; i++) {
 		facts.stream[i].name = texts[5 + i];
 		facts.stream[i].reason = texts[7 + i];

@@ -49,6 +49,8 @@ void check_mark(struct sim *s, const struct host *h, const struct mark *m);
 void check_slot(struct sim *s, const struct host *h, const struct row *r, int64_t message);
 void check_release(struct sim *s, const struct host *h, uint32_t slot);
 void check_note(struct sim *s, const struct host *h, const struct note *n);
+/* The core says that it is paused and nothing is on its way. */
+void check_quiet(struct sim *s, const struct host *h, uint64_t pause);
 void check_drained(struct sim *s, const struct host *h);
 void check_step(struct sim *s, const struct host *h);
 /* A safety poll that nothing else asked for found this message. */

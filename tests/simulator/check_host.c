@@ -45,6 +45,8 @@ void check_written(struct sim *s, const struct host *h, int64_t message)
 {
 	demand(s, now_ms(s) < lease_end(s, h), "host %u writes %s to its socket and its lease ended %lld ms ago",
 	       h->index, told(s, message), (long long)(now_ms(s) - lease_end(s, h)));
+	demand(s, !s->pg.quiet, "host %u writes %s to its socket and the books say that all is quiet", h->index,
+	       told(s, message));
 }
 
 /* What a failover took back may only be sent by who has not heard of it yet. */
@@ -63,6 +65,7 @@ void check_publish(struct sim *s, const struct host *h, const struct effect *e)
 	demand(s, h->leading, "host %u publishes %lld and does not lead", h->index, (long long)id);
 	demand(s, h->bus_up, "host %u publishes %lld and its bus is down", h->index, (long long)id);
 	demand(s, !h->draining, "host %u publishes %lld and drains", h->index, (long long)id);
+	demand(s, h->pause == 0, "host %u publishes %lld and is paused", h->index, (long long)id);
 	demand(s, h->step_ms < lease_end(s, h), "host %u publishes %lld and its lease ended %lld ms ago", h->index,
 	       (long long)id, (long long)(h->step_ms - lease_end(s, h)));
 	demand(s, e->publish.slot < s->plan.settings.queue_messages, "slot %u", e->publish.slot);
@@ -89,6 +92,7 @@ static bool at_rest(const struct host *h)
 void check_fetch(struct sim *s, const struct host *h, const struct effect *e)
 {
 	check_asks(s, h, h->fetching, "a fetch");
+	demand(s, h->pause == 0, "host %u reads and is paused", h->index);
 	demand(s, e->fetch.rows > 0 && e->fetch.bytes > 0, "host %u asks for nothing", h->index);
 	demand(s, e->fetch.rows <= s->plan.settings.queue_messages, "host %u asks for more rows than it can hold",
 	       h->index);
@@ -135,6 +139,13 @@ void check_note(struct sim *s, const struct host *h, const struct note *n)
 	       (long long)n->last);
 }
 
+void check_quiet(struct sim *s, const struct host *h, uint64_t pause)
+{
+	demand(s, h->leading && h->pause != 0 && h->pause == pause, "host %u is quiet and was not told to be",
+	       h->index);
+	demand(s, !h->marking && !h->fetching && h->now.in_flight == 0, "host %u is not as quiet as it says", h->index);
+}
+
 void check_drained(struct sim *s, const struct host *h)
 {
 	demand(s, h->draining && !h->drained, "host %u is drained without being asked, or twice", h->index);
@@ -152,7 +163,8 @@ static bool all_blocked(const struct sim *s, const struct host *h)
 /* Asleep or not: whoever is told that there are rows looks for them. */
 static void check_notified(struct sim *s, const struct host *h)
 {
-	if (h->event == EVENT_NOTIFIED && h->now.resident == 0 && !h->now.full && !h->draining && !all_blocked(s, h))
+	if (h->event == EVENT_NOTIFIED && h->pause == 0 && h->now.resident == 0 && !h->now.full && !h->draining &&
+	    !all_blocked(s, h))
 		demand(s, h->fetching, "host %u is notified and does not look", h->index);
 }
 

@@ -137,6 +137,23 @@ static void reload(struct sim *s, struct host *h)
 	host_reload(s, h, prng_below(&s->dice, 4) == 0 ? NULL : &set);
 }
 
+static void pause_all(struct sim *s, int64_t until);
+
+/* Two operators may be at it: paused again at once. */
+static void on_resume(struct sim *s, const struct happening *h)
+{
+	(void)h;
+	books_pause(s, false);
+	if (!healed(s) && prng_below(&s->dice, 3) == 0)
+		pause_all(s, s->now + prng_spread(&s->dice, MS, SECOND));
+}
+
+static void pause_all(struct sim *s, int64_t until)
+{
+	books_pause(s, true);
+	later(s, until - s->now, on_resume, 0, 0, 0, 0);
+}
+
 static void strike(struct sim *s, enum fault f)
 {
 	struct stream *st = &s->js.stream[prng_below(&s->dice, s->plan.settings.streams)];
@@ -167,6 +184,7 @@ static void strike(struct sim *s, enum fault f)
 	case FAULT_stream_busy: st->busy_until = until; break;
 	case FAULT_lane_refused: refuse_lane(s, st); break;
 	case FAULT_reload: reload(s, any_host(s)); break;
+	case FAULT_operator_pause: pause_all(s, until); break;
 	default: break;
 	}
 }
@@ -199,6 +217,7 @@ void faults_heal(struct sim *s)
 {
 	js_heal(s);
 	standby_catches_up(s);
+	books_pause(s, false);
 	for (uint32_t i = 0; i < s->plan.hosts; i++) {
 		host_reload(s, s->host[i], NULL);
 		s->host[i]->socket_full_until = 0;

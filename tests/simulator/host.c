@@ -26,6 +26,7 @@ static const char *const event_name[] = {
 	[EVENT_DRAIN] = "DRAIN",
 	[EVENT_SETTINGS] = "other settings",
 	[EVENT_TAIL] = "tail",
+	[EVENT_PAUSED] = "paused",
 };
 
 static const char *const note_name[] = {
@@ -362,15 +363,17 @@ void host_session_lost(struct sim *s, struct host *h)
 		host_step(s, h, &e);
 }
 
-/* The operator's decisions are in the database: ask for them now and then, whatever NOTIFY says. */
+/* What operators decide is in the database: ask for it now and then, whatever NOTIFY says. */
 static void on_decisions_due(struct sim *s, const struct happening *happening)
 {
 	struct host *h = s->host[happening->a];
 
 	if (h->life != happening->b || h->session != happening->c || !h->leading)
 		return;
-	if (!host_is_away(s, h))
+	if (!host_is_away(s, h)) {
 		session_decisions(s, h);
+		session_pause(s, h);
+	}
 	later(s, 2 * SECOND, on_decisions_due, happening->a, happening->b, happening->c, 0);
 }
 
@@ -393,6 +396,8 @@ static void on_notification(struct sim *s, const struct happening *happening)
 		later(s, h->paused_until - s->now, on_notification, happening->a, happening->b, happening->c, 0);
 	else if (happening->c == NOTIFY_DECIDED)
 		session_decisions(s, h);
+	else if (happening->c == NOTIFY_PAUSED)
+		session_pause(s, h);
 	else
 		host_step(s, h, &e);
 }
@@ -449,6 +454,8 @@ static void tell_event(struct sim *s, const struct host *h, const struct event *
 	else if (e->kind == EVENT_DECIDED)
 		trace(s, "host %u  < decided %lld: %s", h->index, (long long)e->decided.id,
 		      e->decided.redrive ? "redrive" : "discard");
+	else if (e->kind == EVENT_PAUSED)
+		trace(s, "host %u  < %s", h->index, e->paused.pause != 0 ? "PAUSED" : "not paused");
 	else
 		trace(s, "host %u  < %s", h->index, name);
 }
@@ -464,6 +471,7 @@ static void before(struct sim *s, struct host *h, const struct event *e)
 		memset(h->tail, 0, sizeof h->tail);
 		memset(h->held, 0, sizeof h->held);
 		h->sign_ms = e->leading.asked_ms;
+		h->pause = e->leading.pause;
 		h->notified = h->fetch_failed = false;
 		h->fetch_ms = INT64_MIN / 2;
 		later(s, prng_between(&s->dice, 0, 100 * MS), on_decisions_due, h->index, h->life, h->session, 0);
@@ -487,6 +495,7 @@ static void before(struct sim *s, struct host *h, const struct event *e)
 	case EVENT_RENEWED: asked_ms = e->renewed.asked_ms; break;
 	case EVENT_NOTIFIED: h->notified = true; break;
 	case EVENT_DRAIN: h->draining = true; break;
+	case EVENT_PAUSED: h->pause = e->paused.pause; break;
 	case EVENT_DEPOSED:
 		h->attempts = 0;
 		if (s->flaw != FLAW_deposed_keeps_socket)
@@ -584,6 +593,11 @@ static void carry_out(struct sim *s, struct host *h, const struct effect *e)
 		      note_name[e->note.kind], (long long)e->note.id, (long long)e->note.last, e->note.stream,
 		      e->note.reason, e->note.attempts);
 		check_note(s, h, &e->note);
+		break;
+	case EFFECT_QUIET:
+		trace(s, "host %u  > quiet", h->index);
+		check_quiet(s, h, e->quiet.pause);
+		session_quiet(s, h, e->quiet.pause);
 		break;
 	case EFFECT_DRAINED:
 		trace(s, "host %u  > drained", h->index);

@@ -10,7 +10,7 @@
 #include "pg.h"
 
 enum { MAX_QUEUE = 64, MAX_OUTSTANDING = 16384, MAX_HANDED = 4096 };
-enum notification { NOTIFY_ROWS, NOTIFY_DECIDED };
+enum notification { NOTIFY_ROWS, NOTIFY_DECIDED, NOTIFY_PAUSED };
 
 /* A publish of a message that is still in the core's memory. */
 struct attempt {
@@ -42,6 +42,7 @@ struct host {
 
 	/* what the core has been told */
 	bool leading, bus_up, draining, drained;
+	uint64_t pause;          /* 0 = none */
 	int64_t sign_ms;         /* asked_ms of the last answer of the database */
 	int64_t others_until_ms; /* until then another one may still publish */
 
@@ -115,7 +116,17 @@ void wire_drop(struct host *h);
 
 /* --- the session (session.c) --- */
 
-enum query_kind { QUERY_LEAD, QUERY_FETCH, QUERY_MARK, QUERY_ANNOUNCE, QUERY_RENEW, QUERY_DECISIONS, QUERY_RESIGN };
+enum query_kind {
+	QUERY_LEAD,
+	QUERY_FETCH,
+	QUERY_MARK,
+	QUERY_ANNOUNCE,
+	QUERY_RENEW,
+	QUERY_DECISIONS,
+	QUERY_PAUSE,
+	QUERY_QUIET,
+	QUERY_RESIGN
+};
 
 uint64_t session_open(struct sim *s, struct host *h);
 void session_lead(struct sim *s, struct host *h);
@@ -124,6 +135,8 @@ void session_mark(struct sim *s, struct host *h, const struct mark *m);
 void session_announce(struct sim *s, struct host *h, bool asleep);
 void session_renew(struct sim *s, struct host *h);
 void session_decisions(struct sim *s, struct host *h);
+void session_pause(struct sim *s, struct host *h);
+void session_quiet(struct sim *s, struct host *h, uint64_t pause);
 void session_resign(struct sim *s, struct host *h);
 
 /* The client end is gone: what was sent may still be done. */

@@ -116,6 +116,9 @@ struct pg {
 	int64_t lease_ms;     /* of the last leader; 0 = nobody led, or it resigned */
 	uint64_t leader_life; /* which one that was */
 	uint64_t lock_owner;  /* the session that holds the leader's lock, 0 = free */
+	uint64_t pauses;      /* there have been so many */
+	uint64_t pause;       /* the one that stands, 0 = none */
+	bool quiet;           /* the leader said of it that nothing is on its way any more */
 };
 
 /* The message that has this id now. */
@@ -163,6 +166,9 @@ void books_resign(struct sim *s, uint64_t epoch, int64_t others_ms);
 bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m);
 bool books_unsettled(const struct sim *s, int64_t id);
 void books_decide(struct sim *s, int64_t message, enum decision what);
+/* An operator; the one who pauses what is paused changes nothing. */
+void books_pause(struct sim *s, bool on);
+void books_quiet(struct sim *s, uint64_t epoch, uint64_t pause);
 
 /* --- the ring of slots (pg_slots.c) --- */
 

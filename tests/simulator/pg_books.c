@@ -158,3 +158,19 @@ void books_decide(struct sim *s, int64_t message, enum decision what)
 	trace(s, "pg      operator: %s %s", what == REDRIVE ? "redrive" : "discard", told(s, message));
 	hosts_notify(s, NOTIFY_DECIDED);
 }
+
+void books_pause(struct sim *s, bool on)
+{
+	if ((s->pg.pause != 0) == on)
+		return;
+	s->pg.pause = on ? ++s->pg.pauses : 0;
+	s->pg.quiet = false;
+	trace(s, "pg      operator: %s", on ? "pause" : "resume");
+	hosts_notify(s, NOTIFY_PAUSED);
+}
+
+void books_quiet(struct sim *s, uint64_t epoch, uint64_t pause)
+{
+	if (epoch == s->pg.epoch && (pause == s->pg.pause || (s->flaw == FLAW_quiet_of_any && s->pg.pause != 0)))
+		s->pg.quiet = true;
+}

@@ -100,6 +100,7 @@ void standby_takes_over(struct sim *s)
 	free(to);
 	s->pg.lock_owner = 0;
 	s->pg.timeline++;
+	s->pg.quiet = false; /* who led on the server that is gone may have been told to go on */
 	s->pg.first_session = session_newest() + 1;
 	if (s->pg.last_id + LOGGED_AHEAD < MAX_IDS - 1)
 		s->pg.last_id += prng_between(&s->dice, 0, LOGGED_AHEAD);

@@ -57,7 +57,8 @@
 	X(stream_silent, 500)   \
 	X(stream_busy, 300)     \
 	X(lane_refused, 300)    \
-	X(reload, 200)
+	X(reload, 200)          \
+	X(operator_pause, 1500)
 
 #define AS_FIELD(name, ...) uint32_t name;
 #define AS_INTERVAL(name, ...) int64_t name;

@@ -39,6 +39,7 @@ struct query {
 	bool leads;
 	uint64_t fence, horizon;
 	int64_t position, others_ms;
+	uint64_t pause; /* of a question as well */
 	uint64_t floors[MAX_STREAMS];
 	struct row *row;
 	int32_t *message; /* which each of them is */
@@ -267,6 +268,7 @@ static void take_lead(struct sim *s, struct session *x, struct query *q)
 	q->fence = books_lead(s);
 	x->epoch = s->pg.epoch;
 	q->position = s->pg.position;
+	q->pause = s->pg.pause;
 	q->exception = COPY(s->pg.exception, s->pg.exceptions);
 	q->exceptions = s->pg.exceptions;
 	for (size_t i = 0; i < q->exceptions; i++)
@@ -297,6 +299,8 @@ static bool execute_first(struct sim *s, struct session *x, struct query *q)
 	case QUERY_MARK: execute_mark(s, x, q); return true;
 	case QUERY_ANNOUNCE: s->pg.asleep = q->asleep; return !q->asleep;
 	case QUERY_RESIGN: books_resign(s, x->epoch, q->others_ms); return true;
+	case QUERY_PAUSE: q->pause = s->pg.pause; return true;
+	case QUERY_QUIET: books_quiet(s, x->epoch, q->pause); return true;
 	case QUERY_RENEW:
 	case QUERY_DECISIONS: return true;
 	}
@@ -481,6 +485,18 @@ void session_decisions(struct sim *s, struct host *h)
 	pump(s, find(h->session));
 }
 
+void session_pause(struct sim *s, struct host *h)
+{
+	ask(s, h, QUERY_PAUSE);
+	pump(s, find(h->session));
+}
+
+void session_quiet(struct sim *s, struct host *h, uint64_t pause)
+{
+	ask(s, h, QUERY_QUIET)->pause = pause;
+	pump(s, find(h->session));
+}
+
 void session_resign(struct sim *s, struct host *h)
 {
 	ask(s, h, QUERY_RESIGN)->others_ms = h->others_until_ms > now_ms(s) ? h->others_until_ms - now_ms(s) : 0;
@@ -507,6 +523,7 @@ static void answer_lead(struct sim *s, struct host *h, struct query *q)
 	if (now_ms(s) + q->others_ms > h->others_until_ms && q->others_ms > 0)
 		h->others_until_ms = now_ms(s) + q->others_ms;
 	e.leading.others_until_ms = h->others_until_ms;
+	e.leading.pause = q->pause;
 	host_step(s, h, &e);
 }
 
@@ -566,6 +583,13 @@ static void answer(struct sim *s, struct host *h, struct query *q)
 		e.announced.asked_ms = q->asked_ms;
 		break;
 	case QUERY_RENEW: e.renewed.asked_ms = q->asked_ms; break;
+	case QUERY_PAUSE:
+		if (!h->leading)
+			return;
+		e.kind = EVENT_PAUSED;
+		e.paused.pause = q->pause;
+		break;
+	case QUERY_QUIET:
 	case QUERY_RESIGN: return;
 	case QUERY_DECISIONS: answer_decisions(s, h); return;
 	}

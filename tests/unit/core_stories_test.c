@@ -128,6 +128,7 @@ static void listen(void)
 		case EFFECT_RENEW: say(heard, "renew"); break;
 		case EFFECT_TAIL: say_tail(&e); break;
 		case EFFECT_NOTE: say_note(&e.note); break;
+		case EFFECT_QUIET: say(heard, "quiet %llu", (unsigned long long)e.quiet.pause); break;
 		case EFFECT_DRAINED: say(heard, "drained"); break;
 		case EFFECT_RELEASE: break;
 		}
@@ -1010,6 +1011,61 @@ static void drain(void)
 	hears_not("publish");
 }
 
+static void pause_is(uint64_t pause)
+{
+	step((struct event){ .kind = EVENT_PAUSED, .paused = { .pause = pause } });
+}
+
+static void paused(void)
+{
+	begin("paused: what is in flight is settled, nothing else is read or sent, until it goes on");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'));
+	if (fetching)
+		no_rows(0);
+	forget();
+	pause_is(7);
+	ack(1);
+	hears_not("quiet");
+	ack(3);
+	pass(20);
+	hears("mark 1");
+	hears_not("quiet");
+	marked(200);
+	hears("quiet 7");
+	forget();
+	pause_is(7);
+	pass(20000);
+	hears_not("publish");
+	hears_not("fetch");
+	hears_not("quiet");
+	is_number(look()->resident, 1, "what was read waits in memory");
+	happens(EVENT_NOTIFIED);
+	hears_not("fetch");
+	pause_is(8);
+	hears("quiet 8");
+	renewed();
+	forget();
+	pause_is(0);
+	hears("fetch >3, publish 2");
+}
+
+static void paused_lead(void)
+{
+	begin("paused before we lead: nothing is read, and all is quiet when an earlier leader's lease has ended");
+	happens(EVENT_DEPOSED);
+	forget();
+	step((struct event){
+		.kind = EVENT_LEADING,
+		.leading = { .asked_ms = now, .floors = floors, .pause = 3, .others_until_ms = now + 500 } });
+	pass(400);
+	is_text(heard, "", "it asks for nothing");
+	pass(200);
+	hears("quiet 3");
+	forget();
+	pause_is(0);
+	hears("fetch >0");
+}
+
 static void deposed(void)
 {
 	uint64_t first;
@@ -1342,6 +1398,8 @@ int main(void)
 		renewal,
 		other_settings,
 		drain,
+		paused,
+		paused_lead,
 		deposed,
 		restart,
 		full,
