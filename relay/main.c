@@ -47,6 +47,7 @@ static enum exit_code failpoints(const struct call *call)
 #endif
 
 #define CONFIGURED TAKES(OPTION_CONFIG)
+#define LETTERS (TAKES(OPTION_KEY) | TAKES(OPTION_REASON) | TAKES(OPTION_OLDER))
 
 static const struct command commands[] = {
 	{ "run", run, CONFIGURED, .summary = "relay messages until SIGTERM" },
@@ -58,6 +59,37 @@ static const struct command commands[] = {
 	  .summary = "say where a message is and what will happen to it" },
 	{ "config show", command_config_show, CONFIGURED,
 	  .summary = "print every setting that holds, and where it comes from" },
+	{ "dead-letters list", command_letters_list, CONFIGURED | LETTERS | TAKES(OPTION_JSON),
+	  .summary = "list the messages that were given up, oldest first" },
+	{ "dead-letters show", command_letters_show, CONFIGURED | TAKES(OPTION_PAYLOAD) | TAKES(OPTION_JSON),
+	  .argument = VALUE_ID, .least = 1, .most = 1, .summary = "show one dead letter" },
+	{ "dead-letters redrive", command_letters_redrive, CONFIGURED | LETTERS | TAKES(OPTION_ALL),
+	  .argument = VALUE_ID, .most = 100, .summary = "send dead letters again",
+	  .more = "By id, by --key, --reason and --older together, or --all. A letter that holds its key is sent in its old\n"
+		  "place, before what waits behind it. Any other is sent behind everything that is in the outbox now, several\n"
+		  "in their old order. All keep their message id: what was stored after all is not stored twice." },
+	{ "dead-letters discard", command_letters_discard, CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_YES),
+	  .argument = VALUE_ID, .most = 100, .summary = "give dead letters up for good",
+	  .more = "By id, by --key, --reason and --older together, or --all. Asks first." },
+	{ "pause", command_pause, CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_NO_WAIT) | TAKES(OPTION_TIMEOUT),
+	  .summary = "send nothing until `resume`",
+	  .more = "Waits until what is in flight is answered and marked: from then on nothing is sent. The relay stays leader, and\n"
+		  "stays paused over restarts and take-overs. Producers notice nothing; their rows wait." },
+	{ "resume", command_resume, CONFIGURED, .summary = "go on after `pause` or `drain`" },
+	{ "drain", command_drain, CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_TIMEOUT),
+	  .summary = "send everything that is committed now, then pause",
+	  .more = "Waits until it is done. What stands behind a dead letter that holds its key is not waited for." },
+	{ "reconcile", command_reconcile, CONFIGURED,
+	  .summary = "compare the outbox with the streams: is everything stored?",
+	  .more = "Looks for every message that is marked sent and whose row is still kept, and ends with one line:\n"
+		  "committed=N stored=N missing=N pending=N dead=N discarded=N unchecked=N. Those that are missing are listed, and\n"
+		  "the status is 1 then. It says what it could not check." },
+	{ "replay", command_replay,
+	  CONFIGURED | TAKES(OPTION_SINCE) | TAKES(OPTION_FROM) | TAKES(OPTION_TO) | TAKES(OPTION_SUBJECT) |
+		  TAKES(OPTION_KEY) | TAKES(OPTION_DRY_RUN) | TAKES(OPTION_YES),
+	  .summary = "send messages again that were sent and whose rows are still kept",
+	  .more = "Say --since, or --from and --to. They become new rows at the end of the outbox, with new ids, a new message id\n"
+		  "and the header Boxhaul-Replay-Of, in their old order. Interrupted, it says how to go on." },
 	{ "config-sample", sample, .summary = "print a configuration with every setting, its default and its meaning" },
 	{ "version", version, .summary = "print the version" },
 #ifdef BOXHAUL_FAILPOINTS

@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <time.h>
 
 enum { NO_MESSAGE_FOUND = 10037, UUID_CHARACTERS = 36 };
 
@@ -54,6 +55,15 @@ bool stored_id_read(const char *text, size_t length, struct stored_id *id)
 		id->byte[n++] = (uint8_t)((unsigned)high << 4 | (unsigned)low);
 	}
 	return true;
+}
+
+/* "2026-11-22T16:59:10.446123Z", to the second; 0 = it is no such time. */
+static int64_t read_time(const char *text)
+{
+	struct tm t = { .tm_isdst = 0 };
+	const char *rest = text != NULL ? strptime(text, "%Y-%m-%dT%H:%M:%S", &t) : NULL;
+
+	return rest != NULL && (*rest == '.' || *rest == 'Z') ? (int64_t)timegm(&t) : 0;
 }
 
 /* --- the headers, in base64 --- */
@@ -140,6 +150,7 @@ enum stored_verdict stored_stream_read(const char *data, size_t bytes, struct st
 		stream->last = number(state, "last_seq");
 		stream->messages = number(state, "messages");
 		stream->bytes = number(state, "bytes");
+		stream->deleted = number(state, "num_deleted");
 		stream->window_ms = (int64_t)(number(config, "duplicate_window") / 1000000);
 		if (created != NULL && strlen(created) < sizeof stream->created)
 			memcpy(stream->created, created, strlen(created) + 1);
@@ -158,6 +169,7 @@ enum stored_verdict stored_message_read(const char *data, size_t bytes, struct s
 	verdict = look(answer, "message", &message->error);
 	if (verdict == STORED_OK) {
 		message->sequence = number(stored, "seq");
+		message->time_s = read_time(json_string_value(json_object_get(stored, "time")));
 		message->has_id = json_is_string(hdrs) &&
 				  find_id(json_string_value(hdrs), json_string_length(hdrs), &message->id);
 	}

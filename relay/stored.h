@@ -16,6 +16,7 @@ enum stored_verdict {
 struct stored_stream {
 	uint64_t first, last; /* sequences */
 	uint64_t messages, bytes;
+	uint64_t deleted;  /* between first and last */
 	int64_t window_ms; /* of duplicates */
 	char created[40];  /* another time, another stream */
 	uint32_t error;    /* JetStream's err_code, or 0 */
@@ -30,6 +31,7 @@ struct stored_id {
 
 struct stored_message {
 	uint64_t sequence;
+	int64_t time_s;      /* when it was stored, by the server's clock; 0 = it does not say */
 	bool has_id;         /* its Nats-Msg-Id is a uuid */
 	struct stored_id id; /* that */
 	uint32_t error;

@@ -30,7 +30,7 @@ floor() { # a path below relay/
 	source.? | publisher.? | tail.? | leader.? | note.? | reload.? | backlog.?) echo 40 ;;
 	health.h) echo 41 ;;
 	metrics.? | page.? | command/command.h) echo 42 ;;
-	health.c | command/line.? | command/out.? | command/ask.? | command/port.? | command/session.?) echo 43 ;;
+	health.c | command/line.? | command/out.? | command/ask.? | command/port.? | command/session.? | command/walk.? | command/wanted.?) echo 43 ;;
 	command/help.? | command/look.? | command/seek.?) echo 44 ;;
 	command/commands.h | command/verdict.? | progress.? | service.?) echo 45 ;;
 	relay.? | command/*.c) echo 50 ;;

@@ -19,4 +19,21 @@ enum exit_code command_explain(const struct call *call);
 /* Every setting, what it is and who says so. */
 enum exit_code command_config_show(const struct call *call);
 
+/* Dead letters: look at them; send them again; give them up. */
+enum exit_code command_letters_list(const struct call *call);
+enum exit_code command_letters_show(const struct call *call);
+enum exit_code command_letters_redrive(const struct call *call);
+enum exit_code command_letters_discard(const struct call *call);
+
+/* Nothing is sent until resume. pause and drain wait until nothing is on its way; drain lets everything go first that is there. */
+enum exit_code command_pause(const struct call *call);
+enum exit_code command_resume(const struct call *call);
+enum exit_code command_drain(const struct call *call);
+
+/* Is everything that was committed stored? Looks at the outbox and at the streams, and takes nobody's word for it. */
+enum exit_code command_reconcile(const struct call *call);
+
+/* Sends kept rows again, as new ones. */
+enum exit_code command_replay(const struct call *call);
+
 #endif

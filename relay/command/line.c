@@ -15,6 +15,19 @@ const struct command_option command_options[OPTIONS] = {
 	[OPTION_WATCH] = { "watch", VALUE_NONE, "go on, once a second, until interrupted" },
 	[OPTION_MAX_LAG] = { "max-lag", VALUE_DURATION, "end with status 6 if the oldest message waits longer" },
 	[OPTION_YES] = { "yes", VALUE_NONE, "do not ask" },
+	[OPTION_KEY] = { "key", VALUE_WORD, "of this key" },
+	[OPTION_REASON] = { "reason", VALUE_WORD, "with this in the reason; for `pause`: why, for others to read" },
+	[OPTION_OLDER] = { "older", VALUE_DURATION, "for longer than this" },
+	[OPTION_ALL] = { "all", VALUE_NONE, "every one" },
+	[OPTION_PAYLOAD] = { "payload", VALUE_NONE, "with headers and payload (not for boxhaul_monitor)" },
+	[OPTION_SINCE] = { "since", VALUE_WORD,
+			   "inserted since this time, as PostgreSQL reads times; or so long ago: 10m" },
+	[OPTION_FROM] = { "from", VALUE_ID, "from this id on" },
+	[OPTION_TO] = { "to", VALUE_ID, "up to this id" },
+	[OPTION_SUBJECT] = { "subject", VALUE_WORD, "whose subject matches; NATS wildcards" },
+	[OPTION_DRY_RUN] = { "dry-run", VALUE_NONE, "only count" },
+	[OPTION_NO_WAIT] = { "no-wait", VALUE_NONE, "do not wait until it is done" },
+	[OPTION_TIMEOUT] = { "timeout", VALUE_DURATION, "give up waiting after this" },
 };
 
 const char *value_name(enum value value)

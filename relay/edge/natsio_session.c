@@ -1,5 +1,6 @@
 #include "edge/natsio_session.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,9 @@
 struct natsio_session {
 	natsConnection *nc;
 	jsCtx *js;
+	natsInbox *inbox; /* of questions, and what listens there */
+	natsSubscription *answers;
+	natsMsg *answer; /* the last one */
 };
 
 /* Whoever asked learns it from the answer, or from none. Left to itself the library (3.10) writes to stderr. */
@@ -40,6 +44,9 @@ void natsio_session_close(struct natsio_session *s)
 {
 	if (s == NULL)
 		return;
+	natsMsg_Destroy(s->answer);
+	natsSubscription_Destroy(s->answers);
+	natsInbox_Destroy(s->inbox);
 	jsCtx_Destroy(s->js);
 	natsConnection_Destroy(s->nc);
 	free(s);
@@ -139,4 +146,47 @@ void natsio_stream_info_free(struct natsio_stream_info *info)
 		free(info->subjects[i]);
 	free(info->subjects);
 	*info = (struct natsio_stream_info){ .exists = false };
+}
+
+/* --- questions --- */
+
+static bool listen_for_answers(struct natsio_session *s)
+{
+	char subject[256];
+
+	if (s->answers != NULL)
+		return true;
+	if (s->inbox == NULL && natsInbox_Create(&s->inbox) != NATS_OK)
+		return false;
+	snprintf(subject, sizeof subject, "%s.*", s->inbox);
+	return natsConnection_SubscribeSync(&s->answers, s->nc, subject) == NATS_OK;
+}
+
+bool natsio_session_ask(struct natsio_session *s, const char *subject, const char *body, uint64_t token)
+{
+	char reply[256];
+
+	if (!listen_for_answers(s))
+		return false;
+	snprintf(reply, sizeof reply, "%s.%" PRIu64, s->inbox, token);
+	return natsConnection_PublishRequestString(s->nc, subject, reply, body) == NATS_OK;
+}
+
+bool natsio_session_answer(struct natsio_session *s, struct natsio_answer *answer)
+{
+	const char *dot;
+
+	natsMsg_Destroy(s->answer);
+	s->answer = NULL;
+	if (s->answers == NULL ||
+	    natsSubscription_NextMsg(&s->answer, s->answers, NATSIO_CONNECT_TIMEOUT_MS) != NATS_OK)
+		return false;
+	dot = strrchr(natsMsg_GetSubject(s->answer), '.');
+	*answer = (struct natsio_answer){
+		.token = dot != NULL ? strtoull(dot + 1, NULL, 10) : 0,
+		.no_responders = natsMsg_IsNoResponders(s->answer),
+		.data = natsMsg_GetData(s->answer),
+		.bytes = (size_t)natsMsg_GetDataLength(s->answer),
+	};
+	return true;
 }

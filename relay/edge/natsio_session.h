@@ -31,4 +31,18 @@ bool natsio_session_request(struct natsio_session *s, const char *subject, const
 			    char **answer, size_t *bytes);
 void natsio_stream_info_free(struct natsio_stream_info *info);
 
+/* --- questions whose answers come later, in any order; the token tells which is which --- */
+
+struct natsio_answer {
+	uint64_t token;
+	bool no_responders; /* nobody listens on the subject */
+	const char *data;   /* not terminated; the session's, until the next call */
+	size_t bytes;
+};
+
+/* How many may wait for their answers is the caller's business. False: the connection is gone. */
+bool natsio_session_ask(struct natsio_session *s, const char *subject, const char *body, uint64_t token);
+/* The next answer; false: none came in time, or the connection is gone. */
+bool natsio_session_answer(struct natsio_session *s, struct natsio_answer *answer);
+
 #endif

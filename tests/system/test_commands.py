@@ -24,7 +24,9 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 SQL = sorted(glob.glob(os.path.join(ROOT, "sql", "*.sql")))
 NEWEST = len(SQL)
 DONE, FAILED, USAGE, CONFIG, UNREACHABLE = range(5)
-COMMANDS = ("run", "migrate", "check", "status", "explain", "config show", "config-sample", "version", "help")
+COMMANDS = ("run", "migrate", "check", "status", "explain", "config show", "dead-letters list", "dead-letters show",
+            "dead-letters redrive", "dead-letters discard", "pause", "resume", "drain", "reconcile", "replay", "config-sample",
+            "version", "help")
 
 
 class CommandTest(SystemTest):
@@ -294,11 +296,14 @@ class Privileges(CommandTest):
         "SELECT id, message_id, subject, key, created_at FROM boxhaul.outbox",
         "SELECT id, subject, key, state, sent_at, attempts, last_error, payload_bytes FROM boxhaul.messages",
         "SELECT id, subject, key, reason, attempts, held, decision, died_at FROM boxhaul.dead_letter",
-        "SELECT boxhaul.slot_seconds()")
+        "SELECT boxhaul.slot_seconds()", "SELECT * FROM boxhaul.paused", "SELECT * FROM boxhaul.discarded")
     FOR_THE_RELAY = (
         "SELECT * FROM boxhaul.outbox", "SELECT * FROM boxhaul.messages", "SELECT * FROM boxhaul.dead_letter",
         "SELECT boxhaul.lead('me', 1)", "SELECT boxhaul.announce(true)", "SELECT boxhaul.outbox_xmin()", MARK,
-        "SELECT boxhaul.resign(0, 0)", "SELECT boxhaul.clean(0, '1h')", "SELECT boxhaul.slot_seconds()", "LISTEN boxhaul")
+        "SELECT boxhaul.resign(0, 0)", "SELECT boxhaul.clean(0, '1h')", "SELECT boxhaul.slot_seconds()", "LISTEN boxhaul",
+        "SELECT boxhaul.pause('me', 'why')", "SELECT boxhaul.resume()", "SELECT boxhaul.quiet(0, 0)",
+        "SELECT boxhaul.first_waiting(1)", "SELECT boxhaul.decide_many('discard', 0, 1, NULL, NULL, NULL, 1)",
+        "SELECT boxhaul.replay(0, 0, NULL, NULL, NULL, 1, 1, 1, true)")
     DECISIONS = ("SELECT boxhaul.discard(1)", "SELECT boxhaul.redrive(1)")
     FOR_NOBODY = (
         "INSERT INTO boxhaul.outbox (xid, subject) VALUES ('1', 'orders.x')",
@@ -312,7 +317,8 @@ class Privileges(CommandTest):
         "INSERT INTO boxhaul.exceptions (lo, hi, kind) VALUES (1, 1, 'missing')", "DELETE FROM boxhaul.sent",
         "INSERT INTO boxhaul.dead_letter (id, reason, attempts, held) VALUES (1, '', 0, false)",
         "UPDATE boxhaul.dead_letter SET decision = 'discard'", "DELETE FROM boxhaul.dead_letter",
-        "UPDATE boxhaul.schema_version SET version = 9", "INSERT INTO boxhaul.wake DEFAULT VALUES",
+        "INSERT INTO boxhaul.paused (paused_by) VALUES ('me')", "DELETE FROM boxhaul.paused", "DELETE FROM boxhaul.discarded",
+        "UPDATE boxhaul.schema_version SET version = 99", "INSERT INTO boxhaul.wake DEFAULT VALUES",
         "SELECT setval('boxhaul.relay_asleep', 2)", "SELECT nextval('boxhaul.relay_asleep')",
         "SELECT boxhaul.decide(1, 'discard')", "SELECT boxhaul.truncate_slot(0, 0, '1h')",
         "SELECT boxhaul.configure('1h', 1)", "CREATE TABLE boxhaul.mine ()",
