@@ -125,9 +125,12 @@ static void load_exception(struct delivery *d, const struct exception_row *row, 
 	}
 }
 
-/* Whatever earlier leaders left they may have sent; but for a lane with a letter that no operator had decided about. */
+/* Whatever earlier leaders left they may have sent; but for a lane with a letter that no operator had decided about. (Pipelined,
+ * others of its lane were in flight when it became one.) */
 static void load_inheritance(struct delivery *d)
 {
+	if (d->s.ordering != ORDERING_STRICT)
+		return;
 	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
 		const struct block *b = scope_is_lane(e->scope) ? blocks_find(&d->blocks, e->scope) : NULL;
 
