@@ -25,7 +25,9 @@ from process import Workspace, wait_until  # noqa: E402
 from servers import Nats, Postgres  # noqa: E402
 
 # Shell blocks that are run elsewhere, or cannot be here. Everything else is run.
-ELSEWHERE = {"packaging/try": "the step `try` of tests/run", "tests/run": "this is it"}
+ELSEWHERE = {"packaging/try": "the step `try` of tests/run", "tests/run": "this is it",
+             "packaging/build deb\napt install ./build/boxhaul_*.deb": "tests/packages, --full for the second line",
+             "systemctl enable --now boxhaul@shop": "tests/packages --full"}
 
 # A "shop" among the arguments means the configuration; the shell finds the installed program and the private servers.
 PRELUDE = """
