@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """A package's life on a machine of its own. tests/packaged/life runs this inside a clean Debian root with a real systemd.
 
-The previous version is installed and serves a shop: PostgreSQL lets its user in by peer authentication, the password for NATS is
-a credential of systemd. It is upgraded with data in flight, killed, frozen, given a bad configuration, stopped, removed, purged.
-At the end an independent reader counts what arrived, and all files of the machine are compared with those before."""
+The previous version is installed and serves a shop: PostgreSQL lets its user in by peer authentication, the password for
+NATS is a credential of systemd. It is upgraded with data in flight, killed, frozen, given a bad configuration, stopped,
+removed, purged. An independent reader counts what arrived, and all files of the machine are compared with those before."""
 
 import hashlib
 import os
@@ -217,7 +217,8 @@ def is_frozen():
         time.sleep(5)  # what it has to outlive, not what we wait for
         demand((show("MainPID"), show("NRestarts")) == (before, killings), "the watchdog killed a relay that works")
         run("kill", "-STOP", before)
-        wait_until(lambda: (show("NRestarts"), show("ActiveState")) == (str(int(killings) + 1), "active"), "the watchdog to strike")
+        wait_until(lambda: (show("NRestarts"), show("ActiveState")) == (str(int(killings) + 1), "active"),
+                   "the watchdog to strike")
         trade.flows()
     os.remove(drop_in)
     run("systemctl", "daemon-reload")
