@@ -335,7 +335,10 @@ bool delivery_next(struct delivery *d, struct effect *f)
 
 int64_t delivery_send_deadline(const struct delivery *d)
 {
-	/* Not only for what is in flight: whatever was given up waiting for may still stand before the socket. */
+	/* Not only for what is in flight: whatever was given up waiting for may still stand before the socket. Whoever says that all is
+	 * quiet, or resigns, has said that it will not leave any more. */
+	if (d->leading && (d->quiet || d->drained))
+		return d->now;
 	return d->leading ? d->lease_until : INT64_MAX;
 }
 

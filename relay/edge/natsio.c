@@ -803,7 +803,7 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
 	if (s == NATS_OK)
 		s = natsConnection_PublishMsg(k->nc, msg);
-	if (s == NATS_OK) {
+	if (s == NATS_OK && !m->request) {
 		io->holds_messages = true;
 		io->by_ms = m->by_ms < io->by_ms ? m->by_ms : io->by_ms;
 	}

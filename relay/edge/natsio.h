@@ -40,6 +40,7 @@ struct natsio_message {
 	const void *payload;
 	size_t bytes;
 	uint64_t token;
+	bool request; /* to a server, not to a stream: may be written at any time */
 	int64_t by_ms; /* not to be written from then on (natsio_deadline), with all that is held beside it; INT64_MAX: no limit */
 };
 

@@ -315,10 +315,7 @@ static void ask_tail(struct sim *s, struct host *h, const struct effect *e)
 	check_asks(s, h, h->tail[stream].serial != 0, "a tail");
 	h->tail[stream].serial = ++h->tail_serials;
 	h->tail[stream].asked_ms = now_ms(s);
-	wire_hand_over(
-		s, h,
-		&(struct hand){
-			.stream = stream, .above = e->tail.above, .serial = h->tail_serials, .by_ms = INT64_MAX });
+	wire_hand_over(s, h, &(struct hand){ .stream = stream, .above = e->tail.above, .serial = h->tail_serials });
 	later(s, (int64_t)s->plan.settings.ack_timeout_ms * MS, on_tail_timeout, h->index, h->life, h->tail_serials,
 	      stream);
 }

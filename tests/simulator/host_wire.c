@@ -41,7 +41,7 @@ void wire_write(struct sim *s, struct host *h)
 			later(s, h->socket_full_until - s->now, on_writable, h->index, h->life, 0, 0);
 			return;
 		}
-		if (now_ms(s) >= h->send_deadline_ms || now_ms(s) >= x->by_ms) {
+		if (x->message != 0 && (now_ms(s) >= h->send_deadline_ms || now_ms(s) >= x->by_ms)) {
 			trace(s, "host %u  would write too late: drops the connection", h->index);
 			wire_drop(h);
 			host_bus_lost(s, h, true);

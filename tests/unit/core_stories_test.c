@@ -1032,6 +1032,7 @@ static void paused(void)
 	hears_not("quiet");
 	marked(200);
 	hears("quiet 7");
+	ok(delivery_send_deadline(d) <= now, "and nothing that still stands before the socket may leave");
 	forget();
 	pause_is(7);
 	pass(20000);
