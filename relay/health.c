@@ -227,6 +227,7 @@ static int status(void *arg, FILE *body)
 	set_count(o, "slot_truncations", f.truncations);
 	set_count(o, "postgres_connects", f.reconnects_postgres);
 	set_count(o, "nats_connects", f.reconnects_nats);
+	json_object_set_new(o, "paused", f.paused[0] != '\0' ? text_of(f.paused) : json_null());
 	json_object_set_new(o, "streams", streams_of(&f));
 	json_dumpf(o, body, JSON_INDENT(2));
 	fputc('\n', body);

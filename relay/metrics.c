@@ -64,12 +64,18 @@ struct metric {
 #define BY(write) WRITTEN, KNOWN, 0, write
 
 static void write_build(FILE *out, const char *name, const struct known *k);
+static void write_paused(FILE *out, const char *name, const struct known *k)
+{
+	fprintf(out, "%s %d\n", name, k->facts->paused[0] != '\0');
+}
+
 static void write_wakeups(FILE *out, const char *name, const struct known *k);
 static void write_refusals(FILE *out, const char *name, const struct known *k);
 static void write_statements(FILE *out, const char *name, const struct known *k);
 static void write_waiting(FILE *out, const char *name, const struct known *k);
 static void write_reload(FILE *out, const char *name, const struct known *k);
 static void write_asleep(FILE *out, const char *name, const struct known *k);
+static void write_paused(FILE *out, const char *name, const struct known *k);
 
 /* clang-format off */
 static const struct metric metrics[] = {
@@ -114,6 +120,7 @@ static const struct metric metrics[] = {
 	{ "boxhaul_position", "gauge", "All ids at or below it are settled, but for the exceptions.", OF_STATS(position) },
 	{ "boxhaul_read_id", "gauge", "Highest id read.", OF_STATS(read) },
 	{ "boxhaul_asleep", "gauge", "1 while the relay waits for a notification.", BY(write_asleep) },
+	{ "boxhaul_paused", "gauge", "1 while an operator's pause stands.", BY(write_paused) },
 
 	{ "boxhaul_queue_messages", "gauge", "Messages in memory.", OF_STATS(resident) },
 	{ "boxhaul_queue_bytes", "gauge", "Memory they take.", OF_STATS(resident_bytes) },

@@ -91,6 +91,8 @@ static const char books[] =
 	" 'lanes_held', (SELECT count(DISTINCT lane) FROM boxhaul.exceptions),"
 	" 'dead_letters', (SELECT count(*) FROM boxhaul.dead_letter),"
 	" 'held', (SELECT count(*) FROM boxhaul.dead_letter WHERE held),"
+	" 'paused', (SELECT jsonb_strip_nulls(jsonb_build_object('by', paused_by, 'since', since, 'reason', reason,"
+	"   'quiet_at', quiet_at, 'seconds', extract(epoch FROM clock_timestamp() - since)::float8)) FROM boxhaul.paused),"
 	" 'streams', (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', n.name, 'last_id', s.last_id,"
 	"   'marked_at', s.marked_at, 'seconds', extract(epoch FROM clock_timestamp() - s.marked_at)::float8))"
 	"   ORDER BY n.i), '[]')"

@@ -167,6 +167,21 @@ static enum movement in_motion(const struct judge *j)
 	return held > 0 ? LIMPS : MOVES;
 }
 
+/* As it is meant to be, by somebody. */
+static enum movement while_paused(const struct judge *j)
+{
+	const char *reason = look_text(j->look, "paused.reason");
+	char by[LINE_BYTES], why[LINE_BYTES], age[32], line[LINE_BYTES] = "";
+
+	if (j->waiting + j->parked > 0)
+		backlog(j, line, sizeof line);
+	say(j, "paused by %s for %s%s%s%s: `boxhaul resume` goes on%s%s",
+	    out_tidy(look_text(j->look, "paused.by"), by, sizeof by),
+	    out_duration(look_number(j->look, "paused.seconds"), age, sizeof age), reason[0] != '\0' ? " (" : "",
+	    out_tidy(reason, why, sizeof why), reason[0] != '\0' ? ")" : "", line[0] != '\0' ? "; " : "", line);
+	return LIMPS;
+}
+
 enum movement verdict(const json_t *look, const struct config *config, char *line, size_t size)
 {
 	struct judge j = {
@@ -184,6 +199,8 @@ enum movement verdict(const json_t *look, const struct config *config, char *lin
 
 	if (is_unreadable(&j))
 		return STANDS;
+	if (look_at(look, "paused") != NULL)
+		return while_paused(&j);
 	if (!look_is(look, "leading"))
 		return without_leader(&j);
 	if (leader_is_blocked(&j))
