@@ -320,7 +320,7 @@ static int compare(const void *a, const void *b)
 static enum exit_code decide_named(struct deciding *d, const struct call *call)
 {
 	enum exit_code code = EXIT_OK;
-	int64_t ids[NAMED_MAX]; /* the row in main.c allows no more */
+	int64_t ids[NAMED_MAX] = { 0 }; /* the row in main.c allows no more */
 
 	for (int i = 0; i < call->count; i++)
 		ids[i] = strtoll(call->arguments[i], NULL, 10);

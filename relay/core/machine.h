@@ -24,11 +24,11 @@ struct delivery {
 
 	bool leading, bus_up, draining, drained;
 	bool left_behind; /* draining: what was not sent stands in the book */
-	uint64_t pause;   /* an operator's, 0 = none: reads nothing, sends nothing, and settles what is in flight */
-	bool quiet;       /* and that is done, and said */
-	int64_t settled;  /* the highest id settled in its turn */
-	int64_t lease_until;
+	bool quiet;       /* paused: what was in flight is settled, and that was said */
 	bool renewing;
+	uint64_t pause;  /* an operator's, 0 = none: reads nothing, sends nothing, and settles what is in flight */
+	int64_t settled; /* the highest id settled in its turn */
+	int64_t lease_until;
 	int64_t position, read;
 
 	bool fetching, fetch_forward;

@@ -342,8 +342,8 @@ class Memory(DatabaseTest):
     MEBI = 1 << 20
 
     def start_slim(self):
-        """Without the memory that the sanitizer keeps aside."""
-        relay = self.add_relay()
+        """Without the memory that the sanitizer keeps aside, and with a queue that is full in no time."""
+        relay = self.add_relay(delivery={"window": 500, "queue": 1000})
         return relay.start(env={"ASAN_OPTIONS": "quarantine_size_mb=1:detect_leaks=0"}).wait_until_ready()
 
     def peak(self, relay):

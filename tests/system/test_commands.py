@@ -530,7 +530,8 @@ class Check(CommandTest):
                                   "lets this user in$"), code=UNREACHABLE)
         locked = self.add_server(Nats(self.workspace.path("locked"), authorization={"user": "u", "password": "p"}))
         for url, why in ((f"nats://127.0.0.1:{free_port()}", "No server available for connection"),
-                         (locked.url("u", "wrong"), "Authorization Violation")):
+                         (locked.url("u", "wrong"),
+                          "Authorization Violation: the server refused us with no login but what nats.urls hold")):
             self.check(self.add_relay(nats={"urls": [url]}),
                        f"FAIL  nats: {why}: check nats.urls and the login, and that the server runs", code=UNREACHABLE)
 

@@ -18,7 +18,7 @@ from html.parser import HTMLParser
 from harness import RELAY, STREAM  # first: it says where the others are
 from browser import Browser, chromium
 from prometheus import names_of, parse_metrics
-from test_operation import QUICK, OperationTest, health, log_lines, stream
+from test_operation import PAGES, QUICK, OperationTest, health, log_lines, stream
 
 PACKAGING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging")
 RUNBOOK = {"down", "lag", "stalled", "dead-letters", "nats-down", "postgresql-down", "no-leader", "exceptions",
@@ -44,7 +44,6 @@ class HealthTest(OperationTest):
 
 
 class HealthPort(HealthTest):
-    PAGES = ("/", "/page.css", "/page.js", "/livez", "/readyz", "/healthz", "/metrics", "/status")
     STATUS_KEYS = {"version", "instance", "ready", "why", "words", "role", "epoch", "uptime_seconds", "postgres", "nats", "pace",
                    "reload_failed", "lag_seconds", "oldest_unsent_seconds", "backlog", "dead_letters_waiting",
                    "dead_letters_held", "position", "read_id", "queue_messages", "queue_bytes", "in_flight", "backing_off",
@@ -54,7 +53,7 @@ class HealthPort(HealthTest):
 
     def test_pages_and_methods(self):
         relay = self.start_relay()
-        for path in self.PAGES:
+        for path in PAGES:
             code, headers, body = self.ask(relay, "GET", path)
             self.assertEqual((code, headers["Cache-Control"]), (200, "no-store"))
             self.assertTrue(body.endswith(b"\n"))

@@ -217,10 +217,18 @@ class Reload(ServiceTest):
         relay.wait_until_ready()
         return relay, supervisor
 
+    def write_secret(self, name, password):
+        """A password file that nobody else may read."""
+        path = self.workspace.path(name)
+        with open(path, "w", encoding="utf-8") as f:
+            os.fchmod(f.fileno(), 0o600)
+            f.write(f"*:*:*:*:{password}\n")
+        return path
+
     def test_under_load(self):
         """Good files and bad ones, new sessions and new connections, one on the heels of the other: nothing is lost,
         doubled or out of order, and no producer notices."""
-        secret = self.workspace.path("pgpass")
+        secret = self.write_secret("pgpass", "first")
         relay, supervisor = self.start(postgres={"password_file": secret})
         self.open_shop()
         url, conninfo = self.nats.url(), relay.settings["postgres"]["conninfo"]
@@ -238,9 +246,7 @@ class Reload(ServiceTest):
                 self.let_trade(20)
                 self.spoil(relay, "nonsense = 1;\n")
                 self.assertIn("not reloaded", self.reload(relay, supervisor))
-            with open(secret, "w", encoding="utf-8") as f:
-                os.fchmod(f.fileno(), 0o600)
-                f.write(f"*:*:*:*:round{round_number}\n")
+            self.write_secret("pgpass", f"round{round_number}")
         result = self.audit()
         self.assertGreater(result.committed, 400)
         self.assertGreaterEqual(min(self.connects(relay)), 7)  # two in each round
@@ -283,7 +289,7 @@ class Reload(ServiceTest):
         self.assertNotIn("restart", said)
 
     def test_connections_are_made_anew_where_their_settings_changed(self):
-        secret = self.workspace.path("secret")
+        secret = self.write_secret("secret", "first")
         relay, supervisor = self.start(postgres={"password_file": secret})
         conninfo, url = relay.settings["postgres"]["conninfo"], self.nats.url()
         self.wait(lambda: self.connects(relay) == (1, 1), "both connections")
@@ -291,9 +297,7 @@ class Reload(ServiceTest):
         self.change(relay, nats={"urls": [url.replace("127.0.0.1", "localhost")]})
         self.assertIn("changed=nats.urls", self.reload(relay, supervisor))
         self.wait(lambda: self.connects(relay) == (1, 2), "another connection to NATS")
-        with open(secret, "w", encoding="utf-8") as f:
-            os.fchmod(f.fileno(), 0o600)
-            f.write("*:*:*:*:another\n")
+        self.write_secret("secret", "another")
         self.assertIn("changed=postgres.password_file", self.reload(relay, supervisor))
         # The lead went with the session, and what NATS held with the lead.
         self.wait(lambda: self.connects(relay) == (2, 3), "another session")
