@@ -216,9 +216,10 @@ static bool covered(const json_t *subjects, const char *pattern)
 	const json_t *s;
 
 	/* A pattern matches itself as a subject where the wider one covers it. */
-	json_array_foreach(subjects, i, s) if (json_is_string(s) &&
-					       (strcmp(json_string_value(s), pattern) == 0 ||
-						message_subject_matches(json_string_value(s), pattern))) return true;
+	json_array_foreach (subjects, i, s)
+		if (json_is_string(s) && (strcmp(json_string_value(s), pattern) == 0 ||
+					  message_subject_matches(json_string_value(s), pattern)))
+			return true;
 	return false;
 }
 

@@ -139,8 +139,7 @@ static void print_exceptions(const struct page *p)
 
 	if (json_array_size(look_at(p->look, "reasons")) == 0)
 		line(p, name, "none");
-	json_array_foreach(look_at(p->look, "reasons"), i, r)
-	{
+	json_array_foreach (look_at(p->look, "reasons"), i, r) {
 		const char *kind = look_text(r, "kind"), *why = look_text(r, "reason");
 		char text[LINE_BYTES / 2], a[32];
 
@@ -158,8 +157,7 @@ static void print_lanes(const struct page *p)
 
 	if (held > 0)
 		line(p, "lanes held", "%.0f", held);
-	json_array_foreach(look_at(p->look, "lanes"), i, l)
-	{
+	json_array_foreach (look_at(p->look, "lanes"), i, l) {
 		char key[128], why[LINE_BYTES / 2];
 
 		line(p, "", "key %s: %.0f from message %.0f on: %s", out_tidy(look_text(l, "key"), key, sizeof key),
@@ -177,8 +175,9 @@ static const json_t *told_of(const struct page *p, const char *stream)
 	const json_t *s;
 	size_t i;
 
-	json_array_foreach(look_at(p->look, "relay.streams"), i,
-			   s) if (strcmp(look_text(s, "name"), stream) == 0) return s;
+	json_array_foreach (look_at(p->look, "relay.streams"), i, s)
+		if (strcmp(look_text(s, "name"), stream) == 0)
+			return s;
 	return NULL;
 }
 
@@ -188,8 +187,7 @@ static void print_streams(const struct page *p)
 	const json_t *s;
 	size_t i;
 
-	json_array_foreach(look_at(p->look, "streams"), i, s)
-	{
+	json_array_foreach (look_at(p->look, "streams"), i, s) {
 		const json_t *told = told_of(p, look_text(s, "name"));
 		char a[32], why[LINE_BYTES / 2] = "", marked[64] = "nothing sent yet";
 
@@ -214,11 +212,10 @@ static void print_blocked(const struct page *p)
 	const json_t *b, *by;
 	size_t i, k;
 
-	json_array_foreach(look_at(p->look, "blocked"), i, b)
-	{
+	json_array_foreach (look_at(p->look, "blocked"), i, b) {
 		line(p, name, "%s for %s on %s", verdict_who(look_at(b, "who"), who, sizeof who), look_text(b, "wants"),
 		     look_text(b, "on"));
-		json_array_foreach(look_at(b, "by"), k, by)
+		json_array_foreach (look_at(b, "by"), k, by)
 			line(p, "", "  behind %s", verdict_who(by, who, sizeof who));
 		name = "";
 	}
@@ -231,8 +228,7 @@ static void print_locks(const struct page *p)
 	const json_t *l;
 	size_t i;
 
-	json_array_foreach(look_at(p->look, "locks"), i, l)
-	{
+	json_array_foreach (look_at(p->look, "locks"), i, l) {
 		const json_t *on = look_at(l, "on");
 
 		if (json_array_size(on) > 1)
@@ -252,8 +248,7 @@ static void print_open(const struct page *p)
 	char who[LINE_BYTES / 2];
 	size_t i;
 
-	json_array_foreach(writers, i, w)
-	{
+	json_array_foreach (writers, i, w) {
 		if (i < SHOWN_MAX)
 			line(p, name, "%s has written to the outbox", verdict_who(w, who, sizeof who));
 		name = "";
@@ -290,7 +285,7 @@ static void print_text(const struct out *out, const json_t *look)
 	print_first_line(&p);
 	print_relay(&p);
 	print_here(&p);
-	json_array_foreach(look_at(look, "unread"), i, what)
+	json_array_foreach (look_at(look, "unread"), i, what)
 		line(&p, "not read", "%s: %s", look_text(what, "what"),
 		     look_is(what, "locked") ? "a lock is in the way" : "it takes too long");
 	print_progress(&p);

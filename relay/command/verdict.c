@@ -75,9 +75,9 @@ static bool is_unreadable(const struct judge *j)
 
 	if (json_array_size(unread) == 0)
 		return false;
-	json_array_foreach(look_at(j->look, "locks"), i,
-			   lock) if (strcmp(look_text(lock, "mode"), "AccessExclusiveLock") == 0)
-		verdict_who(look_at(lock, "who"), who, sizeof who);
+	json_array_foreach (look_at(j->look, "locks"), i, lock)
+		if (strcmp(look_text(lock, "mode"), "AccessExclusiveLock") == 0)
+			verdict_who(look_at(lock, "who"), who, sizeof who);
 	if (look_is(json_array_get(unread, 0), "locked"))
 		say(j, "stands still: %s has locked boxhaul's tables, nobody can read them", who);
 	else
@@ -92,13 +92,13 @@ static bool leader_is_blocked(const struct judge *j)
 	char who[LINE_BYTES];
 	size_t i;
 
-	json_array_foreach(look_at(j->look, "blocked"), i, b) if (look_is(b, "leader"))
-	{
-		verdict_who(json_array_get(look_at(b, "by"), 0), who, sizeof who);
-		say(j, "stands still: the relay waits for a lock (%s on %s) that %s holds", look_text(b, "wants"),
-		    look_text(b, "on"), who);
-		return true;
-	}
+	json_array_foreach (look_at(j->look, "blocked"), i, b)
+		if (look_is(b, "leader")) {
+			verdict_who(json_array_get(look_at(b, "by"), 0), who, sizeof who);
+			say(j, "stands still: the relay waits for a lock (%s on %s) that %s holds",
+			    look_text(b, "wants"), look_text(b, "on"), who);
+			return true;
+		}
 	return false;
 }
 
@@ -124,9 +124,9 @@ static const char *reason(const struct judge *j, char *to, size_t size)
 	size_t i;
 
 	snprintf(to, size, "the reason is not on record");
-	json_array_foreach(look_at(j->look, "reasons"), i,
-			   r) if (strcmp(look_text(r, "kind"), "parked") == 0 &&
-				  look_text(r, "reason")[0] != '\0') return out_tidy(look_text(r, "reason"), to, size);
+	json_array_foreach (look_at(j->look, "reasons"), i, r)
+		if (strcmp(look_text(r, "kind"), "parked") == 0 && look_text(r, "reason")[0] != '\0')
+			return out_tidy(look_text(r, "reason"), to, size);
 	return to;
 }
 
