@@ -181,7 +181,7 @@ def list_options(program):
 
 
 def list_statuses(program):
-    return tagged([(number, sentence(what)) for number, what in program.statuses()])
+    return tagged([(number, text(f"{what}.")) for number, what in program.statuses()])
 
 
 def list_settings(program):
@@ -252,7 +252,9 @@ def list_columns(_, name):
 
 
 def list_functions(_, name):
-    return [".Bd -literal -compact"] + [literal(f"{call}: {what}") for call, what in Schema().functions(name)] + [".Ed"]
+    lines = [line for call, what in Schema().functions(name)
+             for line in textwrap.wrap(f"{call}: {what}", 66, subsequent_indent="    ")]
+    return [".Bd -literal -compact", *(literal(line) for line in lines), ".Ed"]
 
 
 def wanted(program, name):
