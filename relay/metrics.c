@@ -64,11 +64,6 @@ struct metric {
 #define BY(write) WRITTEN, KNOWN, 0, write
 
 static void write_build(FILE *out, const char *name, const struct known *k);
-static void write_paused(FILE *out, const char *name, const struct known *k)
-{
-	fprintf(out, "%s %d\n", name, k->facts->paused[0] != '\0');
-}
-
 static void write_wakeups(FILE *out, const char *name, const struct known *k);
 static void write_refusals(FILE *out, const char *name, const struct known *k);
 static void write_statements(FILE *out, const char *name, const struct known *k);
@@ -183,6 +178,11 @@ static void write_reload(FILE *out, const char *name, const struct known *k)
 static void write_asleep(FILE *out, const char *name, const struct known *k)
 {
 	fprintf(out, "%s %d\n", name, k->facts->stats->pace == PACE_ASLEEP);
+}
+
+static void write_paused(FILE *out, const char *name, const struct known *k)
+{
+	fprintf(out, "%s %d\n", name, k->facts->paused[0] != '\0');
 }
 
 static void write_wakeups(FILE *out, const char *name, const struct known *k)

@@ -139,7 +139,7 @@ const struct setting settings[] = {
 
 	{ "health.listen", SETTING_LISTEN, IN(health.address), .second = offsetof(struct config, health.port),
 	  .standard = "127.0.0.1:9431",
-	  .help = "Address and port for /livez, /readyz, /metrics and /status; \"off\" for none. IPv6: "
+	  .help = "Address and port for the page /, and for /livez, /readyz, /healthz, /metrics and /status; \"off\" for none. IPv6: "
 		  "\"[::1]:9431\"." },
 	{ "health.stall_after", SETTING_DURATION, .apply = APPLY_LIVE, IN(health.stall_after_ms), RANGE(SECOND, HOUR),
 	  .standard = "30s", .help = "A backlog and no acknowledgement for so long is not ready." },

@@ -185,7 +185,7 @@ $$;
 
 -- Dead letters. discard() gives the message up. redrive() sends it again: a letter that holds its lane is
 -- sent in its old place, before those that wait behind it; any other is inserted anew at the end, with
--- a new message id, so that the broker does not take it for a duplicate.
+-- a new message id (008: its own one again, see there).
 CREATE OR REPLACE FUNCTION boxhaul.decide(dead bigint, what text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
