@@ -171,6 +171,6 @@ void books_pause(struct sim *s, bool on)
 
 void books_quiet(struct sim *s, uint64_t epoch, uint64_t pause)
 {
-	if (epoch == s->pg.epoch && (pause == s->pg.pause || (s->flaw == FLAW_quiet_of_any && s->pg.pause != 0)))
+	if (epoch == s->pg.epoch && pause == s->pg.pause)
 		s->pg.quiet = true;
 }

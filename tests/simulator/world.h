@@ -37,8 +37,7 @@ enum phase { PHASE_LOAD, PHASE_HEAL, PHASE_DECIDE, PHASE_REST, PHASE_DRAIN };
 	X(seq_0, "a duplicate with sequence 0 is taken for an ack")                                              \
 	X(deposed_keeps_socket, "what stands before the socket of a deposed relay is written after all")         \
 	X(truncate_unlocked, "a slot is emptied without its lock in hand")                                       \
-	X(truncate_unchecked, "a slot is emptied for what it held before it was locked")                         \
-	X(quiet_of_any, "what is said of one pause is taken for the next one, too")
+	X(truncate_unchecked, "a slot is emptied for what it held before it was locked")
 
 enum flaw {
 	NO_FLAW,

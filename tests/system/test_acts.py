@@ -55,6 +55,16 @@ class Pause(Acts):
         self.audit()
         self.assertEqual(relay.get("/readyz")[1], "ready: leading\n")
 
+    def test_what_is_said_of_one_pause_is_not_said_of_the_next(self):
+        self.start_relay()
+        self.act("pause")
+        (number, epoch), = self.sql("SELECT number, quiet_epoch FROM boxhaul.paused")
+        for said, heard in (((epoch, number + 1), False), ((epoch - 1, number), False), ((epoch, number), True)):
+            self.sql("UPDATE boxhaul.paused SET quiet_at = NULL")
+            self.sql("SELECT boxhaul.quiet(%s, %s)", said)
+            self.assertEqual(self.sql("SELECT quiet_at IS NOT NULL FROM boxhaul.paused"), [(heard,)], said)
+        self.act("resume")
+
     def test_it_outlives_restart_and_take_over(self):
         first = self.start_relay()
         self.act("pause")
