@@ -74,7 +74,8 @@ static void on_backlog(void *arg, const struct pg_result *r)
 	b->asking = false;
 	if (pg_error(r) != NULL || pg_rows(r) != 1)
 		return; /* whoever cannot be asked this cannot be asked for rows either, and that is told */
-	if (!b->heard || number(r, POSITION) != b->position)
+	/* Nobody can be blamed for standing still while nobody leads, or all are paused. */
+	if (!b->heard || number(r, POSITION) != b->position || pg_is_null(r, 0, HOLDER))
 		b->moved_ms = b->asked_ms;
 	b->heard = true;
 	b->position = number(r, POSITION);

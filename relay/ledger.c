@@ -91,7 +91,7 @@ static const struct pg_statement backlog = {
 	" pg_catalog.statement_timestamp(),"
 	" (SELECT pg_catalog.count(*) FROM (SELECT FROM boxhaul.dead_letter LIMIT 10000) d),"
 	" (SELECT pg_catalog.count(*) FROM (SELECT FROM boxhaul.dead_letter WHERE held LIMIT 10000) d),"
-	" CASE WHEN $3::pg_catalog.bool THEN (SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted"
+	" CASE WHEN $3::pg_catalog.bool AND NOT EXISTS (SELECT FROM boxhaul.paused) THEN (SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted"
 	"   AND classid = 1651472488 AND objid = 1 AND database = (SELECT oid FROM pg_catalog.pg_database"
 	"   WHERE datname = pg_catalog.current_database()) LIMIT 1) END,"
 	" p.leader"

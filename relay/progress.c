@@ -126,6 +126,8 @@ void progress_stall(const struct progress *p, const struct delivery_stats *s, in
 	size_t others, i;
 
 	out[0] = '\0';
+	if (s->leading && s->paused) /* as it is meant to be */
+		return;
 	if (s->full && now - s->last_row_ms > p->config->health.stall_after_ms) {
 		snprintf(
 			out, size,

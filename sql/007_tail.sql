@@ -22,6 +22,7 @@ UPDATE boxhaul.position SET lease_ms = 60000
  WHERE epoch > 0 AND NOT EXISTS (SELECT FROM boxhaul.schema_version WHERE version >= 7);
 
 DROP FUNCTION IF EXISTS boxhaul.lead(text);
+DROP FUNCTION IF EXISTS boxhaul.lead(text, integer);
 DROP FUNCTION IF EXISTS boxhaul.mark(bigint, bigint, bigint[], bigint[], bigint[], text[], bigint[], integer[], text[],
     bigint[], text[], integer[], boolean[], bigint[], bigint[], bigint[], text[], bigint[]);
 

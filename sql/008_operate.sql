@@ -109,6 +109,8 @@ BEGIN
         END IF;
         INSERT INTO boxhaul.outbox (message_id, subject, key, payload, headers)
         VALUES (coalesce(d.message_id, gen_random_uuid()), d.subject, d.key, d.payload, d.headers);
+        -- The old row is kept for a while and is nobody's message any more: not to be replayed, nor looked for.
+        INSERT INTO boxhaul.discarded (id, message_id, reason) VALUES (d.id, d.message_id, 'redriven') ON CONFLICT DO NOTHING;
     END IF;
     DELETE FROM boxhaul.dead_letter x WHERE x.id = dead;
 END

@@ -20,7 +20,8 @@ enum { LOOK_AGAIN_US = 100000, NOBODY_MS = 3000, TELL_MS = 10000, LINE_BYTES = 5
 struct state {
 	bool paused, quiet, leading;
 	char who[LINE_BYTES];
-	int64_t waiting; /* drain: the first message that waits; 0 = none */
+	int64_t waiting;  /* drain: the first message that waits; 0 = none */
+	int64_t lease_ms; /* the last leader's, if it did not resign */
 };
 
 struct wait {
@@ -40,8 +41,8 @@ static enum exit_code look(struct wait *w, int64_t up_to, struct state *state)
 		"   WHERE datname = pg_catalog.current_database())),"
 		" coalesce('by ' || x.paused_by || ' since ' || pg_catalog.to_char(x.since, 'YYYY-MM-DD HH24:MI:SS TZ')"
 		"  || coalesce(': ' || x.reason, ''), ''),"
-		" CASE WHEN $1::pg_catalog.int8 > 0 THEN coalesce(boxhaul.first_waiting($1), 0) ELSE 0 END"
-		" FROM boxhaul.position p LEFT JOIN boxhaul.paused x ON true";
+		" CASE WHEN $1::pg_catalog.int8 > 0 THEN coalesce(boxhaul.first_waiting($1), 0) ELSE 0 END,"
+		" p.lease_ms FROM boxhaul.position p LEFT JOIN boxhaul.paused x ON true";
 	char text[24];
 	const char *p[] = { text };
 	const struct pg_result *r;
@@ -60,6 +61,7 @@ static enum exit_code look(struct wait *w, int64_t up_to, struct state *state)
 	state->leading = pg_text(r, 0, 2)[0] == 't';
 	out_tidy(pg_text(r, 0, 3), state->who, sizeof state->who);
 	state->waiting = strtoll(pg_text(r, 0, 4), NULL, 10);
+	state->lease_ms = strtoll(pg_text(r, 0, 5), NULL, 10);
 	return EXIT_OK;
 }
 
@@ -107,10 +109,12 @@ static bool wait_more(struct wait *w, const struct state *state, const char *wha
 	return true;
 }
 
-/* A relay that has just gone may have a successor in a moment. */
+/* A relay that has just gone may have a successor in a moment; one that was cut off may publish until its lease ends. */
 static bool nobody_leads(const struct wait *w, const struct state *state)
 {
-	return !state->leading && loop_now_ms() - w->led_ms >= NOBODY_MS;
+	int64_t gone_ms = loop_now_ms() - w->led_ms;
+
+	return !state->leading && gone_ms >= NOBODY_MS && gone_ms >= state->lease_ms;
 }
 
 /* "root on shop1" */

@@ -15,7 +15,6 @@
 #include "command/walk.h"
 #include "command/wanted.h"
 #include "message.h"
-#include "servers.h"
 
 enum { PAGE = 5000, CLOCKS_DIFFER_S = 600, TELL_EVERY = 10000 };
 
@@ -294,13 +293,12 @@ static enum exit_code reconcile(struct reconcile *r)
 	return verdict(r, oldest_id);
 }
 
-static enum exit_code with_nats(struct reconcile *r)
+static enum exit_code with_nats(struct reconcile *r, const struct call *call)
 {
-	struct natsio_options o = servers_nats(r->config, "boxhaul reconcile");
 	char error[512] = "";
 	enum exit_code code = EXIT_FAILED;
 
-	r->nats = natsio_session_open(&o, error, sizeof error);
+	r->nats = session_try_nats(call, error, sizeof error);
 	if (r->nats == NULL) {
 		fprintf(stderr, "boxhaul: cannot connect to NATS: %s\n", error);
 		return EXIT_UNREACHABLE;
@@ -324,7 +322,7 @@ enum exit_code command_reconcile(const struct call *call)
 		return EXIT_UNREACHABLE;
 	code = session_schema(r.pg);
 	if (code == EXIT_OK)
-		code = with_nats(&r);
+		code = with_nats(&r, call);
 	pg_session_close(r.pg);
 	natsio_shutdown();
 	return code;

@@ -761,6 +761,8 @@ void natsio_use(struct natsio *io, const struct natsio_options *options, const c
 	io->options = *options;
 	io->urls = options->urls;
 	io->url_count = options->url_count;
+	if (why == NULL && io->link != NULL && io->link->nc != NULL)
+		learn_servers(io, io->link->nc);
 	if (why == NULL)
 		return;
 	io->version++;

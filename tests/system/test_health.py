@@ -49,7 +49,8 @@ class HealthPort(HealthTest):
                    "dead_letters_held", "position", "read_id", "queue_messages", "queue_bytes", "in_flight", "backing_off",
                    "asking", "window", "published", "acked", "duplicates", "refused", "ack_timeouts", "retries",
                    "dead_letters", "parked", "exceptions", "missing", "parked_ranges", "blocked_lanes", "fetches", "marks",
-                   "notifications", "payload_bytes", "slot_truncations", "postgres_connects", "nats_connects", "streams"}
+                   "notifications", "payload_bytes", "slot_truncations", "postgres_connects", "nats_connects", "paused",
+                   "streams"}
 
     def test_pages_and_methods(self):
         relay = self.start_relay()

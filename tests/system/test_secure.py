@@ -372,7 +372,7 @@ class Jwt(NatsTest):
         relays = {name: self.add_relay(nats=self.settings(path)).start() for name, path in paths.items()}
         self.let_expire(relays["expired"])
         self.see_connected(relays["revoked"], "nats")
-        self.wait_for_log(relays["expired"], level="error", msg=DOWN["nats"], why="Expired")
+        self.wait_for_log(relays["expired"], level="error", msg="User Authentication Expired")
         self.revoke(revoked)
         for name, relay in relays.items():
             with self.subTest(name):
