@@ -255,8 +255,10 @@ class SystemTest(unittest.TestCase):
         return json.loads(relay.get("/status")[1] or "{}")
 
     def metric(self, relay, name):
-        """One number of the relay's metrics."""
-        return int(re.search(rf"^boxhaul_{name} (\d+)$", relay.get("/metrics")[1], re.MULTILINE).group(1))
+        """One number of the relay's metrics; one that has just been started may not answer yet."""
+        def found():
+            return re.search(rf"^boxhaul_{name} (\d+)$", relay.get("/metrics")[1], re.MULTILINE)
+        return int(self.wait(found, f"the metric {name}").group(1))
 
     def position(self):
         return self.sql("SELECT position FROM boxhaul.position")[0][0]
