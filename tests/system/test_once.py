@@ -45,6 +45,7 @@ class Once(ShortWindow):
             self.let_trade(100, seconds=FORGOTTEN)
             relay.start()
             self.wait_for_messages(before + 600)
+            self.wait(lambda: self.metric(relay, "acks_total") > 300, "it to deliver again")
             found += self.found(relay)
         self.assertGreater(self.metric(relay, "tails_total"), 0)
         self.audit()
