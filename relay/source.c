@@ -14,6 +14,7 @@
 
 #include "envelope.h"
 #include "failpoint.h"
+#include "hex.h"
 #include "ledger.h"
 #include "message.h"
 
@@ -334,18 +335,6 @@ bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
 
 /* --- parcels --- */
 
-static void format_uuid(const unsigned char *b, char out[37])
-{
-	size_t n = 0;
-
-	for (int i = 0; i < 16; i++) {
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			out[n++] = '-';
-		snprintf(out + n, 3, "%02x", b[i]);
-		n += 2;
-	}
-}
-
 static const char *copy(char **to, const char *from, size_t n)
 {
 	const char *at = *to;
@@ -407,7 +396,7 @@ struct parcel *source_parcel(struct source *s, size_t index)
 		parcel->headers = NULL;
 	if (s->config->envelope != ENVELOPE_RAW)
 		address(parcel, s->config, r, i, &at);
-	if (id_bytes == 16)
-		format_uuid((const unsigned char *)id, parcel->message_id);
+	if (id_bytes == UUID_BYTES)
+		uuid_write(parcel->message_id, (const unsigned char *)id);
 	return parcel;
 }

@@ -4,7 +4,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { NO_MESSAGE_FOUND = 10037, UUID_CHARACTERS = 36 };
+#include "hex.h"
+
+enum { NO_MESSAGE_FOUND = 10037 };
 
 /* --- small readings --- */
 
@@ -27,14 +29,6 @@ static enum stored_verdict look(const json_t *answer, const char *what, uint32_t
 	return json_is_object(json_object_get(answer, what)) ? STORED_OK : STORED_ERROR;
 }
 
-static int hex(char c)
-{
-	return c >= '0' && c <= '9'   ? c - '0'
-	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
-				      : -1;
-}
-
 bool stored_id_read(const char *text, size_t length, struct stored_id *id)
 {
 	size_t n = 0;
@@ -48,8 +42,8 @@ bool stored_id_read(const char *text, size_t length, struct stored_id *id)
 			if (text[i++] != '-')
 				return false;
 		}
-		high = hex(text[i]);
-		low = hex(text[i + 1]);
+		high = hex_digit(text[i]);
+		low = hex_digit(text[i + 1]);
 		if (high < 0 || low < 0)
 			return false;
 		id->byte[n++] = (uint8_t)((unsigned)high << 4 | (unsigned)low);

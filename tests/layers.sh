@@ -17,7 +17,7 @@ floor() { # a path below relay/
 	core/machine.h) echo 5 ;;
 	core/machine.c | core/holding.c | core/sending.c | core/tail.c | core/reading.c | core/marking.c) echo 6 ;;
 	core/delivery.c) echo 7 ;;
-	utf8.h | sql_files.h | page_files.h | exits.h | failpoint.?) echo 10 ;;
+	hex.h | utf8.h | sql_files.h | page_files.h | exits.h | failpoint.?) echo 10 ;;
 	message.? | log.? | puback.? | stored.? | secret.? | histogram.? | process.?) echo 11 ;;
 	envelope.? | config.h | settings.h) echo 12 ;;
 	settings.c | config_check.h) echo 13 ;;

@@ -12,6 +12,7 @@
 #include "command/line.h"
 #include "command/out.h"
 #include "command/session.h"
+#include "hex.h"
 #include "utf8.h"
 
 enum { PAGE = 500, NAMED_MAX = 100, LINE_BYTES = 512 };
@@ -132,18 +133,13 @@ static const char payload_query[] =
 	" pg_catalog.translate(pg_catalog.encode(d.payload, 'base64'), E'\\n', '')"
 	" FROM boxhaul.dead_letter d WHERE d.id = $1";
 
-static int digit(char c)
-{
-	return c >= 'a' ? c - 'a' + 10 : c - '0';
-}
-
 /* In place. Returns how many bytes; there is a terminator behind them. */
 static size_t unhex(char *text)
 {
 	size_t n = strlen(text) / 2;
 
 	for (size_t i = 0; i < n; i++)
-		text[i] = (char)(digit(text[2 * i]) << 4 | digit(text[2 * i + 1]));
+		text[i] = (char)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
 	text[n] = '\0';
 	return n;
 }

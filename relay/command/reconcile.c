@@ -14,6 +14,7 @@
 #include "command/session.h"
 #include "command/walk.h"
 #include "command/wanted.h"
+#include "hex.h"
 #include "message.h"
 
 enum { PAGE = 5000, CLOCKS_DIFFER_S = 600, TELL_EVERY = 10000 };
@@ -204,10 +205,10 @@ static void walk_streams(struct reconcile *r)
 
 static void print_missing(const struct reconcile *r, const struct wanted_message *m)
 {
-	printf("missing: id=%" PRId64 " stream=%s message_id=", m->id, r->config->streams[m->stream].name);
-	for (size_t i = 0; i < sizeof m->uuid.byte; i++)
-		printf("%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", m->uuid.byte[i]);
-	putchar('\n');
+	char uuid[UUID_CHARACTERS + 1];
+
+	uuid_write(uuid, m->uuid.byte);
+	printf("missing: id=%" PRId64 " stream=%s message_id=%s\n", m->id, r->config->streams[m->stream].name, uuid);
 }
 
 static void settle(struct reconcile *r)

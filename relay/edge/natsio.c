@@ -32,6 +32,7 @@
 
 #include "edge/natsio_login.h"
 #include "failpoint.h"
+#include "hex.h"
 
 enum {
 	RECONNECT_MIN_MS = 50,
@@ -555,16 +556,12 @@ static bool subscribe(struct link *k)
 {
 	unsigned char r[16];
 	char subject[INBOX_BYTES + 2];
-	size_t n = 7;
+	size_t n = sizeof "_INBOX." - 1 + 2 * sizeof r + 1;
 
 	/* Nobody must be able to guess where acknowledgements are expected. */
 	if (getrandom(r, sizeof r, 0) != sizeof r)
 		return false;
-	memcpy(k->inbox, "_INBOX.", n);
-	for (size_t i = 0; i < sizeof r; i++, n += 2)
-		snprintf(k->inbox + n, 3, "%02x", r[i]);
-	k->inbox[n++] = '.';
-	k->inbox[n] = '\0';
+	memcpy(hex_write(mempcpy(k->inbox, "_INBOX.", 7), r, sizeof r), ".", 2);
 	k->inbox_bytes = n;
 	snprintf(subject, sizeof subject, "%s*", k->inbox);
 	link_ref(k);
@@ -663,8 +660,15 @@ static bool token_of(const struct link *k, const char *subject, uint64_t *token)
 	if (strncmp(subject, k->inbox, k->inbox_bytes) != 0)
 		return false;
 	subject += k->inbox_bytes;
-	*token = strtoull(subject, NULL, 16);
-	return strspn(subject, "0123456789abcdef") == 16 && subject[16] == '\0';
+	*token = 0;
+	for (int i = 0; i < 16; i++, subject++) {
+		int digit = hex_digit(*subject);
+
+		if (digit < 0)
+			return false;
+		*token = *token << 4 | (uint64_t)digit;
+	}
+	return *subject == '\0';
 }
 
 static void deliver(struct natsio *io, const struct letter *letter)
@@ -799,7 +803,8 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 	/* The core's window bounds what is in flight; this bounds what a stopped server could make us hold. */
 	if (k == NULL || natsConnection_Buffered(k->nc) > BUFFERED_MAX_BYTES)
 		return false;
-	snprintf(reply, sizeof reply, "%s%016llx", k->inbox, (unsigned long long)m->token);
+	memcpy(reply, k->inbox, k->inbox_bytes);
+	hex_write_number(reply + k->inbox_bytes, m->token);
 	s = natsMsg_Create(&msg, m->subject, reply, m->payload, (int)m->bytes);
 	for (size_t i = 0; s == NATS_OK && i < m->header_count; i++)
 		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
