@@ -42,6 +42,8 @@ enum {
 	WRITE_DEADLINE_MS = 2000,
 	INBOX_BYTES = 64,
 	BUFFERED_MAX_BYTES = 64 * 1024 * 1024,
+	SPENT_MAX = 512,
+	SPENT_MAX_BYTES = 1024 * 1024,
 };
 
 /* One connection and everything that dies with it. */
@@ -76,6 +78,12 @@ struct mailbox {
 	size_t count, capacity;
 };
 
+/* Messages that nobody needs any more. */
+struct spent {
+	natsMsg *msg[SPENT_MAX];
+	size_t count, bytes;
+};
+
 struct natsio {
 	struct loop *loop;
 	struct natsio_options options; /* urls: with what was discovered. Changed only while no connect is under way */
@@ -95,8 +103,10 @@ struct natsio {
 	int64_t deadline_ms; /* no message is written from then on */
 	bool holds_messages; /* nats.c does, in its buffer: */
 	int64_t by_ms;       /* the earliest of theirs */
-	pthread_t thread;    /* the loop's */
+	struct spent spent;
+	pthread_t thread; /* the loop's */
 	ev_async async;
+	pthread_mutex_t reading; /* held while a socket is read */
 	pthread_mutex_t lock;
 	struct mailbox in, out; /* in: under the lock; out: the loop's, the two are swapped */
 	int links;              /* links whose closed callback is still to come, under the lock */
@@ -107,6 +117,27 @@ static void holds_nothing(struct natsio *io)
 {
 	io->holds_messages = false;
 	io->by_ms = INT64_MAX;
+}
+
+/* --- spent messages --- */
+
+static void clear_spent(struct natsio *io)
+{
+	for (size_t i = 0; i < io->spent.count; i++)
+		natsMsg_Destroy(io->spent.msg[i]);
+	io->spent.count = io->spent.bytes = 0;
+}
+
+/* nats.c frees messages on a thread of its own, and wakes it for each one that it is given while it sleeps: many at once wake
+ * it once. */
+static void spend(struct natsio *io, natsMsg *msg)
+{
+	if (msg == NULL)
+		return;
+	io->spent.msg[io->spent.count++] = msg;
+	io->spent.bytes += (size_t)natsMsg_GetDataLength(msg);
+	if (io->spent.count == SPENT_MAX || io->spent.bytes >= SPENT_MAX_BYTES)
+		clear_spent(io);
 }
 
 /* --- links --- */
@@ -231,8 +262,11 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
 
 	(void)ev;
 	(void)revents;
-	if (k->nc != NULL)
-		natsConnection_ProcessReadEvent(k->nc);
+	if (k->nc == NULL)
+		return;
+	pthread_mutex_lock(&k->io->reading);
+	natsConnection_ProcessReadEvent(k->nc);
+	pthread_mutex_unlock(&k->io->reading);
 }
 
 /* Then the connection goes, with what it holds. */
@@ -267,7 +301,7 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 
 /* --- the mailbox --- */
 
-static void post(struct natsio *io, struct letter letter)
+static void post(struct natsio *io, struct letter letter, bool wake)
 {
 	struct mailbox *in = &io->in;
 
@@ -286,7 +320,7 @@ static void post(struct natsio *io, struct letter letter)
 		in->capacity = capacity;
 	}
 	in->letter[in->count++] = letter;
-	if (in->count == 1)
+	if (wake)
 		ev_async_send(loop_ev(io->loop), &io->async);
 	pthread_mutex_unlock(&io->lock);
 }
@@ -295,9 +329,16 @@ static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, 
 {
 	struct link *k = closure;
 
+	uint64_t more = 0;
+
 	(void)nc;
-	(void)sub;
-	post(k->io, (struct letter){ .kind = LETTER_REPLY, .link = k, .msg = msg });
+	/* The thread that calls us would be woken by the first of several answers, and then fight with the reader over every one
+	 * of the others: it waits until all that was to be read is read, and has them to itself. The loop hears of the last.
+	 * (Nothing that is called while the socket is read waits for this thread: it is nobody's to join.) */
+	pthread_mutex_lock(&k->io->reading);
+	pthread_mutex_unlock(&k->io->reading);
+	natsSubscription_QueuedMsgs(sub, &more);
+	post(k->io, (struct letter){ .kind = LETTER_REPLY, .link = k, .msg = msg }, more == 0);
 }
 
 static void on_closed(natsConnection *nc, void *closure)
@@ -307,7 +348,7 @@ static void on_closed(natsConnection *nc, void *closure)
 	const char *text = NULL;
 
 	natsConnection_GetLastError(nc, &text);
-	post(io, (struct letter){ .kind = LETTER_CLOSED, .link = k, .text = text != NULL ? strdup(text) : NULL });
+	post(io, (struct letter){ .kind = LETTER_CLOSED, .link = k, .text = text != NULL ? strdup(text) : NULL }, true);
 	link_unref(k);
 }
 
@@ -327,7 +368,8 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus statu
 	post(k->io,
 	     (struct letter){ .kind = LETTER_COMPLAINT,
 			      .link = k,
-			      .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) });
+			      .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) },
+	     true);
 }
 
 /* The cluster announced another one. */
@@ -336,7 +378,7 @@ static void on_discovered(natsConnection *nc, void *closure)
 	struct link *k = closure;
 
 	(void)nc;
-	post(k->io, (struct letter){ .kind = LETTER_SERVERS, .link = k });
+	post(k->io, (struct letter){ .kind = LETTER_SERVERS, .link = k }, true);
 }
 
 /* --- connecting, on a thread of its own --- */
@@ -494,7 +536,9 @@ static void finish_closing(struct natsio *io)
 	}
 	free(io->in.letter);
 	free(io->out.letter);
+	clear_spent(io);
 	forget_servers(io);
+	pthread_mutex_destroy(&io->reading);
 	pthread_mutex_destroy(&io->lock);
 	pthread_cond_destroy(&io->no_links);
 	free(io);
@@ -710,7 +754,7 @@ static void on_async(struct ev_loop *ev, ev_async *w, int revents)
 	for (size_t i = 0; i < mail.count; i++) {
 		if (!io->closing)
 			deliver(io, &mail.letter[i]);
-		natsMsg_Destroy(mail.letter[i].msg);
+		spend(io, mail.letter[i].msg);
 		free(mail.letter[i].text);
 	}
 	io->out = mail;
@@ -735,6 +779,7 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 		free(io);
 		return NULL;
 	}
+	pthread_mutex_init(&io->reading, NULL);
 	pthread_mutex_init(&io->lock, NULL);
 	pthread_cond_init(&io->no_links, NULL);
 	ev_async_init(&io->async, on_async);
@@ -814,6 +859,6 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 		io->holds_messages = true;
 		io->by_ms = m->by_ms < io->by_ms ? m->by_ms : io->by_ms;
 	}
-	natsMsg_Destroy(msg);
+	spend(io, msg);
 	return s == NATS_OK;
 }
