@@ -92,6 +92,16 @@ void probe_fails(struct delivery *d, struct block *b, int64_t id)
 	d->block_ms = earlier(d->block_ms, b->due_ms);
 }
 
+/* It waits behind a lane that is held back, so it was never sent: the next one is asked at once. With a pause after each of
+ * them a stream that is well again would stay shut for as many pauses as that lane has messages. */
+void probe_says_nothing(struct delivery *d, struct block *b, int64_t id)
+{
+	if (b->probe_id != id)
+		return;
+	b->probe_id = 0;
+	b->due_ms = d->block_ms = d->now;
+}
+
 struct message *find_in_memory(const struct delivery *d, int64_t id)
 {
 	struct message *m = d->lanes.oldest;

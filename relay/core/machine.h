@@ -123,6 +123,7 @@ struct block *lane_block(struct delivery *d, const struct message *m);
 void leave_memory(struct delivery *d, struct message *m);
 void settle(struct delivery *d, struct message *m);
 void probe_fails(struct delivery *d, struct block *b, int64_t id);
+void probe_says_nothing(struct delivery *d, struct block *b, int64_t id);
 void block_opens(struct delivery *d, struct block *b);
 void block_stream(struct delivery *d, struct message *m, uint32_t reason);
 void block_lane(struct delivery *d, struct message *m, uint32_t reason, bool held);

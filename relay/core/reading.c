@@ -55,6 +55,8 @@ static void park_row(struct delivery *d, const struct row *row, struct exception
 	struct block *stream = blocks_find(&d->blocks, scope_of_stream(row->stream));
 	bool waits = stream->blocked && is_probe_of(lane, row->id);
 
+	if (b != stream)
+		probe_says_nothing(d, stream, row->id);
 	probe_fails(d, stream, row->id);
 	probe_fails(d, lane, row->id);
 	if (waits) /* it would only be read and parked again, before the stream's own probe */

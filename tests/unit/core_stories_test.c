@@ -755,6 +755,35 @@ static void lane_blocked(void)
 	hears("publish 2");
 }
 
+static void wrong_probes(void)
+{
+	int64_t began;
+
+	begin("a stream's probe turns out to wait for its lane: it says nothing, and the next one is asked at once");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'a'), row(4, 'b'));
+	refuse(1, REASON_STREAM_FULL);
+	refuse(4, REASON_STREAM_FULL);
+	settle_books(200);
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	refuse(1, REASON_SUBJECT_FULL);
+	notes("lane blocked 1");
+	forget();
+	await_fetch("1..1"); /* the lane's own, which waits for the stream from now on */
+	ROWS(row(1, 'a'));
+	hears_not("publish 1");
+	await_fetch("2..2");
+	began = now;
+	ROWS(row(2, 'a'));
+	await_fetch("3..3");
+	ROWS(row(3, 'a'));
+	await_fetch("4..4");
+	ROWS(row(4, 'b'));
+	hears_not("publish 2");
+	hears("publish 4");
+	ok(now - began < settings.retry_min_ms, "without a pause");
+}
+
 static void years(void)
 {
 	struct exception_row tried = { .lo = 1, .hi = 1, .kind = EXCEPTION_PARKED, .attempts = UINT32_MAX };
@@ -1392,6 +1421,7 @@ int main(void)
 		defect,
 		stream_blocked,
 		lane_blocked,
+		wrong_probes,
 		silence,
 		busy,
 		sleep_and_wake,
