@@ -55,6 +55,7 @@ struct link {
 	size_t inbox_bytes;
 	char *why; /* why connecting failed */
 	struct natsio_options options;
+	char **urls;      /* theirs, its own: servers may be learnt and forgotten while it is being made */
 	unsigned version; /* of the options */
 	_Atomic int fd;   /* our dup, -1 = none */
 	atomic_bool want_read, want_write, attached;
@@ -86,13 +87,10 @@ struct spent {
 
 struct natsio {
 	struct loop *loop;
-	struct natsio_options options; /* urls: with what was discovered. Changed only while no connect is under way */
-	const char *const *urls;       /* as configured */
-	size_t url_count;
-	const char **all;
-	char **found;
+	struct natsio_options options;
+	char **found; /* what the cluster behind the options' URLs has announced */
 	size_t found_count;
-	unsigned version; /* counts those that what was made before them must not be used any more */
+	unsigned version; /* counts those options that what was made before them must not be used any more */
 	struct natsio_handlers handlers;
 	struct link *link; /* the current one, or NULL */
 	struct loop_timer *reconnect;
@@ -140,6 +138,13 @@ static void spend(struct natsio *io, natsMsg *msg)
 		clear_spent(io);
 }
 
+static void free_texts(char **text, size_t count)
+{
+	for (size_t i = 0; text != NULL && i < count; i++)
+		free(text[i]);
+	free(text);
+}
+
 /* --- links --- */
 
 /* One for the loop, one for the closed callback, one from attach to detach, one for the subscription until its last
@@ -156,6 +161,7 @@ static void link_unref(struct link *k)
 	if (atomic_fetch_sub(&k->refs, 1) != 1)
 		return;
 	free(k->why);
+	free_texts(k->urls, k->options.url_count);
 	free(k);
 	pthread_mutex_lock(&io->lock);
 	if (--io->links == 0)
@@ -472,17 +478,13 @@ static void reconnect_later(struct natsio *io)
 	io->pause_ms = io->pause_ms * 2 < RECONNECT_MAX_MS ? io->pause_ms * 2 : RECONNECT_MAX_MS;
 }
 
+/* --- servers that are not in the configuration --- */
+
 static void forget_servers(struct natsio *io)
 {
-	for (size_t i = 0; i < io->found_count; i++)
-		free(io->found[i]);
-	free(io->found);
-	free(io->all);
+	free_texts(io->found, io->found_count);
 	io->found = NULL;
 	io->found_count = 0;
-	io->all = NULL;
-	io->options.urls = io->urls;
-	io->options.url_count = io->url_count;
 }
 
 /* What the cluster announces: a connection's knowledge would die with it. A server that goes takes leave with an empty
@@ -501,15 +503,33 @@ static void learn_servers(struct natsio *io, natsConnection *nc)
 	forget_servers(io);
 	io->found = found;
 	io->found_count = (size_t)count;
-	io->all = calloc(io->url_count + io->found_count, sizeof *io->all);
-	if (io->all == NULL)
-		return;
-	for (size_t i = 0; i < io->url_count; i++)
-		io->all[i] = io->urls[i];
-	for (size_t i = 0; i < io->found_count; i++)
-		io->all[io->url_count + i] = found[i];
-	io->options.urls = io->all;
-	io->options.url_count = io->url_count + io->found_count;
+}
+
+/* The configured ones, and those. NULL: out of memory. */
+static char **copy_servers(const struct natsio *io, size_t *count)
+{
+	const struct natsio_options *o = &io->options;
+	char **urls;
+
+	*count = o->url_count + (o->discover ? io->found_count : 0);
+	urls = calloc(*count, sizeof *urls);
+	for (size_t i = 0; urls != NULL && i < *count; i++) {
+		urls[i] = strdup(i < o->url_count ? o->urls[i] : io->found[i - o->url_count]);
+		if (urls[i] == NULL) {
+			free_texts(urls, i);
+			return NULL;
+		}
+	}
+	return urls;
+}
+
+static bool same_urls(const struct natsio_options *a, const struct natsio_options *b)
+{
+	bool same = a->url_count == b->url_count;
+
+	for (size_t i = 0; same && i < a->url_count; i++)
+		same = strcmp(a->urls[i], b->urls[i]) == 0;
+	return same;
 }
 
 static void finish_closing(struct natsio *io)
@@ -674,13 +694,20 @@ static void connect_begins(void *arg)
 {
 	struct natsio *io = arg;
 	struct link *k = calloc(1, sizeof *k);
+	size_t url_count;
+	char **urls = copy_servers(io, &url_count);
 
-	if (k == NULL) {
+	if (k == NULL || urls == NULL) {
+		free_texts(urls, url_count);
+		free(k);
 		reconnect_later(io);
 		return;
 	}
 	k->io = io;
 	k->options = io->options;
+	k->options.urls = (const char *const *)urls;
+	k->options.url_count = url_count;
+	k->urls = urls;
 	k->version = io->version;
 	atomic_store(&k->fd, -1);
 	atomic_store(&k->refs, 2);
@@ -768,8 +795,6 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 		return NULL;
 	io->loop = l;
 	io->options = *options;
-	io->urls = options->urls;
-	io->url_count = options->url_count;
 	io->handlers = *handlers;
 	io->pause_ms = RECONNECT_MIN_MS;
 	io->deadline_ms = io->by_ms = INT64_MAX;
@@ -806,12 +831,10 @@ void natsio_close(struct natsio *io)
 
 void natsio_use(struct natsio *io, const struct natsio_options *options, const char *why)
 {
-	/* What was discovered is of the old ones; its memory goes when no connect can be reading it. */
+	/* What was announced is of the cluster behind the URLs, whatever else has changed. */
+	if (!same_urls(&io->options, options))
+		forget_servers(io);
 	io->options = *options;
-	io->urls = options->urls;
-	io->url_count = options->url_count;
-	if (why == NULL && io->link != NULL && io->link->nc != NULL)
-		learn_servers(io, io->link->nc);
 	if (why == NULL)
 		return;
 	io->version++;

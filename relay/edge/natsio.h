@@ -48,8 +48,8 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 			   const struct natsio_handlers *handlers);
 void natsio_close(struct natsio *io);
 
-/* Other options from the next connection on. With `why` that is now: down() is called, if there is one. A connection that is
- * just being made may read the old ones until loop_is_busy() is false. */
+/* Other options from the next connection on. With `why` that is now: down() is called, if there is one. The old ones are
+ * looked at here once more, and by a connection that is just being made until loop_is_busy() is false. */
 void natsio_use(struct natsio *io, const struct natsio_options *options, const char *why);
 
 /* False when the connection is down or refuses; nothing was sent then. Never blocks. */

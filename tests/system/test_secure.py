@@ -5,6 +5,7 @@ nothing is ever sent in plain text where TLS is demanded."""
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -284,13 +285,18 @@ class NatsLogins(NatsTest):
                                                 f"nats://127.0.0.1:{free_port()}"], "token_file": self.file("token", "t")})
         self.assertIn(f":{server.port}", self.wait_for_log(relay, msg="NATS is connected")["url"])
 
-    def test_discovered_servers(self):
-        """What the cluster announces is used when the one we know is gone, if that is wanted."""
+    def pair(self):
+        """Two nodes of a cluster, each announced by the other."""
         ports = [free_port(), free_port()]
         routes = [f"nats://127.0.0.1:{port}" for port in ports]
         known, other = (self.workspace.add(Bare(self.workspace.path(f"node-{port}"), cluster={
             "name": "c", "host": "127.0.0.1", "port": port, "routes": routes})).start() for port in ports)
         known.wait_for_news_of(other)
+        return known, other
+
+    def test_discovered_servers(self):
+        """What the cluster announces is used when the one we know is gone, if that is wanted."""
+        known, _ = self.pair()
         relays = [self.add_relay(nats={"urls": [known.url()], "discover": discover}).start() for discover in (True, False)]
         for relay in relays:
             self.see_connected(relay, "nats")
@@ -301,6 +307,34 @@ class NatsLogins(NatsTest):
         self.assertFalse(self.status(relays[1])["nats"]["connected"])
         known.start()
         self.see_connected(relays[1], "nats")
+
+    def test_discovered_servers_and_a_reload_while_all_are_gone(self):
+        """They are known as long as the URLs are the same; with others they are another cluster's."""
+        known, other = self.pair()
+        relay = self.add_relay(nats={"urls": [known.url()], "discover": True}).start()
+        self.see_connected(relay, "nats")
+        known.stop()
+        other.stop()
+        self.wait(lambda: not self.status(relay)["nats"]["connected"], "the relay to notice")
+        self.reload(relay, log={"stats_interval": "20s"})
+        other.start()
+        self.see_connected(relay, "nats")
+        other.stop()
+        self.wait(lambda: not self.status(relay)["nats"]["connected"], "the relay to notice")
+        self.reload(relay, nats={**relay.settings["nats"], "urls": [f"nats://127.0.0.1:{free_port()}"]})
+        other.start()
+        tries = self.tries(relay, "nats")
+        self.wait(lambda: self.tries(relay, "nats") > tries + 5, "it to look in vain")
+        self.assertFalse(self.status(relay)["nats"]["connected"])
+
+    def reload(self, relay, **groups):
+        """With another configuration file: the one there is, with these groups."""
+        def reloads():
+            return sum(line["msg"] == "configuration reloaded" for line in log_lines(relay))
+        before = reloads()
+        relay.configure({**relay.settings, **groups})
+        relay.send(signal.SIGHUP)
+        self.wait(lambda: reloads() > before, "the reload to be over")
 
     def test_a_signature_that_begins_with_zero(self):
         """nats.c before 3.8 leaves such a one out (1 in 256). The server refuses it; the next try has another nonce."""
