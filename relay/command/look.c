@@ -1,5 +1,5 @@
-/* Three questions, because a lock may make one of them fail: the catalog (which no lock of ours stops), the books, the
- * outbox. Each answers with one JSON object; they are joined. */
+/* Several questions, because a lock, or an older schema, may make one of them fail: the catalog (which no lock of ours stops),
+ * the schema's version, the books, the pause, the outbox. Each answers with one JSON object; they are joined. */
 #include "command/look.h"
 
 #include <stdio.h>
@@ -8,6 +8,9 @@
 
 #include "command/port.h"
 #include "command/session.h"
+#include "ledger.h"
+
+enum { SCHEMA_WITH_PAUSE = 8 };
 
 /* A look must not wait for what it is to explain, nor sort a backlog because a statistic is stale. (A scan that is switched off
  * seems so dear to the planner that compiling the plan seems cheap.) */
@@ -65,6 +68,9 @@ static const char catalog[] =
 	"   UNION ALL SELECT jsonb_build_object('slot', slot_name, 'state', 'replication slot'), age(xmin)"
 	"     FROM pg_replication_slots) x WHERE x.age IS NOT NULL ORDER BY x.age DESC LIMIT 1))";
 
+static const char schema[] =
+	"SELECT jsonb_build_object('schema_version', coalesce(max(version), 0)) FROM boxhaul.schema_version";
+
 /* $1: the streams' names, as JSON. A row of the ledger says which ids one mark covered in one stream; those of several
  * streams overlap, and what several cover is counted once. Ids that never became messages are counted too: "about". */
 static const char books[] =
@@ -76,7 +82,6 @@ static const char books[] =
 	" reasons AS (SELECT kind, last_error, max(stream) AS stream, sum(hi - lo + 1) AS ids, count(*) AS ranges,"
 	"   min(since) AS since FROM boxhaul.exceptions GROUP BY kind, last_error ORDER BY sum(hi - lo + 1) DESC LIMIT 20)"
 	" SELECT jsonb_build_object("
-	" 'schema_version', (SELECT max(version) FROM boxhaul.schema_version),"
 	" 'leader', p.leader, 'epoch', p.epoch, 'led_since', p.led_since,"
 	" 'led_seconds', extract(epoch FROM clock_timestamp() - p.led_since)::float8,"
 	" 'position', p.position, 'marked_at', p.marked_at,"
@@ -91,8 +96,6 @@ static const char books[] =
 	" 'lanes_held', (SELECT count(DISTINCT lane) FROM boxhaul.exceptions),"
 	" 'dead_letters', (SELECT count(*) FROM boxhaul.dead_letter),"
 	" 'held', (SELECT count(*) FROM boxhaul.dead_letter WHERE held),"
-	" 'paused', (SELECT jsonb_strip_nulls(jsonb_build_object('by', paused_by, 'since', since, 'reason', reason,"
-	"   'quiet_at', quiet_at, 'seconds', extract(epoch FROM clock_timestamp() - since)::float8)) FROM boxhaul.paused),"
 	" 'streams', (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', n.name, 'last_id', s.last_id,"
 	"   'marked_at', s.marked_at, 'seconds', extract(epoch FROM clock_timestamp() - s.marked_at)::float8))"
 	"   ORDER BY n.i), '[]')"
@@ -100,6 +103,11 @@ static const char books[] =
 	"   LEFT JOIN LATERAL (SELECT x.last_id, x.marked_at FROM boxhaul.sent x WHERE x.stream = n.name"
 	"     ORDER BY x.last_id DESC LIMIT 1) s ON true)"
 	") FROM boxhaul.position p, rate";
+
+static const char pause_[] =
+	"SELECT jsonb_build_object('paused', (SELECT jsonb_strip_nulls(jsonb_build_object('by', paused_by, 'since', since,"
+	"  'reason', reason, 'quiet_at', quiet_at, 'seconds', extract(epoch FROM clock_timestamp() - since)::float8))"
+	"  FROM boxhaul.paused))";
 
 /* The oldest message that waits: the first above the position, or in an exception. A dead letter waits for a person, not
  * for us. Counting a large backlog row by row would cost what the relay saves: it stops at 100,000. */
@@ -155,7 +163,10 @@ enum exit_code look_begin(struct pg_session *s)
 {
 	const struct pg_result *r = pg_session_run(s, settings_, 0, NULL);
 
-	return pg_error(r) != NULL ? session_failed("cannot prepare the session", r) : EXIT_OK;
+	if (pg_error(r) != NULL)
+		return session_failed("cannot prepare the session", r);
+	session_schema(s); /* if it is another one this has been said; what can be seen is shown all the same */
+	return EXIT_OK;
 }
 
 /* False for what is no JSON: a database without an encoding lets any bytes through. */
@@ -168,8 +179,25 @@ static bool join(json_t *all, const struct pg_result *r)
 	return joined;
 }
 
-/* A question that a lock, or a slow server, kept from being answered is left out, and noted; any other failure ends the
- * look. */
+static bool is_locked(const char *state)
+{
+	return strcmp(state, "55P03") == 0;
+}
+
+static bool is_late(const char *state)
+{
+	return strcmp(state, "57014") == 0;
+}
+
+/* Of a table, column or function that is not there, in a schema of a release before ours. */
+static bool is_older(const json_t *all, const char *state)
+{
+	return look_number(all, "schema_version") < SCHEMA_VERSION && look_at(all, "schema_version") != NULL &&
+	       (strcmp(state, "42P01") == 0 || strcmp(state, "42703") == 0 || strcmp(state, "42883") == 0);
+}
+
+/* A question that a lock, a slow server or an older schema kept from being answered is left out, and noted; any other failure
+ * ends the look. */
 static enum exit_code ask_one(struct pg_session *s, json_t *all, const char *what, const char *sql, int count,
 			      const char *const *parameters)
 {
@@ -182,10 +210,11 @@ static enum exit_code ask_one(struct pg_session *s, json_t *all, const char *wha
 		fprintf(stderr, "boxhaul: what the database says of %s is not UTF-8\n", what);
 		return EXIT_FAILED;
 	}
-	if (strcmp(state, "55P03") != 0 && strcmp(state, "57014") != 0)
+	if (!is_locked(state) && !is_late(state) && !is_older(all, state))
 		return session_failed(what, r);
-	json_array_append_new(json_object_get(all, "unread"),
-			      json_pack("{s:s, s:b}", "what", what, "locked", strcmp(state, "55P03") == 0));
+	json_array_append_new(
+		json_object_get(all, "unread"),
+		json_pack("{s:s, s:b, s:b}", "what", what, "locked", is_locked(state), "older", is_older(all, state)));
 	return EXIT_OK;
 }
 
@@ -217,7 +246,11 @@ static enum exit_code ask_all(struct pg_session *s, const struct config *config,
 	enum exit_code code = ask_one(s, all, "the catalog", catalog, 0, NULL);
 
 	if (code == EXIT_OK)
+		code = ask_one(s, all, "the schema's version", schema, 0, NULL);
+	if (code == EXIT_OK)
 		code = ask_one(s, all, "the books", books, 1, parameters);
+	if (code == EXIT_OK && look_number(all, "schema_version") >= SCHEMA_WITH_PAUSE)
+		code = ask_one(s, all, "the pause", pause_, 0, NULL);
 	if (code == EXIT_OK)
 		code = ask_one(s, all, "the outbox", outbox, 0, NULL);
 	free(streams);

@@ -11,7 +11,7 @@
 enum { LOOK_COUNT_MAX = 100000 }; /* rows that wait are counted so far */
 
 /* Prepares a session for looking: no statement waits long, no plan reads the outbox from end to end. EXIT_OK or it has said
- * why not. */
+ * why not. Of another schema than ours it says so, and is content: what can be seen is shown. */
 enum exit_code look_begin(struct pg_session *s);
 
 /* One object. EXIT_OK, or it has said why there is none. */

@@ -75,7 +75,8 @@ static const char *advice(const char *state)
 		{ "3F000", "run `boxhaul migrate`" },
 		{ "42P01", "run `boxhaul migrate`" },
 		{ "42883", "run `boxhaul migrate`" },
-		{ "42703", "the schema was changed by hand: `boxhaul check` says more" },
+		{ "42703",
+		  "run `boxhaul migrate`; is the schema up to date it was changed by hand: `boxhaul check` says more" },
 	};
 
 	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

@@ -287,7 +287,9 @@ static void print_text(const struct out *out, const json_t *look)
 	print_here(&p);
 	json_array_foreach (look_at(look, "unread"), i, what)
 		line(&p, "not read", "%s: %s", look_text(what, "what"),
-		     look_is(what, "locked") ? "a lock is in the way" : "it takes too long");
+		     look_is(what, "older")    ? "the schema is older: run `boxhaul migrate`"
+		     : look_is(what, "locked") ? "a lock is in the way"
+					       : "it takes too long");
 	print_progress(&p);
 	if (look_at(look, "position") != NULL) {
 		print_exceptions(&p);
@@ -345,11 +347,8 @@ static struct pg_session *begin(const struct call *call, enum exit_code *code)
 	struct pg_session *s = session_open(call, LOGIN_RELAY);
 
 	*code = EXIT_UNREACHABLE;
-	if (s == NULL)
-		return NULL;
-	*code = look_begin(s);
-	if (*code == EXIT_OK)
-		session_schema(s); /* it says so; what can be seen is shown all the same */
+	if (s != NULL)
+		*code = look_begin(s);
 	return s;
 }
 

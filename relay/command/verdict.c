@@ -8,6 +8,7 @@
 
 #include "command/look.h"
 #include "command/out.h"
+#include "ledger.h"
 
 enum { LINE_BYTES = 256 };
 
@@ -66,7 +67,7 @@ static const char *backlog(const struct judge *j, char *to, size_t size)
 	return to;
 }
 
-/* Who has locked it away from us? Or is it slow? */
+/* Is it of an older release? Who has locked it away from us? Or is it slow? */
 static bool is_unreadable(const struct judge *j)
 {
 	char who[LINE_BYTES] = "a transaction";
@@ -78,7 +79,10 @@ static bool is_unreadable(const struct judge *j)
 	json_array_foreach (look_at(j->look, "locks"), i, lock)
 		if (strcmp(look_text(lock, "mode"), "AccessExclusiveLock") == 0)
 			verdict_who(look_at(lock, "who"), who, sizeof who);
-	if (look_is(json_array_get(unread, 0), "locked"))
+	if (look_is(json_array_get(unread, 0), "older"))
+		say(j, "cannot say: the schema has version %.0f, this boxhaul needs %d: run `boxhaul migrate`",
+		    look_number(j->look, "schema_version"), SCHEMA_VERSION);
+	else if (look_is(json_array_get(unread, 0), "locked"))
 		say(j, "stands still: %s has locked boxhaul's tables, nobody can read them", who);
 	else
 		say(j, "cannot say: the database did not answer in time about %s",

@@ -136,7 +136,7 @@ class Misfits(UpgradeTest):
 
 class Forward(UpgradeTest):
     def test_from_every_earlier_schema(self):
-        """Rows that were inserted under it are sent under the newest."""
+        """Who looks sees what there is, and is told what to do; rows that were inserted under it are sent under the newest."""
         paths = sorted(glob.glob(os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(self.program))), "source",
                                               "sql", "*.sql")))
         self.sql("DROP SCHEMA boxhaul CASCADE")
@@ -149,12 +149,14 @@ class Forward(UpgradeTest):
                 self.sql("INSERT INTO boxhaul.outbox (subject, key, payload) VALUES ('orders.x', 'k', %s)", (str(n).encode(),))
                 database = f"{self.database}_from_{n + 1}"
                 self.pg.execute(f"CREATE DATABASE {database} TEMPLATE {self.database}")
-                self.check_from(database, n)
+                self.check_from(database, n + 1, n)
                 self.pg.execute(f"DROP DATABASE {database} WITH (FORCE)")
 
-    def check_from(self, database, count):
+    def check_from(self, database, version, count):
         relay = self.workspace.add(Relay(self.program, self.workspace.path(database), {
             **self._settings(database), "streams": [{"name": database, "subjects": ["orders.>"], "create": True}]}))
+        if version < self.version:
+            self.check_answers(database, version, count)
         done = relay.command("migrate")
         self.assertEqual(done.returncode, 0, done.stdout)
         relay.start()
@@ -163,6 +165,24 @@ class Forward(UpgradeTest):
         self.assertEqual(relay.stop(), 0)
         with self.jetstream() as jetstream:
             jetstream.delete(database)
+
+    def check_answers(self, database, version, count):
+        owner = self.pg.conninfo(database)  # before 006 nobody else may look
+        relay = self.workspace.add(Relay(self.program, self.workspace.path(f"{database}_looker"), {
+            **self._settings(database), "postgres": {"conninfo": owner}}))
+        older = f"the schema has version {version}, this boxhaul needs {self.version}: run `boxhaul migrate`"
+        done = relay.command("status")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn(f"boxhaul: {older}\n", done.stdout)
+        if version < 7:  # the books are others
+            self.assertIn(f"cannot say: {older}\n", done.stdout)
+            self.assertIn("not read       the books: the schema is older: run `boxhaul migrate`\n", done.stdout)
+            return
+        self.assertRegex(done.stdout, rf"(?m)^stands still: nobody leads, {count} messages wait")
+        done = relay.command("explain", "1")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn(f"boxhaul: {older}\n", done.stdout)
+        self.assertIn("message 1 is committed, and not sent yet\n", done.stdout)
 
     def test_migrate_under_load(self):
         """The relay that leads goes on sending through it, and no producer fails."""
