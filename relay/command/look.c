@@ -104,10 +104,14 @@ static const char books[] =
 	"     ORDER BY x.last_id DESC LIMIT 1) s ON true)"
 	") FROM boxhaul.position p, rate";
 
+/* Quiet: the leader of now has said so, not an earlier one of itself. Deaf: it led before the schema had pauses, so it is a relay
+ * of an earlier release, and sends on. */
 static const char pause_[] =
-	"SELECT jsonb_build_object('paused', (SELECT jsonb_strip_nulls(jsonb_build_object('by', paused_by, 'since', since,"
-	"  'reason', reason, 'quiet_at', quiet_at, 'seconds', extract(epoch FROM clock_timestamp() - since)::float8))"
-	"  FROM boxhaul.paused))";
+	"SELECT jsonb_build_object('paused', (SELECT jsonb_strip_nulls(jsonb_build_object('by', x.paused_by, 'since', x.since,"
+	"  'reason', x.reason, 'quiet', coalesce(x.quiet_epoch = p.epoch, false), 'quiet_at', x.quiet_at,"
+	"  'deaf', p.led_since < (SELECT v.applied_at FROM boxhaul.schema_version v WHERE v.name = 'operate'),"
+	"  'seconds', extract(epoch FROM clock_timestamp() - x.since)::float8))"
+	"  FROM boxhaul.paused x, boxhaul.position p))";
 
 /* The oldest message that waits: the first above the position, or in an exception. A dead letter waits for a person, not
  * for us. Counting a large backlog row by row would cost what the relay saves: it stops at 100,000. */

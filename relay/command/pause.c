@@ -19,6 +19,7 @@ enum { LOOK_AGAIN_US = 100000, NOBODY_MS = 3000, TELL_MS = 10000, LINE_BYTES = 5
 /* What is known of the pause. */
 struct state {
 	bool paused, quiet, leading;
+	bool deaf; /* the leader led before there were pauses: it is of an earlier release */
 	char who[LINE_BYTES];
 	int64_t waiting;  /* drain: the first message that waits; 0 = none */
 	int64_t lease_ms; /* the last leader's, if it did not resign */
@@ -42,7 +43,9 @@ static enum exit_code look(struct wait *w, int64_t up_to, struct state *state)
 		" coalesce('by ' || x.paused_by || ' since ' || pg_catalog.to_char(x.since, 'YYYY-MM-DD HH24:MI:SS TZ')"
 		"  || coalesce(': ' || x.reason, ''), ''),"
 		" CASE WHEN $1::pg_catalog.int8 > 0 THEN coalesce(boxhaul.first_waiting($1), 0) ELSE 0 END,"
-		" p.lease_ms FROM boxhaul.position p LEFT JOIN boxhaul.paused x ON true";
+		" p.lease_ms,"
+		" coalesce(p.led_since < (SELECT v.applied_at FROM boxhaul.schema_version v WHERE v.name = 'operate'), false)"
+		" FROM boxhaul.position p LEFT JOIN boxhaul.paused x ON true";
 	char text[24];
 	const char *p[] = { text };
 	const struct pg_result *r;
@@ -62,6 +65,7 @@ static enum exit_code look(struct wait *w, int64_t up_to, struct state *state)
 	out_tidy(pg_text(r, 0, 3), state->who, sizeof state->who);
 	state->waiting = strtoll(pg_text(r, 0, 4), NULL, 10);
 	state->lease_ms = strtoll(pg_text(r, 0, 5), NULL, 10);
+	state->deaf = state->leading && pg_text(r, 0, 6)[0] == 't';
 	return EXIT_OK;
 }
 
@@ -146,6 +150,7 @@ static enum exit_code wait_quiet(struct wait *w)
 {
 	struct state state;
 	enum exit_code code;
+	const char *what;
 
 	for (;;) {
 		code = look(w, 0, &state);
@@ -165,9 +170,12 @@ static enum exit_code wait_quiet(struct wait *w)
 			printf("paused %s; nobody leads now: whoever does next will send nothing\n", state.who);
 			return EXIT_OK;
 		}
-		if (!wait_more(w, &state, "paused; waiting for what is in flight")) {
+		what = state.deaf ? "the relay that leads is of an earlier release and obeys no pause: restart it"
+				  : "paused; waiting for what is in flight";
+		if (!wait_more(w, &state, what)) {
 			wait_end(w);
-			fputs("boxhaul: paused, but what was in flight is not settled yet\n", stderr);
+			fprintf(stderr, "boxhaul: %s\n",
+				state.deaf ? what : "paused, but what was in flight is not settled yet");
 			return EXIT_FAILED;
 		}
 	}

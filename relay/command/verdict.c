@@ -171,6 +171,18 @@ static enum movement in_motion(const struct judge *j)
 	return held > 0 ? LIMPS : MOVES;
 }
 
+/* "paused", or why not yet. */
+static const char *how_paused(const struct judge *j)
+{
+	if (!look_is(j->look, "leading"))
+		return "paused, and nobody leads:";
+	if (look_is(j->look, "paused.quiet"))
+		return "paused";
+	if (look_is(j->look, "paused.deaf"))
+		return "not paused, the leader is of an earlier release: restart it; asked for";
+	return "pausing, not quiet yet:";
+}
+
 /* As it is meant to be, by somebody. */
 static enum movement while_paused(const struct judge *j)
 {
@@ -179,7 +191,7 @@ static enum movement while_paused(const struct judge *j)
 
 	if (j->waiting + j->parked > 0)
 		backlog(j, line, sizeof line);
-	say(j, "paused by %s for %s%s%s%s: `boxhaul resume` goes on%s%s",
+	say(j, "%s by %s for %s%s%s%s: `boxhaul resume` goes on%s%s", how_paused(j),
 	    out_tidy(look_text(j->look, "paused.by"), by, sizeof by),
 	    out_duration(look_number(j->look, "paused.seconds"), age, sizeof age), reason[0] != '\0' ? " (" : "",
 	    out_tidy(reason, why, sizeof why), reason[0] != '\0' ? ")" : "", line[0] != '\0' ? "; " : "", line);

@@ -109,12 +109,31 @@ class Pause(Acts):
         writer.write(None, 20).commit()
         self.assertIn("not settled yet", self.act("pause", "--timeout", "1ms", status=FAILED))
         self.assertIn("paused\n", self.act("pause", "--no-wait"))
+        self.assertRegex(self.act("status"), r"^pausing, not quiet yet: by .+ for .+: `boxhaul resume` goes on")
         self.nats.resume()
         self.act("pause")
         count = self.count()
         writer.write("k", 5).commit()
         self.act("pause")
         self.assertEqual(self.count(), count)
+        self.act("resume")
+        self.audit()
+
+    def test_a_leader_from_before_there_were_pauses(self):
+        """Of an earlier release: it has led on since before the migration. (Here it is one of ours, with an answer under way.)"""
+        self.start_relay()
+        self.sql("UPDATE boxhaul.schema_version SET applied_at = clock_timestamp() WHERE version = 8")
+        self.nats.pause()
+        self.writer("w").write("k", 1).commit()
+        self.wait(lambda: self.status(self.relays[0]).get("in_flight") == 1, "the message to be in flight")
+        self.assertIn("is of an earlier release and obeys no pause: restart it",
+                      self.act("pause", "--timeout", "1ms", status=FAILED))
+        self.assertRegex(self.act("status"), "^not paused, the leader is of an earlier release: restart it; asked for by ")
+        self.nats.resume()
+        self.relays[0].kill9()
+        self.start_relay()
+        self.assertIn("nothing is in flight", self.act("pause"))
+        self.assertRegex(self.act("status"), "^paused by ")
         self.act("resume")
         self.audit()
 
