@@ -89,31 +89,31 @@ static void on_backlog(void *arg, const struct pg_result *r)
 	snprintf(b->leader, sizeof b->leader, "%s", pg_is_null(r, 0, LEADER) ? "?" : pg_bytes(r, 0, LEADER, &n));
 }
 
-static bool ask(struct backlog *b, int64_t pause_ms, int64_t above, bool held, bool holder)
+static void ask(struct backlog *b, const struct delivery_stats *s, int64_t pause_ms, int64_t above, bool held,
+		bool holder)
 {
 	int64_t now = loop_now_ms();
 
 	if (b->asking || (b->asked_ms != 0 && now - b->asked_ms < pause_ms))
-		return false;
+		return;
 	b->asked_ms = now;
 	b->asked_us = loop_now_us();
+	b->dead_asked = s->dead;
 	b->asking = ledger_backlog(*b->pg, above, held, holder, on_backlog, b);
-	return true;
 }
 
 void backlog_ask(struct backlog *b, const struct delivery_stats *s)
 {
 	bool quiet = s->pace == PACE_ASLEEP && s->resident + s->parked_ranges == 0;
 
-	if (ask(b, quiet ? ASK_ASLEEP_MS : ASK_MS, s->read, s->parked_ranges > 0, false))
-		b->dead_asked = s->dead;
+	ask(b, s, quiet ? ASK_ASLEEP_MS : ASK_MS, s->read, s->parked_ranges > 0, false);
 }
 
-void backlog_watch(struct backlog *b)
+void backlog_watch(struct backlog *b, const struct delivery_stats *s)
 {
 	int64_t pause = b->config->health.stall_after_ms / 4;
 
-	ask(b, pause < ASK_MS ? pause : ASK_MS, -1, false, true);
+	ask(b, s, pause < ASK_MS ? pause : ASK_MS, -1, false, true);
 }
 
 /* --- looking --- */

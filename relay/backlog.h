@@ -36,7 +36,7 @@ void backlog_forget(struct backlog *b);
 void backlog_ask(struct backlog *b, const struct delivery_stats *s);
 
 /* For a standby, once a second: asks now and again. */
-void backlog_watch(struct backlog *b);
+void backlog_watch(struct backlog *b, const struct delivery_stats *s);
 
 /* Stays as it is until the next call. A look that is younger than a quarter of a second is not taken again. */
 const struct backlog_figures *backlog_look(struct backlog *b, const struct delivery_stats *s);

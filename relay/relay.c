@@ -602,7 +602,7 @@ static void on_tick(void *arg)
 
 	loop_timer_at(r->tick, now + TICK_MS);
 	if (leader_role(r->leader) == ROLE_STANDBY)
-		backlog_watch(r->backlog);
+		backlog_watch(r->backlog, s);
 	else if (s->leading && (s->resident > 0 || s->paused)) /* no fetch, to ask behind, comes while memory is full */
 		backlog_ask(r->backlog, s);
 	progress_tick(r->progress, s, leader_role_text(r->leader), now);

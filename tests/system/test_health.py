@@ -134,6 +134,22 @@ class Metrics(HealthTest):
         self.assertEqual(self.sample(relay, "lag_seconds"), 0, "what is held back is no lag")
         self.promtool("check", "metrics", text=relay.get("/metrics")[1])
 
+    def test_dead_letters_of_a_lead_before(self):
+        """Those that the process made itself when it led before stand in the database: they are not counted once more."""
+        relay = self.start_relay(health=health(stall_after="4s"), **QUICK)
+        self.publish("nowhere.x")
+        self.wait(lambda: self.sample(relay, "dead_letters") == 1, "the dead letter to be counted")
+        with self.connect().cursor() as other:  # somebody else has the lead for a while
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND "
+                          "database = (SELECT oid FROM pg_database WHERE datname = current_database());"
+                          "SELECT pg_advisory_lock(1651472488, 1)")
+            self.wait(lambda: self.status(relay)["role"] == "standby", "the relay to stand by")
+            asked = self.sample(relay, "postgres_statements_total", statement="backlog")
+            self.wait(lambda: self.sample(relay, "postgres_statements_total", statement="backlog") > asked, "another look")
+            other.execute("SELECT pg_advisory_unlock(1651472488, 1)")
+        self.wait(lambda: self.sample(relay, "dead_letters") is not None, "the relay to lead again", pause=0.01)
+        self.assertEqual(self.sample(relay, "dead_letters"), 1)
+
     def promtool(self, *words, text=""):
         done = subprocess.run([os.path.join(PACKAGING, "prometheus", "promtool"), *words], input=text, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
