@@ -2,8 +2,8 @@
 #include "process.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -89,4 +89,16 @@ void process_look(struct process_figures *p)
 		p->cpu_seconds = seconds(u.ru_utime) + seconds(u.ru_stime);
 	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur != RLIM_INFINITY)
 		p->max_fds = (int64_t)l.rlim_cur;
+}
+
+bool process_can_open(size_t count)
+{
+	int fds[PROCESS_OPEN_MAX];
+	size_t n = 0;
+
+	while (n < count && n < PROCESS_OPEN_MAX && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+		n++;
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+	return n == count;
 }

@@ -2,6 +2,8 @@
 #ifndef BOXHAUL_PROCESS_H
 #define BOXHAUL_PROCESS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* What is not known is negative. */
@@ -12,5 +14,10 @@ struct process_figures {
 };
 
 void process_look(struct process_figures *p);
+
+enum { PROCESS_OPEN_MAX = 64 };
+
+/* Could so many descriptors be opened now? Asks for PROCESS_OPEN_MAX at most. */
+bool process_can_open(size_t count);
 
 #endif

@@ -29,6 +29,7 @@
 #include "leader.h"
 #include "ledger.h"
 #include "note.h"
+#include "process.h"
 #include "progress.h"
 #include "publisher.h"
 #include "reload.h"
@@ -41,7 +42,8 @@ enum {
 	TICK_MS = 1000,
 	ASK_AGAIN_MS = 5000,
 	PAUSE_ASK_MS = 5000,
-	OWN_BYTES = 64, /* the header with the message id */
+	OWN_BYTES = 64,   /* the header with the message id */
+	DESCRIPTORS = 24, /* servers, files, the port with a few guests: with fewer it would never work */
 	MAINTENANCE_MAX_MS = 60000,
 	MAINTENANCE_MIN_MS = 1000,
 	IDLE_PAUSE_POLL_MS = 100
@@ -755,15 +757,20 @@ static bool open_floors(struct relay *r)
 	       r->leader != NULL && r->core_timer != NULL && r->tick != NULL && r->drain_timer != NULL;
 }
 
+/* After a start that failed, too: then some of it was never there. */
 static void close_all(struct relay *r)
 {
+	struct loop_timer *timers[] = { r->tick, r->core_timer, r->drain_timer };
+
 	/* From here on no timer may find what is about to go. */
-	loop_before_sleep(r->loop, NULL, NULL);
-	loop_timer_at(r->tick, INT64_MAX);
-	loop_timer_at(r->core_timer, INT64_MAX);
-	loop_timer_at(r->drain_timer, INT64_MAX);
+	for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++)
+		if (timers[i] != NULL)
+			loop_timer_at(timers[i], INT64_MAX);
+	if (r->loop != NULL)
+		loop_before_sleep(r->loop, NULL, NULL);
 	reload_close(r->reload);
-	leader_session_down(r->leader);
+	if (r->leader != NULL)
+		leader_session_down(r->leader);
 	health_close(r->health);
 	natsio_close(r->nats);
 	pg_close(r->pg);
@@ -794,9 +801,14 @@ static void seed_randomness(void)
 enum exit_code relay_run(const struct config *config, struct log *log)
 {
 	struct relay r = { .log = log, .exit = EXIT_FAILED };
-	char error[256] = "";
+	char error[256] = "out of memory";
 
 	be_careful();
+	if (!process_can_open(DESCRIPTORS)) {
+		log_error(log, "cannot start: too few file descriptors are left", KU("needed", DESCRIPTORS),
+			  KS("do", "allow more: LimitNOFILE= in the unit, `ulimit -n` in a shell"));
+		return EXIT_FAILED;
+	}
 	seed_randomness();
 	r.started_ms = loop_now_ms();
 	for (size_t i = 0; i < config->stream_count; i++)

@@ -283,8 +283,12 @@ struct http *http_open(struct loop *l, const char *address, uint16_t port, const
 	h->pages = pages;
 	h->arg = arg;
 	h->timer = loop_timer(l, on_timer, h);
+	if (h->timer == NULL) {
+		free(h);
+		return NULL;
+	}
 	h->daemon = start(h, address, port);
-	if (h->daemon == NULL || h->timer == NULL) {
+	if (h->daemon == NULL) {
 		snprintf(error, error_size, "cannot listen on %s port %u: %s", address, port,
 			 errno != 0 ? strerror(errno) : "unknown error");
 		free(h);

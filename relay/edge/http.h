@@ -16,7 +16,8 @@ struct http_page {
 	int (*render)(void *arg, FILE *body);
 };
 
-/* Listens on a numeric address. `pages` (ended by a NULL path) is borrowed. NULL with a text in `error`. */
+/* Listens on a numeric address. `pages` (ended by a NULL path) is borrowed. NULL with a text in `error`, which stays as it
+ * is when memory is out. */
 struct http *http_open(struct loop *l, const char *address, uint16_t port, const struct http_page *pages, void *arg,
 		       char *error, size_t error_size);
 void http_close(struct http *h);

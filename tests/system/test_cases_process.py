@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import socket
+import subprocess
 import time
 import unittest
 
@@ -62,6 +63,23 @@ class Cores(OperationTest):
 
 class Descriptors(OperationTest):
     """Nothing more can be opened: no connection to the health port, none to the servers. What is open goes on."""
+
+    def test_too_few_to_start_with(self):
+        """It says so and ends, whatever it is that would have failed first; some of them may be somebody else's."""
+        relay = self.add_relay()
+        run = [self.program, "run", "-c", relay.config]
+        with contextlib.ExitStack() as stack:
+            theirs = [stack.enter_context(open(os.devnull, encoding="ascii")).fileno() for _ in range(30)]
+            for limit, inherited in [(limit, []) for limit in range(5, 25)] + [(max(theirs) + 5, theirs)]:
+                done = subprocess.run(["prlimit", f"--nofile={limit}", *run], stdin=subprocess.DEVNULL, pass_fds=inherited,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+                self.assertEqual(done.returncode, 1, f"{limit} descriptors: {done.stdout}")
+                self.assertIn('msg="cannot start: too few file descriptors are left"', done.stdout)
+                self.assertIn("LimitNOFILE=", done.stdout)
+        relay.spawn(["prlimit", "--nofile=32", *run])
+        relay.wait_until_ready()
+        self.writer("w").write("k", 5).commit()
+        self.audit()
 
     def test_none_is_left(self):
         relay = self.start_relay(**QUICK)
