@@ -285,19 +285,21 @@ class NatsLogins(NatsTest):
                                                 f"nats://127.0.0.1:{free_port()}"], "token_file": self.file("token", "t")})
         self.assertIn(f":{server.port}", self.wait_for_log(relay, msg="NATS is connected")["url"])
 
-    def pair(self):
+    def pair(self, **settings):
         """Two nodes of a cluster, each announced by the other."""
         ports = [free_port(), free_port()]
         routes = [f"nats://127.0.0.1:{port}" for port in ports]
-        known, other = (self.workspace.add(Bare(self.workspace.path(f"node-{port}"), cluster={
+        known, other = (self.workspace.add(Bare(self.workspace.path(f"node-{port}"), **settings, cluster={
             "name": "c", "host": "127.0.0.1", "port": port, "routes": routes})).start() for port in ports)
         known.wait_for_news_of(other)
         return known, other
 
     def test_discovered_servers(self):
-        """What the cluster announces is used when the one we know is gone, if that is wanted."""
-        known, _ = self.pair()
-        relays = [self.add_relay(nats={"urls": [known.url()], "discover": discover}).start() for discover in (True, False)]
+        """What the cluster announces is used when the one we know is gone, if that is wanted: with the same login, even where
+        that stands in a URL only (nats.c keeps it for servers without one)."""
+        known, _ = self.pair(authorization={"user": "u", "password": "p"})
+        urls = [f"nats://127.0.0.1:{free_port()}", known.url("u", "p")]
+        relays = [self.add_relay(nats={"urls": urls, "discover": discover}).start() for discover in (True, False)]
         for relay in relays:
             self.see_connected(relay, "nats")
         known.stop()
