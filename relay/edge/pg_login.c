@@ -147,11 +147,12 @@ PGconn *pg_login(const struct pg_options *o, char **why)
 		return NULL;
 	/* What stands before dbname is a default: the connection string wins. */
 	c = PQconnectdbParams(keys, values, 1);
+	if (PQstatus(c) != CONNECTION_OK) {
+		*why = explain(c, o, &passfile); /* looks at the copy: another thread must not get its number before */
+		PQfinish(c);
+		c = NULL;
+	}
 	if (passfile.fd >= 0)
 		close(passfile.fd);
-	if (PQstatus(c) == CONNECTION_OK)
-		return c;
-	*why = explain(c, o, &passfile);
-	PQfinish(c);
-	return NULL;
+	return c;
 }
