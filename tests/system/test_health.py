@@ -263,6 +263,24 @@ class Stalls(HealthTest):
         shop.stop()
         self.audit()
 
+    def test_a_standby_of_a_paused_leader(self):
+        """Rows wait and the position stands still, as it is meant to."""
+        leader, standby = self.start_relay(), self.start_relay(health=health(stall_after="1s"), **QUICK)
+        self.sql("SELECT boxhaul.pause('me')")
+        self.writer("w").write("k", 5).commit()
+
+        def looks():
+            return self.sample(standby, "postgres_statements_total", statement="backlog")
+        self.wait(lambda: self.sql("SELECT clock_timestamp() - max(created_at) > '3 s' FROM boxhaul.outbox")[0][0],
+                  "the rows to wait for longer than is allowed")
+        before = looks()
+        self.wait(lambda: looks() > before + 4, "the standby to look again and again")
+        self.assertEqual(standby.get("/readyz"), (200, "ready: standing by\n"))
+        self.assertRegex(leader.get("/readyz")[1], "^ready: leading, paused by me ")
+        self.assertEqual(self.count(), 0)
+        self.sql("SELECT boxhaul.resume()")
+        self.audit()
+
 
 class Outline(HTMLParser):
     """Every element is closed in its turn, and nothing is asked for that is not beside the page."""
