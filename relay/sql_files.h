@@ -7,12 +7,11 @@
 
 struct sql_file {
 	int version;      /* 2 */
-	const char *name; /* "outbox", of sql/002_outbox.sql */
+	const char *name; /* "outbox", of sql/002_outbox.sql; the last one has none */
 	const char *text;
 };
 
 /* Ascending by version. */
 extern const struct sql_file sql_files[];
-extern const size_t sql_file_count;
 
 #endif

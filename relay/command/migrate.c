@@ -47,9 +47,8 @@ static int newest(void)
 {
 	int n = 0;
 
-	for (size_t i = 0; i < sql_file_count; i++)
-		if (sql_files[i].version > n)
-			n = sql_files[i].version;
+	for (const struct sql_file *f = sql_files; f->name != NULL; f++)
+		n = f->version;
 	return n;
 }
 
@@ -68,17 +67,17 @@ static bool installed_version(struct pg_session *s, int *out, const struct pg_re
 
 static enum outcome apply_files(struct migration *m, int have)
 {
-	for (size_t i = 0; i < sql_file_count; i++) {
+	for (const struct sql_file *f = sql_files; f->name != NULL; f++) {
 		const struct pg_result *r;
 		char what[128];
 
-		if (sql_files[i].version <= have)
+		if (f->version <= have)
 			continue;
-		r = pg_session_run(m->session, sql_files[i].text, 0, NULL);
-		snprintf(what, sizeof what, "sql/%03d_%s.sql", sql_files[i].version, sql_files[i].name);
+		r = pg_session_run(m->session, f->text, 0, NULL);
+		snprintf(what, sizeof what, "sql/%03d_%s.sql", f->version, f->name);
 		if (pg_error(r) != NULL)
 			return failed(what, r);
-		fprintf(m->did, "applied %03d_%s\n", sql_files[i].version, sql_files[i].name);
+		fprintf(m->did, "applied %03d_%s\n", f->version, f->name);
 		m->applied++;
 	}
 	return DONE;
