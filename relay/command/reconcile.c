@@ -17,7 +17,7 @@
 #include "hex.h"
 #include "message.h"
 
-enum { PAGE = 5000, CLOCKS_DIFFER_S = 600, TELL_EVERY = 10000 };
+enum { PAGE = 5000, CLOCKS_DIFFER_S = 600, TELL_EVERY = 10000, ANSWER_PATIENCE_MS = 4000 };
 
 struct stream_view {
 	bool looked, other_retention; /* something takes messages out by design */
@@ -184,7 +184,11 @@ static void walk_streams(struct reconcile *r)
 	for (r->current = 0; r->current < r->config->stream_count; r->current++) {
 		struct stream_view *v = &r->stream[r->current];
 		struct walk w = {
-			.session = r->nats, .stream = r->config->streams[r->current].name, .stored = on_stored, .arg = r
+			.session = r->nats,
+			.stream = r->config->streams[r->current].name,
+			.patience_ms = ANSWER_PATIENCE_MS,
+			.stored = on_stored,
+			.arg = r,
 		};
 
 		if (v->left == 0)

@@ -1,40 +1,29 @@
 #include "command/seek.h"
 
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "command/session.h"
+#include "command/walk.h"
 #include "core/refusal.h"
 #include "edge/loop.h"
 #include "stored.h"
 
 enum { PATIENCE_MS = 3000, ANSWER_PATIENCE_MS = 1000 };
 
-/* The first message of the subject at or above a sequence. */
-static enum stored_verdict next_of_subject(struct natsio_session *nats, struct seek *s, uint64_t from,
-					   struct stored_message *m)
+static void explain(struct seek *s, const struct stored_message *m)
 {
-	json_t *o = json_pack("{s:I, s:s}", "seq", (json_int_t)from, "next_by_subj", s->subject);
-	char *body = json_dumps(o, JSON_COMPACT), *answer = NULL, subject[256];
-	enum stored_verdict v = STORED_ERROR;
-	size_t bytes;
-
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", s->stream);
-	if (body == NULL || !natsio_session_request(nats, subject, body, ANSWER_PATIENCE_MS, &answer, &bytes))
-		snprintf(s->why, sizeof s->why, "no answer to %s: let this login publish to it", subject);
-	else if ((v = stored_message_read(answer, bytes, m)) == STORED_ERROR)
-		snprintf(s->why, sizeof s->why, "the broker says %s (%u) to %s", refusal_text(m->error), m->error,
-			 subject);
-	free(answer);
-	free(body);
-	json_decref(o);
-	return v;
+	if (m->error == 0)
+		snprintf(s->why, sizeof s->why, "no answer to $JS.API.STREAM.MSG.GET.%s: let this login publish to it",
+			 s->stream);
+	else
+		snprintf(s->why, sizeof s->why, "the broker says %s (%u) to $JS.API.STREAM.MSG.GET.%s",
+			 refusal_text(m->error), m->error, s->stream);
 }
 
-static enum seek_end walk(struct natsio_session *nats, struct seek *s)
+static enum seek_end look(struct natsio_session *nats, struct seek *s)
 {
+	const struct walk w = { .session = nats, .stream = s->stream, .patience_ms = ANSWER_PATIENCE_MS };
 	int64_t until_ms = loop_now_ms() + PATIENCE_MS;
 	struct stored_message m = { .sequence = s->above };
 	struct stored_id wanted;
@@ -44,8 +33,10 @@ static enum seek_end walk(struct natsio_session *nats, struct seek *s)
 		return SEEK_NOT_ASKED;
 	}
 	while (loop_now_ms() < until_ms) {
-		enum stored_verdict v = next_of_subject(nats, s, m.sequence + 1, &m);
+		enum stored_verdict v = walk_next(&w, m.sequence + 1, s->subject, &m);
 
+		if (v == STORED_ERROR)
+			explain(s, &m);
 		if (v != STORED_OK)
 			return v == STORED_NOTHING ? SEEK_NOT_THERE : SEEK_NOT_ASKED;
 		if (m.has_id && memcmp(m.id.byte, wanted.byte, sizeof wanted.byte) == 0) {
@@ -61,7 +52,7 @@ static enum seek_end walk(struct natsio_session *nats, struct seek *s)
 enum seek_end seek(const struct call *call, struct seek *s)
 {
 	struct natsio_session *nats = session_try_nats(call, s->why, sizeof s->why);
-	enum seek_end end = nats != NULL ? walk(nats, s) : SEEK_NOT_ASKED;
+	enum seek_end end = nats != NULL ? look(nats, s) : SEEK_NOT_ASKED;
 
 	natsio_session_close(nats);
 	natsio_shutdown();

@@ -2,7 +2,9 @@
 #include "command/walk.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
 	PIPELINE_MESSAGES = 64,
@@ -11,21 +13,25 @@ enum {
 	SUBJECT_BYTES = 256,
 };
 
-static bool ask_info(const struct walk *w)
+static bool ask(const struct walk *w, const char *verb, const char *body, uint64_t token)
 {
 	char subject[SUBJECT_BYTES];
 
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.INFO.%s", w->stream);
-	return natsio_session_ask(w->session, subject, "", 0);
+	snprintf(subject, sizeof subject, "$JS.API.STREAM.%s.%s", verb, w->stream);
+	return natsio_session_ask(w->session, subject, body, token);
 }
 
 static bool ask_message(const struct walk *w, uint64_t sequence)
 {
-	char subject[SUBJECT_BYTES], request[REQUEST_BYTES];
+	char request[REQUEST_BYTES];
 
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", w->stream);
 	snprintf(request, sizeof request, "{\"seq\":%" PRIu64 "}", sequence);
-	return natsio_session_ask(w->session, subject, request, sequence);
+	return ask(w, "MSG.GET", request, sequence);
+}
+
+static bool next_answer(const struct walk *w, struct natsio_answer *answer)
+{
+	return natsio_session_answer(w->session, w->patience_ms, answer) && !answer->no_responders;
 }
 
 /* The answer to any of the questions under way. */
@@ -33,7 +39,7 @@ static bool next_message(const struct walk *w, struct stored_message *m, enum st
 {
 	struct natsio_answer answer;
 
-	if (!natsio_session_answer(w->session, &answer) || answer.no_responders)
+	if (!next_answer(w, &answer))
 		return false;
 	*verdict = stored_message_read(answer.data, answer.bytes, m);
 	return *verdict != STORED_ERROR;
@@ -44,8 +50,22 @@ bool walk_info(const struct walk *w, struct stored_stream *s)
 	struct natsio_answer answer;
 
 	*s = (struct stored_stream){ .error = 0 };
-	return ask_info(w) && natsio_session_answer(w->session, &answer) && !answer.no_responders &&
+	return ask(w, "INFO", "", 0) && next_answer(w, &answer) &&
 	       stored_stream_read(answer.data, answer.bytes, s) == STORED_OK;
+}
+
+enum stored_verdict walk_next(const struct walk *w, uint64_t from, const char *subject, struct stored_message *m)
+{
+	json_t *o = json_pack("{s:I, s:s}", "seq", (json_int_t)from, "next_by_subj", subject);
+	char *body = json_dumps(o, JSON_COMPACT);
+	enum stored_verdict verdict = STORED_ERROR;
+
+	*m = (struct stored_message){ .error = 0 };
+	if (body != NULL && ask(w, "MSG.GET", body, from))
+		next_message(w, m, &verdict);
+	free(body);
+	json_decref(o);
+	return verdict;
 }
 
 /* Over sequences that are gone: to the next message that is there, up to `to`. */

@@ -125,21 +125,6 @@ bool natsio_session_may_read(struct natsio_session *s, const char *name)
 	return status == NATS_OK;
 }
 
-bool natsio_session_request(struct natsio_session *s, const char *subject, const char *body, int64_t timeout_ms,
-			    char **answer, size_t *bytes)
-{
-	natsMsg *msg = NULL;
-	natsStatus status = natsConnection_RequestString(&msg, s->nc, subject, body, timeout_ms);
-
-	*answer = NULL;
-	if (status == NATS_OK) {
-		*bytes = (size_t)natsMsg_GetDataLength(msg);
-		*answer = strndup(natsMsg_GetData(msg), *bytes);
-	}
-	natsMsg_Destroy(msg);
-	return *answer != NULL;
-}
-
 void natsio_stream_info_free(struct natsio_stream_info *info)
 {
 	for (size_t i = 0; i < info->subject_count; i++)
@@ -172,14 +157,13 @@ bool natsio_session_ask(struct natsio_session *s, const char *subject, const cha
 	return natsConnection_PublishRequestString(s->nc, subject, reply, body) == NATS_OK;
 }
 
-bool natsio_session_answer(struct natsio_session *s, struct natsio_answer *answer)
+bool natsio_session_answer(struct natsio_session *s, int64_t timeout_ms, struct natsio_answer *answer)
 {
 	const char *dot;
 
 	natsMsg_Destroy(s->answer);
 	s->answer = NULL;
-	if (s->answers == NULL ||
-	    natsSubscription_NextMsg(&s->answer, s->answers, NATSIO_CONNECT_TIMEOUT_MS) != NATS_OK)
+	if (s->answers == NULL || natsSubscription_NextMsg(&s->answer, s->answers, timeout_ms) != NATS_OK)
 		return false;
 	dot = strrchr(natsMsg_GetSubject(s->answer), '.');
 	*answer = (struct natsio_answer){

@@ -26,9 +26,6 @@ bool natsio_session_stream(struct natsio_session *s, const char *name, struct na
 			   size_t size);
 /* May this login ask the stream for a message it stores ($JS.API.STREAM.MSG.GET)? */
 bool natsio_session_may_read(struct natsio_session *s, const char *name);
-/* Asks, and waits for the answer (terminated, to be freed). False when none came in time. */
-bool natsio_session_request(struct natsio_session *s, const char *subject, const char *body, int64_t timeout_ms,
-			    char **answer, size_t *bytes);
 void natsio_stream_info_free(struct natsio_stream_info *info);
 
 /* --- questions whose answers come later, in any order; the token tells which is which --- */
@@ -43,6 +40,6 @@ struct natsio_answer {
 /* How many may wait for their answers is the caller's business. False: the connection is gone. */
 bool natsio_session_ask(struct natsio_session *s, const char *subject, const char *body, uint64_t token);
 /* The next answer; false: none came in time, or the connection is gone. */
-bool natsio_session_answer(struct natsio_session *s, struct natsio_answer *answer);
+bool natsio_session_answer(struct natsio_session *s, int64_t timeout_ms, struct natsio_answer *answer);
 
 #endif
