@@ -5,7 +5,8 @@
  *     natsio_send -> buffer of the connection
  *     socket writable -> ProcessWriteEvent       attach, read, write, detach: only set flags + ev_async
  *     socket readable -> ProcessReadEvent
- *     ev_async -> mailbox -> handlers  <-------- on_message, on_closed, on_error: post to the mailbox
+ *        `-> quick answers -> handlers
+ *     ev_async -> mailbox -> handlers  <-------- on_message (careful answers), on_closed, on_error: post to the mailbox
  *
  * nats.c's own reconnect stays off. It would keep 8 MB of our publishes and send them later, behind our back; it
  * keeps half a parsed header line over the break; and it gives up after a second refused login. A closed link is
@@ -42,6 +43,7 @@ enum {
 	WRITE_DEADLINE_MS = 2000,
 	INBOX_BYTES = 64,
 	BUFFERED_MAX_BYTES = 64 * 1024 * 1024,
+	QUICK_AFTER_ANSWERS = 1024,
 	SPENT_MAX = 512,
 	SPENT_MAX_BYTES = 1024 * 1024,
 };
@@ -50,10 +52,11 @@ enum {
 struct link {
 	struct natsio *io;
 	natsConnection *nc;
-	natsSubscription *sub;
-	char inbox[INBOX_BYTES]; /* "_INBOX.<32 hex digits>." */
+	natsSubscription *quick, *careful; /* "_INBOX.<32 hex digits>.q.*", and "c.": see Inboxes */
+	char inbox[INBOX_BYTES];           /* up to their letter */
 	size_t inbox_bytes;
-	char *why; /* why connecting failed */
+	uint32_t answers; /* since a 503, or since it is up */
+	char *why;        /* why connecting failed */
 	struct natsio_options options;
 	char **urls;      /* theirs, its own: servers may be learnt and forgotten while it is being made */
 	unsigned version; /* of the options */
@@ -104,7 +107,6 @@ struct natsio {
 	struct spent spent;
 	pthread_t thread; /* the loop's */
 	ev_async async;
-	pthread_mutex_t reading; /* held while a socket is read */
 	pthread_mutex_t lock;
 	struct mailbox in, out; /* in: under the lock; out: the loop's, the two are swapped */
 	int links;              /* links whose closed callback is still to come, under the lock */
@@ -262,6 +264,77 @@ static natsStatus detach(void *user)
 	return NATS_OK;
 }
 
+/* --- inboxes ---
+ *
+ * What comes to the quick one waits in nats.c until the loop takes it, on its own thread: half the price of a message. But nats.c
+ * keeps a 503 ("nobody listens") for itself there, and tells no more than that there was one. So it is for publishes, and only
+ * while all goes well: requests, and whatever is sent on a new connection or after a 503 until so many answers have come
+ * without one, expect theirs at the careful one. A message whose 503 was lost that way is as one that was not answered. */
+
+static bool is_quick(const struct link *k, const struct natsio_message *m)
+{
+	return !m->request && k->answers >= QUICK_AFTER_ANSWERS;
+}
+
+/* "<inbox>q.<16 hex digits>" */
+static void write_reply(char *out, const struct link *k, const struct natsio_message *m)
+{
+	out = mempcpy(out, k->inbox, k->inbox_bytes);
+	out = mempcpy(out, is_quick(k, m) ? "q." : "c.", 2);
+	hex_write_number(out, m->token);
+}
+
+static bool read_token(const struct link *k, const char *subject, uint64_t *token)
+{
+	*token = 0;
+	if (strncmp(subject, k->inbox, k->inbox_bytes) != 0)
+		return false;
+	subject += k->inbox_bytes + 2;
+	for (int i = 0; i < 16; i++, subject++) {
+		int digit = hex_digit(*subject);
+
+		if (digit < 0)
+			return false;
+		*token = *token << 4 | (uint64_t)digit;
+	}
+	return *subject == '\0';
+}
+
+static void hand_over(struct link *k, natsMsg *msg)
+{
+	struct natsio_reply reply = { .no_responders = natsMsg_IsNoResponders(msg),
+				      .data = natsMsg_GetData(msg),
+				      .bytes = (size_t)natsMsg_GetDataLength(msg) };
+
+	k->answers = reply.no_responders ? 0 : k->answers < QUICK_AFTER_ANSWERS ? k->answers + 1 : k->answers;
+	if (read_token(k, natsMsg_GetSubject(msg), &reply.token))
+		k->io->handlers.reply(k->io->handlers.arg, &reply);
+}
+
+static void take_answers(struct link *k)
+{
+	struct natsio *io = k->io;
+	uint64_t left = 0;
+
+	if (k->quick == NULL || natsSubscription_QueuedMsgs(k->quick, &left) != NATS_OK)
+		return;
+	/* A handler may cut the link, and what is left goes with it. */
+	for (; left > 0 && io->link == k; left--) {
+		natsMsg *msg = NULL;
+		natsStatus s = natsSubscription_NextMsg(&msg, k->quick, 0);
+
+		if (s == NATS_NO_RESPONDERS)
+			k->answers = 0;
+		else if (s != NATS_OK)
+			return;
+		else
+			hand_over(k, msg);
+		spend(io, msg);
+	}
+}
+
+/* --- the socket --- */
+
 static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct link *k = w->data;
@@ -270,9 +343,9 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	(void)revents;
 	if (k->nc == NULL)
 		return;
-	pthread_mutex_lock(&k->io->reading);
 	natsConnection_ProcessReadEvent(k->nc);
-	pthread_mutex_unlock(&k->io->reading);
+	if (k == k->io->link)
+		take_answers(k);
 }
 
 /* Then the connection goes, with what it holds. */
@@ -307,7 +380,7 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 
 /* --- the mailbox --- */
 
-static void post(struct natsio *io, struct letter letter, bool wake)
+static void post(struct natsio *io, struct letter letter)
 {
 	struct mailbox *in = &io->in;
 
@@ -326,7 +399,7 @@ static void post(struct natsio *io, struct letter letter, bool wake)
 		in->capacity = capacity;
 	}
 	in->letter[in->count++] = letter;
-	if (wake)
+	if (in->count == 1)
 		ev_async_send(loop_ev(io->loop), &io->async);
 	pthread_mutex_unlock(&io->lock);
 }
@@ -335,16 +408,9 @@ static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, 
 {
 	struct link *k = closure;
 
-	uint64_t more = 0;
-
 	(void)nc;
-	/* The thread that calls us would be woken by the first of several answers, and then fight with the reader over every one
-	 * of the others: it waits until all that was to be read is read, and has them to itself. The loop hears of the last.
-	 * (Nothing that is called while the socket is read waits for this thread: it is nobody's to join.) */
-	pthread_mutex_lock(&k->io->reading);
-	pthread_mutex_unlock(&k->io->reading);
-	natsSubscription_QueuedMsgs(sub, &more);
-	post(k->io, (struct letter){ .kind = LETTER_REPLY, .link = k, .msg = msg }, more == 0);
+	(void)sub;
+	post(k->io, (struct letter){ .kind = LETTER_REPLY, .link = k, .msg = msg });
 }
 
 static void on_closed(natsConnection *nc, void *closure)
@@ -354,7 +420,7 @@ static void on_closed(natsConnection *nc, void *closure)
 	const char *text = NULL;
 
 	natsConnection_GetLastError(nc, &text);
-	post(io, (struct letter){ .kind = LETTER_CLOSED, .link = k, .text = text != NULL ? strdup(text) : NULL }, true);
+	post(io, (struct letter){ .kind = LETTER_CLOSED, .link = k, .text = text != NULL ? strdup(text) : NULL });
 	link_unref(k);
 }
 
@@ -374,8 +440,7 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus statu
 	post(k->io,
 	     (struct letter){ .kind = LETTER_COMPLAINT,
 			      .link = k,
-			      .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) },
-	     true);
+			      .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) });
 }
 
 /* The cluster announced another one. */
@@ -384,7 +449,7 @@ static void on_discovered(natsConnection *nc, void *closure)
 	struct link *k = closure;
 
 	(void)nc;
-	post(k->io, (struct letter){ .kind = LETTER_SERVERS, .link = k }, true);
+	post(k->io, (struct letter){ .kind = LETTER_SERVERS, .link = k });
 }
 
 /* --- connecting, on a thread of its own --- */
@@ -558,7 +623,6 @@ static void finish_closing(struct natsio *io)
 	free(io->out.letter);
 	clear_spent(io);
 	forget_servers(io);
-	pthread_mutex_destroy(&io->reading);
 	pthread_mutex_destroy(&io->lock);
 	pthread_cond_destroy(&io->no_links);
 	free(io);
@@ -570,7 +634,8 @@ static void destroy_work(void *arg)
 
 	/* Closing flushes and joins threads: not on the loop. */
 	natsConnection_Destroy(k->nc);
-	natsSubscription_Destroy(k->sub);
+	natsSubscription_Destroy(k->quick);
+	natsSubscription_Destroy(k->careful);
 }
 
 static void destroy_done(void *arg)
@@ -616,26 +681,40 @@ static void link_down(struct natsio *io, const char *why)
 	io->handlers.down(io->handlers.arg, why != NULL && why[0] != '\0' ? why : "connection closed");
 }
 
+static bool subscribe_quick(struct link *k)
+{
+	char subject[INBOX_BYTES + 4];
+
+	snprintf(subject, sizeof subject, "%sq.*", k->inbox);
+	return natsConnection_SubscribeSync(&k->quick, k->nc, subject) == NATS_OK &&
+	       natsSubscription_SetPendingLimits(k->quick, -1, -1) == NATS_OK;
+}
+
+static bool subscribe_careful(struct link *k)
+{
+	char subject[INBOX_BYTES + 4];
+
+	snprintf(subject, sizeof subject, "%sc.*", k->inbox);
+	link_ref(k);
+	if (natsConnection_Subscribe(&k->careful, k->nc, subject, on_message, k) != NATS_OK) {
+		link_unref(k);
+		return false;
+	}
+	/* If it is closed already its end cannot be told: the link stays, a few bytes for safety. */
+	return natsSubscription_SetOnCompleteCB(k->careful, on_complete, k) == NATS_OK &&
+	       natsSubscription_SetPendingLimits(k->careful, -1, -1) == NATS_OK;
+}
+
 static bool subscribe(struct link *k)
 {
 	unsigned char r[16];
-	char subject[INBOX_BYTES + 2];
-	size_t n = sizeof "_INBOX." - 1 + 2 * sizeof r + 1;
 
 	/* Nobody must be able to guess where acknowledgements are expected. */
 	if (getrandom(r, sizeof r, 0) != sizeof r)
 		return false;
 	memcpy(hex_write(mempcpy(k->inbox, "_INBOX.", 7), r, sizeof r), ".", 2);
-	k->inbox_bytes = n;
-	snprintf(subject, sizeof subject, "%s*", k->inbox);
-	link_ref(k);
-	if (natsConnection_Subscribe(&k->sub, k->nc, subject, on_message, k) != NATS_OK) {
-		link_unref(k);
-		return false;
-	}
-	/* If it is closed already its end cannot be told: the link stays, a few bytes for safety. */
-	return natsSubscription_SetOnCompleteCB(k->sub, on_complete, k) == NATS_OK &&
-	       natsSubscription_SetPendingLimits(k->sub, -1, -1) == NATS_OK;
+	k->inbox_bytes = strlen(k->inbox);
+	return subscribe_quick(k) && subscribe_careful(k);
 }
 
 static void connect_failed(struct link *k)
@@ -725,37 +804,12 @@ static void connect_begins(void *arg)
 	}
 }
 
-/* "<inbox><16 hex digits>" */
-static bool token_of(const struct link *k, const char *subject, uint64_t *token)
-{
-	if (strncmp(subject, k->inbox, k->inbox_bytes) != 0)
-		return false;
-	subject += k->inbox_bytes;
-	*token = 0;
-	for (int i = 0; i < 16; i++, subject++) {
-		int digit = hex_digit(*subject);
-
-		if (digit < 0)
-			return false;
-		*token = *token << 4 | (uint64_t)digit;
-	}
-	return *subject == '\0';
-}
-
 static void deliver(struct natsio *io, const struct letter *letter)
 {
-	struct natsio_reply reply;
-
 	if (io->link == NULL || letter->link != io->link)
 		return; /* of a link that is gone: whatever it says, everything it held is unknown already */
 	switch (letter->kind) {
-	case LETTER_REPLY:
-		reply = (struct natsio_reply){ .no_responders = natsMsg_IsNoResponders(letter->msg),
-					       .data = natsMsg_GetData(letter->msg),
-					       .bytes = (size_t)natsMsg_GetDataLength(letter->msg) };
-		if (token_of(letter->link, natsMsg_GetSubject(letter->msg), &reply.token))
-			io->handlers.reply(io->handlers.arg, &reply);
-		break;
+	case LETTER_REPLY: hand_over(io->link, letter->msg); break;
 	case LETTER_CLOSED: link_down(io, letter->text); break;
 	case LETTER_SERVERS: learn_servers(io, io->link->nc); break;
 	case LETTER_COMPLAINT:
@@ -804,7 +858,6 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 		free(io);
 		return NULL;
 	}
-	pthread_mutex_init(&io->reading, NULL);
 	pthread_mutex_init(&io->lock, NULL);
 	pthread_cond_init(&io->no_links, NULL);
 	ev_async_init(&io->async, on_async);
@@ -871,8 +924,7 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 	/* The core's window bounds what is in flight; this bounds what a stopped server could make us hold. */
 	if (k == NULL || natsConnection_Buffered(k->nc) > BUFFERED_MAX_BYTES)
 		return false;
-	memcpy(reply, k->inbox, k->inbox_bytes);
-	hex_write_number(reply + k->inbox_bytes, m->token);
+	write_reply(reply, k, m);
 	s = natsMsg_Create(&msg, m->subject, reply, m->payload, (int)m->bytes);
 	for (size_t i = 0; s == NATS_OK && i < m->header_count; i++)
 		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
