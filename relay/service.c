@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "edge/notify.h"
+#include "utf8.h"
 
 enum { LINE_MAX_BYTES = 768, STOP_MARGIN_MS = 5000, SAY_AGAIN_MS = 1000 };
 
@@ -97,14 +98,6 @@ static void describe(struct service *s, const struct health_facts *f, char *out,
 			 "; the configuration file is wrong, the old one counts: see the log");
 }
 
-/* What a server said may be anything: for the supervisor it is one line. */
-static void keep_on_one_line(char *text)
-{
-	for (; *text != '\0'; text++)
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			*text = ' ';
-}
-
 void service_tick(struct service *s, const struct health_facts *f)
 {
 	char text[LINE_MAX_BYTES - 16], clean[LINE_MAX_BYTES - 8], line[LINE_MAX_BYTES];
@@ -115,8 +108,7 @@ void service_tick(struct service *s, const struct health_facts *f)
 		say_state(s);
 	describe(s, f, text, sizeof text);
 	log_scrub(text, clean, sizeof clean);
-	keep_on_one_line(clean);
-	snprintf(line, sizeof line, "STATUS=%s", clean);
+	snprintf(line, sizeof line, "STATUS=%s", utf8_line(clean, text, sizeof text));
 	if (strcmp(line, s->line) != 0 && notify_say(s->notify, line))
 		memcpy(s->line, line, sizeof line);
 }

@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 /* The bytes of the character at the start of s (n > 0 bytes), or 0 when it is no valid UTF-8: overlong
@@ -25,22 +24,31 @@ static inline size_t utf8_length(const char *s, size_t n)
 	return length;
 }
 
-/* What a server says may be in any encoding, and may have been cut off in the middle of a character: in `out` it is one
- * line of UTF-8. Returns out. */
+/* What others say may be in any encoding and of any length: in `out` it is one line of UTF-8, cut off behind a whole
+ * character. What is no UTF-8 becomes a ?, what no line may hold a space. Returns out. */
 static inline const char *utf8_line(const char *text, char *out, size_t size)
 {
-	size_t length;
+	size_t n = 0;
 
-	snprintf(out, size, "%s", text);
-	for (char *p = out; *p != '\0'; p += length) {
-		bool c1 = p[0] == '\xc2' && (unsigned char)p[1] < 0xa0;
+	for (size_t length = 0; *text != '\0'; text += length > 0 ? length : 1) {
+		bool c1 = text[0] == '\xc2' && (unsigned char)text[1] < 0xa0;
+		bool control = (unsigned char)*text < ' ' || *text == 0x7f || c1;
 
-		length = utf8_length(p, strlen(p));
+		size_t room;
+
+		length = utf8_length(text, strnlen(text, 4));
+		room = control || length == 0 ? 1 : length;
+		if (n + room >= size)
+			break;
 		if (length == 0)
-			*p = '?', length = 1;
-		else if ((*p >= '\0' && *p < ' ') || *p == 0x7f || c1)
-			memset(p, ' ', length);
+			out[n] = '?';
+		else if (control)
+			out[n] = ' ';
+		else
+			memcpy(out + n, text, length);
+		n += room;
 	}
+	out[n] = '\0';
 	return out;
 }
 

@@ -63,8 +63,9 @@ static void print_row(const struct out *out, const struct pg_result *r, int row)
 
 	out_print(out, INK_BOLD, "%-10s", pg_text(r, row, 0));
 	out_print(out, INK_PLAIN, " %s  %-8s %-24s %-40s ", pg_text(r, row, 1), pg_text(r, row, 3),
-		  out_tidy(pg_text(r, row, 4), key, sizeof key), out_tidy(pg_text(r, row, 5), subject, sizeof subject));
-	out_print(out, INK_BAD, "%s", out_tidy(pg_text(r, row, 6), reason, sizeof reason));
+		  utf8_line(pg_text(r, row, 4), key, sizeof key),
+		  utf8_line(pg_text(r, row, 5), subject, sizeof subject));
+	out_print(out, INK_BAD, "%s", utf8_line(pg_text(r, row, 6), reason, sizeof reason));
 	out_print(out, INK_DIM, " (%s attempts)\n", pg_text(r, row, 2));
 }
 
@@ -180,7 +181,7 @@ static void field(const struct out *out, const char *name, const char *value)
 	char line[LINE_BYTES * 4];
 
 	out_print(out, INK_DIM, "%-12s ", name);
-	out_print(out, INK_PLAIN, "%s\n", out_tidy(value, line, sizeof line));
+	out_print(out, INK_PLAIN, "%s\n", utf8_line(value, line, sizeof line));
 }
 
 static const char *text_of(const json_t *o, const char *key)
@@ -298,7 +299,7 @@ static enum exit_code decide(struct deciding *d, const char *above, const char *
 		d->decided += strtoll(pg_text(r, 0, 1), NULL, 10);
 		d->failed += strtoll(pg_text(r, 0, 2), NULL, 10);
 		if (pg_text(r, 0, 3)[0] != '\0')
-			out_tidy(pg_text(r, 0, 3), d->why, sizeof d->why);
+			utf8_line(pg_text(r, 0, 3), d->why, sizeof d->why);
 		if (pg_text(r, 0, 0)[0] == '\0')
 			return EXIT_OK;
 		snprintf(last, sizeof last, "%s", pg_text(r, 0, 0));

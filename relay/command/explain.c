@@ -14,6 +14,7 @@
 #include "command/session.h"
 #include "command/verdict.h"
 #include "message.h"
+#include "utf8.h"
 
 enum { LINE_BYTES = 512 };
 
@@ -160,7 +161,7 @@ static void judge_letter(struct story *s)
 	     : held ? "nothing, until you say `boxhaul dead-letters redrive` or `discard`: its key waits behind it"
 		    : "nothing, until you say `boxhaul dead-letters redrive` or `discard`; its key has gone on",
 	     "is a dead letter%s: %s", held ? " that holds its key" : "",
-	     out_tidy(look_text(s->letter, "reason"), reason, sizeof reason));
+	     utf8_line(look_text(s->letter, "reason"), reason, sizeof reason));
 }
 
 /* What a message that waits, waits for. */
@@ -182,11 +183,11 @@ static void judge_waiting(struct story *s)
 		tell(s, "it is published when that one is settled",
 		     "waits behind message %.0f of its key, which is %s%s%s", look_number(ahead, "id"),
 		     look_text(ahead, "state"), look_at(ahead, "last_error") != NULL ? ": " : "",
-		     out_tidy(look_text(ahead, "last_error"), reason, sizeof reason));
+		     utf8_line(look_text(ahead, "last_error"), reason, sizeof reason));
 	else if (strcmp(look_text(s->row, "state"), "pending") != 0)
 		tell(s, "it is tried again by itself, first of its key, with pauses up to delivery.retry_max",
 		     "is %s: %s", look_text(s->row, "state"),
-		     why[0] != '\0' ? out_tidy(why, reason, sizeof reason)
+		     why[0] != '\0' ? utf8_line(why, reason, sizeof reason)
 				    : "its stream or its key cannot take messages now");
 	else
 		tell(s,
@@ -289,8 +290,8 @@ static void print_message(const struct story *s, const struct out *o)
 	char subject[LINE_BYTES / 2], key[LINE_BYTES / 2], age[32], took[32];
 
 	line(o, "message", "subject %s, %s%s, Nats-Msg-Id %s",
-	     out_tidy(look_text(m, "subject"), subject, sizeof subject), look_at(m, "key") != NULL ? "key " : "no key",
-	     out_tidy(look_text(m, "key"), key, sizeof key), look_text(m, "message_id"));
+	     utf8_line(look_text(m, "subject"), subject, sizeof subject), look_at(m, "key") != NULL ? "key " : "no key",
+	     utf8_line(look_text(m, "key"), key, sizeof key), look_text(m, "message_id"));
 	if (s->row == NULL)
 		return;
 	line(o, "inserted", "%.19s, %s ago%s%s", look_text(s->row, "created_at"),

@@ -5,8 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "utf8.h"
-
 /* https://no-color.org: set and not empty means none. */
 static bool is_set(const char *variable)
 {
@@ -43,27 +41,6 @@ void out_print(const struct out *o, enum ink ink, const char *format, ...)
 	va_end(args);
 	if (painted)
 		fputs("\033[0m", o->file);
-}
-
-const char *out_tidy(const char *text, char *to, size_t size)
-{
-	size_t length, n = 0;
-
-	for (; *text != '\0'; text += length) {
-		bool control, c1 = text[0] == '\xc2' && (unsigned char)text[1] < 0xa0;
-
-		length = utf8_length(text, strlen(text));
-		control = length == 0 || (unsigned char)*text < ' ' || *text == 0x7f || c1;
-		if (n + length + 1 >= size)
-			break;
-		if (control)
-			to[n++] = '?';
-		else
-			memcpy(to + n, text, length), n += length;
-		length += length == 0;
-	}
-	to[n] = '\0';
-	return to;
 }
 
 const char *out_duration(double seconds, char *to, size_t size)

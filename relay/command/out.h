@@ -18,9 +18,6 @@ struct out out_open(FILE *file);
 
 __attribute__((format(printf, 3, 4))) void out_print(const struct out *o, enum ink ink, const char *format, ...);
 
-/* Text of somebody else (a key, a subject, a server's words) as one line that moves no cursor. Returns `to`. */
-const char *out_tidy(const char *text, char *to, size_t size);
-
 /* Seconds as a person says them: "0.4 s", "3 min", "2 h 5 min". Returns `to`. */
 const char *out_duration(double seconds, char *to, size_t size);
 

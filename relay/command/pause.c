@@ -13,6 +13,7 @@
 #include "command/out.h"
 #include "command/session.h"
 #include "edge/loop.h"
+#include "utf8.h"
 
 enum { LOOK_AGAIN_US = 100000, NOBODY_MS = 3000, TELL_MS = 10000, LINE_BYTES = 512 };
 
@@ -62,7 +63,7 @@ static enum exit_code look(struct wait *w, int64_t up_to, struct state *state)
 	state->paused = pg_text(r, 0, 0)[0] == 't';
 	state->quiet = pg_text(r, 0, 1)[0] == 't';
 	state->leading = pg_text(r, 0, 2)[0] == 't';
-	out_tidy(pg_text(r, 0, 3), state->who, sizeof state->who);
+	utf8_line(pg_text(r, 0, 3), state->who, sizeof state->who);
 	state->waiting = strtoll(pg_text(r, 0, 4), NULL, 10);
 	state->lease_ms = strtoll(pg_text(r, 0, 5), NULL, 10);
 	state->deaf = state->leading && pg_text(r, 0, 6)[0] == 't';

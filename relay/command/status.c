@@ -13,6 +13,7 @@
 #include "command/session.h"
 #include "command/verdict.h"
 #include "ledger.h"
+#include "utf8.h"
 
 enum { LINE_BYTES = 512, SHOWN_MAX = 5 };
 
@@ -63,7 +64,7 @@ static void print_relay(const struct page *p)
 		     look_number(o, "leader_session.pid"), look_is(o, "asleep") ? ", asleep" : "", standing_by);
 	if (look_at(o, "epoch") != NULL)
 		line(p, look_is(o, "leading") ? "leader" : "last leader", "%s (epoch %.0f)",
-		     look_text(o, "leader")[0] != '\0' ? out_tidy(look_text(o, "leader"), text, sizeof text)
+		     look_text(o, "leader")[0] != '\0' ? utf8_line(look_text(o, "leader"), text, sizeof text)
 						       : "nobody so far",
 		     look_number(o, "epoch"));
 }
@@ -75,7 +76,7 @@ static const char *connection(const json_t *o, char *to, size_t size)
 	if (look_is(o, "connected"))
 		snprintf(to, size, "connected");
 	else
-		snprintf(to, size, "NOT connected: %s", out_tidy(look_text(o, "why"), why, sizeof why));
+		snprintf(to, size, "NOT connected: %s", utf8_line(look_text(o, "why"), why, sizeof why));
 	return to;
 }
 
@@ -86,11 +87,11 @@ static void print_here(const struct page *p)
 
 	if (!look_is(r, "reachable")) {
 		line(p, "on this host", "%s; what only a relay knows (NATS, what is in flight) is not known here",
-		     out_tidy(look_text(r, "why_not"), text, sizeof text));
+		     utf8_line(look_text(r, "why_not"), text, sizeof text));
 		return;
 	}
 	line(p, "on this host", "%s, %s: %s", look_text(r, "role"), look_is(r, "ready") ? "ready" : "NOT ready",
-	     out_tidy(look_text(r, "why"), text, sizeof text));
+	     utf8_line(look_text(r, "why"), text, sizeof text));
 	line(p, "connections", "PostgreSQL %s", connection(look_at(r, "postgres"), text, sizeof text));
 	line(p, "", "NATS %s", connection(look_at(r, "nats"), text, sizeof text));
 	line(p, "in flight", "%.0f (window %.0f), %.0f in memory", look_number(r, "in_flight"),
@@ -114,9 +115,9 @@ static void print_progress(const struct page *p)
 	line(p, "lag", "%s%s", age(o, "lag_seconds", a), oldest != NULL ? "" : " (nothing waits)");
 	if (oldest != NULL)
 		line(p, "oldest", "message %.0f, subject %s%s%s", look_number(oldest, "id"),
-		     out_tidy(look_text(oldest, "subject"), subject, sizeof subject),
+		     utf8_line(look_text(oldest, "subject"), subject, sizeof subject),
 		     look_at(oldest, "key") != NULL ? ", key " : "",
-		     out_tidy(look_text(oldest, "key"), key, sizeof key));
+		     utf8_line(look_text(oldest, "key"), key, sizeof key));
 	line(p, "rate", "about %.*f a second in the last 10 s, %.*f in the last minute",
 	     look_number(o, "rate_10s") < 10, look_number(o, "rate_10s"), look_number(o, "rate_60s") < 10,
 	     look_number(o, "rate_60s"));
@@ -144,7 +145,7 @@ static void print_exceptions(const struct page *p)
 		char text[LINE_BYTES / 2], a[32];
 
 		line(p, name, "%s %.0f, for %s: %s", kind, look_number(r, "ids"), age(r, "seconds", a),
-		     why[0] != '\0' ? out_tidy(why, text, sizeof text) : meaning(kind));
+		     why[0] != '\0' ? utf8_line(why, text, sizeof text) : meaning(kind));
 		name = "";
 	}
 }
@@ -160,10 +161,10 @@ static void print_lanes(const struct page *p)
 	json_array_foreach (look_at(p->look, "lanes"), i, l) {
 		char key[128], why[LINE_BYTES / 2];
 
-		line(p, "", "key %s: %.0f from message %.0f on: %s", out_tidy(look_text(l, "key"), key, sizeof key),
+		line(p, "", "key %s: %.0f from message %.0f on: %s", utf8_line(look_text(l, "key"), key, sizeof key),
 		     look_number(l, "ids"), look_number(l, "id"),
 		     look_is(l, "held") ? "its dead letter waits for redrive or discard"
-					: out_tidy(look_text(l, "reason"), why, sizeof why));
+					: utf8_line(look_text(l, "reason"), why, sizeof why));
 	}
 	line(p, "dead letters", "%.0f (%.0f hold their lane)", look_number(p->look, "dead_letters"),
 	     look_number(p->look, "held"));
@@ -195,8 +196,8 @@ static void print_streams(const struct page *p)
 			snprintf(marked, sizeof marked, "up to message %.0f, %s ago", look_number(s, "last_id"),
 				 age(s, "seconds", a));
 		if (look_is(told, "blocked"))
-			out_tidy(look_text(told, look_text(told, "detail")[0] != '\0' ? "detail" : "reason"), why,
-				 sizeof why);
+			utf8_line(look_text(told, look_text(told, "detail")[0] != '\0' ? "detail" : "reason"), why,
+				  sizeof why);
 		line(p, name, "%s: %s%s%s", look_text(s, "name"), marked,
 		     look_is(told, "blocked") ? "; takes nothing: " : "", why);
 		name = "";

@@ -9,6 +9,7 @@
 #include "command/look.h"
 #include "command/out.h"
 #include "ledger.h"
+#include "utf8.h"
 
 enum { LINE_BYTES = 256 };
 
@@ -26,11 +27,11 @@ const char *verdict_who(const json_t *who, char *to, size_t size)
 	const char *application = look_text(who, "application"), *user = look_text(who, "user");
 	char name[LINE_BYTES], state[LINE_BYTES] = "", age[32] = "", whole[2 * LINE_BYTES];
 
-	out_tidy(gid[0] != '\0'           ? gid
-		 : slot[0] != '\0'        ? slot
-		 : application[0] != '\0' ? application
-					  : user,
-		 name, sizeof name);
+	utf8_line(gid[0] != '\0'           ? gid
+		  : slot[0] != '\0'        ? slot
+		  : application[0] != '\0' ? application
+					   : user,
+		  name, sizeof name);
 	if (look_at(who, "seconds") != NULL)
 		out_duration(look_number(who, "seconds"), age, sizeof age);
 	if (look_at(who, "state") != NULL)
@@ -112,7 +113,7 @@ static enum movement without_leader(const struct judge *j)
 	char line[LINE_BYTES], note[LINE_BYTES + 64] = "", own[LINE_BYTES];
 
 	if (why[0] != '\0')
-		snprintf(note, sizeof note, "; the relay on this machine says: %s", out_tidy(why, own, sizeof own));
+		snprintf(note, sizeof note, "; the relay on this machine says: %s", utf8_line(why, own, sizeof own));
 	if (j->waiting + j->parked > 0)
 		say(j, "stands still: nobody leads, %s%s", backlog(j, line, sizeof line),
 		    note[0] != '\0' ? note : ": start a relay (boxhaul run)");
@@ -130,7 +131,7 @@ static const char *reason(const struct judge *j, char *to, size_t size)
 	snprintf(to, size, "the reason is not on record");
 	json_array_foreach (look_at(j->look, "reasons"), i, r)
 		if (strcmp(look_text(r, "kind"), "parked") == 0 && look_text(r, "reason")[0] != '\0')
-			return out_tidy(look_text(r, "reason"), to, size);
+			return utf8_line(look_text(r, "reason"), to, size);
 	return to;
 }
 
@@ -192,9 +193,9 @@ static enum movement while_paused(const struct judge *j)
 	if (j->waiting + j->parked > 0)
 		backlog(j, line, sizeof line);
 	say(j, "%s by %s for %s%s%s%s: `boxhaul resume` goes on%s%s", how_paused(j),
-	    out_tidy(look_text(j->look, "paused.by"), by, sizeof by),
+	    utf8_line(look_text(j->look, "paused.by"), by, sizeof by),
 	    out_duration(look_number(j->look, "paused.seconds"), age, sizeof age), reason[0] != '\0' ? " (" : "",
-	    out_tidy(reason, why, sizeof why), reason[0] != '\0' ? ")" : "", line[0] != '\0' ? "; " : "", line);
+	    utf8_line(reason, why, sizeof why), reason[0] != '\0' ? ")" : "", line[0] != '\0' ? "; " : "", line);
 	return LIMPS;
 }
 
@@ -225,7 +226,7 @@ enum movement verdict(const json_t *look, const struct config *config, char *lin
 		bool waits = j.waiting + j.parked > 0;
 
 		say(&j, "%s%s", waits ? "stands still: " : "nothing waits, but ",
-		    out_tidy(look_text(look, "relay.why"), own, sizeof own));
+		    utf8_line(look_text(look, "relay.why"), own, sizeof own));
 		return waits ? STANDS : LIMPS;
 	}
 	if (j.waiting > 0 && j.lag_s > stall_s && look_number(look, "marked_seconds") > stall_s) {
