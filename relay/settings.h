@@ -1,5 +1,5 @@
-/* The table of settings. The parser, its error messages and the sample file walk it; nothing else knows a
- * setting's name, range or default. */
+/* The table of settings (settings.c). The parser, its error messages and the sample file (settings_sample.c) walk it; nothing
+ * else knows a setting's name, range or default. What is done with one value stands in setting_value.c. */
 #ifndef BOXHAUL_SETTINGS_H
 #define BOXHAUL_SETTINGS_H
 
@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+/* In milliseconds; in bytes. */
+enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
+enum { KIB = 1024, MIB = 1024 * KIB };
 
 enum setting_type {
 	SETTING_STRING,
@@ -52,6 +56,9 @@ const struct setting *setting_find(const char *path);
 
 /* Is there a setting below it? */
 bool setting_is_group(const char *path);
+
+/* The last name of a path. */
+const char *setting_leaf(const char *path);
 
 /* What somebody probably meant by an unknown path, in `out`; false if nothing is near. */
 bool setting_nearest(const char *path, char *out, size_t size);

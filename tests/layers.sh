@@ -20,7 +20,7 @@ floor() { # a path below relay/
 	hex.h | utf8.h | sql_files.h | page_files.h | exits.h | failpoint.?) echo 10 ;;
 	message.? | log.? | puback.? | stored.? | secret.? | histogram.? | process.?) echo 11 ;;
 	envelope.? | config.h | settings.h) echo 12 ;;
-	settings.c | config_check.h) echo 13 ;;
+	settings.c | settings_sample.c | setting_value.c | config_check.h) echo 13 ;;
 	config.c | config_check.c) echo 14 ;;
 	edge/loop.? | edge/natsio_options.h | edge/nkey.?) echo 20 ;;
 	edge/pg.h | edge/natsio_login.? | edge/http.? | edge/notify.?) echo 21 ;;
