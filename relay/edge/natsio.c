@@ -21,7 +21,6 @@
 #include <ev.h>
 #include <nats/nats.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +31,7 @@
 #include <unistd.h>
 
 #include "edge/natsio_login.h"
+#include "edge/natsio_servers.h"
 #include "failpoint.h"
 #include "hex.h"
 
@@ -91,8 +91,7 @@ struct spent {
 struct natsio {
 	struct loop *loop;
 	struct natsio_options options;
-	char **found; /* what the cluster behind the options' URLs has announced */
-	size_t found_count;
+	struct natsio_servers servers; /* what the cluster behind the options' URLs has announced */
 	unsigned version; /* counts those options that what was made before them must not be used any more */
 	struct natsio_handlers handlers;
 	struct link *link; /* the current one, or NULL */
@@ -140,13 +139,6 @@ static void spend(struct natsio *io, natsMsg *msg)
 		clear_spent(io);
 }
 
-static void free_texts(char **text, size_t count)
-{
-	for (size_t i = 0; text != NULL && i < count; i++)
-		free(text[i]);
-	free(text);
-}
-
 /* --- links --- */
 
 /* One for the loop, one for the closed callback, one from attach to detach, one for the subscription until its last
@@ -163,7 +155,7 @@ static void link_unref(struct link *k)
 	if (atomic_fetch_sub(&k->refs, 1) != 1)
 		return;
 	free(k->why);
-	free_texts(k->urls, k->options.url_count);
+	natsio_servers_free_list(k->urls, k->options.url_count);
 	free(k);
 	pthread_mutex_lock(&io->lock);
 	if (--io->links == 0)
@@ -475,49 +467,6 @@ static natsStatus set_loop(natsOptions *opts, struct link *k)
 	return s;
 }
 
-#ifndef sigev_notify_thread_id /* glibc before 2.38 */
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
-static void on_alarm(int signal)
-{
-	(void)signal; /* that it came is all: the system call it meets ends */
-}
-
-/* nats.c before 3.11 waits for the end of a TLS handshake without a limit: a server that stops in the middle of one would
- * keep us for ever, and a SIGTERM too. From then on this thread is woken out of whatever it waits in. */
-static bool set_alarm(timer_t *timer, int64_t ms)
-{
-	struct sigaction action = { .sa_handler = on_alarm }; /* no SA_RESTART */
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM };
-	struct itimerspec at = { .it_value = { .tv_sec = ms / 1000 }, .it_interval = { .tv_sec = 1 } };
-
-	event.sigev_notify_thread_id = gettid();
-	if (sigaction(SIGALRM, &action, NULL) != 0 || timer_create(CLOCK_BOOTTIME, &event, timer) != 0)
-		return false;
-	return timer_settime(*timer, 0, &at, NULL) == 0;
-}
-
-/* Each server has its time, and what went before counts for none of them. */
-static natsConnection *connect_in_time(struct link *k, natsOptions *opts, char *error, size_t size)
-{
-	int64_t limit_ms = NATSIO_CONNECT_TIMEOUT_MS * ((int64_t)k->options.url_count + 1);
-	int64_t began_ms = loop_now_ms();
-	natsConnection *nc = NULL;
-	timer_t timer;
-	bool alarmed = set_alarm(&timer, limit_ms);
-	natsStatus s = natsConnection_Connect(&nc, opts);
-
-	if (alarmed)
-		timer_delete(timer);
-	if (s != NATS_OK && loop_now_ms() - began_ms >= limit_ms)
-		snprintf(error, size, "the server did not let us in for %d s: it stopped in the middle of the login",
-			 (int)(limit_ms / 1000));
-	else if (s != NATS_OK)
-		natsio_login_error(&k->options, s, error, size);
-	return nc;
-}
-
 static void connect_work(void *arg)
 {
 	struct link *k = arg;
@@ -525,7 +474,7 @@ static void connect_work(void *arg)
 	natsOptions *opts = natsio_login_options(&k->options, error, sizeof error);
 
 	if (opts != NULL && set_loop(opts, k) == NATS_OK)
-		k->nc = connect_in_time(k, opts, error, sizeof error);
+		k->nc = natsio_login_connect(&k->options, opts, error, sizeof error);
 	natsOptions_Destroy(opts);
 	if (k->nc == NULL)
 		k->why = strdup(error);
@@ -541,60 +490,6 @@ static void reconnect_later(struct natsio *io)
 
 	loop_timer_at(io->reconnect, loop_now_ms() + io->pause_ms / 2 + jitter);
 	io->pause_ms = io->pause_ms * 2 < RECONNECT_MAX_MS ? io->pause_ms * 2 : RECONNECT_MAX_MS;
-}
-
-/* --- servers that are not in the configuration --- */
-
-static void forget_servers(struct natsio *io)
-{
-	free_texts(io->found, io->found_count);
-	io->found = NULL;
-	io->found_count = 0;
-}
-
-/* What the cluster announces: a connection's knowledge would die with it. A server that goes takes leave with an empty
- * list, so that one does not count. */
-static void learn_servers(struct natsio *io, natsConnection *nc)
-{
-	char **found = NULL;
-	int count = 0;
-
-	if (!io->options.discover || natsConnection_GetDiscoveredServers(nc, &found, &count) != NATS_OK)
-		return;
-	if (count == 0) {
-		free(found);
-		return;
-	}
-	forget_servers(io);
-	io->found = found;
-	io->found_count = (size_t)count;
-}
-
-/* The configured ones, and those. NULL: out of memory. */
-static char **copy_servers(const struct natsio *io, size_t *count)
-{
-	const struct natsio_options *o = &io->options;
-	char **urls;
-
-	*count = o->url_count + (o->discover ? io->found_count : 0);
-	urls = calloc(*count, sizeof *urls);
-	for (size_t i = 0; urls != NULL && i < *count; i++) {
-		urls[i] = strdup(i < o->url_count ? o->urls[i] : io->found[i - o->url_count]);
-		if (urls[i] == NULL) {
-			free_texts(urls, i);
-			return NULL;
-		}
-	}
-	return urls;
-}
-
-static bool same_urls(const struct natsio_options *a, const struct natsio_options *b)
-{
-	bool same = a->url_count == b->url_count;
-
-	for (size_t i = 0; same && i < a->url_count; i++)
-		same = strcmp(a->urls[i], b->urls[i]) == 0;
-	return same;
 }
 
 static void finish_closing(struct natsio *io)
@@ -622,7 +517,7 @@ static void finish_closing(struct natsio *io)
 	free(io->in.letter);
 	free(io->out.letter);
 	clear_spent(io);
-	forget_servers(io);
+	natsio_servers_forget(&io->servers);
 	pthread_mutex_destroy(&io->lock);
 	pthread_cond_destroy(&io->no_links);
 	free(io);
@@ -695,11 +590,9 @@ static bool subscribe_careful(struct link *k)
 	char subject[INBOX_BYTES + 4];
 
 	snprintf(subject, sizeof subject, "%sc.*", k->inbox);
-	link_ref(k);
-	if (natsConnection_Subscribe(&k->careful, k->nc, subject, on_message, k) != NATS_OK) {
-		link_unref(k);
+	if (natsConnection_Subscribe(&k->careful, k->nc, subject, on_message, k) != NATS_OK)
 		return false;
-	}
+	link_ref(k); /* until on_complete */
 	/* If it is closed already its end cannot be told: the link stays, a few bytes for safety. */
 	return natsSubscription_SetOnCompleteCB(k->careful, on_complete, k) == NATS_OK &&
 	       natsSubscription_SetPendingLimits(k->careful, -1, -1) == NATS_OK;
@@ -764,7 +657,7 @@ static void connect_done(void *arg)
 		return;
 	}
 	io->up_ms = loop_now_ms();
-	learn_servers(io, k->nc);
+	natsio_servers_learn(&io->servers, k->nc);
 	natsConnection_GetConnectedUrl(k->nc, url, sizeof url);
 	io->handlers.up(io->handlers.arg, url, natsConnection_GetMaxPayload(k->nc));
 }
@@ -774,10 +667,10 @@ static void connect_begins(void *arg)
 	struct natsio *io = arg;
 	struct link *k = calloc(1, sizeof *k);
 	size_t url_count;
-	char **urls = copy_servers(io, &url_count);
+	char **urls = natsio_servers_list(&io->servers, &io->options, &url_count);
 
 	if (k == NULL || urls == NULL) {
-		free_texts(urls, url_count);
+		natsio_servers_free_list(urls, url_count);
 		free(k);
 		reconnect_later(io);
 		return;
@@ -811,7 +704,7 @@ static void deliver(struct natsio *io, const struct letter *letter)
 	switch (letter->kind) {
 	case LETTER_REPLY: hand_over(io->link, letter->msg); break;
 	case LETTER_CLOSED: link_down(io, letter->text); break;
-	case LETTER_SERVERS: learn_servers(io, io->link->nc); break;
+	case LETTER_SERVERS: natsio_servers_learn(&io->servers, io->link->nc); break;
 	case LETTER_COMPLAINT:
 		io->handlers.complaint(io->handlers.arg, letter->text != NULL ? letter->text : "unknown error");
 		break;
@@ -885,8 +778,8 @@ void natsio_close(struct natsio *io)
 void natsio_use(struct natsio *io, const struct natsio_options *options, const char *why)
 {
 	/* What was announced is of the cluster behind the URLs, whatever else has changed. */
-	if (!same_urls(&io->options, options))
-		forget_servers(io);
+	if (!natsio_servers_same(&io->options, options))
+		natsio_servers_forget(&io->servers);
 	io->options = *options;
 	if (why == NULL)
 		return;

@@ -2,10 +2,14 @@
 #include "edge/natsio_login.h"
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "edge/loop.h"
 #include "edge/nkey.h"
 #include "secret.h"
 
@@ -223,6 +227,50 @@ natsOptions *natsio_login_options(const struct natsio_options *o, char *error, s
 		return opts;
 	natsOptions_Destroy(opts);
 	return NULL;
+}
+
+/* --- connecting --- */
+
+#ifndef sigev_notify_thread_id /* glibc before 2.38 */
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static void on_alarm(int signal)
+{
+	(void)signal; /* that it came is all: the system call it meets ends */
+}
+
+/* nats.c before 3.11 waits for the end of a TLS handshake without a limit: a server that stops in the middle of one would
+ * keep us for ever, and a SIGTERM too. From then on this thread is woken out of whatever it waits in. */
+static bool set_alarm(timer_t *timer, int64_t ms)
+{
+	struct sigaction action = { .sa_handler = on_alarm }; /* no SA_RESTART */
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM };
+	struct itimerspec at = { .it_value = { .tv_sec = ms / 1000 }, .it_interval = { .tv_sec = 1 } };
+
+	event.sigev_notify_thread_id = gettid();
+	if (sigaction(SIGALRM, &action, NULL) != 0 || timer_create(CLOCK_BOOTTIME, &event, timer) != 0)
+		return false;
+	return timer_settime(*timer, 0, &at, NULL) == 0;
+}
+
+natsConnection *natsio_login_connect(const struct natsio_options *o, natsOptions *opts, char *error, size_t size)
+{
+	int64_t limit_ms = NATSIO_CONNECT_TIMEOUT_MS * ((int64_t)o->url_count + 1);
+	int64_t began_ms = loop_now_ms();
+	natsConnection *nc = NULL;
+	timer_t timer;
+	bool alarmed = set_alarm(&timer, limit_ms);
+	natsStatus s = natsConnection_Connect(&nc, opts);
+
+	if (alarmed)
+		timer_delete(timer);
+	if (s != NATS_OK && loop_now_ms() - began_ms >= limit_ms)
+		snprintf(error, size, "the server did not let us in for %d s: it stopped in the middle of the login",
+			 (int)(limit_ms / 1000));
+	else if (s != NATS_OK)
+		natsio_login_error(o, s, error, size);
+	return nc;
 }
 
 void natsio_shutdown(void)

@@ -28,13 +28,9 @@ struct natsio_session *natsio_session_open(const struct natsio_options *options,
 	natsStatus status = opts != NULL ? natsOptions_SetErrorHandler(opts, say_nothing, NULL) : NATS_ERR;
 
 	if (status == NATS_OK)
-		status = natsConnection_Connect(&s->nc, opts);
-	if (status == NATS_OK)
-		status = natsConnection_JetStream(&s->js, s->nc, NULL);
-	else if (opts != NULL)
-		natsio_login_error(options, status, error, size);
+		s->nc = natsio_login_connect(options, opts, error, size);
 	natsOptions_Destroy(opts);
-	if (status == NATS_OK)
+	if (s != NULL && s->nc != NULL && natsConnection_JetStream(&s->js, s->nc, NULL) == NATS_OK)
 		return s;
 	natsio_session_close(s);
 	return NULL;

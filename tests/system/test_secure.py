@@ -140,6 +140,7 @@ class PlainText(SecureTest):
         self.wait_for_log(relay, level="error", msg=DOWN["nats"], why="it stopped in the middle of the login")
         self.wait(lambda: listener.visits > 0 and listener.heard.count(b"\x16\x03\x01") > 1, "it to be tried again")
         relay.stop()
+        self.assertIn("FAIL  nats: the server did not let us in for 8 s", relay.command("check").stdout)
 
     def test_postgres(self):
         listener = self.eavesdropper(b"", lambda data: b"N")
