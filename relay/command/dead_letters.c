@@ -140,7 +140,7 @@ static size_t unhex(char *text)
 	size_t n = strlen(text) / 2;
 
 	for (size_t i = 0; i < n; i++)
-		text[i] = (char)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+		text[i] = (char)(16 * hex_digit(text[2 * i]) + hex_digit(text[2 * i + 1]));
 	text[n] = '\0';
 	return n;
 }
