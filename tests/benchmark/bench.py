@@ -1,0 +1,85 @@
+"""What a figure works with: the arena, the yardsticks, and how much of everything it shall take.
+
+A file of figures/ exports FIGURES = {name: function}. A function takes a Bench and returns a list of report.Figure; what
+it cannot measure it raises, with the reason."""
+
+import importlib
+import os
+import subprocess
+import sys
+
+from arena import Arena
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+QUICK, FULL = "quick", "full"
+
+
+class Bench:
+    """One call of tests/bench."""
+
+    def __init__(self, workspace, program, build, options, report):
+        self.workspace, self.program, self.build, self.options, self.report = workspace, program, build, options, report
+        self.quick, self.full = not options.full, options.full
+        self._standing, self._arenas = None, 0
+
+    def pick(self, quick, full):
+        """What belongs to this size of run."""
+        return full if self.full else quick
+
+    @property
+    def rounds(self):
+        return self.rounds_of(3, 7)
+
+    def rounds_of(self, quick, full):
+        """--rounds, or a figure's own number of rounds."""
+        return self.options.rounds or self.pick(quick, full)
+
+    @property
+    def messages(self):
+        return self.messages_of(100_000, 1_000_000)
+
+    def messages_of(self, quick, full):
+        """--messages, or a figure's own number of messages."""
+        return self.options.messages or self.pick(quick, full)
+
+    def arena(self, postgres=None, nats=None):
+        """For a `with`. Without settings it is the one that stands for all figures; with some, servers of its own."""
+        if postgres or nats:
+            return self._start(postgres, nats)
+        if self._standing is None:
+            self._standing = self._start(standing=True)
+        return self._standing
+
+    def _start(self, postgres=None, nats=None, standing=False):
+        self._arenas += 1
+        arena = Arena(self.workspace, self.program, self._arenas, postgres, nats, standing).start()
+        self.report.servers.append(arena.told())
+        return arena
+
+    def yardstick(self, name):
+        """The path of a program of yardsticks/, compiled when it is older than its sources."""
+        room = os.path.join(HERE, "yardsticks")
+        sources = [os.path.join(room, file) for file in (name + ".c", "bare.c")]
+        target = os.path.join(self.build, name)
+        newest = max(os.path.getmtime(os.path.join(room, file)) for file in os.listdir(room))
+        if not os.path.exists(target) or os.path.getmtime(target) < newest:
+            flags = subprocess.run(["pkg-config", "--cflags", "--libs", "libpq", "libnats"], stdout=subprocess.PIPE, text=True,
+                                   check=True).stdout.split()
+            os.makedirs(self.build, exist_ok=True)
+            subprocess.run(["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-o", target + ".new",
+                            *sources, *flags, "-lpthread"], check=True)
+            os.replace(target + ".new", target)
+        return target
+
+    def say(self, text):
+        """Progress, for whoever waits."""
+        print(f"  ... {text}", file=sys.stderr, flush=True)
+
+
+def all_figures():
+    """name -> function, in the order of the files and of the tables in them."""
+    found = {}
+    for file in sorted(os.listdir(os.path.join(HERE, "figures"))):
+        if file.endswith(".py"):
+            found.update(importlib.import_module(file.removesuffix(".py")).FIGURES)
+    return found
