@@ -20,6 +20,7 @@ class Bench:
     def __init__(self, workspace, program, build, options, report):
         self.workspace, self.program, self.build, self.options, self.report = workspace, program, build, options, report
         self.quick, self.full = not options.full, options.full
+        self.best = None  # how the bare publisher is fastest: see runs.best()
         self._standing, self._arenas = None, 0
 
     def pick(self, quick, full):

@@ -4,6 +4,7 @@ Both are timed by the stream's own clock: from the first message it stored to th
 the database counts, nor the last mark; the CPU time of the relay has all of it, from its start until everything is marked."""
 
 import json
+import statistics
 import subprocess
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +12,8 @@ from datetime import datetime
 from arena import STREAM
 from process import wait_until
 from report import short
+
+QUIET = 0.05  # of the machine: what else there is on a machine that does nothing
 
 
 @dataclass
@@ -37,10 +40,11 @@ class Run:
 
 
 def drain(arena, database, stream=STREAM, relay=None, count=None, **groups):
-    """Start a relay on what waits in the database, until all is stored and marked. count: how many messages that is,
+    """Start a relay on what waits in the database, until all is stored (in a fresh stream) and marked. count: how many messages that is,
     if known. groups: settings of the relay. A stream that holds another number in the end is an error."""
     if count is None:
         count = database.execute("SELECT count(*) FROM boxhaul.outbox")[0][0]
+    arena.create_stream(stream)
     relay = relay or arena.relay(database, stream, **groups)
     meter = arena.meter(database, relay=lambda: [relay.pid] if relay.alive() else [])
     with meter:
@@ -52,13 +56,29 @@ def drain(arena, database, stream=STREAM, relay=None, count=None, **groups):
     return _judge(arena, stream, count, meter, {})
 
 
-def publish(bench, arena, count, stream=STREAM, size=256, window=1024, **options):
-    """yardsticks/publish.c: the raw limit. options: more words for its command line, --name value."""
+def publish(bench, arena, count, stream=STREAM, size=256, **options):
+    """yardsticks/publish.c: the raw limit, into a fresh stream. options: more for its command line; without mode and window
+    the best ones."""
+    options = options or best(bench, arena)
+    arena.create_stream(stream)
     meter = arena.meter()
     with meter:
-        said = run_yardstick(bench, "publish", url=arena.nats.url(), count=count, bytes=size, window=window, **options)
+        said = run_yardstick(bench, "publish", url=arena.nats.url(), count=count, bytes=size, **options)
     meter.add("publisher", said["cpu_us"])
     return _judge(arena, stream, count, meter, said)
+
+
+def best(bench, arena):
+    """The mode and window with which the bare publisher is fastest here: tried once in a call."""
+    if bench.best is None:
+        tries = [{"mode": mode, "window": window} for mode in ("loop", "threads")
+                 for window in bench.pick((1024, 4096), (256, 512, 1024, 2048, 4096, 8192))]
+        count = min(bench.messages, bench.pick(40_000, 300_000))
+        publish(bench, arena, count, **tries[0])  # warm-up
+        rates = [(publish(bench, arena, count, **options).rate, options) for options in tries]
+        bench.best = max(rates, key=lambda tried: tried[0])[1]
+        bench.say("bare publisher: " + ", ".join(f"{o['mode']} {o['window']}: {short(rate)}/s" for rate, o in rates))
+    return bench.best
 
 
 def run_yardstick(bench, name, **options):
@@ -83,3 +103,37 @@ def instant(text):
     """JetStream's time, with nanoseconds or fewer, as seconds."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     return datetime.fromisoformat(whole + "+00:00").timestamp() + float("0." + (fraction or "0"))
+
+
+def side_by_side(bench, one, other, rounds):
+    """Two functions that give a Run, in turns: other, one, other, ..., other. Returns the pairs' ratios of the rates and
+    all runs: (ratios, ones, others). Each run of one is compared with the mean of its two neighbours, so
+    what drifts does not count. Both are called once before, to warm up."""
+    one(), other()
+    ones, others = [], [other()]
+    for n in range(rounds):
+        ones.append(one())
+        others.append(other())
+        bench.say(f"round {n + 1}: {short(ones[-1].rate)}/s beside {short(others[-1].rate)}/s")
+    ratios = [run.rate / ((before.rate + after.rate) / 2) for run, before, after in zip(ones, others, others[1:])]
+    return ratios, ones, others
+
+
+def typical(runs, process):
+    """The median of a process's CPU microseconds per message."""
+    return statistics.median(run.us(process) for run in runs)
+
+
+def notes(**sides):
+    """A line per side with the spread of its rates, its CPU by process, and who else was busy."""
+    lines = []
+    for side, runs in sides.items():
+        rates = [run.rate for run in runs]
+        cpu = ", ".join(f"{name} {typical(runs, name):.2f}" for name in runs[0].cpu)
+        lines.append(f"{side.replace('_', ' ')}: {short(statistics.median(rates))}/s ({short(min(rates))} - {short(max(rates))}), "
+                     f"{runs[0].messages} messages; CPU us a message: {cpu}")
+    everyone = [run for runs in sides.values() for run in runs]
+    busiest = max(run.others for run in everyone)
+    lines.append(("THE MACHINE WAS BUSY: " if busiest > QUIET else "") + f"somebody else had up to {busiest:.0%} of the machine; "
+                 f"load {short(max(run.load for run in everyone))}")
+    return lines

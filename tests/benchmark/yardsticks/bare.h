@@ -1,0 +1,39 @@
+/* A bare publisher: nats.c, an inbox, a window, and nothing else. What the yardsticks share. */
+#ifndef BARE_H
+#define BARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How the connection is driven. Both read acknowledgements from a synchronous subscription, so that no thread hands them
+ * on.
+ *   BARE_THREADS  nats.c's own threads read and flush
+ *   BARE_LOOP     this thread polls the socket itself: one thread in all */
+enum bare_mode { BARE_THREADS, BARE_LOOP };
+
+struct bare;
+
+/* Never returns NULL: a yardstick that cannot measure says why and ends. */
+struct bare *bare_open(const char *url, unsigned window, enum bare_mode mode);
+void bare_close(struct bare *b);
+
+/* Returns when the message is handed over: while the window is full, it waits for acknowledgements. */
+void bare_publish(struct bare *b, const char *subject, const char *message_id, const void *payload, size_t bytes);
+
+/* Wait until everything is acknowledged. */
+void bare_settle(struct bare *b);
+
+/* --- for everybody's command line: --name value --- */
+
+const char *bare_word(int argc, char **argv, const char *name, const char *otherwise);
+long bare_number(int argc, char **argv, const char *name, long otherwise);
+enum bare_mode bare_mode_word(int argc, char **argv);
+
+void bare_die(const char *what, const char *why) __attribute__((noreturn));
+
+/* User and system time of this process so far. */
+int64_t bare_cpu_us(void);
+int64_t bare_now_us(void);
+
+#endif

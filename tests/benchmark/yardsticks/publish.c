@@ -1,0 +1,80 @@
+/* The raw limit: publish --count messages of --bytes from memory, at most --window of them unacknowledged.
+ *
+ * The messages are those that arena.py fills an outbox with: the same payloads on the same subjects, and as their only header
+ * a Nats-Msg-Id with a uuid. Each is made as nats.c's manual shows it. The last line has the figures, as JSON. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bare.h"
+
+static const char PADDING[] = "boxhaul ";
+
+static uint64_t dice(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static void make_uuid(uint64_t *state, char out[37])
+{
+	static const char hex[] = "0123456789abcdef", shape[] = "xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx";
+	uint64_t bits = 0;
+
+	for (size_t i = 0, left = 0; i < 36; i++) {
+		out[i] = shape[i];
+		if (shape[i] != 'x')
+			continue;
+		if (left == 0) {
+			bits = dice(state);
+			left = 16;
+		}
+		out[i] = hex[bits & 15];
+		bits >>= 4;
+		left--;
+	}
+	out[36] = '\0';
+}
+
+/* The number, then the padding from its beginning: what SQL's rpad() gives. The padding moves only when the number gets longer. */
+static void make_payload(char *payload, size_t bytes, long number)
+{
+	char digits[24];
+	size_t n = (size_t)snprintf(digits, sizeof digits, "%ld", number);
+
+	memcpy(payload, digits, n < bytes ? n : bytes);
+	if (strspn(digits + 1, "0") != n - 1)
+		return;
+	for (size_t i = n; i < bytes; i++)
+		payload[i] = PADDING[(i - n) % (sizeof PADDING - 1)];
+}
+
+int main(int argc, char **argv)
+{
+	long count = bare_number(argc, argv, "count", 100000);
+	size_t bytes = (size_t)bare_number(argc, argv, "bytes", 256);
+	struct bare *b = bare_open(bare_word(argc, argv, "url", NULL),
+				   (unsigned)bare_number(argc, argv, "window", 1024), bare_mode_word(argc, argv));
+	const char *prefix = bare_word(argc, argv, "prefix", "bench");
+	uint64_t state = (uint64_t)bare_now_us() * 2654435761U | 1;
+	char *payload = malloc(bytes + 1), subjects[4][64], id[37];
+	int64_t begin = bare_now_us();
+
+	if (payload == NULL)
+		bare_die("payload", "out of memory");
+	for (int i = 0; i < 4; i++)
+		snprintf(subjects[i], sizeof subjects[i], "%s.%d", prefix, i);
+	for (long number = 1; number <= count; number++) {
+		make_payload(payload, bytes, number);
+		make_uuid(&state, id);
+		bare_publish(b, subjects[number % 4], id, payload, bytes);
+	}
+	bare_settle(b);
+	printf("{\"count\": %ld, \"seconds\": %.6f, \"cpu_us\": %lld}\n", count, (double)(bare_now_us() - begin) / 1e6,
+	       (long long)bare_cpu_us());
+	free(payload);
+	bare_close(b);
+	return 0;
+}
