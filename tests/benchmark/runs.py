@@ -81,6 +81,35 @@ def best(bench, arena):
     return bench.best
 
 
+# The table of a relay that flags what it has sent: what the outbox has, and the flag with its index.
+SENT_FLAG = """
+CREATE TABLE sent_flag (
+    id         bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    message_id uuid        NOT NULL DEFAULT gen_random_uuid(),
+    subject    text        NOT NULL,
+    key        text,
+    payload    bytea       NOT NULL,
+    headers    jsonb,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sent_at    timestamptz
+);
+CREATE INDEX sent_flag_unsent ON sent_flag (id) WHERE sent_at IS NULL;
+"""
+
+
+def sent_flag(bench, arena, database, count, batch=1000):
+    """yardsticks/sent_flag.c on a database with SENT_FLAG's table, filled; into a fresh stream."""
+    options = best(bench, arena)
+    arena.create_stream()
+    meter = arena.meter()
+    with meter:
+        said = run_yardstick(bench, "sent_flag", url=arena.nats.url(), conninfo=database.conninfo(arena.pg.superuser), batch=batch,
+                             **options)
+    meter.add("sent_flag", said["cpu_us"])
+    meter.add("postgres_backend", said["backend_cpu_us"])
+    return _judge(arena, STREAM, count, meter, said)
+
+
 def run_yardstick(bench, name, **options):
     """Run a yardstick to its end; what it says of itself, its last line, is JSON."""
     words = [word for option, value in options.items() for word in (f"--{option}", str(value))]

@@ -6,18 +6,16 @@ from report import Figure
 
 def throughput(bench):
     """a backlog drained, strict order, beside a bare publisher of the same messages"""
+    count = bench.messages
     with bench.arena() as arena:
-        backlog = arena.database().fill(bench.messages)
+        backlog = arena.database().fill(count)
 
         def relay():
-            database = backlog.copy()
-            try:
-                return runs.drain(arena, database, count=bench.messages)
-            finally:
-                database.drop()
+            with backlog.copy() as database:
+                return runs.drain(arena, database, count=count)
 
         def bare():
-            return runs.publish(bench, arena, bench.messages)
+            return runs.publish(bench, arena, count)
         ratios, drained, published = runs.side_by_side(bench, relay, bare, bench.rounds)
     said = runs.notes(relay=drained, bare_publisher=published)
     said[1] += f" (the best of those tried: {bench.best['mode']}, window {bench.best['window']})"
@@ -25,16 +23,40 @@ def throughput(bench):
         Figure("throughput_ratio", target=">= 0.95", rounds=ratios, notes=said),
         Figure("throughput", unit="messages a second", rounds=[run.rate for run in drained]),
         Figure("raw_limit", unit="messages a second", rounds=[run.rate for run in published]),
-        _cost("relay_cpu_us_per_message", "relay", drained, "<= 4", "from its start until everything is marked"),
-        _cost("postgres_cpu_us_per_message", "postgres_backend", drained, "", "the relay's backends: reading and marking"),
-        _cost("nats_cpu_us_per_message", "nats-server", drained, "",
+        _cost("relay_cpu_us_per_message", "relay", drained, "from its start until everything is marked", "<= 4"),
+        _cost("postgres_cpu_us_per_message", "postgres_backend", drained, "the relay's backends: reading and marking"),
+        _cost("nats_cpu_us_per_message", "nats-server", drained,
               f"beside the bare publisher: {runs.typical(published, 'nats-server'):.2f}"),
-        _cost("bare_cpu_us_per_message", "publisher", published, "", "the bare publisher itself: what nats.c costs"),
+        _cost("bare_cpu_us_per_message", "publisher", published, "the bare publisher itself: what nats.c costs"),
     ]
 
 
-def _cost(name, process, some, target, note):
+def sent_flag(bench):
+    """the same backlog, and a simple relay that updates a flag in each row (1,000 rows a transaction)"""
+    count = bench.messages
+    with bench.arena() as arena:
+        ours, theirs = arena.database().fill(count), arena.database()
+        theirs.execute(runs.SENT_FLAG)
+        theirs.fill(count, table="sent_flag")
+
+        def relay():
+            with ours.copy() as database:
+                return runs.drain(arena, database, count=count)
+
+        def flag():
+            with theirs.copy() as database:
+                return runs.sent_flag(bench, arena, database, count)
+        ratios, drained, flagged = runs.side_by_side(bench, relay, flag, bench.rounds_of(1, 5))
+    return [
+        Figure("sent_flag_ratio", unit="times its rate", rounds=ratios, notes=runs.notes(relay=drained, sent_flag=flagged)),
+        _cost("sent_flag_postgres_cpu_us_per_message", "postgres_backend", flagged, "its backend; the relay's beside it: "
+              f"{runs.typical(drained, 'postgres_backend'):.2f}. Vacuum comes on top"),
+    ]
+
+
+def _cost(name, process, some, note, target=""):
     return Figure(name, unit="us", target=target, rounds=[run.us(process) for run in some], notes=[note])
 
 
-FIGURES = {name: throughput for name in ("throughput_ratio", "relay_cpu_us_per_message", "postgres_cpu_us_per_message")}
+FIGURES = {"throughput_ratio": throughput, "relay_cpu_us_per_message": throughput, "postgres_cpu_us_per_message": throughput,
+           "sent_flag_ratio": sent_flag}
