@@ -27,7 +27,7 @@ DO $$
 BEGIN
     FOR lowest IN %(first)s .. %(last)s BY %(chunk)s LOOP
         INSERT INTO %(table)s (subject, key, payload)
-        SELECT 'bench.' || i %% 4, 'key-' || i %% %(keys)s, convert_to(left(rpad(i::text, %(bytes)s, 'boxhaul '), %(bytes)s), 'UTF8')
+        SELECT '%(prefix)s.' || i %% 4, 'key-' || i %% %(keys)s, convert_to(left(rpad(i::text, %(bytes)s, 'boxhaul '), %(bytes)s), 'UTF8')
           FROM generate_series(lowest, least(lowest + %(chunk)s - 1, %(last)s)) i;
         COMMIT;
     END LOOP;
@@ -58,12 +58,12 @@ class Database:
     def execute(self, sql, values=None):
         return self.arena.pg.execute(sql, values, self.name)
 
-    def fill(self, count, size=256, keys=1000, chunk=500, first=1, table="boxhaul.outbox"):
+    def fill(self, count, size=256, keys=1000, chunk=500, first=1, prefix="bench", table="boxhaul.outbox"):
         """A backlog of count messages of `size` bytes over so many keys, in transactions of `chunk`."""
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan")
             cursor.execute(FILL % {"first": first, "last": first + count - 1, "keys": keys, "bytes": size, "chunk": chunk,
-                                   "table": table})
+                                   "prefix": prefix, "table": table})
         return self
 
     def copy(self):

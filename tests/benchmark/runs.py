@@ -153,6 +153,11 @@ def typical(runs, process):
     return statistics.median(run.us(process) for run in runs)
 
 
+def typical_rate(runs):
+    """The median of messages a second."""
+    return statistics.median(run.rate for run in runs)
+
+
 def notes(**sides):
     """A line per side with the spread of its rates, its CPU by process, and who else was busy."""
     lines = []

@@ -33,7 +33,7 @@ def throughput(bench):
 
 def sent_flag(bench):
     """the same backlog, and a simple relay that updates a flag in each row (1,000 rows a transaction)"""
-    count = bench.messages
+    count = bench.messages_of(50_000, 500_000)
     with bench.arena() as arena:
         ours, theirs = arena.database().fill(count), arena.database()
         theirs.execute(runs.SENT_FLAG)
