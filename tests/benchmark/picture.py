@@ -33,7 +33,7 @@ def draw(title, curve):
         parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_number(x)}</text>')
     if curve.mark is not None:
         parts += [f'<path class="mark" d="M{across(curve.mark):.1f} {TOP}V{HEIGHT - BOTTOM}"/>',
-                  f'<text class="marked" x="{across(curve.mark) + 6:.1f}" y="{HEIGHT - BOTTOM - 8}">default</text>']
+                  f'<text class="marked" x="{across(curve.mark) + 6:.1f}" y="{HEIGHT - BOTTOM - 8}">{escape(curve.mark_name)}</text>']
     there = " ".join(f"{across(x):.1f},{up(high):.1f}" for x, _low, _middle, high in points)
     back = " ".join(f"{across(x):.1f},{up(low):.1f}" for x, low, _middle, _high in reversed(points))
     line = " ".join(f"{across(x):.1f},{up(middle):.1f}" for x, _low, middle, _high in points)
@@ -66,10 +66,8 @@ def _ticks(top):
 
 
 def _number(value):
-    for size, unit in ((1 << 20, "Mi"), (1 << 10, "Ki")):
-        if value >= size and value % size == 0:
-            return f"{value // size:.0f} {unit}"
-    for size, unit in ((1_000_000, "M"), (1000, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:.3g}M"
+    if value >= 10_000 and value % 1000 == 0:
+        return f"{value / 1000:g}k"
+    return f"{value:.6g}"

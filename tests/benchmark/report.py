@@ -23,11 +23,12 @@ def short(value):
 
 @dataclass
 class Curve:
-    """y over x. points: (x, [y of each round]). mark: the x of the default, shown as such. log: x by powers."""
+    """y over x. points: (x, [y of each round]). mark: an x to be shown, the default's as a rule. log: x by powers."""
     x: str
     y: str
     points: list
     mark: float = None
+    mark_name: str = "default"
     log: bool = True
 
 
@@ -66,7 +67,7 @@ class Figure:
         lines = [f"{self.name}: {short(self.value)} {self.unit}".rstrip() + spread]
         if self.curve:
             lines += [f"  {self.curve.x} {short(x)}: {short(statistics.median(ys))} ({short(min(ys))} - {short(max(ys))})"
-                      + ("   <- default" if x == self.curve.mark else "") for x, ys in self.curve.points]
+                      + (f"   <- {self.curve.mark_name}" if x == self.curve.mark else "") for x, ys in self.curve.points]
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 

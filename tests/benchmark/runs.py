@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from arena import STREAM
+from meter import threads_us
 from process import wait_until
 from report import short
 
@@ -34,14 +35,10 @@ class Run:
         """CPU microseconds per message."""
         return self.cpu.get(name, 0) / self.messages
 
-    def text(self):
-        cpu = ", ".join(f"{name} {us / self.messages:.2f}" for name, us in self.cpu.items())
-        return f"{short(self.rate)}/s; CPU us a message: {cpu}; somebody else had {self.others:.0%} of the machine"
-
 
 def drain(arena, database, stream=STREAM, relay=None, count=None, **groups):
-    """Start a relay on what waits in the database, until all is stored (in a fresh stream) and marked. count: how many messages that is,
-    if known. groups: settings of the relay. A stream that holds another number in the end is an error."""
+    """Start a relay on what waits in the database, until all is stored (in a fresh stream) and marked. count: how many
+    messages that is, if known. groups: settings of the relay. A stream that holds another number in the end is an error."""
     if count is None:
         count = database.execute("SELECT count(*) FROM boxhaul.outbox")[0][0]
     arena.create_stream(stream)
@@ -51,9 +48,10 @@ def drain(arena, database, stream=STREAM, relay=None, count=None, **groups):
         relay.start()
         arena.wait_stored(count, stream, watch=relay)
         wait_until(database.settled, "everything to be marked", pause=0.02)
+    threads = threads_us(relay.pid)
     if relay.stop() != 0:
         raise relay.died()
-    return _judge(arena, stream, count, meter, {})
+    return _judge(arena, stream, count, meter, {"threads": threads})
 
 
 def publish(bench, arena, count, stream=STREAM, size=256, **options):
@@ -120,6 +118,27 @@ def run_yardstick(bench, name, **options):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+class Follower:
+    """yardsticks/publish.c, that sends no more than it may, for as long as the `with` lasts."""
+
+    def __init__(self, bench, **options):
+        self.argv = [bench.yardstick("publish"), "--follow", "yes", "--count", "1000000000"]
+        self.argv += [word for option, value in options.items() for word in (f"--{option}", str(value))]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        return self
+
+    def may_send(self, total):
+        self.process.stdin.write(f"{total}\n")
+        self.process.stdin.flush()
+
+    def __exit__(self, *exception):
+        self.process.stdin.close()
+        if self.process.wait(60) != 0 and exception == (None, None, None):
+            raise RuntimeError(f"publish ended with status {self.process.returncode}")
+
+
 def _judge(arena, stream, count, meter, extra):
     state = arena.state(stream)
     if state["messages"] != count:
@@ -156,6 +175,13 @@ def typical(runs, process):
 def typical_rate(runs):
     """The median of messages a second."""
     return statistics.median(run.rate for run in runs)
+
+
+def threads(runs):
+    """What each thread of the relay took, in the first of the runs: those that took a hundredth of it."""
+    used = sorted(runs[0].extra["threads"].items(), key=lambda thread: -thread[1])
+    return "CPU us a message by thread: " + ", ".join(f"{name} {us / runs[0].messages:.2f}" for name, us in used
+                                                      if us > 0.01 * used[0][1])
 
 
 def notes(**sides):

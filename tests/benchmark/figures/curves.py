@@ -1,49 +1,48 @@
 """Where the defaults stand: the throughput ratio over what an operator, or a message, may change."""
 
-import statistics
-
 import runs
 from report import Curve, Figure
 
+RATIO = "of the raw limit"
 BYTES = 256 << 20  # so much at most is sent per run, where messages are large
 
 
 def payload(bench):
     """throughput ratio over the size of a message, 16 B to 1 MB"""
     sizes = bench.pick((16, 256, 4096, 65536), (16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1_000_000))
-    return _curve(bench, "payload", "bytes of payload", sizes, 256, lambda size: {"size": size})
+    return _curve(bench, Curve("bytes of payload", RATIO, [], 256, "all other figures"), "payload", sizes, lambda n: {"size": n})
 
 
 def window(bench):
     """throughput ratio over delivery.window: messages in flight"""
     windows = bench.pick((16, 256, 1024, 4096), (1, 4, 16, 64, 256, 512, 1024, 2048, 4096, 8192))
-    return _curve(bench, "window", "delivery.window", windows, 1024, lambda n: {"delivery": {"window": n}})
+    return _curve(bench, Curve("delivery.window", RATIO, [], 1024), "window", windows, lambda n: {"delivery": {"window": n}})
 
 
 def batch(bench):
     """throughput ratio over delivery.queue: what is in memory, and so what one fetch can bring"""
     queues = bench.pick((256, 2048, 8192, 32768), (64, 256, 1024, 2048, 4096, 8192, 16384, 32768, 65536))
-    return _curve(bench, "batch", "delivery.queue", queues, 8192, lambda n: {"delivery": {"queue": n, "window": min(n, 1024)}})
+    return _curve(bench, Curve("delivery.queue", RATIO, [], 8192), "batch", queues,
+                  lambda n: {"delivery": {"queue": n, "window": min(n, 1024)}})
 
 
 def keys(bench):
     """throughput ratio over the number of keys, strict"""
     numbers = bench.pick((10, 100, 1000, 100_000), (1, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000))
-    return _curve(bench, "keys", "keys", numbers, None, lambda n: {"keys": n})
+    return _curve(bench, Curve("keys", RATIO, [], 1000, "all other figures"), "keys", numbers, lambda n: {"keys": n})
 
 
-def _curve(bench, name, x, values, default, words):
-    """words(value): what of it is for the backlog (size, keys) and what for the relay (delivery)."""
-    points, notes = [], []
+def _curve(bench, curve, name, values, words):
+    """words(value): what of it is for the backlog (size, keys) and what for the relay (delivery). The figure's value is
+    the one at the curve's mark."""
+    notes = []
     with bench.arena() as arena:
         runs.best(bench, arena)
         for value in values:
             ratios, ours, bare = _point(bench, arena, **words(value))
-            points.append((value, ratios))
-            notes.append(f"{x} {value}: {runs.notes(relay=ours)[0]}; bare {runs.typical_rate(bare):.0f}/s")
-    middle = next((ratios for value, ratios in points if value == default), points[-1][1])
-    notes.append("the value is that of the default" if default else f"the value is that of {values[-1]} {x}")
-    return [Figure(name, statistics.median(middle), rounds=middle, notes=notes, curve=Curve(x, "of the raw limit", points, default))]
+            curve.points.append((value, ratios))
+            notes.append(f"{curve.x} {value}: {runs.notes(relay=ours)[0]}; bare {runs.typical_rate(bare):.0f}/s")
+    return [Figure(name, rounds=dict(curve.points)[curve.mark], notes=notes, curve=curve)]
 
 
 def _point(bench, arena, size=256, keys=1000, **groups):

@@ -23,7 +23,7 @@ def throughput(bench):
         Figure("throughput_ratio", target=">= 0.95", rounds=ratios, notes=said),
         Figure("throughput", unit="messages a second", rounds=[run.rate for run in drained]),
         Figure("raw_limit", unit="messages a second", rounds=[run.rate for run in published]),
-        _cost("relay_cpu_us_per_message", "relay", drained, "from its start until everything is marked", "<= 4"),
+        _cost("relay_cpu_us_per_message", "relay", drained, f"from its start until everything is marked; {runs.threads(drained)}", "<= 4"),
         _cost("postgres_cpu_us_per_message", "postgres_backend", drained, "the relay's backends: reading and marking"),
         _cost("nats_cpu_us_per_message", "nats-server", drained,
               f"beside the bare publisher: {runs.typical(published, 'nats-server'):.2f}"),

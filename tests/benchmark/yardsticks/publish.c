@@ -1,4 +1,5 @@
 /* The raw limit: publish --count messages of --bytes from memory, at most --window of them unacknowledged.
+ * With --follow yes no more than standard input allows: a total per line, and the end of it ends all.
  *
  * The messages are those that arena.py fills an outbox with: the same payloads on the same subjects, and as their only header
  * a Nats-Msg-Id with a uuid. Each is made as nats.c's manual shows it. The last line has the figures, as JSON. */
@@ -51,6 +52,17 @@ static void make_payload(char *payload, size_t bytes, long number)
 		payload[i] = PADDING[(i - n) % (sizeof PADDING - 1)];
 }
 
+/* Waits until the next message is allowed; false when none will be any more. */
+static bool may_send(struct bare *b, long number, long *allowed)
+{
+	char line[32];
+
+	bare_settle(b);
+	while (number > *allowed && fgets(line, sizeof line, stdin) != NULL)
+		*allowed = strtol(line, NULL, 10);
+	return number <= *allowed;
+}
+
 int main(int argc, char **argv)
 {
 	long count = bare_number(argc, argv, "count", 100000);
@@ -61,19 +73,23 @@ int main(int argc, char **argv)
 	uint64_t state = (uint64_t)bare_now_us() * 2654435761U | 1;
 	char *payload = malloc(bytes + 1), subjects[4][64], id[37];
 	int64_t begin = bare_now_us();
+	bool follow = strcmp(bare_word(argc, argv, "follow", "no"), "yes") == 0;
+	long allowed = follow ? 0 : count, number;
 
 	if (payload == NULL)
 		bare_die("payload", "out of memory");
 	for (int i = 0; i < 4; i++)
 		snprintf(subjects[i], sizeof subjects[i], "%s.%d", prefix, i);
-	for (long number = 1; number <= count; number++) {
+	for (number = 1; number <= count; number++) {
+		if (number > allowed && !may_send(b, number, &allowed))
+			break;
 		make_payload(payload, bytes, number);
 		make_uuid(&state, id);
 		bare_publish(b, subjects[number % 4], id, payload, bytes);
 	}
 	bare_settle(b);
-	printf("{\"count\": %ld, \"seconds\": %.6f, \"cpu_us\": %lld}\n", count, (double)(bare_now_us() - begin) / 1e6,
-	       (long long)bare_cpu_us());
+	printf("{\"count\": %ld, \"seconds\": %.6f, \"cpu_us\": %lld}\n", number - 1,
+	       (double)(bare_now_us() - begin) / 1e6, (long long)bare_cpu_us());
 	free(payload);
 	bare_close(b);
 	return 0;
