@@ -17,8 +17,8 @@ RELAY, SERVICE = "bench_relay", "bench_service"  # who logs in
 STREAM, SUBJECTS = "BENCH", ["bench.>"]
 
 # As the relay itself creates a stream, so that both sides of a ratio write to the same kind.
-STREAM_CONFIG = {"retention": "limits", "discard": "new", "storage": "file", "num_replicas": 1, "duplicate_window": 120 * SECOND,
-                 "allow_direct": True}
+STREAM_CONFIG = {"retention": "limits", "discard": "new", "storage": "file", "num_replicas": 1,
+                 "duplicate_window": 120 * SECOND, "allow_direct": True}
 
 # Chunks are transactions of their own, as a backlog has come into being. Payloads begin with the message's number, and
 # yardsticks/bare.c makes the very same. Four subjects, and keys in turn.
@@ -27,7 +27,7 @@ DO $$
 BEGIN
     FOR lowest IN %(first)s .. %(last)s BY %(chunk)s LOOP
         INSERT INTO %(table)s (subject, key, payload)
-        SELECT '%(prefix)s.' || i %% 4, 'key-' || i %% %(keys)s, convert_to(left(rpad(i::text, %(bytes)s, 'boxhaul '), %(bytes)s), 'UTF8')
+        SELECT '%(prefix)s.' || i %% 4, 'key-' || i %% %(keys)s, convert_to(rpad(i::text, %(bytes)s, 'boxhaul '), 'UTF8')
           FROM generate_series(lowest, least(lowest + %(chunk)s - 1, %(last)s)) i;
         COMMIT;
     END LOOP;
@@ -37,7 +37,8 @@ $$
 
 
 class Database:
-    """One migrated database of an arena, and the relay's books in it. It goes with its `with`, at the latest with the arena's."""
+    """One migrated database of an arena, and the relay's books in it. It goes with its `with`, at the latest with the
+    arena's."""
 
     def __init__(self, arena, name):
         self.arena, self.name = arena, name
@@ -83,6 +84,13 @@ class Database:
         """Pids of the backends that serve a user (the relay's, unless another one is named) in this database."""
         return self.arena.pg.backends(f"usename = '{user}' AND datname = '{self.name}'")
 
+    def counts(self):
+        """What PostgreSQL has counted for this database: sessions tell it when they end, and now and then before. It is
+        asked in another one, so the question is not in it."""
+        found = self.arena.pg.execute("""SELECT xact_commit + xact_rollback, tup_inserted + tup_updated + tup_deleted,
+            blks_read + blks_hit FROM pg_stat_database WHERE datname = %s""", (self.name,))
+        return dict(zip(("transactions", "written", "buffers"), found[0]))
+
     def drop(self):
         self.arena.pg.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
 
@@ -124,7 +132,8 @@ class Arena:
         private = ("listen_addresses", "unix_socket_directories", "dynamic_shared_memory_type", "logging_collector")
         changed = {name: value for name, value in self.pg.settings.items() if name not in private}
         return [f"PostgreSQL {version}: defaults" + (f", but {changed}" if changed else "") + "; unix socket",
-                f"nats-server {self.nats.version()}: defaults" + (f", but {self.nats_settings}" if self.nats_settings else "")
+                f"nats-server {self.nats.version()}: defaults"
+                + (f", but {self.nats_settings}" if self.nats_settings else "")
                 + "; TCP on loopback; streams: file, one replica, duplicate window 2 min"]
 
     # -- what a figure puts into it; gone when it leaves
@@ -133,15 +142,17 @@ class Arena:
         """A fresh database: migrated and empty, or a copy of another one. by_file: file by file, between two checkpoints,
         so that nothing of the copying is left to do for the run to come (the only way before PostgreSQL 15)."""
         database = Database(self, f"bench_{next(self._numbers)}")
-        how = " STRATEGY FILE_COPY" if by_file and self.pg.execute("SELECT current_setting('server_version_num')::int >= 150000")[0][0] else ""
-        self.pg.execute(f"CREATE DATABASE {database.name} TEMPLATE {template}{how}")
+        can_choose = self.pg.execute("SELECT current_setting('server_version_num')::int >= 150000")[0][0]
+        how = "STRATEGY FILE_COPY" if by_file and can_choose else ""
+        self.pg.execute(f"CREATE DATABASE {database.name} TEMPLATE {template} {how}")
         self._databases.append(database)
         return database
 
     def relay(self, database, stream=STREAM, subjects=None, program=None, **groups):
         """A relay that is not started yet; the defaults, but where groups say something else: delivery={"window": 1}."""
         settings = {"name": database.name,
-                    "postgres": {"conninfo": database.conninfo(RELAY), "migrate_conninfo": database.conninfo(self.pg.superuser)},
+                    "postgres": {"conninfo": database.conninfo(RELAY),
+                                 "migrate_conninfo": database.conninfo(self.pg.superuser)},
                     "nats": {"urls": [self.nats.url()]},
                     "streams": [{"name": stream, "subjects": subjects or SUBJECTS}]}
         for group, value in groups.items():

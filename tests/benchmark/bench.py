@@ -11,7 +11,6 @@ import sys
 from arena import Arena
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-QUICK, FULL = "quick", "full"
 
 
 class Bench:

@@ -1,4 +1,4 @@
-"""What a run costs: CPU time and memory of processes, who else was busy, and what PostgreSQL counted.
+"""What a run costs: CPU time and memory of processes, and who else was busy.
 
     meter = Meter({"relay": lambda: [relay.pid], "nats-server": lambda: [nats.pid]})
     with meter:
@@ -40,10 +40,24 @@ def threads_us(pid):
 def children(pid):
     """The pids of a process's children."""
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-            return [int(child) for child in f.read().split()]
+        found = []
+        for tid in os.listdir(f"/proc/{pid}/task"):  # each thread has its own
+            with open(f"/proc/{pid}/task/{tid}/children", encoding="ascii") as f:
+                found += [int(child) for child in f.read().split()]
+        return found
     except OSError:
         return []
+
+
+def family_us(pid=None):
+    """What a process (this one) and all its descendants have used so far, also those that have ended; in ticks of 10 ms."""
+    pid = pid or os.getpid()
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            used = sum(map(int, f.read().rpartition(")")[2].split()[11:15])) * TICK_US
+    except OSError:
+        return 0
+    return used + sum(family_us(child) for child in children(pid))
 
 
 def memory_kb(pid):
@@ -60,6 +74,19 @@ def busy_us():
     with open("/proc/stat", encoding="ascii") as f:
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, f.readline().split()[1:9])
     return (user + nice + system + irq + softirq + steal) * TICK_US
+
+
+class Company:
+    """Who else is at work on this machine: share is what went to nobody of our family while the `with` lasted. A quiet
+    machine has nearly none."""
+
+    def __enter__(self):
+        self._then = time.monotonic(), busy_us(), family_us()
+        return self
+
+    def __exit__(self, *exception):
+        seconds, busy, ours = (now - then for now, then in zip((time.monotonic(), busy_us(), family_us()), self._then))
+        self.share = max(0.0, (busy - ours) / (seconds * 1e6 * CPUS))
 
 
 class Meter:
@@ -88,28 +115,9 @@ class Meter:
 
     @property
     def others(self):
-        """The share of the machine's CPUs that went to nobody who is measured here: a quiet machine has nearly none."""
+        """The share of the machine's CPUs that went to nobody who is measured here."""
         return max(0.0, (self._busy - self._own - sum(self.cpu.values())) / (self.seconds * 1e6 * CPUS))
 
     @staticmethod
     def _read(pids):
         return {pid: cpu_us(pid) for pid in pids()}
-
-
-DATABASE_COUNTS = ("xact_commit", "xact_rollback", "blks_read", "blks_hit", "tup_returned", "tup_fetched", "tup_inserted",
-                   "tup_updated", "tup_deleted")
-
-
-def database_counts(connection):
-    """What PostgreSQL has counted for the database of this connection. A backend reports when it is idle or ends, and
-    at most once a second: wait so long before the second look. The connection's own work is in it."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(DATABASE_COUNTS)} FROM pg_stat_database WHERE datname = current_database()")
-        counts = dict(zip(DATABASE_COUNTS, cursor.fetchone()))
-        cursor.execute("SELECT coalesce(sum(heap_blks_read + heap_blks_hit), 0), coalesce(sum(idx_blks_read + idx_blks_hit), 0) "
-                       "FROM pg_statio_user_tables WHERE schemaname = 'boxhaul'")
-        counts["heap_blocks"], counts["index_blocks"] = map(int, cursor.fetchone())
-        cursor.execute("SELECT coalesce(sum(n_dead_tup), 0) FROM pg_stat_user_tables WHERE relid IN "
-                       "(SELECT relid FROM pg_partition_tree('boxhaul.outbox'))")
-        counts["dead_tuples"] = int(cursor.fetchone()[0])
-    return counts

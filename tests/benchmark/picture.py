@@ -9,7 +9,8 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 24, 44, 52
 
 STYLE = """
   svg { --ink: #1f2933; --faint: #d5dbe1; --line: #1769aa; --band: #1769aa; --mark: #b4500b; background: transparent }
-  @media (prefers-color-scheme: dark) { svg { --ink: #e4e7eb; --faint: #3a4650; --line: #6cb6f5; --band: #6cb6f5; --mark: #f2a65a } }
+  @media (prefers-color-scheme: dark) {
+    svg { --ink: #e4e7eb; --faint: #3a4650; --line: #6cb6f5; --band: #6cb6f5; --mark: #f2a65a } }
   text { font: 13px system-ui, sans-serif; fill: var(--ink) } .title { font-weight: 600; font-size: 15px }
   .grid { stroke: var(--faint); stroke-width: 1 } .line { stroke: var(--line); stroke-width: 2; fill: none }
   .band { fill: var(--band); opacity: .18 } .dot { fill: var(--line) }
@@ -21,8 +22,8 @@ def draw(title, curve):
     """The SVG of a report.Curve: the median, a band from the lowest to the highest round, and the default."""
     points = sorted((x, min(ys), statistics.median(ys), max(ys)) for x, ys in curve.points)
     across, up = _across(curve, points), _up(points)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
-             f"<style>{STYLE}</style>",
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" '
+             f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">', f"<style>{STYLE}</style>",
              f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
              f'<text x="{WIDTH - RIGHT}" y="24" text-anchor="end">{escape(curve.y)}</text>',
              f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">{escape(curve.x)}</text>']
@@ -32,8 +33,9 @@ def draw(title, curve):
     for x, _low, _middle, _high in points:
         parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_number(x)}</text>')
     if curve.mark is not None:
-        parts += [f'<path class="mark" d="M{across(curve.mark):.1f} {TOP}V{HEIGHT - BOTTOM}"/>',
-                  f'<text class="marked" x="{across(curve.mark) + 6:.1f}" y="{HEIGHT - BOTTOM - 8}">{escape(curve.mark_name)}</text>']
+        at, name = across(curve.mark), escape(curve.mark_name)
+        parts += [f'<path class="mark" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>',
+                  f'<text class="marked" x="{at + 6:.1f}" y="{HEIGHT - BOTTOM - 8}">{name}</text>']
     there = " ".join(f"{across(x):.1f},{up(high):.1f}" for x, _low, _middle, high in points)
     back = " ".join(f"{across(x):.1f},{up(low):.1f}" for x, low, _middle, _high in reversed(points))
     line = " ".join(f"{across(x):.1f},{up(middle):.1f}" for x, _low, middle, _high in points)

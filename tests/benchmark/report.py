@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, field
 from picture import draw
 
 
+QUIET = 0.05  # of the machine: what is always going on
+
+
 def short(value):
     """A number as people write it: four digits that count, no exponent."""
     if value is None:
@@ -43,6 +46,7 @@ class Figure:
     rounds: list = field(default_factory=list)
     notes: list = field(default_factory=list)
     curve: Curve = None
+    others: float = 0.0  # the share of the machine that somebody else had meanwhile
 
     def __post_init__(self):
         if self.value is None and self.rounds:
@@ -57,13 +61,14 @@ class Figure:
                     "<": self.value < float(bound), ">": self.value > float(bound)}[sign]
 
     def line(self):
-        target = self.target or "no target"
-        return f"{self.name}={short(self.value)} ({target}{', missed' if self.missed() else ''})"
+        words = [self.target or "no target"] + ["missed"] * self.missed() + ["on a busy machine"] * (self.others > QUIET)
+        return f"{self.name}={short(self.value)} ({', '.join(words)})"
 
     def text(self):
         spread = ""
         if self.rounds:
-            spread = f"   spread {short(min(self.rounds))} - {short(max(self.rounds))}   rounds " + " ".join(map(short, self.rounds))
+            spread = (f"   spread {short(min(self.rounds))} - {short(max(self.rounds))}   rounds "
+                      + " ".join(map(short, self.rounds)))
         lines = [f"{self.name}: {short(self.value)} {self.unit}".rstrip() + spread]
         if self.curve:
             lines += [f"  {self.curve.x} {short(x)}: {short(statistics.median(ys))} ({short(min(ys))} - {short(max(ys))})"
@@ -77,22 +82,28 @@ class Report:
     def __init__(self, settings):
         self.settings, self.figures, self.failures, self.servers = settings, [], {}, []
 
-    def add(self, figures):
+    def add(self, figures, others):
+        """others: the share of the machine that somebody else had while they were measured."""
         self.figures += figures
         for figure in figures:
+            figure.others = others
             print("\n" + figure.text(), flush=True)
+        if others > QUIET:
+            print(f"\nTHE MACHINE WAS BUSY: somebody else had {others:.0%} of it meanwhile", flush=True)
 
     def fail(self, name, why):
         self.failures[name] = str(why)
         print(f"\n{name}: could not be measured: {why}", flush=True)
 
     def lines(self):
-        return [figure.line() for figure in self.figures] + [f"{name}=unknown (could not be measured)" for name in self.failures]
+        failed = [f"{name}=unknown (could not be measured)" for name in self.failures]
+        return [figure.line() for figure in self.figures] + failed
 
     def write_json(self, path):
+        figures = [{**asdict(figure), "missed": figure.missed()} for figure in self.figures]
         with open(path, "w", encoding="utf-8") as f:
-            json.dump({"machine": machine(), "settings": self.settings, "servers": self.servers, "failures": self.failures,
-                       "figures": [{**asdict(figure), "missed": figure.missed()} for figure in self.figures]}, f, indent=1)
+            json.dump({"machine": machine(), "settings": self.settings, "servers": self.servers,
+                       "failures": self.failures, "figures": figures}, f, indent=1)
             f.write("\n")
 
     def write_pictures(self, directory):

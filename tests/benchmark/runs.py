@@ -1,7 +1,8 @@
 """The two sides of every ratio: the relay drains a backlog, and a bare publisher sends the same.
 
-Both are timed by the stream's own clock: from the first message it stored to the last. So neither connecting nor the first look at
-the database counts, nor the last mark; the CPU time of the relay has all of it, from its start until everything is marked."""
+Both are timed by the stream's own clock: from the first message it stored to the last. So neither connecting nor the first
+look at the database counts, nor the last mark; the CPU time of the relay has all of it, from its start until everything is
+marked."""
 
 import json
 import statistics
@@ -13,8 +14,6 @@ from arena import STREAM
 from meter import threads_us
 from process import wait_until
 from report import short
-
-QUIET = 0.05  # of the machine: what else there is on a machine that does nothing
 
 
 @dataclass
@@ -43,15 +42,17 @@ def drain(arena, database, stream=STREAM, relay=None, count=None, **groups):
         count = database.execute("SELECT count(*) FROM boxhaul.outbox")[0][0]
     arena.create_stream(stream)
     relay = relay or arena.relay(database, stream, **groups)
-    meter = arena.meter(database, relay=lambda: [relay.pid] if relay.alive() else [])
+    meter, before = arena.meter(database, relay=lambda: [relay.pid] if relay.alive() else []), database.counts()
     with meter:
         relay.start()
         arena.wait_stored(count, stream, watch=relay)
         wait_until(database.settled, "everything to be marked", pause=0.02)
-    threads = threads_us(relay.pid)
+    used = threads_us(relay.pid)
     if relay.stop() != 0:
         raise relay.died()
-    return _judge(arena, stream, count, meter, {"threads": threads})
+    wait_until(lambda: not database.backends(), "the relay's session to end", pause=0.02)
+    gone = {name: total - before[name] for name, total in database.counts().items()}
+    return _judge(arena, stream, count, meter, {"threads": used, "database": gone})
 
 
 def publish(bench, arena, count, stream=STREAM, size=256, **options):
@@ -101,8 +102,8 @@ def sent_flag(bench, arena, database, count, batch=1000):
     arena.create_stream()
     meter = arena.meter()
     with meter:
-        said = run_yardstick(bench, "sent_flag", url=arena.nats.url(), conninfo=database.conninfo(arena.pg.superuser), batch=batch,
-                             **options)
+        said = run_yardstick(bench, "sent_flag", url=arena.nats.url(), conninfo=database.conninfo(arena.pg.superuser),
+                             batch=batch, **options)
     meter.add("sent_flag", said["cpu_us"])
     meter.add("postgres_backend", said["backend_cpu_us"])
     return _judge(arena, STREAM, count, meter, said)
@@ -111,8 +112,8 @@ def sent_flag(bench, arena, database, count, batch=1000):
 def run_yardstick(bench, name, **options):
     """Run a yardstick to its end; what it says of itself, its last line, is JSON."""
     words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    done = subprocess.run([bench.yardstick(name), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, check=False)
+    done = subprocess.run([bench.yardstick(name), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{name} ended with status {done.returncode}:\n{done.stdout[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -184,16 +185,22 @@ def threads(runs):
                                                       if us > 0.01 * used[0][1])
 
 
+def database_work(runs):
+    """What PostgreSQL counted per thousand messages, in the first of the runs."""
+    each = {name: 1000 * n / runs[0].messages for name, n in runs[0].extra["database"].items()}
+    return (f"per 1,000 messages: {short(each['transactions'])} transactions, {short(each['written'])} rows written, "
+            f"{short(each['buffers'])} buffers touched (ours among them: the look whether all is marked)")
+
+
 def notes(**sides):
     """A line per side with the spread of its rates, its CPU by process, and who else was busy."""
     lines = []
     for side, runs in sides.items():
         rates = [run.rate for run in runs]
         cpu = ", ".join(f"{name} {typical(runs, name):.2f}" for name in runs[0].cpu)
-        lines.append(f"{side.replace('_', ' ')}: {short(statistics.median(rates))}/s ({short(min(rates))} - {short(max(rates))}), "
-                     f"{runs[0].messages} messages; CPU us a message: {cpu}")
+        lines.append(f"{side.replace('_', ' ')}: {short(statistics.median(rates))}/s ({short(min(rates))} - "
+                     f"{short(max(rates))}), {runs[0].messages} messages; CPU us a message: {cpu}")
     everyone = [run for runs in sides.values() for run in runs]
-    busiest = max(run.others for run in everyone)
-    lines.append(("THE MACHINE WAS BUSY: " if busiest > QUIET else "") + f"somebody else had up to {busiest:.0%} of the machine; "
+    lines.append(f"somebody else had up to {max(run.others for run in everyone):.0%} of the machine; "
                  f"load {short(max(run.load for run in everyone))}")
     return lines

@@ -3,6 +3,7 @@
 import runs
 from report import Curve, Figure
 
+ELSEWHERE = "all other figures"  # what they are measured with
 RATIO = "of the raw limit"
 BYTES = 256 << 20  # so much at most is sent per run, where messages are large
 
@@ -10,7 +11,7 @@ BYTES = 256 << 20  # so much at most is sent per run, where messages are large
 def payload(bench):
     """throughput ratio over the size of a message, 16 B to 1 MB"""
     sizes = bench.pick((16, 256, 4096, 65536), (16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1_000_000))
-    return _curve(bench, Curve("bytes of payload", RATIO, [], 256, "all other figures"), "payload", sizes, lambda n: {"size": n})
+    return _curve(bench, Curve("bytes of payload", RATIO, [], 256, ELSEWHERE), "payload", sizes, lambda n: {"size": n})
 
 
 def window(bench):
@@ -29,7 +30,7 @@ def batch(bench):
 def keys(bench):
     """throughput ratio over the number of keys, strict"""
     numbers = bench.pick((10, 100, 1000, 100_000), (1, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000))
-    return _curve(bench, Curve("keys", RATIO, [], 1000, "all other figures"), "keys", numbers, lambda n: {"keys": n})
+    return _curve(bench, Curve("keys", RATIO, [], 1000, ELSEWHERE), "keys", numbers, lambda n: {"keys": n})
 
 
 def _curve(bench, curve, name, values, words):

@@ -26,7 +26,8 @@ def two_databases(bench):
             fairness.append(fair)
             sums.append(rate / ones[-1].rate)
             bench.say(f"round {n + 1}: together {rate:.0f}/s, fairness {fair:.2f}, one alone {ones[-1].rate:.0f}/s")
-    return [Figure("two_databases_fairness", rounds=fairness, notes=["the slower one's messages by the faster one's, while both run"]),
+    return [Figure("two_databases_fairness", rounds=fairness,
+                   notes=["the slower one's messages by the faster one's, while both run"]),
             Figure("two_databases_sum", unit="times one alone", rounds=sums, notes=runs.notes(one_alone=ones))]
 
 
