@@ -167,12 +167,12 @@ class Arena:
         with Client(self.nats.url()) as client:
             yield JetStream(client)
 
-    def create_stream(self, stream=STREAM, subjects=None):
-        """A fresh stream: one of that name goes before."""
+    def create_stream(self, stream=STREAM, subjects=None, **config):
+        """A fresh stream: one of that name goes before. config: what differs, in the words of the stream API."""
         with self.jetstream() as jetstream:
             if stream in jetstream.names():
                 jetstream.delete(stream)
-            jetstream.create(stream, subjects or SUBJECTS, **STREAM_CONFIG)
+            jetstream.create(stream, subjects or SUBJECTS, **{**STREAM_CONFIG, **config})
 
     def state(self, stream=STREAM):
         """What the stream says of itself: messages, first_ts, last_ts, ..."""

@@ -112,11 +112,12 @@ class JetStream:
         """Store one message; returns the PubAck."""
         return self._checked(self.client.request(subject, payload, headers))
 
-    def read(self, stream):
-        """Every message of the stream, in order. Fails unless it is as many as the stream says it holds."""
-        expected = self.info(stream)["state"]["messages"]
+    def read(self, stream, subject=None):
+        """Every message of the stream, or those of a subject, in order. Fails unless it is as many as the stream says
+        it holds."""
+        expected = 0 if subject else self.info(stream)["state"]["messages"]
         count, last = 0, 0
-        for message in self._pull_all(stream):
+        for message in self._pull_all(stream, subject):
             if message.seq <= last:
                 raise NatsError(f"the reader got message {message.seq} of {stream} after {last}")
             count, last = count + 1, message.seq
@@ -131,9 +132,10 @@ class JetStream:
             raise JetStreamError(answer["error"])
         return answer
 
-    def _pull_all(self, stream):
+    def _pull_all(self, stream, subject):
         consumer = self.call(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": {
-            "ack_policy": "none", "deliver_policy": "all", "inactive_threshold": 60 * SECOND, "mem_storage": True}})
+            "ack_policy": "none", "deliver_policy": "all", "inactive_threshold": 60 * SECOND, "mem_storage": True,
+            **({"filter_subject": subject} if subject else {})}})
         pending, fruitless = consumer["num_pending"], 0
         while pending:
             before = pending

@@ -1,0 +1,159 @@
+"""What the relay takes while it works, waits or sleeps: memory and quiet."""
+
+import os
+import re
+import threading
+import time
+
+from arena import STREAM, SUBJECTS
+from meter import cpu_us, memory_kb
+from process import wait_until
+from report import Figure
+
+FULL_AT = 1000  # messages, and a stream takes no more
+LARGE = 64 * 1024  # bytes
+SAFETY_POLL_S = 30  # outbox.safety_poll, as it is when nobody sets it
+
+
+class Watch:
+    """The memory of a relay, looked at ten times a second while the `with` lasts; KiB."""
+
+    PAUSE_S = 0.1
+
+    def __init__(self, pid):
+        self.pid, self.looks, self._stop = pid, [], threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def _look(self):
+        while not self._stop.is_set():
+            self.looks.append(memory_kb(self.pid))
+            self._stop.wait(self.PAUSE_S)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._stop.set()
+        self._thread.join()
+
+    def most(self, what):
+        return max(look[what] for look in self.looks) / 1024
+
+    def told(self):
+        """Where it began once everything was there (a tenth of the way), and where it ended: flat or not."""
+        early, late = self.looks[len(self.looks) // 10]["Rss"] / 1024, self.looks[-1]["Rss"] / 1024
+        return (f"resident at most {self.most('Hwm'):.1f} MB ({self.most('Anon'):.1f} of it its own, {self.most('Pss'):.1f} by share); "
+                f"early {early:.1f}, at the end {late:.1f}")
+
+
+def memory_mb(bench):
+    """Resident memory with a backlog waiting: while it is sent, with a full stream, without NATS."""
+    count, patience = bench.messages_of(200_000, 10_000_000), bench.pick(2, 60)
+    with bench.arena() as arena:
+        bench.say(f"memory: {count} messages")
+        database = arena.database().fill(count, chunk=bench.pick(500, 10_000))
+        cases = {"without NATS": _without_nats(arena, database, patience), "full stream": _full(arena, database, patience),
+                 "sending": _sending(arena, database, count)}
+        large = _large(arena, bench)
+    most = max(watch.most("Hwm") for watch in cases.values())
+    return [Figure("memory_mb", most, "MB resident at most", "< 20", [watch.most("Hwm") for watch in cases.values()],
+                   [f"{count} messages of 256 bytes waiting"] + [f"{name}: {watch.told()}" for name, watch in cases.items()]),
+            Figure("memory_large_mb", large.most("Hwm"), "MB resident at most", "", notes=[
+                f"messages of {LARGE >> 10} KiB, sent: {large.told()}"])]
+
+
+def _watched(relay, until):
+    """Start it, and watch it until that is so; then it is killed."""
+    relay.start()
+    with Watch(relay.pid) as watch:
+        until(relay)
+    relay.kill9()
+    return watch
+
+
+def _without_nats(arena, database, patience):
+    """It goes while the relay is busy: everything that was in flight is kept, and read on as far as there is room."""
+    arena.create_stream()
+    relay = arena.relay(database)
+
+    def until(_relay):
+        arena.wait_stored(FULL_AT, pause=0.01)
+        arena.nats.stop()
+        time.sleep(patience)
+    try:
+        return _watched(relay, until)
+    finally:
+        if not arena.nats.alive():
+            arena.nats.start()
+
+
+def _full(arena, database, patience):
+    """The stream takes nothing more: the backlog is read and parked."""
+    arena.create_stream(STREAM, SUBJECTS, max_msgs=FULL_AT)
+
+    def until(relay):
+        wait_until(lambda: arena.state()["messages"] >= FULL_AT, "the stream to be full", pause=0.01)
+        time.sleep(patience)
+    return _watched(arena.relay(database), until)
+
+
+def _sending(arena, database, count):
+    arena.create_stream()
+    return _watched(arena.relay(database), lambda relay: wait_until(database.settled, "everything to be sent", 3600, 0.2))
+
+
+def _large(arena, bench):
+    count = bench.pick(500, 5000)
+    database = arena.database().fill(count, size=LARGE, chunk=50)
+    arena.create_stream()
+    return _watched(arena.relay(database), lambda relay: arena.wait_stored(count))
+
+
+# -- asleep
+
+
+def idle(bench):
+    """A sleeping relay: statements a minute, CPU milliseconds a minute (of it and of its backend), wake-ups a second.
+
+    The quick run is too short for a safety poll every 30 seconds: it has one every two seconds, and counts what one costs.
+    What comes once a minute is in the full run alone."""
+    poll_s, seconds = bench.pick((2, 8), (SAFETY_POLL_S, 300))
+    with bench.arena() as arena:
+        database = arena.database().fill(1000)
+        arena.create_stream()
+        relay = arena.relay(database, outbox={"safety_poll": f"{poll_s}s"}).start().wait_until_ready()
+        wait_until(lambda: database.settled() and database.asleep(), "the relay to sleep")
+        backend = database.backends()[0]
+        time.sleep(poll_s + 1.5)  # the last poll of waking, and PostgreSQL's own pause between two reports
+        bench.say(f"idle: {seconds} seconds")
+        before, then = _look(arena, database, relay, backend), time.monotonic()
+        time.sleep(seconds)
+        after, per_minute = _look(arena, database, relay, backend), 60 / (time.monotonic() - then)
+    gone = {name: (after[name] - before[name]) * per_minute * poll_s / SAFETY_POLL_S for name in before}
+    how = [] if bench.full else [f"measured with a safety poll every {poll_s} s, and told for one every {SAFETY_POLL_S}"]
+    return [Figure("idle_queries_per_minute", gone["transactions"], "", "", notes=[
+                "transactions that PostgreSQL counted in the relay's database"] + how),
+            Figure("idle_cpu_ms_per_minute", (gone["relay_us"] + gone["backend_us"]) / 1000, "ms", "", notes=[
+                f"relay {gone['relay_us'] / 1000:.2f}, its backend {gone['backend_us'] / 1000:.2f}"] + how),
+            Figure("idle_wakeups_per_minute", gone["wakeups"], "", "", notes=[
+                "voluntary context switches of all the relay's threads"] + how)]
+
+
+def _look(arena, database, relay, backend):
+    """Asked from another database: the question does not count."""
+    transactions = arena.pg.execute("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = %s", (database.name,))
+    return {"transactions": transactions[0][0], "relay_us": cpu_us(relay.pid), "backend_us": cpu_us(backend),
+            "wakeups": _switches(relay.pid)}
+
+
+def _switches(pid):
+    count = 0
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/status", encoding="ascii", errors="replace") as f:
+            count += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", f.read(), re.M).group(1))
+    return count
+
+
+FIGURES = {"memory_mb": memory_mb, "memory_large_mb": memory_mb, "idle_queries_per_minute": idle, "idle_cpu_ms_per_minute": idle,
+           "idle_wakeups_per_minute": idle}

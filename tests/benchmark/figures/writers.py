@@ -1,0 +1,100 @@
+"""What the outbox costs those who write to it.
+
+Inserts per second of 1, 16 and 64 clients, one message a transaction, everything durable (fsync and synchronous_commit on,
+as PostgreSQL comes). In turns:
+
+    plain    a table with the same columns but the ring's, the same defaults and CHECKs, a primary key on id;
+             no ring, no trigger, and no relay that does anything
+    outbox   boxhaul.outbox as it is, and a relay that delivers what is written
+    resting  the same, but nobody reads: what ring and trigger cost without the relay's share of the machine
+    notify   the outbox and its relay, but a trigger that notifies each time"""
+
+import statistics
+
+from arena import SERVICE
+from meter import CPUS
+from process import wait_until
+from producers import insert, inserts_per_second
+from report import Figure
+
+CLIENTS = (1, 16, 64)
+WARM_UP_S = 1
+
+PLAIN = """
+CREATE TABLE public.plain (LIKE boxhaul.outbox INCLUDING DEFAULTS INCLUDING IDENTITY INCLUDING CONSTRAINTS);
+ALTER TABLE public.plain DROP COLUMN slot, ADD PRIMARY KEY (id);
+GRANT INSERT (subject, key, payload, headers) ON public.plain TO {user};
+"""
+NOTIFY = """
+CREATE FUNCTION public.notify_always() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_notify('boxhaul', ''); RETURN NULL; END $$;
+DROP TRIGGER wake_statement ON boxhaul.outbox;
+CREATE TRIGGER notify_always AFTER INSERT ON boxhaul.outbox FOR EACH STATEMENT EXECUTE FUNCTION public.notify_always();
+"""
+
+
+class Variant:
+    """A database, what is written to in it, and the relay that reads it, if one does."""
+
+    def __init__(self, arena, name, sql="", table="boxhaul.outbox", relayed=False):
+        self.name, self.arena, self.table = name, arena, table
+        self.database = arena.database()
+        if sql:
+            self.database.execute(sql)
+        self.relay = None
+        self.tps = {clients: [] for clients in CLIENTS}
+        self.cpu = {}
+        if relayed:
+            arena.create_stream(name.upper(), [f"{name}.>"])
+            self.relay = arena.relay(self.database, name.upper(), [f"{name}.>"]).start().wait_until_ready()
+
+    def write(self, clients, seconds):
+        script = insert(self.table).replace("'bench.'", f"'{self.name}.'")
+        meter = self.arena.meter(self.database, relay=[self.relay.pid]) if self.relay else None
+        self.tps[clients].append(inserts_per_second(self.arena, self.database, self.table, clients, seconds, script, meter))
+        if self.relay:
+            self.cpu.setdefault(clients, []).append({name: us / meter.seconds / 1e4 for name, us in meter.cpu.items()})
+            wait_until(lambda: self.database.settled() and self.database.asleep(), "the relay to have delivered everything")
+
+    def shares(self, clients):
+        """Of the CPUs, in percent: the median of the rounds."""
+        return ", ".join(f"{name} {statistics.median(cpu[name] for cpu in self.cpu[clients]):.0f}"
+                         for name in self.cpu[clients][0])
+
+
+def writer_ratio(bench):
+    seconds, rounds = bench.pick(1, 10), bench.rounds_of(2, 5)
+    with bench.arena() as arena:
+        plain = Variant(arena, "plain", PLAIN.format(user=SERVICE), "public.plain")
+        outbox = Variant(arena, "outbox", relayed=True)
+        others = [Variant(arena, "resting"), Variant(arena, "notify", NOTIFY, relayed=True)]
+        for variant in (plain, outbox, *others):
+            variant.write(CLIENTS[-1], WARM_UP_S)
+        for variant in (plain, outbox, *others):
+            variant.tps[CLIENTS[-1]], variant.cpu = [], {}
+        for number in range(rounds):
+            for clients in CLIENTS:
+                bench.say(f"writers: round {number + 1} of {rounds}, {clients} clients")
+                for variant in (plain, outbox, *others)[:: 1 if number % 2 else -1]:
+                    variant.write(clients, seconds)
+        return list(_figures(plain, outbox, others))
+
+
+def _figures(plain, outbox, others):
+    for clients in CLIENTS:
+        def ratios(variant, clients=clients):
+            return [mine / bare for mine, bare in zip(variant.tps[clients], plain.tps[clients])]
+        yield Figure(f"writer_ratio_{clients}", None, "of a plain table", ">= 0.9", ratios(outbox), notes=[
+            f"inserts per second: plain {_spread(plain, clients)}, outbox {_spread(outbox, clients)}",
+            f"percent of a CPU beside them ({CPUS} CPUs): {outbox.shares(clients)}"])
+        for variant in others:
+            yield Figure(f"writer_ratio_{clients}_{variant.name}", None, "of a plain table", "", ratios(variant),
+                         notes=[f"inserts per second: {_spread(variant, clients)}"])
+
+
+def _spread(variant, clients):
+    tps = variant.tps[clients]
+    return f"{statistics.median(tps):.0f} ({min(tps):.0f} - {max(tps):.0f})"
+
+
+FIGURES = {"writer_ratio": writer_ratio}
