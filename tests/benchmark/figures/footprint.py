@@ -41,18 +41,18 @@ class Watch:
         return max(look[what] for look in self.looks) / 1024
 
     def told(self):
-        """Where it began once everything was there (a tenth of the way), and where it ended: flat or not."""
-        early, late = self.looks[len(self.looks) // 10]["Rss"] / 1024, self.looks[-1]["Rss"] / 1024
+        """After a quarter of the time and at the end: flat or not."""
+        early, late = self.looks[len(self.looks) // 4]["Rss"] / 1024, self.looks[-1]["Rss"] / 1024
         return (f"resident at most {self.most('Hwm'):.1f} MB ({self.most('Anon'):.1f} of it its own, {self.most('Pss'):.1f} by share); "
-                f"early {early:.1f}, at the end {late:.1f}")
+                f"after a quarter of the time {early:.1f}, at the end {late:.1f}")
 
 
 def memory_mb(bench):
     """Resident memory with a backlog waiting: while it is sent, with a full stream, without NATS."""
-    count, patience = bench.messages_of(200_000, 10_000_000), bench.pick(2, 60)
+    count, patience = bench.messages_of(200_000, 10_000_000), bench.pick(1.5, 60)
     with bench.arena() as arena:
         bench.say(f"memory: {count} messages")
-        database = arena.database().fill(count, chunk=bench.pick(500, 10_000))
+        database = arena.database().fill(count, chunk=1000)
         cases = {"without NATS": _without_nats(arena, database, patience), "full stream": _full(arena, database, patience),
                  "sending": _sending(arena, database, count)}
         large = _large(arena, bench)

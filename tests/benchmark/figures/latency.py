@@ -29,7 +29,7 @@ BARE = "TRIPS"  # the stream that the bare publishes go to
 GAP_MS = 20  # between two trips: half of it to one and a half
 WAKING_ROWS = 50
 PRODUCERS, ROWS = 4, 10  # of the load: clients, messages in a transaction
-SETTLE_S = 1
+SETTLE_S = 0.7
 
 
 def percentile(values, p):
@@ -103,7 +103,7 @@ class Case:
 
 
 def latency(bench):
-    probes, rounds = bench.pick(60, 400), bench.rounds_of(2, 5)
+    probes, rounds = bench.pick(50, 400), bench.rounds_of(2, 5)
     idle, awake = Case("idle"), Case("awake")
     loaded = {share: Case(f"busy_{share}") for share in SHARES}
     with bench.arena() as arena:
@@ -137,7 +137,7 @@ def sustainable_rate(bench, arena, database):
     for figure in bench.report.figures:
         if figure.name == "sustainable_rate":
             return int(figure.value)
-    seconds = bench.pick(2, 10)
+    seconds = bench.pick(1, 10)
     with Producers(arena, database, insert(rows=ROWS), PRODUCERS):
         time.sleep(SETTLE_S)
         before = arena.state()["messages"]
