@@ -5,7 +5,6 @@ Rates are taken from the stream's own clock: from its first message to its last.
 import contextlib
 import time
 
-from arena import STREAM
 from process import wait_until
 from report import Curve, Figure
 from runs import drain, instant
@@ -13,17 +12,25 @@ from runs import drain, instant
 MARKS_OF_AN_HOUR = 36_000  # one in delivery.mark_interval
 UNDECIDED, UNRELATED = "a writer of the outbox stays open", "an unrelated writer stays open"
 
-# Buffers of the relay's tables, its indexes and TOAST included, and of everything in the database (so catalogs, too).
+# Buffers of our tables, with their indexes and TOAST.
 BUFFERS = """
 SELECT coalesce(sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit + coalesce(toast_blks_read + toast_blks_hit, 0)
-                    + coalesce(tidx_blks_read + tidx_blks_hit, 0)), 0)::int8,
-       (SELECT blks_read + blks_hit FROM pg_stat_database WHERE datname = current_database())
+                    + coalesce(tidx_blks_read + tidx_blks_hit, 0)), 0)::int8
   FROM pg_statio_all_tables WHERE schemaname IN ('boxhaul', 'pg_toast')
+"""
+
+# PostgreSQL counts buffers by table, not by who touched them: nobody else may be at work on these.
+ALONE = """
+DO $$ DECLARE t regclass; BEGIN
+    FOR t IN SELECT relid FROM pg_partition_tree('boxhaul.outbox') WHERE isleaf LOOP
+        EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off, toast.autovacuum_enabled = off)', t);
+    END LOOP;
+END $$
 """
 
 
 def backlog_growth(bench):
-    """Drain rate and buffers a message with little, much and very much waiting: flat.
+    """drain rate and buffers a message with little, much and very much waiting
 
     The two larger ones are compared over the same number of messages. The smallest has no more to send than it has, and
     beginning has a larger share in that; so it stands beside them."""
@@ -56,6 +63,7 @@ class Backlog:
     def __init__(self, arena, size):
         self.arena, self.size = arena, size
         self.database, self.written, self.sent = arena.database(), 0, 0
+        self.database.execute(ALONE)
 
     def fill(self):
         missing = self.size - (self.written - self.sent)
@@ -87,7 +95,7 @@ class Backlog:
 
 
 def old_snapshot_ratio(bench):
-    """Drain rate while a repeatable-read transaction stays open, against without.
+    """drain rate while a repeatable-read transaction stays open, by the rate without
 
     It has been open for an hour's worth of marks: every version of the relay's position since then is still there."""
     count, rounds = bench.messages_of(100_000, 1_000_000), bench.rounds_of(2, 5)
@@ -111,7 +119,6 @@ def _with_snapshot(arena, database, count, held):
             cursor.execute("SELECT count(*) FROM boxhaul.position")
         database.execute(f"""DO $$ BEGIN SET synchronous_commit = off; FOR i IN 1 .. {MARKS_OF_AN_HOUR} LOOP
             UPDATE boxhaul.position SET marked_at = clock_timestamp(); COMMIT; END LOOP; END $$""")
-        arena.create_stream()
         rate = drain(arena, database, count=count).rate
     database.drop()
     return rate
@@ -133,7 +140,7 @@ $$
 
 
 def missing_ids_ratio(bench):
-    """Drain rate with a fifth of all transactions rolled back and a writer open all the while, against neither.
+    """drain rate with a fifth of all transactions rolled back and a writer open all the while, by the rate with neither
 
     First an unrelated writer, which never touches the outbox: what is missing is soon known to be void. Then one that has
     written to the outbox: as long as it is open, every missing id may still be its own."""
@@ -173,4 +180,5 @@ def _with_writer(arena, database, count, case):
     return (count - 1) / (instant(state["last_ts"]) - instant(state["first_ts"]))
 
 
-FIGURES = {"backlog_growth": backlog_growth, "old_snapshot_ratio": old_snapshot_ratio, "missing_ids_ratio": missing_ids_ratio}
+FIGURES = {"backlog_growth": backlog_growth, "old_snapshot_ratio": old_snapshot_ratio, "missing_ids_ratio": missing_ids_ratio,
+           "undecided_ids_ratio": missing_ids_ratio}

@@ -12,7 +12,7 @@ from report import Figure
 
 FULL_AT = 1000  # messages, and a stream takes no more
 LARGE = 64 * 1024  # bytes
-SAFETY_POLL_S = 30  # outbox.safety_poll, as it is when nobody sets it
+SAFETY_POLL_S = 30  # outbox.safety_poll when nobody sets it
 
 
 class Watch:
@@ -48,7 +48,7 @@ class Watch:
 
 
 def memory_mb(bench):
-    """Resident memory with a backlog waiting: while it is sent, with a full stream, without NATS."""
+    """resident memory with a backlog waiting: while it is sent, with a full stream, without NATS."""
     count, patience = bench.messages_of(200_000, 10_000_000), bench.pick(1.5, 60)
     with bench.arena() as arena:
         bench.say(f"memory: {count} messages")
@@ -114,7 +114,7 @@ def _large(arena, bench):
 
 
 def idle(bench):
-    """A sleeping relay: statements a minute, CPU milliseconds a minute (of it and of its backend), wake-ups a second.
+    """what a sleeping relay asks and uses in a minute
 
     The quick run is too short for a safety poll every 30 seconds: it has one every two seconds, and counts what one costs.
     What comes once a minute is in the full run alone."""

@@ -66,7 +66,7 @@ class Variant:
 
 
 def writer_ratio(bench):
-    """Inserts a second at 1, 16 and 64 clients, beside a plain table that nobody relays.
+    """inserts a second at 1, 16 and 64 clients, by those into a plain table that nobody relays
 
     In the quick run, what stands beside the ratio is measured in one round only, and nothing is written to a resting outbox."""
     seconds, rounds = bench.pick(0.7, 10), bench.rounds_of(2, 5)
