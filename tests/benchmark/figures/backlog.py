@@ -35,7 +35,7 @@ def backlog_growth(bench):
     The two larger ones are compared over the same number of messages. The smallest has no more to send than it has, and
     beginning has a larger share in that; so it stands beside them."""
     sizes = bench.pick((10_000, 50_000, 200_000), (10_000, 1_000_000, 10_000_000))
-    span, rounds = bench.pick(50_000, 1_000_000), bench.rounds_of(3, 7)
+    span, rounds = bench.pick(50_000, 1_000_000), bench.rounds_of(2, 7)
     rates, buffers = {size: [] for size in sizes}, {size: [] for size in sizes}
     with bench.arena() as arena:
         waiting = {}
@@ -98,7 +98,7 @@ def old_snapshot_ratio(bench):
     """drain rate while a repeatable-read transaction stays open, by the rate without
 
     It has been open for an hour's worth of marks: every version of the relay's position since then is still there."""
-    count, rounds = bench.messages_of(100_000, 1_000_000), bench.rounds_of(2, 5)
+    count, rounds = bench.messages_of(60_000, 1_000_000), bench.rounds_of(2, 5)
     ratios, rates = [], {"with": [], "without": []}
     with bench.arena() as arena:
         filled = arena.database().fill(count)
@@ -144,7 +144,7 @@ def missing_ids_ratio(bench):
 
     First an unrelated writer, which never touches the outbox: what is missing is soon known to be void. Then one that has
     written to the outbox: as long as it is open, every missing id may still be its own."""
-    count, rows, rounds = bench.messages_of(60_000, 300_000), 4, bench.rounds_of(2, 5)
+    count, rows, rounds = bench.messages_of(40_000, 300_000), 4, bench.rounds_of(2, 5)
     rates = {"": [], UNRELATED: [], UNDECIDED: []}
     with bench.arena() as arena:
         whole, holed = arena.database(), arena.database()
