@@ -38,9 +38,9 @@ void block_opens(struct delivery *d, struct block *b)
 	b->blocked = b->held = false;
 	b->probe_id = b->held_id = 0;
 	b->failures = 0;
-	/* Only the next fetch asks for what was parked: rows of the one under way may not overtake it. */
+	/* Only the next fetch asks for what was parked: rows of the one under way may not overtake it, and are parked, too. */
 	b->open_from = d->fetch_seq + 1;
-	d->urgent = true;
+	d->urgent |= b->parked > 0 || d->fetching;
 	if (!lane)
 		wake_waiting_lanes(d);
 	else if (b->parked == 0)
