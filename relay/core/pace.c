@@ -14,6 +14,8 @@ enum {
 	PAUSE_DROWSY_MAX_MS = 250,
 	PAUSE_ASLEEP_MIN_MS = 50, /* while ids are missing */
 	WAKE_GAP_MS = 10,         /* two notifications closer than this: polling is cheaper for everybody */
+	LONE_SLEEP_MS = 2 * WAKE_GAP_MS,
+	CROWD_FETCHES = 4, /* so many with rows, each so close behind the last: many producers at once */
 };
 
 static void take_settings(struct pace *p, const struct delivery_settings *s)
@@ -30,6 +32,7 @@ void pace_reset(struct pace *p, const struct delivery_settings *s, int64_t now_m
 		.next_ms = now_ms,
 		.pause_ms = PAUSE_MIN_MS,
 		.row_ms = now_ms,
+		.crowd_ms = now_ms,
 		.wake_ms = now_ms - 1000,
 	};
 	take_settings(p, s);
@@ -84,11 +87,28 @@ static uint32_t grow(uint32_t pause_ms, uint32_t max_ms)
 	return pause_ms * 2 < max_ms ? pause_ms * 2 : max_ms;
 }
 
+/* Rows that come one by one are found at once by their notification, and late by a poll whose pause has grown. But notifying
+ * producers commit one after the other: where many were at work at once, they may come back. */
+static bool may_sleep(const struct pace *p, int64_t now_ms)
+{
+	int64_t quiet_ms = now_ms - p->row_ms;
+
+	return quiet_ms >= p->sleep_after_ms ||
+	       (quiet_ms >= LONE_SLEEP_MS && now_ms - p->crowd_ms >= p->sleep_after_ms);
+}
+
+static void count_crowd(struct pace *p, bool more, int64_t now_ms)
+{
+	p->close_fetches = now_ms - p->row_ms < WAKE_GAP_MS ? p->close_fetches + 1 : 0;
+	if (more || p->close_fetches >= CROWD_FETCHES)
+		p->crowd_ms = now_ms;
+}
+
 static void rows_awake(struct pace *p, uint32_t rows, bool more, int64_t now_ms)
 {
 	p->pause_ms = rows > 0 ? PAUSE_MIN_MS : grow(p->pause_ms, p->idle_pause_ms);
 	p->next_ms = more ? now_ms : now_ms + p->pause_ms;
-	if (rows == 0 && !more && now_ms - p->row_ms >= p->sleep_after_ms && !p->announcing)
+	if (rows == 0 && !more && may_sleep(p, now_ms) && !p->announcing)
 		announce(p, true);
 }
 
@@ -125,8 +145,10 @@ void pace_rows(struct pace *p, uint32_t rows, bool complete, bool many, bool mis
 {
 	bool more = !complete || many;
 
-	if (rows > 0)
+	if (rows > 0) {
+		count_crowd(p, more, now_ms);
 		p->row_ms = now_ms;
+	}
 	switch (p->mode) {
 	case PACE_AWAKE: rows_awake(p, rows, more, now_ms); break;
 	case PACE_DROWSY: rows_drowsy(p, rows, more, missing, horizon, now_ms); break;

@@ -4,7 +4,7 @@
  *       ^                                        |                                             |
  *       +---------- many rows ------------------+---------------- many wake-ups -------------+
  *
- * AWAKE   producers do not notify; polls with a growing pause.
+ * AWAKE   producers do not notify; polls with a growing pause. Sleeps sooner where rows come one by one.
  * DROWSY  producers that begin now notify; earlier ones may not: polls until all of them have ended.
  * ASLEEP  every commit notifies; no query but the safety poll, which finds everything alone.
  */
@@ -21,10 +21,12 @@ struct pace {
 	uint32_t sleep_after_ms, safety_poll_ms, idle_pause_ms;
 	int64_t next_ms; /* the next poll */
 	uint32_t pause_ms;
-	int64_t row_ms;  /* the last row */
-	int64_t wake_ms; /* the last notification */
-	bool notified;   /* since the last fetch was sent */
-	bool announce;   /* effect wanted: */
+	int64_t row_ms;         /* the last row */
+	uint32_t close_fetches; /* in a row, with rows, each close behind the one before */
+	int64_t crowd_ms;       /* when many producers were last at work at once */
+	int64_t wake_ms;        /* the last notification */
+	bool notified;          /* since the last fetch was sent */
+	bool announce;          /* effect wanted: */
 	bool announce_asleep;
 	bool announcing;   /* under way */
 	uint64_t fence;    /* DROWSY: whoever draws an xid from this on has seen the flag */

@@ -859,6 +859,34 @@ static void fall_asleep(void)
 	is_text(heard, "", "no query at all");
 }
 
+/* One row, and what an awake relay says in the 40 ms after it. */
+static void row_and_rest(int64_t id)
+{
+	int64_t until = now + 40;
+
+	ROWS(row(id, 'a'));
+	ack(id);
+	forget();
+	while (now < until && strstr(heard, "announce") == NULL)
+		no_rows(0);
+}
+
+static void lone_rows(void)
+{
+	settings.sleep_after_ms = 100;
+	begin("rows that come one by one: asleep between them, for a notification is quicker than a poll");
+	for (int64_t id = 1; id < 7 && strstr(heard, "announce") == NULL; id++)
+		row_and_rest(id);
+	hears("announce asleep");
+	begin("many producers at once: they may come back, and must not all notify");
+	for (int64_t id = 1; id < 10; id++) {
+		ROWS(row(id, (char)('a' + id)));
+		ack(id);
+	}
+	row_and_rest(10);
+	hears_not("announce asleep");
+}
+
 static void sleep_and_wake(void)
 {
 	fall_asleep();
@@ -1425,6 +1453,7 @@ int main(void)
 		silence,
 		busy,
 		sleep_and_wake,
+		lone_rows,
 		lease,
 		renewal,
 		other_settings,
