@@ -93,7 +93,7 @@ const struct setting settings[] = {
 	  .standard = "1024", .help = "Messages in flight at most." },
 	{ "delivery.window_bytes", SETTING_SIZE, .apply = APPLY_LIVE, IN(delivery.window_bytes), RANGE(KIB, 1024 * MIB),
 	  .standard = "8MiB", .help = "Bytes in flight at most." },
-	{ "delivery.queue", SETTING_INTEGER, IN(delivery.queue_messages), RANGE(16, 65536), .standard = "8192",
+	{ "delivery.queue", SETTING_INTEGER, IN(delivery.queue_messages), RANGE(16, 65536), .standard = "4096",
 	  .help = "Messages in memory at most, those in flight included." },
 	{ "delivery.queue_bytes", SETTING_SIZE, .apply = APPLY_LIVE, IN(delivery.queue_bytes), RANGE(KIB, 1024 * MIB),
 	  .standard = "16MiB", .help = "Bytes in memory at most." },
@@ -123,7 +123,7 @@ const struct setting settings[] = {
 	{ "outbox.safety_poll", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.safety_poll_ms), RANGE(100, HOUR),
 	  .standard = "30s", .help = "An idle relay looks this often without being told." },
 	{ "outbox.sleep_after", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.sleep_after_ms), RANGE(10, MINUTE),
-	  .standard = "200ms", .help = "Idle means: no row for so long." },
+	  .standard = "200ms", .help = "Idle means: no row for so long, or for 20 ms where rows come one by one." },
 	{ "outbox.gap_grace", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.grace_ms), RANGE(0, MINUTE),
 	  .standard = "1s",
 	  .help = "An id missing for less than this is waited for in memory; one missing for longer is written down. "
