@@ -123,7 +123,7 @@ const struct setting settings[] = {
 	{ "outbox.safety_poll", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.safety_poll_ms), RANGE(100, HOUR),
 	  .standard = "30s", .help = "An idle relay looks this often without being told." },
 	{ "outbox.sleep_after", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.sleep_after_ms), RANGE(10, MINUTE),
-	  .standard = "200ms", .help = "Idle means: no row for so long, or for 20 ms where rows come one by one." },
+	  .standard = "200ms", .help = "Idle means: no row for so long, or for 12 ms where rows come one by one." },
 	{ "outbox.gap_grace", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.grace_ms), RANGE(0, MINUTE),
 	  .standard = "1s",
 	  .help = "An id missing for less than this is waited for in memory; one missing for longer is written down. "

@@ -14,8 +14,8 @@ enum {
 	PAUSE_DROWSY_MAX_MS = 250,
 	PAUSE_ASLEEP_MIN_MS = 50, /* while ids are missing */
 	WAKE_GAP_MS = 10,         /* two notifications closer than this: polling is cheaper for everybody */
-	LONE_SLEEP_MS = 2 * WAKE_GAP_MS,
-	CROWD_FETCHES = 4, /* so many with rows, each so close behind the last: many producers at once */
+	LONE_SLEEP_MS = 12,       /* a little more than that, so that it does not wake and sleep in turns */
+	CROWD_FETCHES = 4,        /* so many with rows, each so close behind the last: many producers at once */
 };
 
 static void take_settings(struct pace *p, const struct delivery_settings *s)
