@@ -246,6 +246,24 @@ class Streams(OperationTest):
         self.assertGreater(len(before), 0)
         self.judge(before + self.stored())
 
+    def test_deleted_when_thousands_went_well(self):
+        """After a thousand answers without a 503 they are taken where the next 503 cannot be told whose it is: what it
+        answered counts as not answered, is tried again, and then the cause has its name as ever."""
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["orders.>"])
+            relay = self.start()
+            writer = self.writer("w")
+            writer.copy(3000).commit()
+            self.wait_settled()
+            before = self.stored()
+            jetstream.delete(STREAM)
+            writer.write("k", 10).write(None, 5).commit()
+            self.wait(self.are_parked_as_missing, "all to be parked")
+            self.wait_for_page(relay, "/readyz", 503, STREAM, "stream not found (10059)")
+            jetstream.create(STREAM, ["orders.>"])
+            writer.write("k", 10).commit()
+        self.judge_when_settled(relay, before)
+
     def wait_until_quiet(self):
         """Until the server has stored what was on its way to it."""
         last = -1
