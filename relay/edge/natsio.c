@@ -65,6 +65,7 @@ struct link {
 	bool up; /* loop thread: handlers were told */
 	ev_io readable, writable;
 	bool polling;
+	bool full;        /* the socket took not all */
 	_Atomic int refs; /* everybody who may still call back: see link_ref */
 };
 
@@ -195,10 +196,13 @@ static void adjust_polling(struct link *k)
 		ev_io_start(ev, &k->readable);
 	else
 		ev_io_stop(ev, &k->readable);
-	if (atomic_load(&k->want_write))
+	/* Nearly always there is room: one try, before the loop sleeps, is cheaper than to ask first. */
+	if (!atomic_load(&k->want_write))
+		ev_io_stop(ev, &k->writable);
+	else if (k->full)
 		ev_io_start(ev, &k->writable);
 	else
-		ev_io_stop(ev, &k->writable);
+		ev_feed_event(ev, &k->writable, EV_WRITE);
 }
 
 static void adjust_soon(struct link *k)
@@ -364,6 +368,8 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 	if (k == k->io->link && too_late(k->io))
 		return;
 	natsConnection_ProcessWriteEvent(k->nc);
+	k->full = atomic_load(&k->want_write);
+	adjust_polling(k);
 	if (k == k->io->link && natsConnection_Buffered(k->nc) <= 0)
 		holds_nothing(k->io);
 	if (k == k->io->link && FAILPOINT(written))

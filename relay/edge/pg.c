@@ -459,7 +459,8 @@ bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_param
 	pg->sent[st->number]++;
 	*(pg->tail != NULL ? &pg->tail->next : &pg->head) = q;
 	pg->tail = q;
-	ev_io_start(loop_ev(pg->loop), &pg->writable);
+	/* Nearly always there is room: one try, before the loop sleeps, is cheaper than to ask first. */
+	ev_feed_event(loop_ev(pg->loop), &pg->writable, EV_WRITE);
 	return true;
 }
 
