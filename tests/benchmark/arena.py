@@ -11,7 +11,7 @@ from meter import Meter, children
 from nats_client import Client
 from process import DEADLINE, wait_until
 from relay import Relay
-from servers import Nats, Postgres
+from servers import Nats, NatsCluster, Postgres
 
 RELAY, SERVICE = "bench_relay", "bench_service"  # who logs in
 STREAM, SUBJECTS = "BENCH", ["bench.>"]
@@ -105,12 +105,13 @@ class Arena:
             relay = arena.relay(database).start()
     """
 
-    def __init__(self, workspace, program, number, postgres=None, nats=None, standing=False):
+    def __init__(self, workspace, program, number, postgres=None, nats=None, standing=False, nodes=1):
         self.workspace, self.program, self.standing = workspace, program, standing
         self.postgres_settings, self.nats_settings = postgres or {}, nats or {}
         self.directory = f"arena-{number}"
         self.pg = workspace.add(Postgres(workspace.path(f"pg-{number}"), **self.postgres_settings))
-        self.nats = workspace.add(Nats(workspace.path(f"nats-{number}"), **self.nats_settings))
+        kind, self.replicas = (Nats, 1) if nodes == 1 else (NatsCluster, NatsCluster.replicas)
+        self.nats = workspace.add(kind(workspace.path(f"nats-{number}"), **self.nats_settings))
         self._numbers = itertools.count(1)
         self._relays, self._databases = [], []
 
@@ -131,10 +132,11 @@ class Arena:
         version = self.pg.execute("SHOW server_version")[0][0].split()[0]
         private = ("listen_addresses", "unix_socket_directories", "dynamic_shared_memory_type", "logging_collector")
         changed = {name: value for name, value in self.pg.settings.items() if name not in private}
+        copies = "one replica" if self.replicas == 1 else "three nodes and replicas"
         return [f"PostgreSQL {version}: defaults" + (f", but {changed}" if changed else "") + "; unix socket",
                 f"nats-server {self.nats.version()}: defaults"
                 + (f", but {self.nats_settings}" if self.nats_settings else "")
-                + "; TCP on loopback; streams: file, one replica, duplicate window 2 min"]
+                + f"; TCP on loopback; streams: file, {copies}, duplicate window 2 min"]
 
     # -- what a figure puts into it; gone when it leaves
 
@@ -172,7 +174,7 @@ class Arena:
         with self.jetstream() as jetstream:
             if stream in jetstream.names():
                 jetstream.delete(stream)
-            jetstream.create(stream, subjects or SUBJECTS, **{**STREAM_CONFIG, **config})
+            jetstream.create(stream, subjects or SUBJECTS, **{**STREAM_CONFIG, "num_replicas": self.replicas, **config})
 
     def state(self, stream=STREAM):
         """What the stream says of itself: messages, first_ts, last_ts, ..."""
@@ -201,7 +203,9 @@ class Arena:
         def others():
             return [pid for pid in [self.pg.pid, *children(self.pg.pid)] if pid not in asked["pids"]]
         named = {name: pids if callable(pids) else (lambda pids=pids: pids) for name, pids in sources.items()}
-        return Meter({**named, "postgres_backend": serving, "postgres": others, "nats-server": lambda: [self.nats.pid]})
+        nodes = [self.nats, *getattr(self.nats, "others", ())]
+        return Meter({**named, "postgres_backend": serving, "postgres": others,
+                      "nats-server": lambda: [node.pid for node in nodes]})
 
     def __enter__(self):
         return self

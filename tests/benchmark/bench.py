@@ -42,17 +42,18 @@ class Bench:
         """--messages, or a figure's own number of messages."""
         return self.options.messages or self.pick(quick, full)
 
-    def arena(self, postgres=None, nats=None):
-        """For a `with`. Without settings it is the one that stands for all figures; with some, servers of its own."""
-        if postgres or nats:
-            return self._start(postgres, nats)
+    def arena(self, postgres=None, nats=None, nodes=1):
+        """For a `with`. Without settings it is the one that stands for all figures; with some, servers of its own. nodes:
+        3 for a cluster, whose streams have three replicas."""
+        if postgres or nats or nodes > 1:
+            return self._start(postgres, nats, nodes=nodes)
         if self._standing is None:
             self._standing = self._start(standing=True)
         return self._standing
 
-    def _start(self, postgres=None, nats=None, standing=False):
+    def _start(self, postgres=None, nats=None, standing=False, nodes=1):
         self._arenas += 1
-        arena = Arena(self.workspace, self.program, self._arenas, postgres, nats, standing).start()
+        arena = Arena(self.workspace, self.program, self._arenas, postgres, nats, standing, nodes).start()
         self.report.servers.append(arena.told())
         return arena
 

@@ -33,6 +33,23 @@ def throughput(bench):
     ]
 
 
+def cluster(bench):
+    """the same against three nats-servers that keep three copies, all on this machine"""
+    count = bench.messages_of(30_000, 300_000)
+    with bench.arena(nodes=3) as arena:
+        backlog = arena.database().fill(count)
+
+        def relay():
+            with backlog.copy() as database:
+                return runs.drain(arena, database, count=count)
+
+        def bare():
+            return runs.publish(bench, arena, count)
+        ratios, drained, published = runs.side_by_side(bench, relay, bare, bench.rounds)
+    return [Figure("cluster_ratio", rounds=ratios, notes=runs.notes(relay=drained, bare_publisher=published)),
+            Figure("cluster_throughput", unit="messages a second", rounds=[run.rate for run in drained])]
+
+
 def sent_flag(bench):
     """the same backlog, and a simple relay that updates a flag in each row (1,000 rows a transaction)"""
     count = bench.messages_of(50_000, 500_000)
@@ -61,4 +78,4 @@ def _cost(name, process, some, note, target=""):
 
 
 FIGURES = {"throughput_ratio": throughput, "relay_cpu_us_per_message": throughput, "postgres_cpu_us_per_message": throughput,
-           "sent_flag_ratio": sent_flag}
+           "sent_flag_ratio": sent_flag, "cluster_ratio": cluster}
