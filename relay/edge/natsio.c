@@ -285,7 +285,10 @@ static bool read_token(const struct link *k, const char *subject, uint64_t *toke
 	*token = 0;
 	if (strncmp(subject, k->inbox, k->inbox_bytes) != 0)
 		return false;
-	subject += k->inbox_bytes + 2;
+	subject += k->inbox_bytes;
+	if (strncmp(subject, "q.", 2) != 0 && strncmp(subject, "c.", 2) != 0)
+		return false;
+	subject += 2;
 	for (int i = 0; i < 16; i++, subject++) {
 		int digit = hex_digit(*subject);
 
