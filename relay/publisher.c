@@ -113,7 +113,7 @@ static void fill_headers(struct headers *h, const struct parcel *parcel)
 		message_each_header(parcel->headers, parcel->headers_bytes, take_header, h);
 }
 
-bool publisher_send(struct publisher *p, struct natsio *io, struct parcel *parcel, uint64_t token, int64_t by_ms)
+bool publisher_send(struct publisher *p, struct natsio *io, struct parcel *parcel, const struct effect *f)
 {
 	/* The row's own uuid: the same at every attempt, by every relay, and never another row's, also after a restore
 	 * that hands out the same ids again. */
@@ -123,8 +123,9 @@ bool publisher_send(struct publisher *p, struct natsio *io, struct parcel *parce
 				    .header_count = 1,
 				    .payload = parcel->payload,
 				    .bytes = parcel->payload_bytes,
-				    .token = token,
-				    .by_ms = by_ms };
+				    .token = f->publish.token,
+				    .by_ms = f->publish.by_ms,
+				    .careful = f->publish.again };
 	struct headers h = { .list = NULL };
 	bool ok = true;
 

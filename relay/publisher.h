@@ -20,8 +20,8 @@ struct publisher;
 struct publisher *publisher_create(const struct config *config, struct log *log, struct parcel *const *parcels);
 void publisher_free(struct publisher *p);
 
-/* False when it could not be sent. */
-bool publisher_send(struct publisher *p, struct natsio *io, struct parcel *parcel, uint64_t token, int64_t by_ms);
+/* What the core wants published. False when it could not be sent. */
+bool publisher_send(struct publisher *p, struct natsio *io, struct parcel *parcel, const struct effect *publish);
 
 /* Is this complaint of the server about a publish to the parcel's subject? */
 bool publisher_denied(const struct parcel *parcel, const char *complaint);

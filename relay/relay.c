@@ -387,7 +387,7 @@ static void publish(struct relay *r, const struct effect *f)
 	}
 	if (ok) {
 		parcel->token = f->publish.token;
-		ok = publisher_send(r->publisher, r->nats, parcel, f->publish.token, f->publish.by_ms);
+		ok = publisher_send(r->publisher, r->nats, parcel, f);
 	}
 	/* What cannot be sent counts as sent and lost: its ack timeout brings it back. */
 	if (!ok) {

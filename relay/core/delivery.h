@@ -247,6 +247,7 @@ struct effect {
 			/* Not to be written to the socket from then on, INT64_MAX: no matter. A copy may be stored, and the stream must
 			 * still remember it when this one comes: else the connection is to be dropped instead. */
 			int64_t by_ms;
+			bool again; /* sent before, or held back: who knows how it is answered */
 		} publish;
 		struct {
 			int64_t after; /* rows with id > after, if forward; */

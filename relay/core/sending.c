@@ -218,6 +218,7 @@ bool next_publish(struct delivery *d, struct effect *f)
 			m->tries++;
 		m->at_ms = d->now;
 		f->publish.by_ms = write_by(d, m);
+		f->publish.again = m->late || m->tries > 1;
 		doubt_begins(d, m);
 		d->flight_bytes += m->bytes;
 		message_move(&d->lanes, m, PLACE_IN_FLIGHT);

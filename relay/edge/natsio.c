@@ -263,13 +263,13 @@ static natsStatus detach(void *user)
 /* --- inboxes ---
  *
  * What comes to the quick one waits in nats.c until the loop takes it, on its own thread: half the price of a message. But nats.c
- * keeps a 503 ("nobody listens") for itself there, and tells no more than that there was one. So it is for publishes, and only
- * while all goes well: requests, and whatever is sent on a new connection or after a 503 until so many answers have come
- * without one, expect theirs at the careful one. A message whose 503 was lost that way is as one that was not answered. */
+ * keeps a 503 ("nobody listens") for itself there, and tells no more than that there was one. So it is for publishes, and
+ * only while all goes well: requests, what is sent again, and whatever is sent on a new connection or after a 503 until so many
+ * answers have come without one, expect theirs at the careful one. A message whose 503 was lost counts as not answered. */
 
 static bool is_quick(const struct link *k, const struct natsio_message *m)
 {
-	return !m->request && k->answers >= QUICK_AFTER_ANSWERS;
+	return !m->request && !m->careful && k->answers >= QUICK_AFTER_ANSWERS;
 }
 
 /* "<inbox>q.<16 hex digits>" */

@@ -41,6 +41,7 @@ struct natsio_message {
 	size_t bytes;
 	uint64_t token;
 	bool request; /* to a server, not to a stream: may be written at any time */
+	bool careful; /* if nobody listens, that is to be known at once; otherwise it may come to light as silence */
 	int64_t by_ms; /* not to be written from then on (natsio_deadline), with all that is held beside it; INT64_MAX: no limit */
 };
 
