@@ -87,3 +87,12 @@ def all_figures():
     for room in FIRST + [room for room in rooms if room not in FIRST]:
         found.update(importlib.import_module(room).FIGURES)
     return found
+
+
+def program(build):
+    """The one that BOXHAUL names, or one built for the purpose: optimised, nothing watched."""
+    if "BOXHAUL" in os.environ:
+        return os.path.abspath(os.environ["BOXHAUL"])
+    subprocess.run([os.path.join(HERE, "..", "..", "packaging", "build-tree"), "CC=gcc", "CFLAGS=-O2 -g"], check=True,
+                   env={**os.environ, "BOXHAUL_BUILD": build})
+    return os.path.join(build, "bin", "boxhaul")
