@@ -43,7 +43,7 @@ def blocks(text):
 
 
 # `folder/file:Class.test`, or a file alone. In Python a class or one of its tests, elsewhere any name that the file has.
-NAMED = re.compile(r"`((?:system|unit|simulator|lib)/[\w.]+|\w+\.(?:sh|py))(?::([\w.]+))?`")
+NAMED = re.compile(r"`((?:system|unit|simulator|lib|benchmark)/[\w.]+|\w+\.(?:sh|py))(?::([\w.]+))?`")
 
 
 def names_of(path):
