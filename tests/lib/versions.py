@@ -77,7 +77,9 @@ def _unpack(packed, kept, home):
     name = packed["filename"].replace("@", "").replace("/", "-")
     archive, fresh = os.path.join(kept, name), home + ".new"
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.unpack_archive(archive, fresh, filter="data")
+    os.mkdir(fresh)
+    # Not by Python: the filter that keeps a tarball inside its directory is missing in the one Debian 12 was released with.
+    _say(["tar", "-xf", archive, "-C", fresh, "--no-same-owner"])
     os.unlink(archive)
     package = os.path.join(fresh, "package")
     with open(os.path.join(package, "native", "pg-symlinks.json"), encoding="utf-8") as f:
