@@ -103,7 +103,7 @@ struct bare *bare_open(const char *url, unsigned window, enum bare_mode mode)
 	}
 	check(natsConnection_Connect(&b->nc, options), "connect");
 	natsOptions_Destroy(options);
-	strcpy(b->inbox, "_INBOX.");
+	memcpy(b->inbox, "_INBOX.", 8);
 	for (size_t i = 0; i < sizeof r; i++)
 		snprintf(b->inbox + 7 + 2 * i, 3, "%02x", r[i]);
 	snprintf(subject, sizeof subject, "%s.*", b->inbox);

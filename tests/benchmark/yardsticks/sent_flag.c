@@ -35,13 +35,14 @@ static PGresult *call(PGconn *pg, const char *statement, const char *value)
 /* {1,2,3} */
 static char *list_ids(const PGresult *rows, int n)
 {
-	char *list = malloc((size_t)n * 21 + 2), *at = list;
+	size_t size = (size_t)n * 21 + 2, used = 0;
+	char *list = malloc(size);
 
 	if (list == NULL)
 		bare_die("ids", "out of memory");
 	for (int i = 0; i < n; i++)
-		at += sprintf(at, "%c%s", i == 0 ? '{' : ',', PQgetvalue(rows, i, 0));
-	strcpy(at, "}");
+		used += (size_t)snprintf(list + used, size - used, "%c%s", i == 0 ? '{' : ',', PQgetvalue(rows, i, 0));
+	snprintf(list + used, size - used, "}");
 	return list;
 }
 

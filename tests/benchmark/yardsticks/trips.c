@@ -9,9 +9,10 @@
  *     n  NOTIFY, from its commit until another session has it
  *     f  read the newest row of the outbox as the relay does
  *
- * First of all N rows without a pause, which count for nothing: they wake the relay. A line per trip: letter, turn, nanoseconds. An insert's line has two times of day instead: before its COMMIT was sent,
- * and when it returned; the stream knows when the message was stored. The pause is drawn anew each time, between 0.5 and
- * 1.5 of G: no rhythm of the relay can hide from it, or please it. */
+ * First of all N rows without a pause, which count for nothing: they wake the relay. A line per trip: letter, turn,
+ * nanoseconds. An insert's line has two times of day instead: before its COMMIT was sent, and when it returned; the stream
+ * knows when the message was stored. The pause is drawn anew each time, between 0.5 and 1.5 of G: no rhythm of the relay
+ * can hide from it, or please it. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <libpq-fe.h>
@@ -118,17 +119,19 @@ static void open_postgres(struct trips *t)
 	t->writer = connect_to(t);
 	t->listener = connect_to(t);
 	t->reader = connect_to(t);
-	check(t->writer, PQprepare(t->writer, "insert",
-				   "INSERT INTO boxhaul.outbox (subject, key, payload) VALUES ($1, $2, $3::text::bytea)", 3,
-				   NULL));
+	check(t->writer,
+	      PQprepare(t->writer, "insert",
+			"INSERT INTO boxhaul.outbox (subject, key, payload) VALUES ($1, $2, $3::text::bytea)", 3,
+			NULL));
 	check(t->listener, PQexec(t->listener, "LISTEN trips"));
 	check(t->reader, PQexec(t->reader, "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off;"
 					   "SET plan_cache_mode = force_generic_plan"));
-	check(t->reader, PQprepare(t->reader, "fetch",
-				   "SELECT id, hashtextextended(key, 0), message_id, subject, headers::text, payload, created_at"
-				   " FROM boxhaul.outbox WHERE id > (SELECT position - 1 FROM boxhaul.position)"
-				   " ORDER BY id LIMIT 1",
-				   0, NULL));
+	check(t->reader,
+	      PQprepare(t->reader, "fetch",
+			"SELECT id, hashtextextended(key, 0), message_id, subject, headers::text, payload, created_at"
+			" FROM boxhaul.outbox WHERE id > (SELECT position - 1 FROM boxhaul.position)"
+			" ORDER BY id LIMIT 1",
+			0, NULL));
 }
 
 /* --- NATS --- */
@@ -172,14 +175,12 @@ static void open_nats(struct trips *t)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "postgres", required_argument, NULL, 'd' },
-						 { "nats", required_argument, NULL, 'u' },
-						 { "subject", required_argument, NULL, 's' },
-						 { "count", required_argument, NULL, 'c' },
-						 { "gap-ms", required_argument, NULL, 'g' },
-						 { "only", required_argument, NULL, 'o' },
-						 { "first", required_argument, NULL, 'f' },
-						 { NULL, 0, NULL, 0 } };
+	static const struct option options[] = {
+		{ "postgres", required_argument, NULL, 'd' }, { "nats", required_argument, NULL, 'u' },
+		{ "subject", required_argument, NULL, 's' },  { "count", required_argument, NULL, 'c' },
+		{ "gap-ms", required_argument, NULL, 'g' },   { "only", required_argument, NULL, 'o' },
+		{ "first", required_argument, NULL, 'f' },    { NULL, 0, NULL, 0 }
+	};
 	struct trips t = { .subject = "bench.probe", .only = "ipnf", .count = 100, .gap_ms = 20 };
 	int c;
 
@@ -188,10 +189,10 @@ int main(int argc, char **argv)
 		case 'd': t.conninfo = optarg; break;
 		case 'u': t.url = optarg; break;
 		case 's': t.subject = optarg; break;
-		case 'c': t.count = atoi(optarg); break;
-		case 'g': t.gap_ms = atoi(optarg); break;
+		case 'c': t.count = (int)strtol(optarg, NULL, 10); break;
+		case 'g': t.gap_ms = (int)strtol(optarg, NULL, 10); break;
 		case 'o': t.only = optarg; break;
-		case 'f': t.first = atoi(optarg); break;
+		case 'f': t.first = (int)strtol(optarg, NULL, 10); break;
 		default: return 2;
 		}
 	}
