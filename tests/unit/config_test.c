@@ -121,7 +121,7 @@ static void check_defaults(const struct config *c)
 	is_number(c->delivery.poison, POISON_SKIP, "poison");
 	is_number(c->delivery.window_messages, 1024, "window");
 	is_number(c->delivery.window_bytes, 8 << 20, "window_bytes");
-	is_number(c->delivery.queue_messages, 8192, "queue");
+	is_number(c->delivery.queue_messages, 4096, "queue");
 	is_number(c->delivery.queue_bytes, 16 << 20, "queue_bytes");
 	is_number(c->delivery.ack_timeout_ms, 5000, "ack_timeout");
 	is_number(c->delivery.retry_min_ms, 100, "retry_min");
