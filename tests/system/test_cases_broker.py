@@ -227,7 +227,7 @@ class Meddlers(OperationTest):
                     client.publish(forged, b'{"stream":"ORDERS","seq":7}')
             client.flush()
         self.assertEqual(len(inboxes), 1)
-        self.assertRegex(inboxes.pop(), r"^_INBOX\.[0-9a-f]{32}$", "128 random bits")
+        self.assertRegex(inboxes.pop(), r"^_INBOX\.[0-9a-f]{32}\.c$", "128 random bits")
         self.assertEqual((self.status(relay)["acked"], self.sql("SELECT last_seq FROM boxhaul.sent")), (0, []))
         with self.jetstream() as jetstream:
             jetstream.update(STREAM, subjects=["orders.>"])
