@@ -229,8 +229,12 @@ static void write_held(FILE *out, const struct page *p)
 	char age[32];
 
 	duration(age, sizeof age, p->f->backlog->oldest_any_us);
-	fprintf(out, "<li>Held back, with a stream or with one of %" PRIu32 " keys: %" PRIu32 " %s", s->blocked_lanes,
-		s->parked_ranges, s->parked_ranges == 1 ? "range of ids" : "ranges of ids");
+	fputs("<li>Held back", out);
+	if (s->blocked_lanes == 1)
+		fputs(", with a stream or with a key", out);
+	else if (s->blocked_lanes > 1)
+		fprintf(out, ", with a stream or with one of %" PRIu32 " keys", s->blocked_lanes);
+	fprintf(out, ": %" PRIu32 " %s", s->parked_ranges, s->parked_ranges == 1 ? "range of ids" : "ranges of ids");
 	if (p->f->backlog->oldest_any_us > 0)
 		fprintf(out, ", the oldest message for %s", age);
 	fputs(": <code>SELECT id, state, last_error FROM boxhaul.messages WHERE state &lt;&gt; 'sent'</code></li>\n",

@@ -312,6 +312,13 @@ class Outline(HTMLParser):
 
 
 class Page(HealthTest):
+    # Whatever stands in the table beside the names of the streams.
+    BROKEN = """[...document.querySelectorAll("th, td + td")].filter(cell => {
+        const text = document.createRange();
+        text.selectNodeContents(cell);
+        return text.getClientRects().length > 1;
+    }).map(cell => cell.textContent).join()"""
+
     def outline(self, relay):
         code, headers, body = self.ask(relay, "GET", "/")
         self.assertEqual((code, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
@@ -356,7 +363,8 @@ class Page(HealthTest):
     @unittest.skipUnless(chromium(), "there is no chromium here: apt-get install chromium (400 MB)")
     def test_in_a_browser(self):
         """Lives, on a phone and without a mouse, and says so when the relay is gone."""
-        relay = self.start_relay(streams=[stream(create=True), stream("INVOICES", "invoices.>")],
+        relay = self.start_relay(streams=[stream(create=True), stream("INVOICES", "invoices.>"),
+                                          stream("ALL_THE_" + "RATHER_" * 5 + "LONG_NAMES", "long.>", create=True)],
                                  health=health(stall_after="1s"), **QUICK)
         url = f"http://{relay.settings['health']['listen']}/"
         state = "document.getElementById('state').textContent"
@@ -372,6 +380,7 @@ class Page(HealthTest):
             for width, dark in ((1000, False), (1000, True), (360, False), (360, True)):
                 browser.screen(width, 1000, dark)
                 self.assertLessEqual(browser.evaluate("document.documentElement.scrollWidth"), width)
+                self.assertEqual(browser.evaluate(self.BROKEN), "", "what is written over more than one line in the table")
                 self.shoot(browser, f"bad-{width}-{'dark' if dark else 'light'}")
             browser.press("Tab")
             self.assertEqual(browser.evaluate("document.activeElement.textContent"), "status as JSON")
