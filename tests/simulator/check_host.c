@@ -106,7 +106,7 @@ void check_fetch(struct sim *s, const struct host *h, const struct effect *e)
 		demand(s, r->hi <= e->fetch.after, "host %u asks twice for what is above %lld", h->index,
 		       (long long)e->fetch.after);
 	}
-	if (at_rest(h) && !h->notified && !h->fetch_failed)
+	if (at_rest(h) && !h->notified && !h->fetch_failed && !h->shut)
 		demand(s, now_ms(s) - h->fetch_ms >= s->plan.settings.safety_poll_ms,
 		       "host %u sleeps and polls after %lld ms", h->index, (long long)(now_ms(s) - h->fetch_ms));
 }

@@ -469,7 +469,7 @@ static void before(struct sim *s, struct host *h, const struct event *e)
 		memset(h->held, 0, sizeof h->held);
 		h->sign_ms = e->leading.asked_ms;
 		h->pause = e->leading.pause;
-		h->notified = h->fetch_failed = false;
+		h->notified = h->fetch_failed = h->shut = false;
 		h->fetch_ms = INT64_MIN / 2;
 		later(s, prng_between(&s->dice, 0, 100 * MS), on_decisions_due, h->index, h->life, h->session, 0);
 		break;
@@ -553,7 +553,7 @@ static void fetch(struct sim *s, struct host *h, const struct effect *e)
 	session_fetch(s, h, e);
 	h->fetching = true;
 	h->fetch_ms = now_ms(s);
-	h->notified = false;
+	h->notified = h->shut = false;
 }
 
 static void carry_out(struct sim *s, struct host *h, const struct effect *e)
@@ -653,6 +653,15 @@ static void plan_tick(struct sim *s, struct host *h, bool busy)
 
 static void on_wake(struct sim *s, const struct happening *happening);
 
+static bool all_shut(const struct sim *s, const struct host *h)
+{
+	uint32_t open = 0;
+
+	for (uint32_t i = 0; i < s->plan.settings.streams; i++)
+		open += !h->now.stream[i].blocked;
+	return open == 0;
+}
+
 /* The effects, one after the other; death and standstill come between any two. */
 static void turn(struct sim *s, struct host *h)
 {
@@ -680,6 +689,7 @@ static void turn(struct sim *s, struct host *h)
 	if (s->plan.audits)
 		delivery_audit(h->core);
 	h->now = *delivery_look(h->core);
+	h->shut |= all_shut(s, h);
 	check_step(s, h);
 	plan_tick(s, h, busy);
 	h->send_deadline_ms = delivery_send_deadline(h->core);

@@ -56,6 +56,7 @@ struct host {
 	int64_t fetch_ms;  /* when the last fetch was sent */
 	bool fetch_failed; /* the last one */
 	bool notified;     /* since the last fetch was sent */
+	bool shut;         /* since then every stream was: a poll that was due may be made up for */
 	uint64_t published;
 	struct {
 		uint64_t serial; /* of the question under way, 0 = none */
