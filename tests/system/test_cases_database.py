@@ -246,7 +246,7 @@ class NoRoom(DatabaseTest):
         self.addCleanup(lambda: os.path.exists(signal) and os.unlink(signal))
         with mock.patch.dict(self.pg.settings, hot_standby="off"), mock.patch.object(self.pg, "_answers", lambda: True):
             self.pg.start()
-            self.wait_unready(relay, "not accepting connections")
+            self.wait_unready(relay, "the database system is ")  # starting up, until 13; not accepting connections, since 14
             self.check_it_is_quiet(relay)
             self.pg.stop("immediate")
         self.pg.start()
