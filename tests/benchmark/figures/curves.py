@@ -22,8 +22,8 @@ def window(bench):
 
 def batch(bench):
     """throughput ratio over delivery.queue: what is in memory, and so what one fetch can bring"""
-    queues = bench.pick((256, 2048, 8192, 32768), (64, 256, 1024, 2048, 4096, 8192, 16384, 32768, 65536))
-    return _curve(bench, Curve("delivery.queue", RATIO, [], 8192), "batch", queues,
+    queues = bench.pick((256, 1024, 4096, 32768), (64, 256, 1024, 2048, 4096, 8192, 16384, 32768, 65536))
+    return _curve(bench, Curve("delivery.queue", RATIO, [], 4096), "batch", queues,
                   lambda n: {"delivery": {"queue": n, "window": min(n, 1024)}})
 
 
