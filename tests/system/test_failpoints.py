@@ -66,8 +66,11 @@ class Failpoints(StruckTest):
         self.open_shop(clients=3, habits=Habits(pause=0.005, slow_seconds=0.2), orders=20, name=f"turn{self.turns}-")
 
     def depose(self):
-        """End the sessions of a relay that cannot know it."""
-        self.sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s", (RELAY,))
+        """End the sessions of a relay that cannot know it. (A terminate that waits for it came with PostgreSQL 14.)"""
+        theirs = f"usename = '{RELAY}'"
+        for pid in self.pg.backends(theirs):
+            self.sql("SELECT pg_terminate_backend(%s)", (pid,))
+        self.wait(lambda: not self.pg.backends(theirs), "the sessions to end")
 
     def is_led(self):
         return self.sql("SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) "
