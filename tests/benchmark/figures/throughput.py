@@ -4,19 +4,19 @@ import runs
 from report import Figure
 
 
-def throughput(bench):
-    """a backlog drained, strict order, beside a bare publisher of the same messages"""
-    count = bench.messages
-    with bench.arena() as arena:
+def _beside_the_bare_publisher(bench, servers, count):
+    with servers as arena:
         backlog = arena.database().fill(count)
 
         def relay():
             with backlog.copy() as database:
                 return runs.drain(arena, database, count=count)
+        return runs.side_by_side(bench, relay, lambda: runs.publish(bench, arena, count), bench.rounds)
 
-        def bare():
-            return runs.publish(bench, arena, count)
-        ratios, drained, published = runs.side_by_side(bench, relay, bare, bench.rounds)
+
+def throughput(bench):
+    """a backlog drained, strict order, beside a bare publisher of the same messages"""
+    ratios, drained, published = _beside_the_bare_publisher(bench, bench.arena(), bench.messages)
     said = runs.notes(relay=drained, bare_publisher=published)
     said[1] += f" (the best of those tried: {bench.best['mode']}, window {bench.best['window']})"
     return [
@@ -36,16 +36,7 @@ def throughput(bench):
 def cluster(bench):
     """the same against three nats-servers that keep three copies, all on this machine"""
     count = bench.messages_of(30_000, 300_000)
-    with bench.arena(nodes=3) as arena:
-        backlog = arena.database().fill(count)
-
-        def relay():
-            with backlog.copy() as database:
-                return runs.drain(arena, database, count=count)
-
-        def bare():
-            return runs.publish(bench, arena, count)
-        ratios, drained, published = runs.side_by_side(bench, relay, bare, bench.rounds)
+    ratios, drained, published = _beside_the_bare_publisher(bench, bench.arena(nodes=3), count)
     return [Figure("cluster_ratio", rounds=ratios, notes=runs.notes(relay=drained, bare_publisher=published)),
             Figure("cluster_throughput", unit="messages a second", rounds=[run.rate for run in drained])]
 
