@@ -366,8 +366,7 @@ void blocks_due(struct delivery *d)
 				b = NULL; /* dropped: entries have moved, begin again */
 		} else {
 			/* Due, and no room in the book to take one out of a range: once more when something has been settled. */
-			d->block_ms = earlier(d->block_ms,
-					      b->due_ms > d->now ? b->due_ms : d->now + d->s.retry_min_ms);
+			d->block_ms = earlier(d->block_ms, b->due_ms > d->now ? b->due_ms : d->now + d->s.retry_min_ms);
 		}
 	}
 }
