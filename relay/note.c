@@ -22,8 +22,8 @@ void note_tell(struct log *log, const struct note *n, const char *stream, const 
 			  KU("attempts", n->attempts));
 		break;
 	case NOTE_HELD:
-		log_error(log, "dead letter holds its lane: SELECT boxhaul.redrive(id) or boxhaul.discard(id)",
-			  KI("id", n->id), KS("why", why), KU("code", n->reason), KU("attempts", n->attempts));
+		log_error(log, "dead letter holds its lane: boxhaul dead-letters redrive or discard", KI("id", n->id),
+			  KS("why", why), KU("code", n->reason), KU("attempts", n->attempts));
 		break;
 	case NOTE_VANISHED:
 		log_error(log, "rows vanished from the outbox before they were sent: who deleted them?",

@@ -237,8 +237,7 @@ static void write_held(FILE *out, const struct page *p)
 	fprintf(out, ": %" PRIu32 " %s", s->parked_ranges, s->parked_ranges == 1 ? "range of ids" : "ranges of ids");
 	if (p->f->backlog->oldest_any_us > 0)
 		fprintf(out, ", the oldest message for %s", age);
-	fputs(": <code>SELECT id, state, last_error FROM boxhaul.messages WHERE state &lt;&gt; 'sent'</code></li>\n",
-	      out);
+	fputs(": <code>boxhaul status</code>, and <code>boxhaul explain ID</code> for one message</li>\n", out);
 }
 
 static void write_attention(FILE *out, const struct page *p)
@@ -264,7 +263,7 @@ static void write_attention(FILE *out, const struct page *p)
 		any = true;
 		fprintf(out,
 			"<li>Dead letters: %" PRId64 ", of which %" PRId64
-			" hold their key back: <code>SELECT id, subject, reason FROM boxhaul.dead_letter</code></li>\n",
+			" hold their key back: <code>boxhaul dead-letters list</code></li>\n",
 			b->dead_letters, b->held_letters);
 	}
 	if (s->parked_ranges > 0)
@@ -287,9 +286,10 @@ static void write_streams(FILE *out, const struct page *p)
 		fputs("<tr><td>", out);
 		escaped(out, p->f->stream[i].name);
 		fprintf(out, "</td><td>%s</td><td>%" PRIu32 "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td></tr>\n",
-			s->blocked    ? "takes none"
-			: p->f->leads ? "open"
-				      : "-",
+			s->blocked     ? "takes none"
+			: !p->f->leads ? "-"
+			: s->acked > 0 ? "open"
+				       : "not sent to yet",
 			p->f->backlog->stream[i].messages, s->acked, s->sequence);
 	}
 }
