@@ -289,7 +289,7 @@ static void write_streams(FILE *out, const struct page *p)
 			s->blocked     ? "takes none"
 			: !p->f->leads ? "-"
 			: s->acked > 0 ? "open"
-				       : "not sent to yet",
+				       : "unused",
 			p->f->backlog->stream[i].messages, s->acked, s->sequence);
 	}
 }
