@@ -21,7 +21,8 @@ static const char settings_[] =
 
 /* "who" is a session or a prepared transaction, as a person would look for it. A login without pg_read_all_stats sees of
  * others the process and the application's name, and nothing else. The leader's lock: see ledger.c. pg_blocking_pids() says 0
- * for a prepared transaction, whose locks have no process: the one on its own xid says which it is. */
+ * for a prepared transaction, whose locks have no process: the one on its own xid says which it is. Nothing here may lock our
+ * tables, as pg_partition_tree() does: somebody else's lock on them is what is asked about. */
 static const char catalog[] =
 	"WITH locks AS MATERIALIZED (SELECT * FROM pg_locks),"
 	" here AS (SELECT oid FROM pg_database WHERE datname = current_database()),"
@@ -61,7 +62,8 @@ static const char catalog[] =
 	"    GROUP BY t.mode, t.who) k),"
 	" 'writers', (SELECT coalesce(jsonb_agg(w.who), '[]') FROM (SELECT DISTINCT t.who FROM touching t"
 	"    WHERE t.granted AND t.mode = 'RowExclusiveLock' AND t.who IS NOT NULL"
-	"      AND t.relation IN (SELECT relid FROM pg_partition_tree(to_regclass('boxhaul.outbox'))) LIMIT 20) w),"
+	"      AND t.relation IN (SELECT to_regclass('boxhaul.outbox')::oid"
+	"        UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('boxhaul.outbox')) LIMIT 20) w),"
 	" 'horizon', (SELECT x.who FROM ("
 	"   SELECT who, greatest(age(backend_xid), age(backend_xmin)) AS age FROM sessions"
 	"   UNION ALL SELECT who, age(transaction) FROM prepared"
