@@ -108,6 +108,7 @@ class Pause(Acts):
         self.wait_settled()
         self.nats.pause()
         writer.write(None, 20).commit()
+        self.wait(lambda: self.status(self.relays[0]).get("in_flight") == 20, "the messages to be in flight")
         self.assertIn("not settled yet", self.act("pause", "--timeout", "1ms", status=FAILED))
         self.assertIn("paused\n", self.act("pause", "--no-wait"))
         self.assertRegex(self.act("status"), r"^pausing, not quiet yet: by .+ for .+: `boxhaul resume` goes on")
@@ -123,9 +124,12 @@ class Pause(Acts):
     def test_a_leader_from_before_there_were_pauses(self):
         """Of an earlier release: it has led on since before the migration. (Here it is one of ours, with an answer under way.)"""
         self.start_relay()
+        writer = self.writer("w")
+        writer.write("k", 1).commit()
+        self.wait_settled()  # it has looked at the stream: it will send without asking NATS anything
         self.sql("UPDATE boxhaul.schema_version SET applied_at = clock_timestamp() WHERE version = 8")
         self.nats.pause()
-        self.writer("w").write("k", 1).commit()
+        writer.write("k", 1).commit()
         self.wait(lambda: self.status(self.relays[0]).get("in_flight") == 1, "the message to be in flight")
         self.assertIn("is of an earlier release and obeys no pause: restart it",
                       self.act("pause", "--timeout", "1ms", status=FAILED))
