@@ -134,6 +134,8 @@ static void look_at_memory(struct backlog *b, const struct delivery_stats *s, in
 
 		if (p == NULL)
 			continue;
+		if (!s->stream[p->stream].blocked) /* else it is a probe of what is held back */
+			f->messages++;
 		if (p->born_us < *oldest_us && !is_aside(p, s))
 			*oldest_us = p->born_us;
 		if (p->born_us < *oldest_any_us)
@@ -155,7 +157,6 @@ const struct backlog_figures *backlog_look(struct backlog *b, const struct deliv
 	if (!f->known)
 		return f;
 	look_at_memory(b, s, &oldest, &oldest_any);
-	f->messages = s->resident;
 	if (b->newest > s->read) {
 		f->messages += (uint64_t)(b->newest - s->read);
 		if (b->oldest_us < oldest)
