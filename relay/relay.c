@@ -96,21 +96,15 @@ static void step(struct relay *r, struct event ev)
 	delivery_step(r->core, &ev);
 }
 
-static void on_rows(void *arg, struct row *rows, size_t count, bool complete, uint64_t horizon, int64_t asked_ms)
+static void on_rows(void *arg, struct event ev)
 {
 	struct relay *r = arg;
-	struct event ev = { .kind = EVENT_ROWS };
 
-	ev.rows.rows = rows;
-	ev.rows.count = count;
-	ev.rows.complete = complete;
-	ev.rows.horizon = horizon;
-	ev.rows.asked_ms = asked_ms;
 	progress_fetched(r->progress);
 	step(r, ev);
-	for (size_t i = 0; i < count; i++)
-		if (rows[i].slot >= 0) /* free: the core takes a slot again only after its release */
-			r->parcels[rows[i].slot] = source_parcel(r->source, i);
+	for (size_t i = 0; i < ev.rows.count; i++)
+		if (ev.rows.rows[i].slot >= 0) /* free: the core takes a slot again only after its release */
+			r->parcels[ev.rows.rows[i].slot] = source_parcel(r->source, i);
 }
 
 static void on_fetch_failed(void *arg, const char *why, const char *sqlstate)

@@ -3,6 +3,9 @@
  *     horizon, evidence        (asked before, so that they are older than the snapshot of the rows:)
  *     rows above `after`  +  rows in the wanted ranges      one statement = one snapshot
  *
+ * When it is to read on in a kept snapshot, rows that are not in it end the answer: xid is the row's own transaction, and so
+ * pg_visible_in_snapshot() says of a row that we see whether we would have seen it then.
+ *
  * The read over the ring is a Merge Append of the slots' primary keys. Payloads are cut off on the server where they
  * would exceed the byte credit, and one that is too large to be sent never leaves it. */
 #include "source.h"
@@ -39,13 +42,16 @@ enum {
 	COL_KEY_BYTES,
 };
 
-/* $1 after, $2 rows, $3 bytes, $4 largest message; $5, $6 wanted ranges.
- * "fits" is false for rows behind the byte credit; the first row always fits, else nothing would ever move. */
+/* $1 after, $2 rows, $3 bytes, $4 largest message, $5 the kept snapshot to read on in, or NULL; $6, $7 wanted ranges.
+ * "fits" is NULL for rows that are not in the kept snapshot, and false for rows behind the byte credit; the first row always
+ * fits, else nothing would ever move. */
 #define COLUMNS "id, key, message_id, subject, headers::pg_catalog.text AS headers, payload, created_at"
-#define FORWARD "(SELECT " COLUMNS " FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
+#define FORWARD                                                                                   \
+	"(SELECT " COLUMNS ", coalesce(pg_catalog.pg_visible_in_snapshot(xid, $5), true) AS kept" \
+	" FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
 #define WANTED                                                                                                            \
-	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($5::pg_catalog.int8[]), pg_catalog.unnest($6::pg_catalog.int8[]))" \
-	" AS w (lo, hi), LATERAL (SELECT " COLUMNS " FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"              \
+	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($6::pg_catalog.int8[]), pg_catalog.unnest($7::pg_catalog.int8[]))" \
+	" AS w (lo, hi), LATERAL (SELECT " COLUMNS ", true FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"        \
 	" ORDER BY x.id LIMIT $2) o ORDER BY o.id LIMIT $2)"
 #define SHAPE(from, more)                                                                                                      \
 	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                          \
@@ -53,9 +59,10 @@ enum {
 	" CASE WHEN fits AND pg_catalog.octet_length(headers) <= 49152 THEN headers END,"                                      \
 	" pg_catalog.octet_length(headers),"                                                                                   \
 	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits," \
-	" created_at, pg_catalog.statement_timestamp()" more " FROM (SELECT *, pg_catalog.row_number() OVER w = 1 OR"          \
+	" created_at, pg_catalog.statement_timestamp()" more                                                                   \
+	" FROM (SELECT *, CASE WHEN kept THEN pg_catalog.row_number() OVER w = 1 OR"                                           \
 	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 +"                                    \
-	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 AS fits"                                          \
+	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 END AS fits"                                      \
 	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"
 
 /* What an event has besides. */
@@ -68,8 +75,10 @@ static const struct pg_statement fetch[][2] = {
 	[ENVELOPE_CLOUDEVENTS] = { { STATEMENT_FETCH, SHAPE(FORWARD, EVENT) },
 				   { STATEMENT_FETCH_WANTED, SHAPE(FORWARD " UNION ALL " WANTED, EVENT) } },
 };
-static const struct pg_statement horizon = { STATEMENT_HORIZON,
-					     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())" };
+static const struct pg_statement horizon = {
+	STATEMENT_HORIZON,
+	"SELECT pg_catalog.pg_snapshot_xmin(s), s::pg_catalog.text FROM pg_catalog.pg_current_snapshot() s"
+};
 static const struct pg_statement evidence = { STATEMENT_EVIDENCE, "SELECT boxhaul.outbox_xmin()" };
 
 struct source {
@@ -79,6 +88,7 @@ struct source {
 	bool pending;
 	uint32_t limit;
 	uint64_t horizon;
+	char *kept; /* the snapshot of the last horizon, as text; NULL = none */
 	int64_t asked_ms, asked_us;
 	struct row *rows;
 	int *row_of; /* index of the result's row */
@@ -110,6 +120,7 @@ void source_free(struct source *s)
 		return;
 	free(s->rows);
 	free(s->row_of);
+	free(s->kept);
 	free(s);
 }
 
@@ -118,9 +129,16 @@ void source_set_max_payload(struct source *s, int64_t max_payload)
 	s->max_payload = max_payload;
 }
 
+static void keep(struct source *s, const char *snapshot)
+{
+	free(s->kept);
+	s->kept = snapshot != NULL ? strdup(snapshot) : NULL;
+}
+
 void source_reset(struct source *s)
 {
 	s->pending = false;
+	keep(s, NULL);
 }
 
 /* Our own limit is for what the row brings; an envelope around it must still be within the server's. */
@@ -241,7 +259,7 @@ static void on_rows(void *arg, const struct pg_result *r)
 	const char *error = FAILPOINT(rows_received) ? "failpoint" : pg_error(r);
 	int n = error == NULL ? pg_rows(r) : 0;
 	size_t count = 0;
-	bool complete = (uint32_t)n < s->limit;
+	bool complete = (uint32_t)n < s->limit, beyond = false;
 	int64_t last = INT64_MIN;
 
 	s->pending = false;
@@ -253,7 +271,8 @@ static void on_rows(void *arg, const struct pg_result *r)
 		struct row *row = &s->rows[count];
 		int64_t id = pg_int8(r, i, COL_ID);
 
-		if (pg_int8(r, i, COL_FITS) == 0) {
+		beyond = pg_is_null(r, i, COL_FITS);
+		if (beyond || pg_int8(r, i, COL_FITS) == 0) {
 			complete = false;
 			break;
 		}
@@ -266,7 +285,13 @@ static void on_rows(void *arg, const struct pg_result *r)
 		s->row_of[count++] = i;
 	}
 	s->result = r;
-	s->handlers.rows(s->handlers.arg, s->rows, count, complete, s->horizon, s->asked_ms);
+	s->handlers.rows(s->handlers.arg, (struct event){ .kind = EVENT_ROWS,
+							  .rows = { .rows = s->rows,
+								    .count = count,
+								    .complete = complete,
+								    .beyond = beyond,
+								    .horizon = s->horizon,
+								    .asked_ms = s->asked_ms } });
 	s->result = NULL;
 }
 
@@ -278,6 +303,16 @@ static void on_horizon(void *arg, const struct pg_result *r)
 	/* Both bounds are proofs: the higher one counts. */
 	if (x > s->horizon)
 		s->horizon = x;
+}
+
+static void on_snapshot(void *arg, const struct pg_result *r)
+{
+	struct source *s = arg;
+	size_t n;
+
+	on_horizon(s, r);
+	if (pg_error(r) == NULL && pg_rows(r) == 1)
+		keep(s, pg_bytes(r, 0, 1, &n));
 }
 
 /* --- the question --- */
@@ -305,8 +340,10 @@ bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
 {
 	char after[24], rows[16], bytes[16], most[24];
 	char *lo = range_array(f, false), *hi = range_array(f, true);
-	struct pg_parameter p[6] = { { .value = after }, { .value = rows }, { .value = bytes },
-				     { .value = most },  { .value = lo },   { .value = hi } };
+	/* None is kept though one was asked for: nothing was seen then. */
+	const char *kept = !f->fetch.kept ? NULL : s->kept != NULL ? s->kept : "1:1:";
+	struct pg_parameter p[7] = { { .value = after }, { .value = rows }, { .value = bytes }, { .value = most },
+				     { .value = kept },  { .value = lo },   { .value = hi } };
 	const struct pg_statement *question = fetch[s->config->envelope];
 	bool ok = lo != NULL && hi != NULL;
 
@@ -319,14 +356,16 @@ bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
 	snprintf(bytes, sizeof bytes, "%" PRIu32, f->fetch.bytes);
 	snprintf(most, sizeof most, "%" PRId64, largest(s));
 	/* Before the rows: then whatever lies below the horizon had ended before the rows' snapshot was taken. */
-	if (ok && f->fetch.horizon)
-		ok = pg_send(pg, &horizon, NULL, 0, on_horizon, s);
+	if (ok && f->fetch.horizon) {
+		keep(s, NULL);
+		ok = pg_send(pg, &horizon, NULL, 0, on_snapshot, s);
+	}
 	if (ok && f->fetch.evidence)
 		ok = pg_send(pg, &evidence, NULL, 0, on_horizon, s);
 	if (ok && f->fetch.wanted_count > 0)
-		ok = pg_send(pg, &question[1], p, 6, on_rows, s);
+		ok = pg_send(pg, &question[1], p, 7, on_rows, s);
 	else if (ok)
-		ok = pg_send(pg, &question[0], p, 4, on_rows, s);
+		ok = pg_send(pg, &question[0], p, 5, on_rows, s);
 	s->pending = ok;
 	free(lo);
 	free(hi);

@@ -14,8 +14,8 @@
 struct source;
 
 struct source_handlers {
-	/* The rows of the fetch under way, ready for EVENT_ROWS; source_parcel() works during the call. */
-	void (*rows)(void *arg, struct row *rows, size_t count, bool complete, uint64_t horizon, int64_t asked_ms);
+	/* The answer to the fetch under way, an EVENT_ROWS; source_parcel() works during the call. */
+	void (*rows)(void *arg, struct event event);
 	void (*failed)(void *arg, const char *why, const char *sqlstate);
 	void *arg;
 };

@@ -12,7 +12,8 @@
  *   - the position moves past an id only if it is settled or the same mark stores it as an exception.
  * Three keep the order of a key (G3):
  *   - a fetch reads in ONE snapshot, ascending, everything new and everything still missing or due: if a later
- *     row of a key is seen, an earlier one was seen with it or before it (lane.c has the rest);
+ *     row of a key is seen, an earlier one was seen with it or before it (lane.c has the rest; reading.c says when
+ *     what is missing need not be asked for);
  *   - whoever is parked parks what comes behind it;
  *   - what was parked is read again before anything newer of its scope may pass (struct block, open_from).
  */
@@ -86,7 +87,7 @@ static void forget_everything(struct delivery *d)
 	book_clear(&d->book);
 	blocks_clear(&d->blocks);
 	d->dead_count = d->undead_count = d->late_count = 0;
-	d->dirty = d->urgent = d->more = d->left_behind = false;
+	d->dirty = d->urgent = d->more = d->left_behind = d->snapshot.kept = false;
 	d->pause = 0;
 	d->block_ms = INT64_MAX;
 	d->window = d->s.window_messages;

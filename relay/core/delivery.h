@@ -48,6 +48,7 @@ struct delivery_settings {
 	uint32_t sleep_after_ms;   /* announce sleep after so long without a row */
 	uint32_t safety_poll_ms;   /* asleep: poll this often without any notification */
 	uint32_t idle_pause_ms;    /* awake: the longest pause between polls that find nothing; 0 = 16 */
+	uint32_t missing_pause_us; /* between two questions for everything missing, a range; 0 = 100 */
 };
 
 /* A row of the outbox, as the core sees it. */
@@ -126,7 +127,8 @@ struct event {
 		struct {
 			struct row *rows; /* ascending by id, each id once */
 			size_t count;
-			bool complete;    /* false: there may be more wanted rows above the last one */
+			bool complete;    /* false: there may be more wanted rows above the last one; */
+			bool beyond;      /* and the next one was asked for as of the kept snapshot, and is not in it */
 			uint64_t horizon; /* every xid below it had ended before the rows' snapshot; 0 = not asked */
 			int64_t asked_ms;
 		} rows;
@@ -256,8 +258,9 @@ struct effect {
 			size_t wanted_count;
 			uint32_t rows;  /* ascending, this many at most, */
 			uint32_t bytes; /* cut where they exceed this (but never below one row) */
-			bool horizon;   /* before it: the snapshot's xmin, */
+			bool horizon;   /* before it: the snapshot's xmin, and the snapshot itself is kept for later, */
 			bool evidence;  /* and the lock table's (costly) */
+			bool kept; /* forward no further than to the first row that is not in the snapshot that was kept last */
 		} fetch;
 		const struct mark *mark;
 		struct {

@@ -35,6 +35,12 @@ struct delivery {
 	bool urgent, more; /* the next fetch waits for no pause; because the last one was cut off */
 	uint32_t fetch_seq;
 	int64_t evidence_ms; /* when the lock table was last asked for */
+	struct {
+		bool asked;    /* the fetch under way asks for everything missing, and keeps a snapshot */
+		bool kept;     /* the last that did was answered that far: its snapshot stands for later ones */
+		bool read;     /* the fetch under way reads in it */
+		int64_t at_ms; /* when it was asked for */
+	} snapshot;
 	struct id_range *wanted;
 
 	bool marking, dirty;

@@ -1,13 +1,13 @@
 /* Reading: what to ask the outbox for, and what becomes of the rows.
  *
  * A fetch reads in ONE snapshot, ascending, everything new and everything still missing or due: if a later row of a key is
- * seen, an earlier one was seen with it or before it. */
+ * seen, an earlier one was seen with it or before it. (When what is missing may be left out, see below: reading on.) */
 #include "core/machine.h"
 
 #include "core/refusal.h"
 
 /* A row out of the middle of a range leaves two of it, and may be parked again. */
-enum { ROOM_FOR_ONE = 3 };
+enum { ROOM_FOR_ONE = 3, MISSING_PAUSE_US = 100 };
 
 /* How many rows there is room for: in the queue, in the list of the dead, in the book. */
 static uint32_t row_credit(const struct delivery *d)
@@ -199,8 +199,47 @@ static void judge(struct delivery *d, uint64_t horizon, int64_t up_to)
 	}
 }
 
+/* --- reading on in a snapshot that was kept ---
+ *
+ * Everything missing is asked for with what is new, for a new row may stand behind one that was missing at the last look: its
+ * writer drew its id after that one had been committed. That costs a descent into the index a range, so with many of them it
+ * would be most of what a long backlog costs. But a row that stands in the snapshot S of an earlier fetch, one that asked for
+ * everything missing, can not: whatever was missing then, or was found missing since, was not committed in S, and
+ * this row was, so its id was drawn before. So between two such fetches the backlog is read on in S, as if by one long
+ * statement; the first row that is not in S ends that, and the time, for what was missing is to come soon, too.
+ *
+ * (S is taken right before the rows are read, so nothing is in it that they do not show. Of what comes from the wanted ranges, what
+ * was parked had been read once: whatever it stands behind had been read by then.) */
+
+static bool may_read_on(const struct delivery *d)
+{
+	uint32_t pause_us = d->s.missing_pause_us > 0 ? d->s.missing_pause_us : MISSING_PAUSE_US;
+	int64_t pause_ms = (int64_t)d->book.kinds[EXCEPTION_MISSING] * pause_us / 1000;
+
+	return d->snapshot.kept && d->fetch_forward && d->now - d->snapshot.at_ms < pause_ms;
+}
+
+static void choose_snapshot(struct delivery *d)
+{
+	d->snapshot.read = may_read_on(d);
+	d->snapshot.asked = !d->snapshot.read && d->book.kinds[EXCEPTION_MISSING] > 0;
+	if (d->snapshot.read)
+		return;
+	d->snapshot.kept = false; /* if the fetch fails, nothing was asked for */
+	d->snapshot.at_ms = d->now;
+}
+
+/* reached: all that was wanted below the new rows. A snapshot is of no use where nothing is left to be read. */
+static void keep_snapshot(struct delivery *d, const struct event *ev, bool reached)
+{
+	bool kept = d->snapshot.read ? d->snapshot.kept : d->snapshot.asked && reached;
+
+	d->snapshot.kept = kept && !ev->rows.complete && !ev->rows.beyond;
+}
+
 void rows_arrived(struct delivery *d, const struct event *ev)
 {
+	int64_t read = d->read;
 	uint32_t news = 0;
 	size_t n = 0;
 	bool complete;
@@ -214,6 +253,7 @@ void rows_arrived(struct delivery *d, const struct event *ev)
 	while (n < ev->rows.count)
 		news += row_arrived(d, &ev->rows.rows[n++]);
 	complete = ev->rows.complete;
+	keep_snapshot(d, ev, n > 0 && ev->rows.rows[n - 1].id > read);
 	if (d->book.count > d->book.kinds[EXCEPTION_ACTIVE])
 		judge(d, ev->rows.horizon, complete ? INT64_MAX : n > 0 ? ev->rows.rows[n - 1].id : INT64_MIN);
 	if (!complete)
@@ -242,14 +282,14 @@ static bool is_lone_probe(struct delivery *d, const struct exception *e)
 }
 
 /* Lists what is wanted, exactly. Joining ranges across rows that are known already would save descents into the index,
- * but the known rows would use up the room for new ones. */
-static size_t list_wanted(struct delivery *d, bool *missing)
+ * but the known rows would use up the room for new ones. `fenced`: there is one among them that may be void. */
+static size_t list_wanted(struct delivery *d, bool *fenced)
 {
 	bool cramped = book_room(&d->book) < ROOM_FOR_ONE, cut = false;
 	size_t n = 0;
 
 	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
-		if (!is_wanted(d, e))
+		if (!is_wanted(d, e) || (d->snapshot.read && e->kind == EXCEPTION_MISSING))
 			continue;
 		if (cramped && !is_lone_probe(d, e)) {
 			/* A single id takes no room. Nothing may be left out before it: what follows stands behind it. */
@@ -260,7 +300,7 @@ static size_t list_wanted(struct delivery *d, bool *missing)
 			cut = e->lo != e->hi;
 		}
 		e->asked = d->fetch_seq;
-		*missing |= e->kind == EXCEPTION_MISSING && e->fence != FENCE_NONE && e->fence != FENCE_PENDING;
+		*fenced |= e->kind == EXCEPTION_MISSING && e->fence != FENCE_NONE && e->fence != FENCE_PENDING;
 		if (n > 0 && d->wanted[n - 1].hi + 1 == e->lo)
 			d->wanted[n - 1].hi = e->hi;
 		else
@@ -294,7 +334,7 @@ bool next_fetch(struct delivery *d, struct effect *f)
 {
 	uint64_t bytes = byte_credit(d);
 	bool full = d->book.count >= LIMIT_EXCEPTIONS || d->blocks.lanes >= LIMIT_BLOCKED_LANES;
-	bool missing = false;
+	bool fenced = false;
 
 	if (!has_appetite(d) || !(d->urgent || pace_due(&d->pace, d->now)))
 		return false;
@@ -303,9 +343,10 @@ bool next_fetch(struct delivery *d, struct effect *f)
 	d->stats.full = full;
 	d->fetch_forward = !full && any_stream_open(d);
 	d->fetch_seq++;
+	choose_snapshot(d);
 	f->kind = EFFECT_FETCH;
 	f->fetch.wanted = d->wanted;
-	f->fetch.wanted_count = list_wanted(d, &missing);
+	f->fetch.wanted_count = list_wanted(d, &fenced);
 	if (!d->fetch_forward && f->fetch.wanted_count == 0) {
 		d->urgent = d->more = false;
 		pace_failed(&d->pace, d->s.retry_min_ms, d->now);
@@ -315,8 +356,10 @@ bool next_fetch(struct delivery *d, struct effect *f)
 	f->fetch.forward = d->fetch_forward;
 	f->fetch.rows = row_credit(d);
 	f->fetch.bytes = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
-	f->fetch.horizon = missing || pace_wants_horizon(&d->pace);
-	f->fetch.evidence = f->fetch.horizon && d->now - d->evidence_ms >= EVIDENCE_PAUSE_MS;
+	f->fetch.kept = d->snapshot.read;
+	f->fetch.horizon = !f->fetch.kept && (d->snapshot.asked || pace_wants_horizon(&d->pace));
+	f->fetch.evidence = f->fetch.horizon && (fenced || pace_wants_horizon(&d->pace)) &&
+			    d->now - d->evidence_ms >= EVIDENCE_PAUSE_MS;
 	if (f->fetch.evidence)
 		d->evidence_ms = d->now;
 	d->fetching = true;

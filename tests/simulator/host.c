@@ -430,10 +430,11 @@ static void tell_event(struct sim *s, const struct host *h, const struct event *
 	const char *name = event_name[e->kind];
 
 	if (e->kind == EVENT_ROWS)
-		trace(s, "host %u  < %zu rows %lld..%lld%s, horizon %llu", h->index, e->rows.count,
+		trace(s, "host %u  < %zu rows %lld..%lld%s%s, horizon %llu", h->index, e->rows.count,
 		      e->rows.count ? (long long)e->rows.rows[0].id : 0LL,
 		      e->rows.count ? (long long)e->rows.rows[e->rows.count - 1].id : 0LL,
-		      e->rows.complete ? "" : ", more", (unsigned long long)e->rows.horizon);
+		      e->rows.complete ? "" : ", more", e->rows.beyond ? " beyond" : "",
+		      (unsigned long long)e->rows.horizon);
 	else if (e->kind == EVENT_ACKED)
 		trace(s, "host %u  < acked token %llx seq %llu%s", h->index, (unsigned long long)e->acked.token,
 		      (unsigned long long)e->acked.sequence, e->acked.duplicate ? " (duplicate)" : "");
@@ -544,11 +545,12 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 
 static void fetch(struct sim *s, struct host *h, const struct effect *e)
 {
-	trace(s, "host %u  > fetch%s%s %lld, %zu ranges %lld..%lld, %u rows%s%s", h->index,
+	trace(s, "host %u  > fetch%s%s %lld, %zu ranges %lld..%lld, %u rows%s%s%s", h->index,
 	      h->now.pace ? " (asleep)" : "", e->fetch.forward ? " after" : " not after", (long long)e->fetch.after,
 	      e->fetch.wanted_count, e->fetch.wanted_count ? (long long)e->fetch.wanted[0].lo : 0LL,
 	      e->fetch.wanted_count ? (long long)e->fetch.wanted[e->fetch.wanted_count - 1].hi : 0LL, e->fetch.rows,
-	      e->fetch.horizon ? ", horizon" : "", e->fetch.evidence ? ", evidence" : "");
+	      e->fetch.horizon ? ", horizon" : "", e->fetch.evidence ? ", evidence" : "",
+	      e->fetch.kept ? ", as kept" : "");
 	check_fetch(s, h, e);
 	session_fetch(s, h, e);
 	h->fetching = true;

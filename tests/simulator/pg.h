@@ -76,7 +76,8 @@ enum tx_state { TX_RUNNING, TX_PREPARED, TX_COMMITTED, TX_ABORTED };
 
 struct tx {
 	enum tx_state state;
-	uint64_t xid; /* 0 = none yet */
+	uint64_t xid;   /* 0 = none yet */
+	uint64_t ended; /* the how manieth that has, 0 = runs */
 	bool locks_outbox;
 	bool notifies; /* it saw the relay asleep */
 	bool was_prepared;
@@ -93,6 +94,7 @@ struct pg {
 	struct tx tx[MAX_TX];
 	uint32_t txs;
 	uint64_t next_xid, completed;  /* the next to assign; the highest that has ended */
+	uint64_t ended;                /* so many have: which they are is what a snapshot knows */
 	uint32_t running[MAX_RUNNING]; /* transactions with an xid */
 	size_t running_count;
 	bool key_locked[MAX_KEYS];
@@ -156,6 +158,8 @@ uint64_t pg_xmin(const struct sim *s);
 /* boxhaul.outbox_xmin() */
 uint64_t pg_outbox_xmin(const struct sim *s);
 bool pg_visible(const struct sim *s, int64_t message);
+/* Was its transaction over when so many had ended? pg_visible_in_snapshot() */
+bool pg_visible_then(const struct sim *s, int64_t message, uint64_t ended);
 
 /* --- the books --- */
 

@@ -115,6 +115,7 @@ static void tx_end(struct sim *s, uint32_t tx)
 			s->pg.running[i--] = s->pg.running[--s->pg.running_count];
 	if (t->xid > s->pg.completed)
 		s->pg.completed = t->xid;
+	t->ended = ++s->pg.ended;
 	for (int32_t k = 0; k < MAX_KEYS; k++)
 		if ((t->keys & UINT32_C(1) << k) != 0)
 			s->pg.key_locked[k] = false;
@@ -197,6 +198,11 @@ uint64_t pg_outbox_xmin(const struct sim *s)
 bool pg_visible(const struct sim *s, int64_t message)
 {
 	return s->pg.fact[message].fate == FATE_COMMITTED && !s->pg.fact[message].truncated;
+}
+
+bool pg_visible_then(const struct sim *s, int64_t message, uint64_t ended)
+{
+	return s->pg.tx[s->pg.fact[message].tx].ended <= ended;
 }
 
 void pg_crash(struct sim *s)

@@ -63,6 +63,7 @@ static void draw_settings(struct delivery_settings *s, struct prng *dice)
 	s->lease_ms = ONE_OF(dice, 300, 1000, 3000, 10000);
 	s->sleep_after_ms = ONE_OF(dice, 5, 20, 100, 1000);
 	s->safety_poll_ms = ONE_OF(dice, 500, 1000, 3000, 10000);
+	s->missing_pause_us = ONE_OF(dice, 0, 1000, 5000, 30000, 500000);
 }
 
 static void draw_load(struct plan *p, struct prng *dice)

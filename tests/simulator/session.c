@@ -26,7 +26,7 @@ struct query {
 
 	/* the question */
 	int64_t after;
-	bool forward, horizon_wanted, evidence_wanted, asleep;
+	bool forward, horizon_wanted, evidence_wanted, kept, asleep;
 	uint32_t limit_rows, limit_bytes;
 	struct id_range *wanted;
 	size_t wanted_count;
@@ -44,7 +44,7 @@ struct query {
 	struct row *row;
 	int32_t *message; /* which each of them is */
 	size_t rows;
-	bool complete;
+	bool complete, beyond;
 	struct exception_row *exception;
 	size_t exceptions;
 };
@@ -54,6 +54,8 @@ struct session {
 	uint32_t host;
 	bool client, server; /* which ends are alive */
 	uint64_t epoch;      /* 0 = does not lead */
+	bool keeps;          /* the relay keeps a snapshot: */
+	uint64_t kept;       /* so many transactions had ended */
 	struct query *first, *last;
 	int64_t answered_at;
 };
@@ -204,8 +206,8 @@ static void row_of(const struct fact *f, int64_t id, struct row *r)
 	};
 }
 
-/* One snapshot: now. */
-static void select_rows(struct sim *s, struct query *q)
+/* One snapshot: now. (What was not in the kept one, when that is asked for, is cut off by the relay.) */
+static void select_rows(struct sim *s, const struct session *x, struct query *q)
 {
 	int64_t id = q->wanted_count > 0 ? q->wanted[0].lo : q->after + 1;
 	uint64_t bytes = 0;
@@ -223,6 +225,12 @@ static void select_rows(struct sim *s, struct query *q)
 
 		if (!wanted(q, id, &range) || !pg_visible(s, s->pg.row[id]))
 			continue;
+		if (q->kept && id > q->after && !pg_visible_then(s, s->pg.row[id], x->kept) &&
+		    s->flaw != FLAW_kept_reads_now) {
+			q->complete = false;
+			q->beyond = true;
+			return;
+		}
 		if (q->rows == q->limit_rows || (q->rows > 0 && bytes + f->bytes > q->limit_bytes)) {
 			q->complete = false;
 			break;
@@ -239,10 +247,13 @@ static void select_rows(struct sim *s, struct query *q)
 }
 
 /* The statement that looks at the horizon, before the one that reads. */
-static void look_at_horizon(struct sim *s, struct query *q)
+static void look_at_horizon(struct sim *s, struct session *x, struct query *q)
 {
-	if (q->horizon_wanted)
+	if (q->horizon_wanted) {
 		q->horizon = pg_xmin(s);
+		x->keeps = true;
+		x->kept = s->pg.ended;
+	}
 	if (q->evidence_wanted && pg_outbox_xmin(s) > q->horizon)
 		q->horizon = pg_outbox_xmin(s);
 }
@@ -295,7 +306,7 @@ static bool execute_first(struct sim *s, struct session *x, struct query *q)
 {
 	switch (q->kind) {
 	case QUERY_LEAD: take_lead(s, x, q); return true;
-	case QUERY_FETCH: look_at_horizon(s, q); return false;
+	case QUERY_FETCH: look_at_horizon(s, x, q); return false;
 	case QUERY_MARK: execute_mark(s, x, q); return true;
 	case QUERY_ANNOUNCE: s->pg.asleep = q->asleep; return !q->asleep;
 	case QUERY_RESIGN: books_resign(s, x->epoch, q->others_ms); return true;
@@ -307,14 +318,14 @@ static bool execute_first(struct sim *s, struct session *x, struct query *q)
 	return true;
 }
 
-static void execute_second(struct sim *s, struct query *q)
+static void execute_second(struct sim *s, const struct session *x, struct query *q)
 {
 	if (q->kind == QUERY_ANNOUNCE)
 		q->fence = tx_own(s);
 	else if (mishap(s, s->plan.chance.fetch_failed))
 		q->failed = true;
 	else
-		select_rows(s, q);
+		select_rows(s, x, q);
 }
 
 static void on_execute(struct sim *s, const struct happening *h)
@@ -325,7 +336,7 @@ static void on_execute(struct sim *s, const struct happening *h)
 	if (q == NULL)
 		return;
 	if (h->b != 0) {
-		execute_second(s, q);
+		execute_second(s, x, q);
 		finish(s, x, q);
 	} else if (execute_first(s, x, q)) {
 		finish(s, x, q);
@@ -454,6 +465,9 @@ void session_fetch(struct sim *s, struct host *h, const struct effect *e)
 	q->limit_bytes = e->fetch.bytes;
 	q->horizon_wanted = e->fetch.horizon;
 	q->evidence_wanted = e->fetch.evidence;
+	q->kept = e->fetch.kept;
+	demand(s, !q->kept || find(h->session)->keeps, "host %u reads on in a snapshot that its session never took",
+	       h->index);
 	q->safety_poll = h->now.pace == PACE_ASLEEP && !h->notified && e->fetch.wanted_count == 0;
 	pump(s, find(h->session));
 }
@@ -535,6 +549,7 @@ static void answer_fetch(struct sim *s, struct host *h, struct query *q)
 		e.rows.rows = q->row;
 		e.rows.count = q->rows;
 		e.rows.complete = q->complete;
+		e.rows.beyond = q->beyond;
 		e.rows.horizon = q->horizon;
 		e.rows.asked_ms = q->asked_ms;
 	}

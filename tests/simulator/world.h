@@ -36,6 +36,7 @@ enum phase { PHASE_LOAD, PHASE_HEAL, PHASE_DECIDE, PHASE_REST, PHASE_DRAIN };
 	X(id_is_message_id, "the stream is told ids, which a failover hands out again, in place of message ids") \
 	X(seq_0, "a duplicate with sequence 0 is taken for an ack")                                              \
 	X(deposed_keeps_socket, "what stands before the socket of a deposed relay is written after all")         \
+	X(kept_reads_now, "what is asked for as of a kept snapshot is read as of now")                           \
 	X(truncate_unlocked, "a slot is emptied without its lock in hand")                                       \
 	X(truncate_unchecked, "a slot is emptied for what it held before it was locked")
 

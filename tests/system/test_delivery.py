@@ -212,6 +212,18 @@ class Late(SystemTest):
         held.commit()
         self.audit()
 
+    def test_order_behind_very_many_missing_ids(self):
+        """With so many missing the relay asks for them now and then, and reads the backlog as of the last time. What was
+        written since, behind one that was missing then, stands in the same backlog and must not come before it."""
+        self.sql("ALTER TABLE boxhaul.outbox ALTER COLUMN id SET INCREMENT BY 2")
+        held, behind = self.writer("held").write("key", 3), self.writer("behind")
+        self.writer("many").copy(40_000).commit()
+        self.start_relay()
+        self.wait_for_messages(10_000)  # and while it reads the others:
+        held.commit()
+        behind.write("key", 3, seq=100).commit()
+        self.audit()
+
 
 class Prepared(SystemTest):
     """PREPARE TRANSACTION hands ids and locks to nobody's session, for as long as it pleases."""

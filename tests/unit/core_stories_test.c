@@ -52,6 +52,8 @@ static void say_fetch(const struct effect *e)
 	for (size_t i = 0; i < e->fetch.wanted_count; i++)
 		append(text, sizeof text, " %lld..%lld", (long long)e->fetch.wanted[i].lo,
 		       (long long)e->fetch.wanted[i].hi);
+	if (e->fetch.kept)
+		append(text, sizeof text, " as kept");
 	say(heard, "%s", text);
 	fetching = true;
 }
@@ -176,7 +178,7 @@ static struct row row(int64_t id, char key)
 }
 
 /* The answer to the fetch under way (waiting for it first). */
-static void rows_arrive(struct row *rows, size_t n, bool complete, uint64_t horizon)
+static void answer_fetch(struct event e)
 {
 	while (!fetching) {
 		int64_t at = delivery_deadline(d);
@@ -187,9 +189,24 @@ static void rows_arrive(struct row *rows, size_t n, bool complete, uint64_t hori
 		tick();
 	}
 	fetching = false;
-	step((struct event){
-		.kind = EVENT_ROWS,
-		.rows = { .rows = rows, .count = n, .complete = complete, .horizon = horizon, .asked_ms = now } });
+	e.rows.asked_ms = now;
+	step(e);
+}
+
+static void rows_arrive(struct row *rows, size_t n, bool complete, uint64_t horizon)
+{
+	answer_fetch((struct event){ .kind = EVENT_ROWS,
+				     .rows = { .rows = rows, .count = n, .complete = complete, .horizon = horizon } });
+}
+
+/* One row, and more above it: as of a kept snapshot, or not (beyond). */
+static void row_and_more(int64_t id, bool beyond)
+{
+	struct row r = row(id, ' ');
+
+	forget();
+	answer_fetch((struct event){ .kind = EVENT_ROWS,
+				     .rows = { .rows = &r, .count = 1, .beyond = beyond, .horizon = 1 } });
 }
 
 /* Polls that find nothing, until a fetch asks for this. */
@@ -599,6 +616,70 @@ static void truncated(void)
 	is_number(look()->missing, 1, "4 lies above the last row that came");
 	no_rows(1000);
 	is_number(look()->missing, 0, "now it was asked for");
+}
+
+/* 2 is missing, and asked for with what is above 4: where that is answered, it need not be asked for behind. */
+static void begin_with_a_backlog(const char *title)
+{
+	settings.missing_pause_us = 1000000;
+	begin(title);
+	row_and_more(1, false);
+	hears("fetch >1");
+	row_and_more(3, false);
+	hears("fetch >3 2..2");
+}
+
+static void reads_on(void)
+{
+	begin_with_a_backlog(
+		"a long backlog: what is missing is asked for now and then, and the rest is read as of then");
+	row_and_more(4, false);
+	hears("fetch >4 as kept");
+	hears_not("2..2");
+	row_and_more(5, false);
+	hears("fetch >5 as kept");
+	row_and_more(6, true);
+	hears("fetch >6 2..2"); /* what comes next is younger than that */
+	row_and_more(7, false);
+	hears("fetch >7 as kept");
+	pass(1000);
+	row_and_more(8, false);
+	hears("fetch >8 2..2"); /* it is time */
+	row_and_more(9, false);
+	hears("fetch >9 as kept");
+	forget();
+	ROWS(row(10, ' '));
+	pass(20);
+	hears("fetch >10 2..2"); /* that was all of it */
+
+	begin("the question for what is missing is cut off: it is asked again");
+	rows_arrive((struct row[]){ row(1, ' '), row(3, ' '), row(5, ' ') }, 3, false, 1);
+	hears("fetch >5 2..2 4..4");
+	row_and_more(2, false);
+	hears("fetch >5 4..4");
+	hears_not("kept");
+
+	begin_with_a_backlog("the question for what is missing fails: it is asked again");
+	row_and_more(4, false);
+	hears("fetch >4 as kept");
+	pass(1000);
+	row_and_more(5, false);
+	hears("fetch >5 2..2");
+	fetching = false;
+	forget();
+	happens(EVENT_FETCH_FAILED);
+	await_fetch(">5 2..2");
+	hears("fetch >5 2..2");
+	hears_not("kept");
+
+	begin_with_a_backlog("another lead, another session: nothing is kept from the last");
+	row_and_more(4, false);
+	hears("fetch >4 as kept");
+	happens(EVENT_DEPOSED);
+	forget();
+	lead_with(4, &(struct exception_row){ .lo = 2, .hi = 2, .kind = EXCEPTION_MISSING, .floor = FLOOR_NONE }, 1);
+	hears("fetch >4 2..2");
+	hears_not("kept");
 }
 
 static void poison_skip(void)
@@ -1445,6 +1526,7 @@ int main(void)
 		xmax_trap,
 		grace,
 		truncated,
+		reads_on,
 		poison_skip,
 		defect,
 		stream_blocked,
