@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static double seconds(struct timeval t)
 {
@@ -101,4 +104,11 @@ bool process_can_open(size_t count)
 	for (size_t i = 0; i < n; i++)
 		close(fds[i]);
 	return n == count;
+}
+
+void process_give_back(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
 }

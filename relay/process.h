@@ -1,4 +1,4 @@
-/* What the kernel says of this process. */
+/* What the kernel says of this process, and what it gets back from it. */
 #ifndef BOXHAUL_PROCESS_H
 #define BOXHAUL_PROCESS_H
 
@@ -19,5 +19,8 @@ enum { PROCESS_OPEN_MAX = 64 };
 
 /* Could so many descriptors be opened now? Asks for PROCESS_OPEN_MAX at most. */
 bool process_can_open(size_t count);
+
+/* Memory that was freed and that the allocator still holds goes back. May take milliseconds: for a quiet moment. */
+void process_give_back(void);
 
 #endif

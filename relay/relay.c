@@ -85,6 +85,8 @@ struct relay {
 
 	char paused[512]; /* by whom; "" = it is not */
 	int64_t pause_asked_ms;
+
+	uint64_t given_back_at; /* so many bytes had been published when memory was last given back */
 };
 
 /* --- events --- */
@@ -589,6 +591,15 @@ static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, i
 			ask_about(r, i);
 }
 
+/* What a burst took would stay with us, and most of all what lay with nats.c, which frees on a thread of its own. */
+static void give_back(struct relay *r, const struct delivery_stats *s)
+{
+	if (s->pace != PACE_ASLEEP || s->bytes_published - r->given_back_at < r->config->delivery.queue_bytes / 4)
+		return;
+	r->given_back_at = s->bytes_published;
+	process_give_back();
+}
+
 static void on_tick(void *arg)
 {
 	struct relay *r = arg;
@@ -610,6 +621,7 @@ static void on_tick(void *arg)
 	service_tick(r->service, &facts);
 	reload_tick(r->reload);
 	log_tick(r->log);
+	give_back(r, s);
 }
 
 /* --- settings --- */
