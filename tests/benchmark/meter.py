@@ -25,13 +25,18 @@ def cpu_us(pid):
 
 def threads_us(pid):
     """The same for each living thread: name/tid -> microseconds, from its schedstat."""
+    return {name: used for name, (used, _waited) in threads_us_and_waits(pid).items()}
+
+
+def threads_us_and_waits(pid):
+    """And how long each was ready to run and had no CPU: name/tid -> (microseconds, microseconds)."""
     found = {}
     for tid in os.listdir(f"/proc/{pid}/task"):
         try:
             with open(f"/proc/{pid}/task/{tid}/schedstat", encoding="ascii") as f:
-                used = int(f.read().split()[0]) / 1000
+                used, waited = map(int, f.read().split()[:2])
             with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as f:
-                found[f"{f.read().strip()}/{tid}"] = used
+                found[f"{f.read().strip()}/{tid}"] = used / 1000, waited / 1000
         except OSError:
             pass  # it has ended
     return found

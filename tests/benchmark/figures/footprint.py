@@ -1,32 +1,40 @@
 """What the relay takes while it works, waits or sleeps: memory and quiet."""
 
+import contextlib
 import os
 import re
+import statistics
 import threading
 import time
 
 from arena import STREAM, SUBJECTS
-from meter import cpu_us, memory_kb
+from meter import cpu_us, memory_kb, threads_us_and_waits
 from process import wait_until
 from report import Figure
 
 FULL_AT = 1000  # messages, and a stream takes no more
 LARGE = 64 * 1024  # bytes
+ASLEEP_S = 2.5  # it gives back what it does not need within a second or so
 SAFETY_POLL_S = 30  # outbox.safety_poll when nobody sets it
 
 
 class Watch:
-    """The memory of a relay, looked at ten times a second while the `with` lasts; KiB."""
+    """The memory of a relay, looked at fifty times a second while the `with` lasts; KiB."""
 
-    PAUSE_S = 0.1
+    PAUSE_S = 0.02
 
     def __init__(self, pid):
         self.pid, self.looks, self._stop = pid, [], threading.Event()
+        self.asleep = None  # afterwards, if somebody looked
+        self._threads = []  # with each look
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def _look(self):
         while not self._stop.is_set():
-            self.looks.append(memory_kb(self.pid))
+            with contextlib.suppress(OSError, KeyError, AttributeError):  # in the middle of its exec() it has none
+                memory, threads = memory_kb(self.pid), threads_us_and_waits(self.pid)
+                self.looks.append(memory)
+                self._threads.append(threads)
             self._stop.wait(self.PAUSE_S)
 
     def __enter__(self):
@@ -42,9 +50,25 @@ class Watch:
 
     def told(self):
         """After a quarter of the time and at the end: flat or not."""
-        early, late = self.looks[len(self.looks) // 4]["Rss"] / 1024, self.looks[-1]["Rss"] / 1024
+        resident = [look["Rss"] / 1024 for look in self.looks]
+        early, late = resident[len(resident) // 4], resident[-1]
         return (f"resident at most {self.most('Hwm'):.1f} MB ({self.most('Anon'):.1f} of it its own, {self.most('Pss'):.1f} by share); "
-                f"after a quarter of the time {early:.1f}, at the end {late:.1f}")
+                f"in the middle {statistics.median(resident):.1f}, in 99 of 100 looks up to {sorted(resident)[len(resident) * 99 // 100]:.1f}; "
+                f"after a quarter of the time {early:.1f}, at the end {late:.1f}"
+                + (f", asleep {self.asleep / 1024:.1f}" if self.asleep else ""))
+
+    def told_of_growth(self):
+        """Who frees what nats.c was given is, but for the loop, the thread that works most. Did it get a CPU?"""
+        names = [name for name in self._threads[-1] if not name.endswith(f"/{self.pid}")]
+        freeing = max(names, key=lambda name: self._threads[-1][name][0])
+        steps = []
+        for before, after, was, now in zip(self.looks, self.looks[1:], self._threads, self._threads[1:]):
+            if freeing in was and freeing in now:
+                steps.append(((after["Rss"] - before["Rss"]) / 1024, (now[freeing][1] - was[freeing][1]) / 1000))
+        steps = steps[len(steps) // 10:]  # at first everything grows
+        return (f"of {len(steps)} steps of {1000 * self.PAUSE_S:.0f} ms those that grew most, and how long the thread that frees nats.c's "
+                "messages had no CPU meanwhile: " + ", ".join(f"{mb:+.1f} MB {ms:.0f} ms" for mb, ms in sorted(steps, reverse=True)[:5])
+                + f"; in the middle {statistics.median(ms for _mb, ms in steps):.1f} ms")
 
 
 def memory_mb(bench):
@@ -54,20 +78,25 @@ def memory_mb(bench):
         bench.say(f"memory: {count} messages")
         database = arena.database().fill(count, chunk=1000)
         cases = {"without NATS": _without_nats(arena, database, patience), "full stream": _full(arena, database, patience),
-                 "sending": _sending(arena, database, count)}
+                 "sending": sending(arena, database, count)}
         large = _large(arena, bench)
     most = max(watch.most("Hwm") for watch in cases.values())
     return [Figure("memory_mb", most, "MB resident at most", "< 20", [watch.most("Hwm") for watch in cases.values()],
-                   [f"{count} messages of 256 bytes waiting"] + [f"{name}: {watch.told()}" for name, watch in cases.items()]),
+                   [f"{count} messages of 256 bytes waiting"] + [f"{name}: {watch.told()}" for name, watch in cases.items()]
+                   + ["sending: " + cases["sending"].told_of_growth()]),
             Figure("memory_large_mb", large.most("Hwm"), "MB resident at most", "", notes=[
                 f"messages of {LARGE >> 10} KiB, sent: {large.told()}"])]
 
 
-def _watched(relay, until):
-    """Start it, and watch it until that is so; then it is killed."""
+def _watched(relay, until, then=None):
+    """Start it, and watch it until that is so; then it is killed, after a look when it has been asleep (then) for a while."""
     relay.start()
     with Watch(relay.pid) as watch:
         until(relay)
+    if then is not None:
+        wait_until(then, "the relay to sleep")
+        time.sleep(ASLEEP_S)
+        watch.asleep = memory_kb(relay.pid)["Rss"]
     relay.kill9()
     return watch
 
@@ -98,16 +127,18 @@ def _full(arena, database, patience):
     return _watched(arena.relay(database), until)
 
 
-def _sending(arena, database, count):
+def sending(arena, database, count):
+    """The Watch of a relay that drains these, and then sleeps."""
     arena.create_stream()
-    return _watched(arena.relay(database), lambda relay: wait_until(database.settled, "everything to be sent", 3600, 0.2))
+    return _watched(arena.relay(database), lambda relay: wait_until(database.settled, "everything to be sent", 3600, 0.2),
+                    database.asleep)
 
 
 def _large(arena, bench):
     count = bench.pick(500, 5000)
     database = arena.database().fill(count, size=LARGE, chunk=50)
     arena.create_stream()
-    return _watched(arena.relay(database), lambda relay: arena.wait_stored(count))
+    return _watched(arena.relay(database), lambda relay: arena.wait_stored(count), database.asleep)
 
 
 # -- asleep
