@@ -3,8 +3,9 @@
  *     horizon, evidence        (asked before, so that they are older than the snapshot of the rows:)
  *     rows above `after`  +  rows in the wanted ranges      one statement = one snapshot
  *
- * When it is to read on in a kept snapshot, rows that are not in it end the answer: xid is the row's own transaction, and so
- * pg_visible_in_snapshot() says of a row that we see whether we would have seen it then.
+ * Where the core reads on in a kept snapshot, the first row above `after` that is not in it ends the answer: the column xid is the
+ * (topmost) transaction that wrote the row, so of a row that we see pg_visible_in_snapshot() says whether we would have seen
+ * it then. A number that is too high, of another cluster's rows, only ends it early.
  *
  * The read over the ring is a Merge Append of the slots' primary keys. Payloads are cut off on the server where they
  * would exceed the byte credit, and one that is too large to be sent never leaves it. */
@@ -46,8 +47,8 @@ enum {
  * "fits" is NULL for rows that are not in the kept snapshot, and false for rows behind the byte credit; the first row always
  * fits, else nothing would ever move. */
 #define COLUMNS "id, key, message_id, subject, headers::pg_catalog.text AS headers, payload, created_at"
-#define FORWARD                                                                                   \
-	"(SELECT " COLUMNS ", coalesce(pg_catalog.pg_visible_in_snapshot(xid, $5), true) AS kept" \
+#define FORWARD                                                                                      \
+	"(SELECT " COLUMNS ", coalesce(pg_catalog.pg_visible_in_snapshot(xid, $5), true) AS in_kept" \
 	" FROM boxhaul.outbox WHERE id > $1 ORDER BY id LIMIT $2)"
 #define WANTED                                                                                                            \
 	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($6::pg_catalog.int8[]), pg_catalog.unnest($7::pg_catalog.int8[]))" \
@@ -60,7 +61,7 @@ enum {
 	" pg_catalog.octet_length(headers),"                                                                                   \
 	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits," \
 	" created_at, pg_catalog.statement_timestamp()" more                                                                   \
-	" FROM (SELECT *, CASE WHEN kept THEN pg_catalog.row_number() OVER w = 1 OR"                                           \
+	" FROM (SELECT *, CASE WHEN in_kept THEN pg_catalog.row_number() OVER w = 1 OR"                                        \
 	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 +"                                    \
 	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 END AS fits"                                      \
 	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"

@@ -87,7 +87,8 @@ static void forget_everything(struct delivery *d)
 	book_clear(&d->book);
 	blocks_clear(&d->blocks);
 	d->dead_count = d->undead_count = d->late_count = 0;
-	d->dirty = d->urgent = d->more = d->left_behind = d->snapshot.kept = false;
+	d->dirty = d->urgent = d->more = d->left_behind = false;
+	d->snapshot.until_ms = 0;
 	d->pause = 0;
 	d->block_ms = INT64_MAX;
 	d->window = d->s.window_messages;

@@ -48,7 +48,7 @@ struct delivery_settings {
 	uint32_t sleep_after_ms;   /* announce sleep after so long without a row */
 	uint32_t safety_poll_ms;   /* asleep: poll this often without any notification */
 	uint32_t idle_pause_ms;    /* awake: the longest pause between polls that find nothing; 0 = 16 */
-	uint32_t missing_pause_us; /* between two questions for everything missing, a range; 0 = 100 */
+	uint32_t missing_pause_us; /* between two questions for everything missing, per range; 0 = 100 */
 };
 
 /* A row of the outbox, as the core sees it. */

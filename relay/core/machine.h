@@ -36,10 +36,9 @@ struct delivery {
 	uint32_t fetch_seq;
 	int64_t evidence_ms; /* when the lock table was last asked for */
 	struct {
-		bool asked;    /* the fetch under way asks for everything missing, and keeps a snapshot */
-		bool kept;     /* the last that did was answered that far: its snapshot stands for later ones */
-		bool read;     /* the fetch under way reads in it */
-		int64_t at_ms; /* when it was asked for */
+		bool asked;       /* the fetch under way asks for everything missing, and for a snapshot to be kept */
+		int64_t until_ms; /* one was answered beyond everything missing: its snapshot may be used until then */
+		bool used;        /* the fetch under way uses it */
 	} snapshot;
 	struct id_range *wanted;
 

@@ -7,7 +7,9 @@
 #include "core/refusal.h"
 
 /* A row out of the middle of a range leaves two of it, and may be parked again. */
-enum { ROOM_FOR_ONE = 3, MISSING_PAUSE_US = 100 };
+enum { ROOM_FOR_ONE = 3 };
+
+enum { MISSING_PAUSE_US = 100, MISSING_PAUSE_MAX_MS = 1000 };
 
 /* How many rows there is room for: in the queue, in the list of the dead, in the book. */
 static uint32_t row_credit(const struct delivery *d)
@@ -201,45 +203,44 @@ static void judge(struct delivery *d, uint64_t horizon, int64_t up_to)
 
 /* --- reading on in a snapshot that was kept ---
  *
- * Everything missing is asked for with what is new, for a new row may stand behind one that was missing at the last look: its
- * writer drew its id after that one had been committed. That costs a descent into the index a range, so with many of them it
- * would be most of what a long backlog costs. But a row that stands in the snapshot S of an earlier fetch, one that asked for
- * everything missing, can not: whatever was missing then, or was found missing since, was not committed in S, and
- * this row was, so its id was drawn before. So between two such fetches the backlog is read on in S, as if by one long
- * statement; the first row that is not in S ends that, and the time, for what was missing is to come soon, too.
+ * Everything missing is asked for together with what is new, for a new row may stand behind one that was missing at the last
+ * look: its writer drew its id after that one had been committed. That costs a descent into the index per range, and where
+ * very many are missing it would be most of what a long backlog costs. But take a fetch that asked for everything
+ * missing, was answered beyond all of it, and took the snapshot S right before: what is still missing after its answer, or is
+ * found missing later, was not committed in S. A row that was committed in S drew its id before that, so it stands
+ * behind none of those. Hence the backlog is read on in S, as if by one long statement, and nothing missing is asked for. The
+ * first row that is not in S ends that. So does a pause, for a row that was missing is to come soon, too.
  *
- * (S is taken right before the rows are read, so nothing is in it that they do not show. Of what comes from the wanted ranges, what
- * was parked had been read once: whatever it stands behind had been read by then.) */
+ * (What is parked is asked for all the same. Whatever such a row stands behind had been read when it was read itself, by us or by
+ * an earlier leader, who left it to us; and our own first look asks for all of that.) */
 
-static bool may_read_on(const struct delivery *d)
+/* In proportion to what the question costs, but no longer than a committed row may wait. */
+static int64_t pause_of_missing(const struct delivery *d)
 {
 	uint32_t pause_us = d->s.missing_pause_us > 0 ? d->s.missing_pause_us : MISSING_PAUSE_US;
-	int64_t pause_ms = (int64_t)d->book.kinds[EXCEPTION_MISSING] * pause_us / 1000;
 
-	return d->snapshot.kept && d->fetch_forward && d->now - d->snapshot.at_ms < pause_ms;
+	return earlier((int64_t)d->book.kinds[EXCEPTION_MISSING] * pause_us / 1000, MISSING_PAUSE_MAX_MS);
 }
 
 static void choose_snapshot(struct delivery *d)
 {
-	d->snapshot.read = may_read_on(d);
-	d->snapshot.asked = !d->snapshot.read && d->book.kinds[EXCEPTION_MISSING] > 0;
-	if (d->snapshot.read)
-		return;
-	d->snapshot.kept = false; /* if the fetch fails, nothing was asked for */
-	d->snapshot.at_ms = d->now;
+	d->snapshot.used = d->now < d->snapshot.until_ms;
+	d->snapshot.asked = !d->snapshot.used && d->book.kinds[EXCEPTION_MISSING] > 0;
 }
 
-/* reached: all that was wanted below the new rows. A snapshot is of no use where nothing is left to be read. */
+/* reached: the answer goes beyond all that was missing. The pause is set once, by what is missing still: what is found missing
+ * meanwhile must not put the question off. */
 static void keep_snapshot(struct delivery *d, const struct event *ev, bool reached)
 {
-	bool kept = d->snapshot.read ? d->snapshot.kept : d->snapshot.asked && reached;
-
-	d->snapshot.kept = kept && !ev->rows.complete && !ev->rows.beyond;
+	if (d->snapshot.asked && reached)
+		d->snapshot.until_ms = d->now + pause_of_missing(d);
+	if (ev->rows.complete || ev->rows.beyond) /* there is nothing in it any more that was not read */
+		d->snapshot.until_ms = 0;
 }
 
 void rows_arrived(struct delivery *d, const struct event *ev)
 {
-	int64_t read = d->read;
+	int64_t read_before = d->read;
 	uint32_t news = 0;
 	size_t n = 0;
 	bool complete;
@@ -253,9 +254,9 @@ void rows_arrived(struct delivery *d, const struct event *ev)
 	while (n < ev->rows.count)
 		news += row_arrived(d, &ev->rows.rows[n++]);
 	complete = ev->rows.complete;
-	keep_snapshot(d, ev, n > 0 && ev->rows.rows[n - 1].id > read);
 	if (d->book.count > d->book.kinds[EXCEPTION_ACTIVE])
 		judge(d, ev->rows.horizon, complete ? INT64_MAX : n > 0 ? ev->rows.rows[n - 1].id : INT64_MIN);
+	keep_snapshot(d, ev, n > 0 && ev->rows.rows[n - 1].id > read_before);
 	if (!complete)
 		d->urgent = d->more = true;
 	if (complete && d->fetch_forward && !d->caught_up) {
@@ -289,7 +290,7 @@ static size_t list_wanted(struct delivery *d, bool *fenced)
 	size_t n = 0;
 
 	for (struct exception *e = d->book.first; e != NULL; e = e->next) {
-		if (!is_wanted(d, e) || (d->snapshot.read && e->kind == EXCEPTION_MISSING))
+		if (!is_wanted(d, e) || (d->snapshot.used && e->kind == EXCEPTION_MISSING))
 			continue;
 		if (cramped && !is_lone_probe(d, e)) {
 			/* A single id takes no room. Nothing may be left out before it: what follows stands behind it. */
@@ -356,7 +357,7 @@ bool next_fetch(struct delivery *d, struct effect *f)
 	f->fetch.forward = d->fetch_forward;
 	f->fetch.rows = row_credit(d);
 	f->fetch.bytes = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
-	f->fetch.kept = d->snapshot.read;
+	f->fetch.kept = d->snapshot.used;
 	f->fetch.horizon = !f->fetch.kept && (d->snapshot.asked || pace_wants_horizon(&d->pace));
 	f->fetch.evidence = f->fetch.horizon && (fenced || pace_wants_horizon(&d->pace)) &&
 			    d->now - d->evidence_ms >= EVIDENCE_PAUSE_MS;

@@ -77,7 +77,7 @@ enum tx_state { TX_RUNNING, TX_PREPARED, TX_COMMITTED, TX_ABORTED };
 struct tx {
 	enum tx_state state;
 	uint64_t xid;   /* 0 = none yet */
-	uint64_t ended; /* the how manieth that has, 0 = runs */
+	uint64_t ended; /* its place in the order of endings, 0 = runs */
 	bool locks_outbox;
 	bool notifies; /* it saw the relay asleep */
 	bool was_prepared;

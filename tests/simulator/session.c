@@ -55,7 +55,7 @@ struct session {
 	bool client, server; /* which ends are alive */
 	uint64_t epoch;      /* 0 = does not lead */
 	bool keeps;          /* the relay keeps a snapshot: */
-	uint64_t kept;       /* so many transactions had ended */
+	uint64_t kept;       /* so many transactions had ended; 0 = it could not be had, and nothing is in it */
 	struct query *first, *last;
 	int64_t answered_at;
 };
@@ -206,7 +206,13 @@ static void row_of(const struct fact *f, int64_t id, struct row *r)
 	};
 }
 
-/* One snapshot: now. (What was not in the kept one, when that is asked for, is cut off by the relay.) */
+static bool is_beyond(const struct sim *s, const struct session *x, const struct query *q, int64_t id)
+{
+	return q->kept && id > q->after && !pg_visible_then(s, s->pg.row[id], x->kept) &&
+	       s->flaw != FLAW_kept_reads_now;
+}
+
+/* One snapshot: now. Where that is asked for, it ends before the first row that was not in the kept one. */
 static void select_rows(struct sim *s, const struct session *x, struct query *q)
 {
 	int64_t id = q->wanted_count > 0 ? q->wanted[0].lo : q->after + 1;
@@ -225,13 +231,8 @@ static void select_rows(struct sim *s, const struct session *x, struct query *q)
 
 		if (!wanted(q, id, &range) || !pg_visible(s, s->pg.row[id]))
 			continue;
-		if (q->kept && id > q->after && !pg_visible_then(s, s->pg.row[id], x->kept) &&
-		    s->flaw != FLAW_kept_reads_now) {
-			q->complete = false;
-			q->beyond = true;
-			return;
-		}
-		if (q->rows == q->limit_rows || (q->rows > 0 && bytes + f->bytes > q->limit_bytes)) {
+		q->beyond = q->rows < q->limit_rows && is_beyond(s, x, q, id);
+		if (q->beyond || q->rows == q->limit_rows || (q->rows > 0 && bytes + f->bytes > q->limit_bytes)) {
 			q->complete = false;
 			break;
 		}
@@ -250,9 +251,11 @@ static void select_rows(struct sim *s, const struct session *x, struct query *q)
 static void look_at_horizon(struct sim *s, struct session *x, struct query *q)
 {
 	if (q->horizon_wanted) {
-		q->horizon = pg_xmin(s);
+		bool failed = mishap(s, s->plan.chance.fetch_failed);
+
+		q->horizon = failed ? 0 : pg_xmin(s);
 		x->keeps = true;
-		x->kept = s->pg.ended;
+		x->kept = failed ? 0 : s->pg.ended;
 	}
 	if (q->evidence_wanted && pg_outbox_xmin(s) > q->horizon)
 		q->horizon = pg_outbox_xmin(s);

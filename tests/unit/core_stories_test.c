@@ -199,16 +199,6 @@ static void rows_arrive(struct row *rows, size_t n, bool complete, uint64_t hori
 				     .rows = { .rows = rows, .count = n, .complete = complete, .horizon = horizon } });
 }
 
-/* One row, and more above it: as of a kept snapshot, or not (beyond). */
-static void row_and_more(int64_t id, bool beyond)
-{
-	struct row r = row(id, ' ');
-
-	forget();
-	answer_fetch((struct event){ .kind = EVENT_ROWS,
-				     .rows = { .rows = &r, .count = 1, .beyond = beyond, .horizon = 1 } });
-}
-
 /* Polls that find nothing, until a fetch asks for this. */
 static void await_fetch(const char *part)
 {
@@ -618,7 +608,18 @@ static void truncated(void)
 	is_number(look()->missing, 0, "now it was asked for");
 }
 
-/* 2 is missing, and asked for with what is above 4: where that is answered, it need not be asked for behind. */
+/* One row, and more above it: as of a kept snapshot, or not (beyond). */
+static void row_and_more(int64_t id, bool beyond)
+{
+	struct row r = row(id, ' ');
+
+	forget();
+	answer_fetch((struct event){ .kind = EVENT_ROWS,
+				     .rows = { .rows = &r, .count = 1, .beyond = beyond, .horizon = 1 } });
+	ack(id);
+}
+
+/* 2 is missing, and asked for: where that is answered, it need not be asked for behind. */
 static void begin_with_a_backlog(const char *title)
 {
 	settings.missing_pause_us = 1000000;
@@ -629,7 +630,7 @@ static void begin_with_a_backlog(const char *title)
 	hears("fetch >3 2..2");
 }
 
-static void reads_on(void)
+static void kept_snapshot(void)
 {
 	begin_with_a_backlog(
 		"a long backlog: what is missing is asked for now and then, and the rest is read as of then");
@@ -651,6 +652,31 @@ static void reads_on(void)
 	ROWS(row(10, ' '));
 	pass(20);
 	hears("fetch >10 2..2"); /* that was all of it */
+
+	settings.missing_pause_us = 100000;
+	begin("what is found missing meanwhile does not put that question off");
+	row_and_more(1, false);
+	row_and_more(3, false);
+	for (int64_t id = 5; id < 25; id += 2) {
+		row_and_more(id, false); /* one more is missing, 20 ms later */
+		hears("as kept");
+		pass(20);
+	}
+	row_and_more(25, false);
+	hears("2..2 4..4");
+
+	settings.missing_pause_us = 2000000;
+	begin("however many are missing: the question is not put off for longer than a second");
+	row_and_more(1, false);
+	row_and_more(3, false);
+	row_and_more(4, false);
+	hears("as kept");
+	pass(999);
+	row_and_more(5, false);
+	hears("as kept");
+	pass(1);
+	row_and_more(6, false);
+	hears("2..2");
 
 	begin("the question for what is missing is cut off: it is asked again");
 	rows_arrive((struct row[]){ row(1, ' '), row(3, ' '), row(5, ' ') }, 3, false, 1);
@@ -1526,7 +1552,7 @@ int main(void)
 		xmax_trap,
 		grace,
 		truncated,
-		reads_on,
+		kept_snapshot,
 		poison_skip,
 		defect,
 		stream_blocked,
