@@ -8,7 +8,7 @@
 enum { ROWS = 4, LARGEST = 900 };
 
 struct given {
-	bool fits, has_id, is_cut;
+	bool fits, is_beyond, has_id, is_cut;
 	char *subject, *headers, *payload;
 	size_t subject_bytes, headers_bytes, payload_bytes;
 };
@@ -17,7 +17,16 @@ static struct given given[ROWS];
 static int rows_given;
 static struct source *source;
 
-enum { NO_SUBJECT = 1, NO_HEADERS = 2, NO_PAYLOAD = 4, NO_KEY = 8, NO_ID = 16, NO_ROOM = 32, SAME_ID = 64 };
+enum {
+	NO_SUBJECT = 1,
+	NO_HEADERS = 2,
+	NO_PAYLOAD = 4,
+	NO_KEY = 8,
+	NO_ID = 16,
+	NO_ROOM = 32,
+	SAME_ID = 64,
+	BEYOND = 128
+};
 
 /* As the server sends an int8. */
 static void set_number(PGresult *r, int row, int column, int64_t value)
@@ -56,7 +65,8 @@ static void set_row(PGresult *r, struct input *in, int row, int64_t most)
 	struct given *g = &given[row];
 	unsigned bits = take_byte(in);
 
-	g->fits = row == 0 || (bits & NO_ROOM) == 0;
+	g->is_beyond = (bits & BEYOND) != 0; /* not in the kept snapshot */
+	g->fits = !g->is_beyond && (row == 0 || (bits & NO_ROOM) == 0);
 	g->has_id = (bits & NO_ID) == 0;
 	g->subject = take(in, bits & NO_SUBJECT, &g->subject_bytes);
 	g->headers = take(in, bits & NO_HEADERS, &g->headers_bytes);
@@ -71,7 +81,7 @@ static void set_row(PGresult *r, struct input *in, int row, int64_t most)
 	set_cut(r, row, COL_SUBJECT, g->subject, g->subject_bytes, 4096, g->fits);
 	set_cut(r, row, COL_HEADERS, g->headers, g->headers_bytes, 49152, g->fits);
 	set_cut(r, row, COL_PAYLOAD, g->payload, g->payload_bytes, (size_t)most, g->fits);
-	set(r, row, COL_FITS, g->fits ? "\1" : "\0", 1);
+	set(r, row, COL_FITS, g->is_beyond ? NULL : g->fits ? "\1" : "\0", 1);
 }
 
 /* Can it be sent? Nothing else is a reason for a dead letter. */
@@ -101,18 +111,18 @@ static void check_sendable(const struct row *row, const struct given *g, const s
 	promise(strcmp(p->message_id, "30313233-3435-3637-3839-616263646566") == 0, "the id %s", p->message_id);
 }
 
-static void on_rows_read(void *arg, struct row *rows, size_t count, bool complete, uint64_t horizon_, int64_t asked_ms)
+static void on_rows_read(void *arg, struct event ev)
 {
+	const struct row *rows = ev.rows.rows;
 	int64_t last = 0;
-	bool all = true;
+	int first = 0; /* that does not come through */
 
 	(void)arg;
-	(void)horizon_;
-	(void)asked_ms;
-	for (int i = 0; i < rows_given; i++)
-		all = all && given[i].fits;
-	promise(all || !complete, "what had no room is forgotten");
-	for (size_t i = 0; i < count; i++) {
+	while (first < rows_given && given[first].fits)
+		first++;
+	promise(first == rows_given || !ev.rows.complete, "what had no room is forgotten");
+	promise(ev.rows.beyond == (first < rows_given && given[first].is_beyond), "beyond %d", ev.rows.beyond);
+	for (size_t i = 0; i < ev.rows.count; i++) {
 		const struct given *g = &given[source->row_of[i]];
 		struct parcel *p = source_parcel(source, i);
 
