@@ -18,7 +18,8 @@
  * If not, the look is put off until it is. When the lease is over, and what was sent before has had time to arrive, it is looked
  * once more for what was stored meanwhile, if anything that he (or we, when we led before) may have sent is left to be sent:
  * a message that waits for long is not protected by the window. A quarter of the window is that time: a copy is then stored
- * less than half a window after our own, and less than three quarters before it. */
+ * less than half a window after our own. And before that last look nothing that he may have sent is sent half a window after the
+ * look before it (the process may have stood still): a copy is then stored less than a window before our own. */
 #include "core/machine.h"
 
 #include <assert.h>
@@ -129,13 +130,23 @@ struct doubt doubt_of_row(const struct delivery *d, const struct row *row, const
 	return doubt;
 }
 
+/* Until the last look for what others sent, a copy of theirs may have been stored since any earlier one. */
+static bool others_may_have_sent(const struct delivery *d, const struct tail *t, const struct message *m)
+{
+	return !t->ours && (!d->caught_up || m->id <= d->others_to);
+}
+
 /* Is the stream sure to drop a repeat, or did it just say that it holds no copy? */
 static bool may_repeat(const struct delivery *d, const struct message *m)
 {
 	const struct tail *t = &d->tail[m->stream];
 
 	/* Blindly there is nobody to ask: waiting for an answer would be for ever. */
-	if (t->blind || m->doubt_ms == NEVER || d->now - m->doubt_ms < t->window_ms / 2)
+	if (t->blind)
+		return true;
+	if (others_may_have_sent(d, t, m) && d->now != t->heard_ms && d->now - t->asked_ms >= t->window_ms / 2)
+		return false;
+	if (m->doubt_ms == NEVER || d->now - m->doubt_ms < t->window_ms / 2)
 		return true;
 	return t->asked_ms > m->sent_ms && (d->now == t->heard_ms || d->now - t->heard_ms < t->window_ms / 2);
 }

@@ -1375,6 +1375,16 @@ static void lease_is_over(void)
 	hears_not("publish");
 	told(0, true, WINDOW_MS, 8);
 	hears("publish 1");
+
+	floors[0] = 5;
+	begin("it stood still before it could look for that: what others may have sent waits for the answer");
+	told(0, true, WINDOW_MS, 7);
+	now += WINDOW_MS;
+	ROWS(row(1, 'a'));
+	hears("tail 0 above 7");
+	hears_not("publish");
+	told(0, true, WINDOW_MS, 8);
+	hears("publish 1");
 }
 
 /* 1 was a dead letter already when it is read again, and 2 waits behind it. */
