@@ -14,7 +14,7 @@ from report import Figure
 
 FULL_AT = 1000  # messages, and a stream takes no more
 LARGE = 64 * 1024  # bytes
-ASLEEP_S = 2.5  # it gives back what it does not need within a second or so
+PATIENCE_S = 20  # it gives back what it does not need when it has slept for a second or so
 SAFETY_POLL_S = 30  # outbox.safety_poll when nobody sets it
 
 
@@ -88,15 +88,22 @@ def memory_mb(bench):
                 f"messages of {LARGE >> 10} KiB, sent: {large.told()}"])]
 
 
+def _when_given_back(pid, before):
+    """What is resident when it is a tenth less, or after a while; KiB."""
+    end = time.monotonic() + PATIENCE_S
+    while (now := memory_kb(pid)["Rss"]) > 0.9 * before and time.monotonic() < end:
+        time.sleep(0.1)
+    return now
+
+
 def _watched(relay, until, then=None):
-    """Start it, and watch it until that is so; then it is killed, after a look when it has been asleep (then) for a while."""
+    """Start it, and watch it until that is so; then it is killed, after a look at it asleep (then)."""
     relay.start()
     with Watch(relay.pid) as watch:
         until(relay)
     if then is not None:
         wait_until(then, "the relay to sleep")
-        time.sleep(ASLEEP_S)
-        watch.asleep = memory_kb(relay.pid)["Rss"]
+        watch.asleep = _when_given_back(relay.pid, watch.looks[-1]["Rss"])
     relay.kill9()
     return watch
 
