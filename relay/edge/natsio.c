@@ -32,6 +32,7 @@
 
 #include "edge/natsio_login.h"
 #include "edge/natsio_servers.h"
+#include "edge/natsio_spent.h"
 #include "failpoint.h"
 #include "hex.h"
 
@@ -44,8 +45,6 @@ enum {
 	INBOX_BYTES = 64,
 	BUFFERED_MAX_BYTES = 64 * 1024 * 1024,
 	QUICK_AFTER_ANSWERS = 1024,
-	SPENT_MAX = 512,
-	SPENT_MAX_BYTES = 1024 * 1024,
 };
 
 /* One connection and everything that dies with it. */
@@ -83,12 +82,6 @@ struct mailbox {
 	size_t count, capacity;
 };
 
-/* Messages that nobody needs any more. */
-struct spent {
-	natsMsg *msg[SPENT_MAX];
-	size_t count, bytes;
-};
-
 struct natsio {
 	struct loop *loop;
 	struct natsio_options options;
@@ -104,7 +97,7 @@ struct natsio {
 	int64_t deadline_ms; /* no message is written from then on */
 	bool holds_messages; /* nats.c does, in its buffer: */
 	int64_t by_ms;       /* the earliest of theirs */
-	struct spent spent;
+	struct natsio_spent spent;
 	pthread_t thread; /* the loop's */
 	ev_async async;
 	pthread_mutex_t lock;
@@ -117,27 +110,6 @@ static void holds_nothing(struct natsio *io)
 {
 	io->holds_messages = false;
 	io->by_ms = INT64_MAX;
-}
-
-/* --- spent messages --- */
-
-static void clear_spent(struct natsio *io)
-{
-	for (size_t i = 0; i < io->spent.count; i++)
-		natsMsg_Destroy(io->spent.msg[i]);
-	io->spent.count = io->spent.bytes = 0;
-}
-
-/* nats.c frees messages on a thread of its own, and wakes it for each one that it is given while it sleeps: many at once wake
- * it once. */
-static void spend(struct natsio *io, natsMsg *msg)
-{
-	if (msg == NULL)
-		return;
-	io->spent.msg[io->spent.count++] = msg;
-	io->spent.bytes += (size_t)natsMsg_GetDataLength(msg);
-	if (io->spent.count == SPENT_MAX || io->spent.bytes >= SPENT_MAX_BYTES)
-		clear_spent(io);
 }
 
 /* --- links --- */
@@ -328,7 +300,7 @@ static void take_answers(struct link *k)
 			return;
 		else
 			hand_over(k, msg);
-		spend(io, msg);
+		natsio_spend(&io->spent, msg);
 	}
 }
 
@@ -525,7 +497,7 @@ static void finish_closing(struct natsio *io)
 	}
 	free(io->in.letter);
 	free(io->out.letter);
-	clear_spent(io);
+	natsio_spent_clear(&io->spent);
 	natsio_servers_forget(&io->servers);
 	pthread_mutex_destroy(&io->lock);
 	pthread_cond_destroy(&io->no_links);
@@ -737,7 +709,7 @@ static void on_async(struct ev_loop *ev, ev_async *w, int revents)
 	for (size_t i = 0; i < mail.count; i++) {
 		if (!io->closing)
 			deliver(io, &mail.letter[i]);
-		spend(io, mail.letter[i].msg);
+		natsio_spend(&io->spent, mail.letter[i].msg);
 		free(mail.letter[i].text);
 	}
 	io->out = mail;
@@ -836,6 +808,6 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 		io->holds_messages = true;
 		io->by_ms = m->by_ms < io->by_ms ? m->by_ms : io->by_ms;
 	}
-	spend(io, msg);
+	natsio_spend(&io->spent, msg);
 	return s == NATS_OK;
 }

@@ -53,7 +53,7 @@ void natsio_close(struct natsio *io);
  * looked at here once more, and by a connection that is just being made until loop_is_busy() is false. */
 void natsio_use(struct natsio *io, const struct natsio_options *options, const char *why);
 
-/* False when the connection is down or refuses; nothing was sent then. Never blocks. */
+/* False when the connection is down or refuses; nothing was sent then. Never waits for the network. */
 bool natsio_send(struct natsio *io, const struct natsio_message *message);
 
 /* No message is written to the socket from this time on (loop_now_ms): the connection is cut instead, with what it still
