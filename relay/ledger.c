@@ -103,6 +103,8 @@ const char *ledger_statement_name(unsigned number)
 	static const char *const names[STATEMENTS] = {
 		[STATEMENT_FETCH] = "fetch",
 		[STATEMENT_FETCH_WANTED] = "fetch_held",
+		[STATEMENT_FETCH_SUMMED] = "fetch_summed",
+		[STATEMENT_FETCH_WANTED_SUMMED] = "fetch_held_summed",
 		[STATEMENT_HORIZON] = "horizon",
 		[STATEMENT_EVIDENCE] = "evidence",
 		[STATEMENT_LEADER_LOCK] = "leader_lock",

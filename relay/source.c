@@ -8,7 +8,11 @@
  * it then. A number that is too high, of another cluster's rows, only ends it early.
  *
  * The read over the ring is a Merge Append of the slots' primary keys. Payloads are cut off on the server where they
- * would exceed the byte credit, and one that is too large to be sent never leaves it. */
+ * would exceed the byte credit, and one that is too large to be sent never leaves it.
+ *
+ * The credit is kept in one of two ways. By shares: a row may take as much as every row may, and one that is larger ends the
+ * answer. Or by a running sum: exact, but the window function makes a row half as dear again for the backend. Shares are for a
+ * backlog of small rows; whoever waits for a single row is not to wait for a second question. */
 #include "source.h"
 
 #include <inttypes.h>
@@ -24,28 +28,35 @@
 
 enum { ROW_OVERHEAD_BYTES = 256, OVERSIZE_MARGIN_BYTES = 256 };
 
+/* It is by shares behind so many answers in a row that were not all there was, with no row larger than its share. */
+enum { EVEN_ANSWERS = 4 };
+
 /* Columns of a row as they are fetched. */
 enum {
 	COL_ID,
 	COL_LANE,
 	COL_MESSAGE_ID,
 	COL_SUBJECT,
-	COL_SUBJECT_BYTES,
 	COL_HEADERS,
-	COL_HEADERS_BYTES,
 	COL_PAYLOAD,
-	COL_PAYLOAD_BYTES,
 	COL_FITS,
 	COL_CREATED,
 	COL_NOW,
-	/* and only for events: */
-	COL_KEY,
-	COL_KEY_BYTES,
+	COL_KEY, /* only for events */
 };
 
-/* $1 after, $2 rows, $3 bytes, $4 largest message, $5 the kept snapshot to read on in, or NULL; $6, $7 wanted ranges.
- * "fits" is NULL for rows that are not in the kept snapshot, and false for rows behind the byte credit; the first row always
- * fits, else nothing would ever move. */
+/* What COL_FITS says; NULL: the row is not in the kept snapshot. What is longer than anything that could be sent stays there. */
+enum {
+	FITS_NOT = 0, /* it is behind the byte credit: the answer ends before it */
+	SUBJECT_TOO_LONG = 1,
+	FITS = 2,
+	HEADERS_TOO_LONG = 3,
+	PAYLOAD_TOO_LONG = 4,
+	KEY_TOO_LONG = 5,
+};
+
+/* $1 after, $2 rows, $3 bytes (of each row, or of all), $4 largest message, $5 the kept snapshot to read on in, or NULL;
+ * $6, $7 wanted ranges. */
 #define COLUMNS "id, key, message_id, subject, headers::pg_catalog.text AS headers, payload, created_at"
 #define FORWARD                                                                                      \
 	"(SELECT " COLUMNS ", coalesce(pg_catalog.pg_visible_in_snapshot(xid, $5), true) AS in_kept" \
@@ -54,27 +65,41 @@ enum {
 	"(SELECT o.* FROM ROWS FROM (pg_catalog.unnest($6::pg_catalog.int8[]), pg_catalog.unnest($7::pg_catalog.int8[]))" \
 	" AS w (lo, hi), LATERAL (SELECT " COLUMNS ", true FROM boxhaul.outbox x WHERE x.id BETWEEN w.lo AND w.hi"        \
 	" ORDER BY x.id LIMIT $2) o ORDER BY o.id LIMIT $2)"
-#define SHAPE(from, more)                                                                                                      \
-	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id,"                                                          \
-	" CASE WHEN fits AND pg_catalog.octet_length(subject) <= 4096 THEN subject END, pg_catalog.octet_length(subject),"     \
-	" CASE WHEN fits AND pg_catalog.octet_length(headers) <= 49152 THEN headers END,"                                      \
-	" pg_catalog.octet_length(headers),"                                                                                   \
-	" CASE WHEN fits AND pg_catalog.octet_length(payload) <= $4 THEN payload END, pg_catalog.octet_length(payload), fits," \
-	" created_at, pg_catalog.statement_timestamp()" more                                                                   \
-	" FROM (SELECT *, CASE WHEN in_kept THEN pg_catalog.row_number() OVER w = 1 OR"                                        \
-	"  pg_catalog.sum(coalesce(pg_catalog.octet_length(payload), 0)::pg_catalog.int8 +"                                    \
-	"  coalesce(pg_catalog.octet_length(headers), 0) + 256) OVER w <= $3 END AS fits"                                      \
-	" FROM (" from ") r WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) r ORDER BY id LIMIT $2"
 
-/* What an event has besides. */
-#define EVENT ", CASE WHEN fits AND pg_catalog.octet_length(key) <= 49152 THEN key END, pg_catalog.octet_length(key)"
+/* Each is less than a GiB, so this is an integer of four bytes; and a sum of those is one of eight, not a numeric. */
+#define BYTES "coalesce(pg_catalog.octet_length(payload), 0) + coalesce(pg_catalog.octet_length(headers), 0)"
 
-/* By envelope: what is above, and that with what is wanted. Nothing is read that is not sent. */
-static const struct pg_statement fetch[][2] = {
-	[ENVELOPE_RAW] = { { STATEMENT_FETCH, SHAPE(FORWARD, "") },
-			   { STATEMENT_FETCH_WANTED, SHAPE(FORWARD " UNION ALL " WANTED, "") } },
-	[ENVELOPE_CLOUDEVENTS] = { { STATEMENT_FETCH, SHAPE(FORWARD, EVENT) },
-				   { STATEMENT_FETCH_WANTED, SHAPE(FORWARD " UNION ALL " WANTED, EVENT) } },
+#define SHAPE(from, within, order, key_fits, key)                                                                     \
+	"SELECT id, pg_catalog.hashtextextended(key, 0), message_id, CASE WHEN fits > 1 THEN subject END,"            \
+	" CASE WHEN fits = 2 THEN headers END, CASE WHEN fits = 2 THEN payload END, fits,"                            \
+	" created_at, pg_catalog.statement_timestamp()" key                                                           \
+	" FROM (SELECT *, CASE WHEN NOT in_kept THEN NULL WHEN NOT (" within ") THEN 0"                               \
+	"  WHEN pg_catalog.octet_length(subject) > 4096 THEN 1 WHEN pg_catalog.octet_length(headers) > 49152 THEN 3"  \
+	"  WHEN pg_catalog.octet_length(payload) > $4 THEN 4" key_fits " ELSE 2 END AS fits FROM (" from ") r " order \
+	") r"                                                                                                         \
+	" ORDER BY id LIMIT $2"
+
+/* By shares. (OFFSET 0: so that `fits` is worked out once.) */
+#define SHARED(from, ...) SHAPE(from, BYTES " <= $3::pg_catalog.int8", "ORDER BY id OFFSET 0", __VA_ARGS__)
+/* By the running sum. The first row always fits, else nothing would ever move. */
+#define SUMMED(from, ...)                                                                                        \
+	SHAPE(from,                                                                                              \
+	      "pg_catalog.row_number() OVER w = 1 OR"                                                            \
+	      " pg_catalog.sum(" BYTES ") OVER w + 256 * pg_catalog.row_number() OVER w <= $3::pg_catalog.int8", \
+	      "WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)", __VA_ARGS__)
+
+/* What is above, and that with what is wanted. Nothing is read that is not sent: only an event has its key. */
+#define FETCHES(...)                                                                                          \
+	{                                                                                                     \
+		{ STATEMENT_FETCH, SHARED(FORWARD, __VA_ARGS__) },                                            \
+			{ STATEMENT_FETCH_WANTED, SHARED(FORWARD " UNION ALL " WANTED, __VA_ARGS__) },        \
+			{ STATEMENT_FETCH_SUMMED, SUMMED(FORWARD, __VA_ARGS__) },                             \
+			{ STATEMENT_FETCH_WANTED_SUMMED, SUMMED(FORWARD " UNION ALL " WANTED, __VA_ARGS__) }, \
+	}
+static const struct pg_statement fetch[][4] = {
+	[ENVELOPE_RAW] = FETCHES("", ""),
+	[ENVELOPE_CLOUDEVENTS] =
+		FETCHES(" WHEN pg_catalog.octet_length(key) > 49152 THEN 5", ", CASE WHEN fits = 2 THEN key END"),
 };
 static const struct pg_statement horizon = {
 	STATEMENT_HORIZON,
@@ -88,6 +113,8 @@ struct source {
 	int64_t max_payload;
 	bool pending;
 	uint32_t limit;
+	uint32_t share; /* of the byte credit of the fetch under way, for each row */
+	unsigned even;  /* so many such answers in a row */
 	uint64_t horizon;
 	char *kept; /* the snapshot of the last horizon, as text; NULL = none */
 	int64_t asked_ms, asked_us;
@@ -170,11 +197,6 @@ static uint16_t route(const struct source *s, const char *subject, enum reason *
 	return 0;
 }
 
-static bool is_cut(const struct pg_result *r, int i, int column, int bytes_column)
-{
-	return pg_is_null(r, i, column) && !pg_is_null(r, i, bytes_column);
-}
-
 static const char *text_or_null(const struct pg_result *r, int i, int column, size_t *bytes)
 {
 	const char *text = pg_bytes(r, i, column, bytes);
@@ -188,8 +210,7 @@ static enum reason check_headers(const struct pg_result *r, int i, size_t *bytes
 	const char *text = text_or_null(r, i, COL_HEADERS, bytes);
 
 	*wire = *bytes;
-	return is_cut(r, i, COL_HEADERS, COL_HEADERS_BYTES) ? DEFECT_HEADERS_LONG
-							    : message_each_header(text, *bytes, NULL, NULL);
+	return message_each_header(text, *bytes, NULL, NULL);
 }
 
 static enum reason check_event(const struct source *s, const struct pg_result *r, int i, size_t *bytes, size_t *wire)
@@ -203,12 +224,9 @@ static enum reason check_event(const struct source *s, const struct pg_result *r
 			      .headers = text_or_null(r, i, COL_HEADERS, bytes) };
 	enum reason defect;
 
-	if (is_cut(r, i, COL_HEADERS, COL_HEADERS_BYTES))
-		return DEFECT_HEADERS_LONG;
 	e.headers_bytes = *bytes;
 	defect = envelope_measure(&e, wire);
-	if (defect == REASON_NONE &&
-	    (is_cut(r, i, COL_KEY, COL_KEY_BYTES) || *wire + OVERSIZE_MARGIN_BYTES > MESSAGE_WIRE_HEADERS_MAX_BYTES))
+	if (defect == REASON_NONE && *wire + OVERSIZE_MARGIN_BYTES > MESSAGE_WIRE_HEADERS_MAX_BYTES)
 		defect = DEFECT_ENVELOPE_LONG;
 	return defect;
 }
@@ -219,10 +237,10 @@ static enum reason check_subject(const struct source *s, const struct pg_result 
 	const char *subject;
 	size_t n;
 
-	if (pg_is_null(r, i, COL_SUBJECT_BYTES))
-		return DEFECT_SUBJECT_NULL;
-	if (pg_is_null(r, i, COL_SUBJECT))
+	if (pg_int8(r, i, COL_FITS) == SUBJECT_TOO_LONG)
 		return DEFECT_SUBJECT_LONG;
+	if (pg_is_null(r, i, COL_SUBJECT))
+		return DEFECT_SUBJECT_NULL;
 	subject = pg_bytes(r, i, COL_SUBJECT, &n);
 	defect = message_check_subject(subject, n);
 	if (defect == REASON_NONE)
@@ -230,28 +248,44 @@ static enum reason check_subject(const struct source *s, const struct pg_result 
 	return defect;
 }
 
+static enum reason check_lengths(const struct pg_result *r, int i)
+{
+	switch (pg_int8(r, i, COL_FITS)) {
+	case HEADERS_TOO_LONG: return DEFECT_HEADERS_LONG;
+	case PAYLOAD_TOO_LONG: return DEFECT_MESSAGE_LONG;
+	case KEY_TOO_LONG: return DEFECT_ENVELOPE_LONG;
+	default: return REASON_NONE;
+	}
+}
+
 static enum reason check_row(const struct source *s, const struct pg_result *r, int i, struct row *row)
 {
-	size_t headers_bytes = 0, wire = 0;
+	size_t payload_bytes, headers_bytes = 0, wire = 0;
 	enum reason defect = check_subject(s, r, i, &row->stream);
-	int64_t payload_bytes = pg_is_null(r, i, COL_PAYLOAD_BYTES) ? 0 : pg_int8(r, i, COL_PAYLOAD_BYTES);
 
+	pg_bytes(r, i, COL_PAYLOAD, &payload_bytes);
+	if (defect == REASON_NONE)
+		defect = check_lengths(r, i);
 	if (defect == REASON_NONE && pg_is_null(r, i, COL_MESSAGE_ID))
 		defect = DEFECT_MESSAGE_ID_NULL;
-	if (defect == REASON_NONE && pg_is_null(r, i, COL_PAYLOAD_BYTES))
+	if (defect == REASON_NONE && pg_is_null(r, i, COL_PAYLOAD))
 		defect = DEFECT_PAYLOAD_NULL;
 	if (defect == REASON_NONE)
 		defect = s->config->envelope == ENVELOPE_RAW ? check_headers(r, i, &headers_bytes, &wire)
 							     : check_event(s, r, i, &headers_bytes, &wire);
 	/* The server may take larger ones by now; but what was too large when it was asked for has stayed behind. */
-	if (defect == REASON_NONE &&
-	    (pg_is_null(r, i, COL_PAYLOAD) || payload_bytes + (int64_t)headers_bytes > largest(s) ||
-	     !server_takes(s, payload_bytes + (int64_t)wire)))
+	if (defect == REASON_NONE && ((int64_t)(payload_bytes + headers_bytes) > largest(s) ||
+				      !server_takes(s, (int64_t)(payload_bytes + wire))))
 		defect = DEFECT_MESSAGE_LONG;
 	row->bytes = ROW_OVERHEAD_BYTES;
 	if (defect == REASON_NONE)
-		row->bytes += (uint32_t)(payload_bytes + (int64_t)wire);
+		row->bytes += (uint32_t)(payload_bytes + wire);
 	return defect;
+}
+
+static bool by_shares(const struct source *s)
+{
+	return s->even >= EVEN_ANSWERS;
 }
 
 static void on_rows(void *arg, const struct pg_result *r)
@@ -260,7 +294,7 @@ static void on_rows(void *arg, const struct pg_result *r)
 	const char *error = FAILPOINT(rows_received) ? "failpoint" : pg_error(r);
 	int n = error == NULL ? pg_rows(r) : 0;
 	size_t count = 0;
-	bool complete = (uint32_t)n < s->limit, beyond = false;
+	bool complete = (uint32_t)n < s->limit, beyond = false, larger = false;
 	int64_t last = INT64_MIN;
 
 	s->pending = false;
@@ -273,7 +307,9 @@ static void on_rows(void *arg, const struct pg_result *r)
 		int64_t id = pg_int8(r, i, COL_ID);
 
 		beyond = pg_is_null(r, i, COL_FITS);
-		if (beyond || pg_int8(r, i, COL_FITS) == 0) {
+		if (beyond || pg_int8(r, i, COL_FITS) == FITS_NOT) {
+			larger |=
+				!beyond; /* the next are summed: by shares nothing would ever move if it is the first */
 			complete = false;
 			break;
 		}
@@ -283,8 +319,10 @@ static void on_rows(void *arg, const struct pg_result *r)
 		if (row->keyed)
 			row->lane = (uint64_t)pg_int8(r, i, COL_LANE);
 		row->defect = (uint16_t)check_row(s, r, i, row);
+		larger |= row->bytes > s->share;
 		s->row_of[count++] = i;
 	}
+	s->even = complete || larger ? 0 : s->even + 1;
 	s->result = r;
 	s->handlers.rows(s->handlers.arg, (struct event){ .kind = EVENT_ROWS,
 							  .rows = { .rows = s->rows,
@@ -339,22 +377,24 @@ static char *range_array(const struct effect *f, bool hi)
 
 bool source_fetch(struct source *s, struct pg *pg, const struct effect *f)
 {
-	char after[24], rows[16], bytes[16], most[24];
+	char after[24], rows[16], bytes[24], most[24];
 	char *lo = range_array(f, false), *hi = range_array(f, true);
 	/* None is kept though one was asked for: nothing was seen then. */
 	const char *kept = !f->fetch.kept ? NULL : s->kept != NULL ? s->kept : "1:1:";
 	struct pg_parameter p[7] = { { .value = after }, { .value = rows }, { .value = bytes }, { .value = most },
 				     { .value = kept },  { .value = lo },   { .value = hi } };
-	const struct pg_statement *question = fetch[s->config->envelope];
+	const struct pg_statement *question = fetch[s->config->envelope] + (by_shares(s) ? 0 : 2);
 	bool ok = lo != NULL && hi != NULL;
 
 	s->limit = f->fetch.rows < s->capacity ? f->fetch.rows : (uint32_t)s->capacity;
+	s->share = f->fetch.bytes / s->limit;
 	s->horizon = 0;
 	s->asked_ms = loop_now_ms();
 	s->asked_us = loop_now_us();
 	snprintf(after, sizeof after, "%" PRId64, f->fetch.forward ? f->fetch.after : INT64_MAX);
 	snprintf(rows, sizeof rows, "%" PRIu32, s->limit);
-	snprintf(bytes, sizeof bytes, "%" PRIu32, f->fetch.bytes);
+	snprintf(bytes, sizeof bytes, "%" PRId64,
+		 by_shares(s) ? (int64_t)s->share - ROW_OVERHEAD_BYTES : (int64_t)f->fetch.bytes);
 	snprintf(most, sizeof most, "%" PRId64, largest(s));
 	/* Before the rows: then whatever lies below the horizon had ended before the rows' snapshot was taken. */
 	if (ok && f->fetch.horizon) {

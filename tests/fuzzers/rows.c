@@ -38,14 +38,16 @@ static void set_number(PGresult *r, int row, int column, int64_t value)
 	set(r, row, column, bytes, sizeof bytes);
 }
 
-/* NULL where it is NULL, and where the query withholds it. */
-static void set_cut(PGresult *r, int row, int column, const char *value, size_t n, size_t most, bool fits)
+/* What the query says of a row of which it is known whether it is in the kept snapshot and whether there is room. */
+static int fits_of(const struct given *g, size_t most)
 {
-	set(r, row, column, fits && n <= most ? value : NULL, n);
-	if (value != NULL)
-		set(r, row, column + 1, (unsigned char[]){ 0, 0, (unsigned char)(n >> 8), (unsigned char)n }, 4);
-	else
-		set(r, row, column + 1, NULL, 0);
+	if (!g->fits)
+		return FITS_NOT;
+	if (g->subject_bytes > 4096)
+		return SUBJECT_TOO_LONG;
+	if (g->headers_bytes > 49152)
+		return HEADERS_TOO_LONG;
+	return g->payload_bytes > most ? PAYLOAD_TOO_LONG : FITS;
 }
 
 static char *take(struct input *in, bool null, size_t *bytes)
@@ -64,9 +66,10 @@ static void set_row(PGresult *r, struct input *in, int row, int64_t most)
 {
 	struct given *g = &given[row];
 	unsigned bits = take_byte(in);
+	int fits;
 
 	g->is_beyond = (bits & BEYOND) != 0; /* not in the kept snapshot */
-	g->fits = !g->is_beyond && (row == 0 || (bits & NO_ROOM) == 0);
+	g->fits = !g->is_beyond && (bits & NO_ROOM) == 0;
 	g->has_id = (bits & NO_ID) == 0;
 	g->subject = take(in, bits & NO_SUBJECT, &g->subject_bytes);
 	g->headers = take(in, bits & NO_HEADERS, &g->headers_bytes);
@@ -76,12 +79,13 @@ static void set_row(PGresult *r, struct input *in, int row, int64_t most)
 		set(r, row, COL_LANE, NULL, 0);
 	else
 		set_number(r, row, COL_LANE, -row);
-	g->is_cut = g->payload_bytes > (size_t)most;
+	fits = fits_of(g, (size_t)most);
+	g->is_cut = fits != FITS;
 	set(r, row, COL_MESSAGE_ID, g->has_id ? "0123456789abcdef" : NULL, 16);
-	set_cut(r, row, COL_SUBJECT, g->subject, g->subject_bytes, 4096, g->fits);
-	set_cut(r, row, COL_HEADERS, g->headers, g->headers_bytes, 49152, g->fits);
-	set_cut(r, row, COL_PAYLOAD, g->payload, g->payload_bytes, (size_t)most, g->fits);
-	set(r, row, COL_FITS, g->is_beyond ? NULL : g->fits ? "\1" : "\0", 1);
+	set(r, row, COL_SUBJECT, fits > SUBJECT_TOO_LONG ? g->subject : NULL, g->subject_bytes);
+	set(r, row, COL_HEADERS, fits == FITS ? g->headers : NULL, g->headers_bytes);
+	set(r, row, COL_PAYLOAD, fits == FITS ? g->payload : NULL, g->payload_bytes);
+	set(r, row, COL_FITS, g->is_beyond ? NULL : (unsigned char[]){ 0, 0, 0, (unsigned char)fits }, 4);
 }
 
 /* Can it be sent? Nothing else is a reason for a dead letter. */

@@ -56,6 +56,7 @@ struct session {
 	uint64_t epoch;      /* 0 = does not lead */
 	bool keeps;          /* the relay keeps a snapshot: */
 	uint64_t kept;       /* so many transactions had ended; 0 = it could not be had, and nothing is in it */
+	bool shares; /* the last answer was not all there was: the next gives each row the same share of the bytes */
 	struct query *first, *last;
 	int64_t answered_at;
 };
@@ -213,8 +214,9 @@ static bool is_beyond(const struct sim *s, const struct session *x, const struct
 }
 
 /* One snapshot: now. Where that is asked for, it ends before the first row that was not in the kept one. */
-static void select_rows(struct sim *s, const struct session *x, struct query *q)
+static void select_rows(struct sim *s, struct session *x, struct query *q)
 {
+	uint32_t share = x->shares ? q->limit_bytes / q->limit_rows : UINT32_MAX;
 	int64_t id = q->wanted_count > 0 ? q->wanted[0].lo : q->after + 1;
 	uint64_t bytes = 0;
 	size_t range = 0;
@@ -232,7 +234,8 @@ static void select_rows(struct sim *s, const struct session *x, struct query *q)
 		if (!wanted(q, id, &range) || !pg_visible(s, s->pg.row[id]))
 			continue;
 		q->beyond = q->rows < q->limit_rows && is_beyond(s, x, q, id);
-		if (q->beyond || q->rows == q->limit_rows || (q->rows > 0 && bytes + f->bytes > q->limit_bytes)) {
+		if (q->beyond || q->rows == q->limit_rows || f->bytes > share ||
+		    (q->rows > 0 && bytes + f->bytes > q->limit_bytes)) {
 			q->complete = false;
 			break;
 		}
@@ -242,6 +245,7 @@ static void select_rows(struct sim *s, const struct session *x, struct query *q)
 		if (q->safety_poll)
 			check_safety_poll(s, s->pg.row[id]);
 	}
+	x->shares = !x->shares && !q->complete;
 	/* A LIMIT that is just reached cannot know that there is nothing more. */
 	if (q->rows == q->limit_rows && prng_below(&s->dice, 2) == 0)
 		q->complete = false;
@@ -321,7 +325,7 @@ static bool execute_first(struct sim *s, struct session *x, struct query *q)
 	return true;
 }
 
-static void execute_second(struct sim *s, const struct session *x, struct query *q)
+static void execute_second(struct sim *s, struct session *x, struct query *q)
 {
 	if (q->kind == QUERY_ANNOUNCE)
 		q->fence = tx_own(s);

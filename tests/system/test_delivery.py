@@ -139,9 +139,10 @@ class Late(SystemTest):
     def test_the_xmax_trap(self):
         """The owner of a missing id may stand above the snapshot's xmax, and in no list of it: a transaction with
         an older xid writes a later id and commits first. To take that xmax for a fence would lose the row."""
-        self.start_relay(outbox={"gap_grace": "0s"})
+        relay = self.start_relay(outbox={"gap_grace": "0s"})
         gate = self.hold_in_trigger("slow")
-        self.wait_asleep()  # then it draws no xid either
+        # Then it draws no xid either. (The flag is set before that: to say so has an xid of its own, and a fence is drawn.)
+        self.wait(lambda: self.status(relay).get("pace") == "asleep", "the relay to sleep")
         old = self.writer("old").begin()
         (old_xid,), = old.execute("SELECT pg_current_xact_id()::text::bigint")
         slow = self.write_behind(self.writer("slow"), "slow")
@@ -205,7 +206,7 @@ class Late(SystemTest):
         held = self.writer("held").write("held")
         self.writer("many").copy(20_000).commit()
         self.wait_for_messages(20_000)
-        self.wait(lambda: self.position() == self.newest(), "the position to pass the missing ids")
+        self.wait(lambda: self.position() == self.newest(), "the position to pass the missing ids", progress=self.position)
         self.writer("another").write("another").commit()
         self.wait_for_messages(20_001)
         self.assertGreaterEqual(len(self.exceptions()), 20_000)
@@ -415,6 +416,28 @@ class Settings(SystemTest):
         self.let_trade(1500)
         self.audit()
 
+    def test_large_ones_behind_small_ones(self):
+        """How much is read at once is bounded in bytes. In a backlog of small rows nobody adds them up, until a large one comes;
+        and never where single rows come, of whatever size: a large one would have to be asked for twice."""
+        def fetches(how):
+            return self.metric(relay, rf'postgres_statements_total\{{statement="{how}"\}}')
+
+        writer = self.writer("one").write("b", 2000)
+        for _ in range(5):
+            writer.write("a", note="x" * 40_000)
+        writer.write("b", 300).commit()
+        relay = self.start_relay(delivery={"queue": 256, "queue_bytes": "512KiB", "window": 256, "window_bytes": "512KiB"},
+                                 outbox={"max_message_size": "64KiB"})
+        self.wait_settled()
+        by_shares = fetches("fetch")
+        self.assertGreaterEqual(by_shares, (2000 - 4 * 256) // 256, "four answers of 256 are summed, and then none of small rows")
+        self.assertGreaterEqual(fetches("fetch_summed"), 4 + 1)
+        for n in range(20):
+            writer.write("a", note="x" * 10_000 * (n % 2)).commit()
+            self.wait_settled()
+        self.assertEqual(fetches("fetch"), by_shares)
+        self.audit()
+
     def test_hot_keys(self):
         """Nearly all of it in three lanes."""
         self.start_relay()
@@ -446,7 +469,8 @@ class Settings(SystemTest):
 class Ring(SystemTest):
     """The outbox is a ring of eight slots; what is sent and old enough goes by TRUNCATE, and nobody notices."""
 
-    postgres_settings = {"log_lock_waits": "on", "deadlock_timeout": "200ms"}  # waits of 200 ms stand in its log
+    # Waits of 200 ms stand in its log, and who waited.
+    postgres_settings = {"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_line_prefix": "%u "}
 
     def start(self):
         """A retention of 2 s: slots of 1 s, so that the ring turns over every 8 s."""
@@ -460,10 +484,11 @@ class Ring(SystemTest):
         return self.sql("SELECT count(*) FROM boxhaul.outbox")[0][0]
 
     def waits_for_a_table(self):
-        """Lines of PostgreSQL's log about somebody who waited for a lock on a table (row locks of the shop's own
-        orders are another matter)."""
+        """Lines of PostgreSQL's log about a producer who waited for a lock on a table (row locks of the shop's own
+        orders are another matter; and whoever counts the rows waits for a slot that is being emptied)."""
         with open(self.pg.log, encoding="utf-8", errors="replace") as f:
-            return [line for line in f if "still waiting for" in line and "on relation" in line]
+            return [line for line in f if line.startswith(f"{SERVICE} LOG:") and "still waiting for" in line
+                    and "on relation" in line]
 
     def test_it_stays_bounded_and_loses_nothing(self):
         self.start()
