@@ -31,6 +31,7 @@ struct health_facts {
 	struct {
 		const char *name, *reason, *detail;
 	} stream[LIMIT_STREAMS];
+	uint64_t found; /* messages found in the streams and kept in mind */
 	uint64_t truncations, reconnects_postgres, reconnects_nats;
 	uint64_t reloads;   /* of the configuration that were asked for and are over */
 	bool reload_failed; /* the last one: the configuration before it counts */

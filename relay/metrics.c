@@ -122,6 +122,7 @@ static const struct metric metrics[] = {
 	{ "boxhaul_in_flight_messages", "gauge", "Messages sent and not answered.", OF_STATS(in_flight) },
 	{ "boxhaul_backing_off_messages", "gauge", "Messages that wait to be sent again.", OF_STATS(backing_off) },
 	{ "boxhaul_asking_messages", "gauge", "Messages that wait until it is known what their stream holds.", OF_STATS(asking) },
+	{ "boxhaul_found_messages", "gauge", "Messages found in the streams and kept in mind, others' included; 131072 at most.", OF_FACTS(found) },
 	{ "boxhaul_window_messages", "gauge", "Messages that may be in flight now.", OF_STATS(window) },
 	{ "boxhaul_exceptions", "gauge", "Ranges of ids that are not settled although later ones are; 65536 at most.", OF_STATS(exceptions) },
 	{ "boxhaul_missing_ranges", "gauge", "Ranges of ids that were drawn and are not visible.", OF_STATS(missing) },

@@ -86,6 +86,7 @@ struct relay {
 	char paused[512]; /* by whom; "" = it is not */
 	int64_t pause_asked_ms;
 
+	bool forgot;            /* what was found in the streams, and its memory was not given back since */
 	uint64_t given_back_at; /* so many bytes had been published when memory was last given back */
 };
 
@@ -202,7 +203,7 @@ static void on_leading(void *arg, const struct event *ev)
 {
 	struct relay *r = arg;
 
-	tails_forget(r->tails);
+	r->forgot |= tails_forget(r->tails);
 	step(r, *ev);
 	ledger_decisions(r->pg, on_decisions, r);
 	ask_about_pause(r);
@@ -509,7 +510,7 @@ static void carry_out(struct relay *r, const struct effect *f)
 		break;
 	case EFFECT_NOTE: tell(r, &f->note); break;
 	case EFFECT_TAIL:
-		tails_ask(r->tails, f->tail.stream, f->tail.above);
+		tails_ask(r->tails, f);
 		if (FAILPOINT(tail_asked))
 			natsio_cut(r->nats, "failpoint");
 		break;
@@ -569,6 +570,7 @@ static void collect(void *arg, struct health_facts *f)
 		.nats_url = r->nats_url,
 		.paused = s->paused ? r->paused : "",
 		.stream_count = r->config->stream_count,
+		.found = tails_found(r->tails),
 		.truncations = r->truncations,
 		.reconnects_postgres = r->postgres_connects,
 		.reconnects_nats = r->nats_connects,
@@ -591,11 +593,16 @@ static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, i
 			ask_about(r, i);
 }
 
-/* What a burst took would stay with us, and most of all what lay with nats.c, which frees on a thread of its own. */
+/* What a burst took would stay with us, and most of all what lay with nats.c, which frees on a thread of its own. So would the ids
+ * of very many messages, which are forgotten when nothing much was published, or nothing at all. */
 static void give_back(struct relay *r, const struct delivery_stats *s)
 {
-	if (s->pace != PACE_ASLEEP || s->bytes_published - r->given_back_at < r->config->delivery.queue_bytes / 4)
+	if (!s->sought)
+		r->forgot |= tails_forget(r->tails);
+	if (s->pace != PACE_ASLEEP ||
+	    (!r->forgot && s->bytes_published - r->given_back_at < r->config->delivery.queue_bytes / 4))
 		return;
+	r->forgot = false;
 	r->given_back_at = s->bytes_published;
 	process_give_back();
 }
@@ -631,7 +638,7 @@ static struct delivery_settings core_settings(const struct config *c)
 	struct delivery_settings s = c->delivery;
 
 	if (c->wakeup == WAKEUP_POLL) {
-		s.sleep_after_ms = UINT32_MAX;
+		s.sleep_after_ms = SLEEP_NEVER;
 		s.idle_pause_ms = IDLE_PAUSE_POLL_MS;
 	}
 	return s;

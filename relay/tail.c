@@ -29,10 +29,12 @@ enum {
 struct reading {
 	bool under_way;
 	uint32_t number; /* tells the answers of this reading from those of an abandoned one */
-	uint64_t above;
+	uint64_t above, top;
+	bool another; /* not the stream that was last told of, or without its end */
 	int64_t asked_ms, heard_ms;
 	struct stored_stream stream;
-	uint64_t next, end; /* to be asked for: next .. end */
+	struct sequences acked;   /* not to be asked for */
+	uint64_t next, end, left; /* to be asked for: next .. end, and no more than that many */
 	uint32_t outstanding, pipeline;
 	uint64_t read, found;
 };
@@ -53,7 +55,7 @@ struct tails {
 	struct tails_handlers handlers;
 	struct reading reading[LIMIT_STREAMS];
 	char created[LIMIT_STREAMS][40];
-	uint64_t last[LIMIT_STREAMS]; /* where it ended */
+	uint64_t last[LIMIT_STREAMS]; /* and where it ended, when it was last told */
 	uint32_t age[LIMIT_STREAMS]; /* counts how often the stream became another one: what was found before is void */
 	bool denied[LIMIT_STREAMS];  /* since the last connect: we may not look */
 	uint32_t numbers;
@@ -101,12 +103,20 @@ static int compare(const void *a, const void *b)
 	return ids != 0 ? ids : (int)x->stream - (int)y->stream;
 }
 
-void tails_forget(struct tails *t)
+bool tails_forget(struct tails *t)
 {
+	bool any = t->found_count > 0;
+
 	tdestroy(t->found, free);
 	t->found = NULL;
 	t->found_count = 0;
 	t->overflowed = false;
+	return any;
+}
+
+size_t tails_found(const struct tails *t)
+{
+	return t->found_count;
 }
 
 static bool is_valid(const struct tails *t, const struct found *f)
@@ -204,7 +214,8 @@ static void succeed(struct tails *t, struct reading *r)
 	ev.tail.ok = true;
 	ev.tail.asked_ms = r->asked_ms;
 	ev.tail.window_ms = r->stream.window_ms;
-	ev.tail.last = r->stream.last;
+	ev.tail.last = t->last[ev.tail.stream] = r->stream.last;
+	ev.tail.another = r->another;
 	memcpy(t->created[ev.tail.stream], r->stream.created, sizeof t->created[0]);
 	if (r->found > 0 || r->read >= WORTH_TELLING_MESSAGES)
 		log_info(t->log, "read what the stream holds since the last mark", KS("stream", name_of(t, r)),
@@ -216,7 +227,8 @@ static void pump(struct tails *t, struct reading *r)
 {
 	char body[48];
 
-	while (r->next <= r->end && r->outstanding < r->pipeline) {
+	while (r->left > 0 && (r->next = sequences_skip(&r->acked, r->next)) <= r->end &&
+	       r->outstanding < r->pipeline) {
 		snprintf(body, sizeof body, "{\"seq\":%" PRIu64 "}", r->next);
 		if (!api_request(*t->nats, API_STORED, "MSG.GET", name_of(t, r), (uint16_t)(r - t->reading), r->number,
 				 body)) {
@@ -224,36 +236,43 @@ static void pump(struct tails *t, struct reading *r)
 			return;
 		}
 		r->next++;
+		r->left--;
 		r->outstanding++;
 	}
 	if (r->outstanding == 0)
 		succeed(t, r);
 }
 
-/* From where to where. A stream that ends below the floor, or was created at another time, is another stream. */
+/* From where to where. A stream that ends below what is known of it, or was created at another time, is another stream: copies may
+ * stand anywhere in it, and most likely at its end. */
 static void choose_range(struct tails *t, struct reading *r)
 {
 	const struct stored_stream *s = &r->stream;
 	const char *created = t->created[r - t->reading];
-	bool another = created[0] != '\0' && strcmp(created, s->created) != 0;
 	int64_t most = natsio_max_payload(*t->nats) / 3 * 4; /* base64 */
 
-	if (another || s->last < t->last[r - t->reading])
+	r->another = (created[0] != '\0' && strcmp(created, s->created) != 0) || s->last < t->last[r - t->reading] ||
+		     s->last < r->top;
+	if (r->another) {
 		t->age[r - t->reading]++;
-	t->last[r - t->reading] = s->last;
+		r->acked.count = 0;
+	}
 	r->end = s->last;
 	if (r->above == FLOOR_NONE)
 		r->next = s->last + 1;
 	else if (r->above == FLOOR_UNKNOWN)
 		r->next = s->last > BLIND_MESSAGES ? s->last - BLIND_MESSAGES + 1 : 1;
+	else if (r->another || r->above > s->last)
+		r->next = s->last > READ_MESSAGES ? s->last - READ_MESSAGES + 1 : 1;
 	else
-		r->next = another || r->above > s->last ? 1 : r->above + 1;
+		r->next = r->above + 1;
 	if (r->next < s->first)
 		r->next = s->first;
-	if (r->next <= r->end && r->end - r->next >= READ_MESSAGES) {
+	r->left = r->next <= r->end ? r->end - r->next + 1 - sequences_between(&r->acked, r->next, r->end) : 0;
+	if (r->left > READ_MESSAGES) {
 		log_warn(t->log, "the stream has grown so much since the last mark that not all of it is looked at",
-			 KS("stream", name_of(t, r)), KU("messages", r->end - r->next + 1), KI("read", READ_MESSAGES));
-		r->end = r->next + READ_MESSAGES - 1;
+			 KS("stream", name_of(t, r)), KU("messages", r->left), KI("read", READ_MESSAGES));
+		r->left = READ_MESSAGES;
 	}
 	r->pipeline = PIPELINE_MESSAGES;
 	if (most > PIPELINE_BYTES / PIPELINE_MESSAGES)
@@ -301,13 +320,16 @@ static void on_stored(struct tails *t, struct reading *r, const struct natsio_re
 	pump(t, r);
 }
 
-void tails_ask(struct tails *t, uint16_t stream, uint64_t above)
+void tails_ask(struct tails *t, const struct effect *f)
 {
+	uint16_t stream = f->tail.stream;
 	struct reading *r = &t->reading[stream];
 
 	*r = (struct reading){ .under_way = true,
 			       .number = ++t->numbers % API_NUMBERS,
-			       .above = above,
+			       .above = f->tail.above,
+			       .top = f->tail.top,
+			       .acked = *f->tail.acked,
 			       .asked_ms = loop_now_ms(),
 			       .heard_ms = loop_now_ms() };
 	if (t->denied[stream]) {

@@ -23,8 +23,8 @@ struct tails *tails_create(struct loop *l, struct natsio *const *nats, const str
 			   const struct tails_handlers *handlers);
 void tails_free(struct tails *t);
 
-/* Carries out EFFECT_TAIL; told() follows, unless tails_stop() comes before. */
-void tails_ask(struct tails *t, uint16_t stream, uint64_t above);
+/* Carries out EFFECT_TAIL; told() follows, unless tails_stop() or the next question to this stream comes before. */
+void tails_ask(struct tails *t, const struct effect *f);
 
 /* Takes a reply; false when it is not for us. */
 bool tails_reply(struct tails *t, const struct natsio_reply *reply);
@@ -36,8 +36,11 @@ void tails_complaint(struct tails *t, const char *text);
 /* The connection is gone, or the lead: nothing is awaited any more. What was found stays. */
 void tails_stop(struct tails *t);
 
-/* A new lead: what was found for an earlier one is forgotten. */
-void tails_forget(struct tails *t);
+/* What was found is forgotten: for a new lead, or where nothing is left that it may be of. Returns whether there was any. */
+bool tails_forget(struct tails *t);
+
+/* How many messages that were found are kept in mind. */
+size_t tails_found(const struct tails *t);
 
 /* The sequence at which this message was found in the stream, or 0. It is found once: a second question is told 0. */
 uint64_t tails_take(struct tails *t, uint16_t stream, const char *message_id);

@@ -10,7 +10,7 @@ cd "$srcdir" || exit 99
 # same words; what holds the parts together (delivery.c) above them.
 floor() { # a path below relay/
 	case $1 in
-	core/limits.h | core/refusal.?) echo 1 ;;
+	core/limits.h | core/refusal.? | core/sequences.?) echo 1 ;;
 	core/delivery.h) echo 2 ;;
 	core/lane.? | core/pace.? | core/position.?) echo 3 ;;
 	core/block.?) echo 4 ;;
@@ -23,7 +23,7 @@ floor() { # a path below relay/
 	settings.c | settings_sample.c | setting_value.c | config_check.h) echo 13 ;;
 	config.c | config_check.c) echo 14 ;;
 	edge/loop.? | edge/natsio_options.h | edge/nkey.?) echo 20 ;;
-	edge/pg.h | edge/natsio_login.? | edge/natsio_servers.? | edge/http.? | edge/notify.?) echo 21 ;;
+	edge/pg.h | edge/natsio_login.? | edge/natsio_servers.? | edge/natsio_spent.? | edge/http.? | edge/notify.?) echo 21 ;;
 	edge/pg_login.? | edge/natsio.? | edge/natsio_session.?) echo 22 ;;
 	edge/pg.c) echo 23 ;;
 	ledger.? | api.? | servers.? | parcel.h) echo 30 ;;

@@ -56,7 +56,7 @@ static const char question_ahead[] =
  * settled what was not inserted yet. */
 static const char question_floor[] =
 	"SELECT coalesce((SELECT last_seq FROM boxhaul.sent WHERE stream = $1 AND last_id < $2::bigint"
-	" AND marked_at < $3::timestamptz AND last_seq > 0 ORDER BY last_id DESC LIMIT 1), 0)";
+	" AND marked_at < $3::timestamptz ORDER BY last_id DESC LIMIT 1), 0)";
 
 struct story {
 	const struct call *call;

@@ -149,7 +149,7 @@ static void leading(struct delivery *d, const struct event *ev)
 	d->pause = ev->leading.pause;
 	d->quiet = false;
 	d->position = d->read = d->settled = ev->leading.position;
-	d->caught_up = d->settled_in = false;
+	d->caught_up = d->settled_in = d->letter_in_doubt = false;
 	d->others_until = ev->leading.others_until_ms > d->now ? ev->leading.others_until_ms : d->now;
 	tails_unknown(d, ev->leading.floors);
 	take_floor(d, &d->floor);
@@ -391,6 +391,7 @@ const struct delivery_stats *delivery_look(struct delivery *d)
 	s->parked_ranges = (uint32_t)(d->book.kinds[EXCEPTION_PARKED] + d->book.kinds[EXCEPTION_HELD]);
 	s->blocked_lanes = (uint32_t)d->blocks.lanes;
 	s->window = d->window;
+	s->sought = found_is_sought(d);
 	for (uint32_t i = 0; i < d->s.streams; i++) {
 		s->stream[i].blocked = d->blocks.stream[i].blocked;
 		s->stream[i].reason = d->blocks.stream[i].reason;

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "core/limits.h"
+#include "core/sequences.h"
 
 enum ordering {
 	ORDERING_STRICT,    /* at most one message of a key in flight */
@@ -30,6 +31,8 @@ enum poison_policy {
 	POISON_SKIP, /* the lane goes on behind a dead letter */
 	POISON_HOLD, /* the lane waits until an operator decides about the dead letter */
 };
+
+#define SLEEP_NEVER UINT32_MAX /* however long the silence is */
 
 struct delivery_settings {
 	enum ordering ordering;
@@ -45,7 +48,7 @@ struct delivery_settings {
 	uint32_t mark_interval_ms; /* at most one mark in this time */
 	uint32_t grace_ms;         /* a younger gap holds the position instead of becoming an exception */
 	uint32_t lease_ms;         /* no publish later than this after the last sign of life of the database */
-	uint32_t sleep_after_ms;   /* announce sleep after so long without a row */
+	uint32_t sleep_after_ms;   /* announce sleep after so long without a row; or SLEEP_NEVER */
 	uint32_t safety_poll_ms;   /* asleep: poll this often without any notification */
 	uint32_t idle_pause_ms;    /* awake: the longest pause between polls that find nothing; 0 = 16 */
 	uint32_t missing_pause_us; /* between two questions for everything missing, per range; 0 = 100 */
@@ -165,6 +168,7 @@ struct event {
 			int64_t asked_ms;  /* what was stored before that has been seen */
 			int64_t window_ms; /* how long the stream remembers message ids */
 			uint64_t last;     /* the stream's last sequence then */
+			bool another;      /* it is not the stream that was asked the last time */
 		} tail;
 		/* Copied. Memory is laid out by ordering, streams and queue_messages, and the database has told others how
 		 * long the lease is: those four are as they were. */
@@ -266,12 +270,17 @@ struct effect {
 		struct {
 			bool asleep;
 		} announce;
-		/* Read the ids of the messages above this sequence, and keep them until the next EVENT_LEADING or until the stream
-		 * is another one: a publish of one that is found there is acknowledged at once and not sent. FLOOR_UNKNOWN: as far back as is
-		 * reasonable; FLOOR_NONE: there is nothing to read, only the window is asked for. */
+		/* Read the ids of the messages above this sequence, and keep them until the next EVENT_LEADING, until the stream
+		 * is another one, or until they are not `sought` any more (delivery_stats): a publish of one that is found there is
+		 * acknowledged at once and not sent. FLOOR_UNKNOWN: as far back as is reasonable; FLOOR_NONE: there is nothing to
+		 * read, only the window is asked for. What stands in `acked` (borrowed until the next step) need not be read. All this if
+		 * the stream is still the same and does not end below `top`: else nothing is known of it, and it is read from the
+		 * bottom, as far as is reasonable. Asked again before the answer: that one is not awaited any more. */
 		struct {
 			uint16_t stream;
 			uint64_t above;
+			uint64_t top;
+			const struct sequences *acked;
 		} tail;
 		struct {
 			uint32_t slot;
@@ -313,6 +322,7 @@ struct delivery_stats {
 	uint32_t exceptions, missing, parked_ranges, blocked_lanes;
 	uint32_t window; /* the window now */
 	bool full;       /* reading stopped for want of room for exceptions */
+	bool sought;     /* a message may be left that was found in a stream: else what was found may be forgotten */
 	int64_t last_ack_ms, last_row_ms;
 	uint64_t rows, published, acked, duplicates, refused, timeouts, retries, dead, parked, voided, vanished;
 	uint64_t fetches, marks, announcements, notifications, stale_replies, notes_dropped, tails;

@@ -66,6 +66,8 @@ struct delivery {
 		bool blind;                 /* looks are given up, until the next connection */
 		bool taken;                 /* one that was has been stored */
 		uint64_t upto;              /* there was looked up to here, or it is ours: nothing is read twice */
+		struct sequences acked;     /* above: ours, and settled */
+		uint64_t asked_top;         /* where it ended at least when it was asked for */
 		uint64_t inherited;         /* the floor that earlier leaders left */
 		int64_t asked_ms, heard_ms; /* of the last answer */
 		int64_t window_ms;
@@ -73,6 +75,8 @@ struct delivery {
 	} tail[LIMIT_STREAMS];
 	int64_t others_until; /* an earlier leader may publish until then; we did, at the most, until we took the lead */
 	int64_t others_to;    /* and no id above this: the highest that was there when we had caught up */
+
+	bool letter_in_doubt; /* one was made of a message of which a copy may be stored */
 
 	uint64_t flight_bytes, resident_bytes;
 	uint32_t silent[LIMIT_STREAMS];
@@ -154,7 +158,7 @@ void tails_interrupted(struct delivery *d);
 bool must_ask(struct delivery *d, struct message *m);
 void tail_told(struct delivery *d, const struct event *ev);
 void tail_taken(struct delivery *d, uint16_t stream);
-void tail_grows(struct delivery *d, uint16_t stream, uint64_t sequence);
+void tail_grows(struct delivery *d, const struct message *m, uint64_t sequence, bool duplicate);
 bool next_tail(struct delivery *d, struct effect *f);
 int64_t tails_deadline(const struct delivery *d);
 uint64_t stream_top(const struct delivery *d, uint16_t stream);
@@ -164,6 +168,7 @@ void doubt_ends(struct message *m);
 struct doubt doubt_of(const struct message *m);
 void doubt_returns(struct message *m, struct doubt doubt);
 struct doubt doubt_of_row(const struct delivery *d, const struct row *row, const struct exception *e);
+bool found_is_sought(const struct delivery *d);
 
 /* --- reading.c: what to read, and what the rows are --- */
 

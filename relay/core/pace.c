@@ -93,6 +93,8 @@ static bool may_sleep(const struct pace *p, int64_t now_ms)
 {
 	int64_t quiet_ms = now_ms - p->row_ms;
 
+	if (p->sleep_after_ms == SLEEP_NEVER)
+		return false;
 	return quiet_ms >= p->sleep_after_ms ||
 	       (quiet_ms >= LONE_SLEEP_MS && now_ms - p->crowd_ms >= p->sleep_after_ms);
 }

@@ -32,6 +32,7 @@ static void poison(struct delivery *d, struct message *m, uint32_t reason)
 		block_lane(d, m, reason, true);
 		return;
 	}
+	d->letter_in_doubt |= m->floor != FLOOR_NONE;
 	bury(d, (struct dead){ .id = m->id, .reason = reason, .attempts = m->attempts, .held = hold });
 	d->stats.dead++;
 	m->defect = true;
@@ -87,7 +88,7 @@ void acked(struct delivery *d, const struct event *ev)
 	d->silent[m->stream] = 0;
 	if (ev->acked.sequence > d->stats.stream[m->stream].sequence)
 		d->stats.stream[m->stream].sequence = ev->acked.sequence;
-	tail_grows(d, m->stream, ev->acked.sequence);
+	tail_grows(d, m, ev->acked.sequence, ev->acked.duplicate);
 	if (d->window < d->s.window_messages && ++d->window_credit >= d->window) {
 		d->window_credit = 0;
 		d->window += 1 + d->window / 8;

@@ -56,13 +56,79 @@ uint64_t stream_top(const struct delivery *d, uint16_t stream)
 	return acked > seen ? acked : seen;
 }
 
-/* It stored something of ours. What follows directly on what is known need not be read any more. */
-void tail_grows(struct delivery *d, uint16_t stream, uint64_t sequence)
+static void advance_to(struct tail *t, uint64_t sequence)
+{
+	t->upto = sequences_skip(&t->acked, sequence + 1) - 1;
+	sequences_forget(&t->acked, t->upto);
+}
+
+static bool others_remain(const struct delivery *d)
+{
+	return !d->caught_up || d->position < d->others_to ||
+	       (d->book.first != NULL && d->book.first->lo <= d->others_to);
+}
+
+/* The stream is another one, or has lost its end, nobody knows how much of it; now it ends at `last` at least. What was sent
+ * and is in doubt may stand anywhere, and so may what the next marks do not settle: the floors are not known, until they are
+ * taken anew. What was found of others is void. */
+static void lost_end(struct delivery *d, uint16_t stream, uint64_t last)
 {
 	struct tail *t = &d->tail[stream];
+	uint64_t *top = &d->stats.stream[stream].sequence;
 
-	if (t->looked && sequence == t->upto + 1)
+	t->upto = t->acked.count = 0;
+	t->ours &= !others_remain(d);
+	*top = *top < last ? *top : last;
+	d->floor.sequence[stream] = d->next_floor.sequence[stream] = FLOOR_UNKNOWN;
+	if (t->inherited != FLOOR_NONE)
+		t->inherited = FLOOR_UNKNOWN;
+	for (struct message *m = d->lanes.oldest; m != NULL; m = m->age_next)
+		if (m->stream == stream && m->floor != FLOOR_NONE)
+			m->floor = FLOOR_UNKNOWN;
+	for (struct exception *e = d->book.first; e != NULL; e = e->next)
+		if (e->doubt.stream == stream && e->doubt.floor != FLOOR_NONE)
+			e->doubt.floor = FLOOR_UNKNOWN;
+}
+
+/* An answer that is awaited may be of the stream as it was: nobody waits for it any more. */
+static void look_anew(struct tail *t)
+{
+	if (t->blind)
+		return;
+	t->known = t->asking = false;
+	t->wanted = true;
+}
+
+/* It stored m, which is settled with this: nobody need look for it there. (Acks come in any order, and between two of ours may
+ * stand what others store.) But a sequence is given once, and above everything that was there when m was sent first: else the
+ * stream has lost its end, and what stands there now is not what we knew. */
+void tail_grows(struct delivery *d, const struct message *m, uint64_t sequence, bool duplicate)
+{
+	struct tail *t = &d->tail[m->stream];
+	bool again = sequence > t->upto && sequences_skip(&t->acked, sequence) != sequence,
+	     below = m->floor != FLOOR_NONE && sequence <= m->floor;
+
+	if (!duplicate && (again || below)) {
+		lost_end(d, m->stream, sequence);
+		look_anew(t);
+	}
+	if (!t->looked || sequence <= t->upto)
+		return;
+	if (sequence == t->upto + 1 && t->acked.count == 0)
 		t->upto = sequence;
+	else if (sequences_add(&t->acked, sequence))
+		advance_to(t, t->upto);
+}
+
+/* Where it ends at least, if it has not lost its end. */
+static uint64_t known_end(const struct delivery *d, uint16_t stream)
+{
+	const struct tail *t = &d->tail[stream];
+	uint64_t top = stream_top(d, stream);
+
+	if (t->acked.count > 0 && top < t->acked.range[t->acked.count - 1].hi)
+		top = t->acked.range[t->acked.count - 1].hi;
+	return t->inherited != FLOOR_NONE && top < t->inherited ? t->inherited : top;
 }
 
 /* m is about to be sent, perhaps not for the first time: what was decided within half a window is done within another quarter, and
@@ -169,6 +235,16 @@ bool must_ask(struct delivery *d, struct message *m)
 	return true;
 }
 
+/* Asleep we have read all that was committed, and what nobody has committed yet nobody has sent: with nothing in memory and no
+ * exception, all that may stand in a stream is settled. But a letter that is redriven may come as a new row with its old id,
+ * which is in no doubt here and not asked about. Where no copy of it can be stored (most are refused at their first attempt)
+ * none can have been found; else what was found is kept while we lead, for it alone can tell. Letters that were made before we
+ * led are not thought of: who leads next would not know of ours either. */
+bool found_is_sought(const struct delivery *d)
+{
+	return d->pace.mode != PACE_ASLEEP || d->lanes.oldest != NULL || d->book.count > 0 || d->letter_in_doubt;
+}
+
 /* --- question and answer --- */
 
 /* Where the copies of everything in doubt begin. */
@@ -214,12 +290,6 @@ static int64_t others_end(const struct delivery *d, const struct tail *t)
 	return t->inherited == FLOOR_NONE ? d->others_until : d->others_until + t->window_ms / 4;
 }
 
-static bool others_remain(const struct delivery *d)
-{
-	return !d->caught_up || d->position < d->others_to ||
-	       (d->book.first != NULL && d->book.first->lo <= d->others_to);
-}
-
 /* What was stored since the first look of what was sent before we led is looked for, if any of it is left to be sent. */
 static void look_for_the_last_of_others(struct delivery *d)
 {
@@ -251,6 +321,8 @@ bool next_tail(struct delivery *d, struct effect *f)
 		f->kind = EFFECT_TAIL;
 		f->tail.stream = (uint16_t)s;
 		f->tail.above = look_above(d, (uint16_t)s);
+		f->tail.acked = &t->acked;
+		f->tail.top = t->asked_top = known_end(d, (uint16_t)s);
 		return true;
 	}
 	return false;
@@ -323,17 +395,6 @@ void tail_taken(struct delivery *d, uint16_t stream)
 	t->wanted = !t->asking;
 }
 
-/* The stream ends below what it once acknowledged: it is another one, or lost its end. */
-static void cut_floors(struct delivery *d, uint16_t stream, uint64_t last)
-{
-	uint64_t *const floor[] = { &d->stats.stream[stream].sequence, &d->floor.sequence[stream],
-				    &d->next_floor.sequence[stream] };
-
-	for (size_t i = 0; i < sizeof floor / sizeof floor[0]; i++)
-		if (*floor[i] > last)
-			*floor[i] = last;
-}
-
 /* Nobody has led before: what the stream held when we came is not ours. */
 static void begin_floors(struct delivery *d, uint16_t stream, uint64_t last)
 {
@@ -361,6 +422,7 @@ static bool took_too_long(const struct delivery *d, const struct tail *t, int64_
 void tail_told(struct delivery *d, const struct event *ev)
 {
 	struct tail *t = &d->tail[ev->tail.stream];
+	bool ours = t->ours;
 
 	if (!d->leading || !t->asking)
 		return;
@@ -374,15 +436,21 @@ void tail_told(struct delivery *d, const struct event *ev)
 	t->taken = t->blind = false;
 	t->window_ms = ev->tail.window_ms;
 	t->heard_ms = d->now;
+	if (ev->tail.another || ev->tail.last < t->asked_top)
+		lost_end(d, ev->tail.stream, ev->tail.last);
 	if (must_wait_for_others(d, t, ev->tail.asked_ms)) {
 		take_note(d, (struct note){ .kind = NOTE_OTHERS, .stream = ev->tail.stream });
 		t->wanted = true;
 		return;
 	}
+	if (ours && !t->ours) { /* only what is in doubt was asked for */
+		look_anew(t);
+		return;
+	}
 	begin_floors(d, ev->tail.stream, ev->tail.last);
-	cut_floors(d, ev->tail.stream, ev->tail.last);
 	t->looked = true;
-	t->upto = ev->tail.last;
+	if (ev->tail.last > t->upto)
+		advance_to(t, ev->tail.last);
 	if (took_too_long(d, t, ev->tail.asked_ms)) {
 		t->rounds++;
 		t->wanted = true;

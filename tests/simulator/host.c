@@ -251,10 +251,14 @@ static void take_tail(struct sim *s, struct host *h, uint64_t serial, const stru
 	if (!h->up || !h->leading || h->tail[stream].serial != serial)
 		return;
 	h->tail[stream].serial = 0;
+	demand(s, !a->ok || a->last >= h->tail[stream].top,
+	       "host %u takes stream %u for one that has lost its end: %llu, not %llu", h->index, stream,
+	       (unsigned long long)a->last, (unsigned long long)h->tail[stream].top);
 	for (int64_t m = 1; a->ok && m <= s->pg.messages; m++) {
 		const struct fact *f = &s->pg.fact[m];
 
-		if (f->copies > 0 && f->stream == stream && f->sequence > a->above && f->sequence <= a->last)
+		if (f->copies > 0 && f->stream == stream && f->sequence > a->above && f->sequence <= a->last &&
+		    sequences_skip(&h->tail[stream].acked, f->sequence) == f->sequence)
 			h->held[m] = true;
 	}
 	e.tail.stream = stream;
@@ -315,6 +319,8 @@ static void ask_tail(struct sim *s, struct host *h, const struct effect *e)
 	check_asks(s, h, h->tail[stream].serial != 0, "a tail");
 	h->tail[stream].serial = ++h->tail_serials;
 	h->tail[stream].asked_ms = now_ms(s);
+	h->tail[stream].acked = *e->tail.acked;
+	h->tail[stream].top = e->tail.top;
 	wire_hand_over(s, h, &(struct hand){ .stream = stream, .above = e->tail.above, .serial = h->tail_serials });
 	later(s, (int64_t)s->plan.settings.ack_timeout_ms * MS, on_tail_timeout, h->index, h->life, h->tail_serials,
 	      stream);
@@ -633,6 +639,9 @@ static void on_tick(struct sim *s, const struct happening *happening)
 	}
 	h->tick_at = INT64_MAX;
 	host_step(s, h, &e);
+	/* As relay.c does. */
+	if (!h->now.sought)
+		memset(h->held, 0, sizeof h->held);
 }
 
 /* A tick when the core wants one; now and then a little late, as ticks are. */

@@ -61,6 +61,8 @@ struct host {
 	struct {
 		uint64_t serial; /* of the question under way, 0 = none */
 		int64_t asked_ms;
+		struct sequences acked; /* not to be looked at */
+		uint64_t top;           /* it ends there at least */
 	} tail[MAX_STREAMS];
 	uint64_t tail_serials;
 	bool held[MAX_IDS]; /* messages found in a stream */

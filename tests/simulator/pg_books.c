@@ -22,7 +22,7 @@ void books_resign(struct sim *s, uint64_t epoch, int64_t others_ms)
 /* The ledger's newest row of each stream, by the ids it covers. */
 static void note_floor(struct sim *s, const struct sent *sent)
 {
-	if (sent->sequence == FLOOR_UNKNOWN || sent->last < s->pg.floor[sent->stream].last_id)
+	if (sent->last < s->pg.floor[sent->stream].last_id)
 		return;
 	s->pg.floor[sent->stream].sequence = sent->sequence;
 	s->pg.floor[sent->stream].last_id = sent->last;

@@ -96,10 +96,13 @@ static void say_note(const struct note *n)
 	attempts = n->attempts;
 }
 
+static uint64_t tail_top; /* of the last look */
+
 static void say_tail(const struct effect *e)
 {
 	const char *above = e->tail.above == FLOOR_NONE ? "none" : e->tail.above == FLOOR_UNKNOWN ? "unknown" : NULL;
 
+	tail_top = e->tail.top;
 	if (tells)
 		delivery_step(d, &(struct event){ .kind = EVENT_TAIL,
 						  .now_ms = now,
@@ -111,6 +114,9 @@ static void say_tail(const struct effect *e)
 		say(heard, "tail %u above %s", e->tail.stream, above);
 	else
 		say(heard, "tail %u above %llu", e->tail.stream, (unsigned long long)e->tail.above);
+	for (size_t i = 0; !tells && i < e->tail.acked->count; i++)
+		say(heard, "but %llu..%llu", (unsigned long long)e->tail.acked->range[i].lo,
+		    (unsigned long long)e->tail.acked->range[i].hi);
 }
 
 static void listen(void)
@@ -813,6 +819,28 @@ static void redrive(void)
 	hears("undead 1");
 }
 
+static void redriven_in_doubt(void)
+{
+	tells = false;
+	begin("a letter that holds its lane had no answer once: redriven beyond the window, it is looked for first");
+	told(0, true, 10000, 7);
+	ROWS(row(1, 'a'));
+	forget();
+	pass(1200);
+	hears("publish 1");
+	refuse(1, 10054);
+	settle_books(200);
+	pass(600000);
+	forget();
+	decided(1, true);
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	hears("tail 0 above 7");
+	hears_not("publish 1");
+	told(0, true, 10000, 8);
+	hears("publish 1");
+}
+
 static void stream_blocked(void)
 {
 	struct row other = row(4, 'c');
@@ -992,6 +1020,19 @@ static void lone_rows(void)
 	}
 	row_and_rest(10);
 	hears_not("announce asleep");
+}
+
+static void sleepless(void)
+{
+	settings.sleep_after_ms = SLEEP_NEVER;
+	begin("never is never: not after a row that came alone, and not after a year of silence");
+	row_and_rest(1);
+	hears_not("announce");
+	now += INT64_C(365) * 86400 * 1000;
+	no_rows(0);
+	no_rows(0);
+	hears_not("announce");
+	is_number(look()->pace, PACE_AWAKE, "awake");
 }
 
 static void sleep_and_wake(void)
@@ -1487,6 +1528,226 @@ static void sent_before_the_lead(void)
 	hears("tail 0 above 8");
 }
 
+static void acked_at(int64_t id, uint64_t sequence)
+{
+	step((struct event){ .kind = EVENT_ACKED, .acked = { .token = token[id], .sequence = sequence } });
+}
+
+/* It took over, and sent 1 to 6. */
+static void take_over(void)
+{
+	floors[0] = 5;
+	lead_with(0, NULL, 0);
+	told(0, true, 4000, 7);
+	ROWS(row(1, 'a'), row(2, 'b'), row(3, 'c'), row(4, 'd'), row(5, 'e'), row(6, 'f'));
+}
+
+/* And was told where 1 to 5 stand; then the last look is due. */
+static void last_look(const uint64_t sequence[5])
+{
+	take_over();
+	for (int i = 0; i < 5; i++)
+		acked_at(i + 1, sequence[i]);
+	forget();
+	pass(1100);
+}
+
+static void among_others(void)
+{
+	tells = false;
+	begin("what we stored ourselves is not looked at, in whatever order it was told");
+	last_look((uint64_t[]){ 10, 9, 8, 12, 11 });
+	hears("tail 0 above 12");
+	hears_not("but");
+
+	begin("nor what stands behind something of others");
+	last_look((uint64_t[]){ 8, 10, 11, 14, 13 });
+	hears("tail 0 above 8, but 10..11, but 13..14");
+	forget();
+	acked_at(6, 15); /* before the answer */
+	told(0, true, 4000, 14);
+	happens(EVENT_BUS_DOWN);
+	ROWS(row(7, 'g'));
+	happens(EVENT_BUS_UP);
+	hears("tail 0 above");
+	hears_not("but");
+
+	begin("a sequence that is given again: the stream has lost its end, and all of it is looked at");
+	take_over();
+	acked_at(1, 8);
+	acked_at(2, 10);
+	acked_at(3, 11);
+	forget();
+	acked_at(4, 11);
+	hears("tail 0 above unknown, but 11..11");
+
+	begin("it ends below what was acknowledged: nothing is known of what will stand there");
+	last_look((uint64_t[]){ 8, 10, 11, 12, 13 });
+	hears("tail 0 above 8, but 10..13");
+	forget();
+	told(0, true, 4000, 9);
+	acked_at(6, 11);
+	happens(EVENT_BUS_DOWN);
+	ROWS(row(7, 'g'));
+	forget();
+	happens(EVENT_BUS_UP);
+	hears("tail 0 above none, but 11..11");
+
+	begin("so it is where what was acknowledged overtook the answer");
+	last_look((uint64_t[]){ 8, 9, 10, 11, 12 });
+	hears("tail 0 above 12");
+	acked_at(6, 14);
+	told(0, true, 4000, 12);
+	happens(EVENT_BUS_DOWN);
+	happens(EVENT_BUS_UP);
+	told(0, true, 4000, 13); /* less than 14: it was cut off at 12, and others went on */
+	told(0, true, 4000, 13);
+	ROWS(row(7, 'g'));
+	forget();
+	acked_at(7, 15);
+	happens(EVENT_BUS_DOWN);
+	happens(EVENT_BUS_UP);
+	hears("but 15..15");
+
+	begin("and where what was sent later stands below what was there before");
+	last_look((uint64_t[]){ 8, 10, 11, 12, 13 });
+	hears("tail 0 above 8, but 10..13");
+	told(0, true, 4000, 13);
+	ROWS(row(7, 'g'));
+	acked_at(7, 15);
+	ROWS(row(8, 'h'));
+	forget();
+	acked_at(8, 13);
+	hears("tail 0 above unknown, but 13..13");
+
+	begin("a duplicate is told a sequence that is known, and that is all");
+	take_over();
+	acked_at(1, 8);
+	acked_at(2, 10);
+	step((struct event){ .kind = EVENT_ACKED, .acked = { .token = token[3], .sequence = 10, .duplicate = true } });
+	forget();
+	pass(1100);
+	hears("tail 0 above 8, but 10..10");
+}
+
+static void another_stream(void)
+{
+	tells = false;
+	settings.streams = 1;
+	begin("the stream is made anew, and nothing else tells of it than what it acknowledges");
+	floors[0] = 5;
+	lead_with(0, NULL, 0);
+	told(0, true, WINDOW_MS, 300);
+	ROWS(row(1, 'a'), row(2, 'b'), row(3, 'c'), row(4, 'd'), row(5, 'e'), row(6, 'f'));
+	forget();
+	for (int64_t id = 1; id <= 5; id++)
+		acked_at(id, (uint64_t)id);
+	hears("tail 0 above 1");
+	ROWS(row(7, 'g'));
+	hears_not("publish");
+	floor_marked = 300;
+	settle_books(200);
+	is_number((int64_t)floor_marked, FLOOR_UNKNOWN, "6 may stand below all that was acknowledged");
+	told(0, true, WINDOW_MS, 6);
+	hears("publish 7");
+	acked_at(6, 6);
+	acked_at(7, 7);
+	settle_books(200);
+	is_number((int64_t)floor_marked, 7, "and then the floors are those of the new one");
+
+	begin("an answer that was on its way may be of the old one: it is not taken");
+	floors[0] = 5;
+	lead_with(0, NULL, 0);
+	told(0, true, 400, 300);
+	ROWS(row(1, 'a'), row(2, 'b'), row(3, 'c'));
+	acked_at(3, 301);
+	pass(150);
+	hears("tail 0 above 301");
+	forget();
+	acked_at(1, 1);
+	hears("tail 0 above 1");
+	is_number((int64_t)tail_top, 1, "of this one no more is known");
+
+	floors[0] = FLOOR_NONE;
+	begin("a copy of what was sent before may stand anywhere");
+	told(0, true, WINDOW_MS, 300);
+	no_rows(0);
+	ROWS(row(1, 'a'), row(2, 'b'));
+	forget();
+	acked_at(1, 2);
+	hears("tail 0 above unknown, but 2..2");
+	told(0, true, WINDOW_MS, 2);
+	happens(EVENT_BUS_DOWN);
+	forget();
+	happens(EVENT_BUS_UP);
+	hears("tail 0 above 2");
+
+	begin("so may one of what is held back");
+	told(0, true, WINDOW_MS, 300);
+	no_rows(0);
+	ROWS(row(1, 'a'), row(2, 'b'));
+	pass(1000);
+	hears("+2..2 parked sent");
+	forget();
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	hears("tail 0 above 300");
+	told(0, true, WINDOW_MS, 300);
+	hears("publish 1");
+	forget();
+	acked_at(1, 2);
+	hears("tail 0 above unknown, but 2..2");
+	told(0, true, WINDOW_MS, 2);
+	happens(EVENT_BUS_DOWN);
+	forget();
+	happens(EVENT_BUS_UP);
+	hears("tail 0 above 2");
+
+	begin("where the stream must end at least is said with the question");
+	last_look((uint64_t[]){ 8, 10, 11, 12, 13 });
+	is_number((int64_t)tail_top, 13, "at what was acknowledged");
+	begin("or at what earlier leaders left");
+	floors[0] = 300;
+	lead_with(0, NULL, 0);
+	is_number((int64_t)tail_top, 300, "at their floor");
+	told(0, true, WINDOW_MS, 200);
+	ROWS(row(1, 'a'), row(2, 'b'));
+	acked_at(1, 201);
+	settle_books(200);
+	is_number((int64_t)floor_marked, FLOOR_UNKNOWN, "it ended below: the floor is void");
+
+	begin("it was created anew and has grown beyond: what the reader saw is told");
+	floors[0] = 5;
+	lead_with(0, NULL, 0);
+	told(0, true, WINDOW_MS, 300);
+	ROWS(row(1, 'a'), row(2, 'b'), row(3, 'c'));
+	happens(EVENT_BUS_DOWN);
+	happens(EVENT_BUS_UP);
+	step((struct event){
+		.kind = EVENT_TAIL,
+		.tail = { .ok = true, .another = true, .asked_ms = now, .window_ms = WINDOW_MS, .last = 400 } });
+	acked_at(1, 401);
+	settle_books(200);
+	is_number((int64_t)floor_marked, FLOOR_UNKNOWN, "its floors are not those of the old one");
+
+	begin("others may have sent what is left, and what was found of theirs is void: it is looked for again");
+	floors[0] = 5;
+	lead_with(0, NULL, 0);
+	told(0, true, 4000, 300);
+	pass(1100);
+	told(0, true, 4000, 300);
+	happens(EVENT_BUS_DOWN);
+	happens(EVENT_BUS_UP);
+	ROWS(row(1, 'a'));
+	hears("tail 0 above none");
+	forget();
+	told(0, true, 4000, 290);
+	hears("tail 0 above unknown");
+	hears_not("publish");
+	told(0, true, 4000, 290);
+	hears("publish 1");
+}
+
 static void doubt(void)
 {
 	tells = false;
@@ -1527,6 +1788,52 @@ static void doubt_is_kept(void)
 	pass(100);
 	hears("+1..2 parked");
 	hears_not("sent");
+}
+
+static void falls_asleep(void)
+{
+	forget();
+	for (int i = 0; i < 50 && strstr(heard, "announce asleep") == NULL; i++)
+		no_rows(0);
+	announced(true, 700);
+	no_rows(0);
+	no_rows(700);
+	is_number(look()->pace, PACE_ASLEEP, "asleep");
+}
+
+static void found(void)
+{
+	settings.sleep_after_ms = 100;
+	begin("what was found in a stream is sought while anything is left that it may be of");
+	ok(look()->sought, "awake");
+	falls_asleep();
+	ok(!look()->sought, "asleep, and nothing is left");
+	happens(EVENT_NOTIFIED);
+	ROWS(row(1, 'a'));
+	ok(look()->sought, "a message in memory");
+	refuse(1, REASON_STREAM_FULL);
+	ok(look()->resident == 0 && look()->sought, "a message held back");
+	is_number(look()->pace, PACE_ASLEEP, "asleep all the while");
+
+	begin("a letter that was refused at its first attempt can have no copy");
+	ROWS(row(1, 'a'));
+	refuse(1, REASON_STORE_TOO_LARGE);
+	settle_books(200);
+	is_number((int64_t)look()->dead, 1, "a dead letter");
+	falls_asleep();
+	ok(!look()->sought, "nothing is left");
+
+	begin("one that got no answer before may have one, and be redriven");
+	ROWS(row(1, 'a'));
+	pass(1200);
+	refuse(1, REASON_STORE_TOO_LARGE);
+	settle_books(200);
+	is_number((int64_t)look()->dead, 1, "a dead letter");
+	falls_asleep();
+	ok(look()->sought, "while we lead");
+	lead_with(1, NULL, 0);
+	falls_asleep();
+	ok(!look()->sought, "and no longer");
 }
 
 static void pipelined(void)
@@ -1571,6 +1878,7 @@ int main(void)
 		silence,
 		busy,
 		sleep_and_wake,
+		sleepless,
 		lone_rows,
 		lease,
 		renewal,
@@ -1586,17 +1894,21 @@ int main(void)
 		tail_of_nobody,
 		lease_of_others,
 		sent_before_the_lead,
+		among_others,
+		another_stream,
 		lease_is_over,
 		slow_look,
 		blind,
 		doubt,
 		doubt_is_kept,
+		found,
 		years,
 		stuck_in_the_socket,
 		another_history,
 		nearly_no_room,
 	};
-	static void (*const story_of_hold[])(void) = { discard, redrive, redriven_in_haste, inheritance };
+	static void (*const story_of_hold[])(void) = { discard, redrive, redriven_in_haste, redriven_in_doubt,
+						       inheritance };
 
 	for (size_t i = 0; i < sizeof story / sizeof story[0]; i++) {
 		defaults();
