@@ -20,7 +20,8 @@ struct backlog {
 
 	bool asking, heard;
 	int64_t asked_ms, asked_us;
-	int64_t position, moved_ms; /* the position, and since when it has been there */
+	int64_t heard_ms, heard_us; /* what was heard was asked then */
+	int64_t position, moved_ms; /* the position, and since when it has certainly been there */
 	int64_t newest;
 	int64_t oldest_us, held_us; /* of loop_now_us(): they are there since; INT64_MAX = none */
 	int64_t letters, held_letters;
@@ -76,8 +77,10 @@ static void on_backlog(void *arg, const struct pg_result *r)
 		return; /* whoever cannot be asked this cannot be asked for rows either, and that is told */
 	/* Nobody can be blamed for standing still while nobody leads, or all are paused. */
 	if (!b->heard || number(r, POSITION) != b->position || pg_is_null(r, 0, HOLDER))
-		b->moved_ms = b->asked_ms;
+		b->moved_ms = loop_now_ms(); /* until it was answered it may have moved */
 	b->heard = true;
+	b->heard_ms = b->asked_ms;
+	b->heard_us = b->asked_us;
 	b->position = number(r, POSITION);
 	b->newest = number(r, NEWEST);
 	b->oldest_us = since(b, r, OLDEST);
@@ -173,10 +176,11 @@ const struct backlog_figures *backlog_look(struct backlog *b, const struct deliv
 	return f;
 }
 
+/* As it was when it was looked at: of what has happened since nothing is known. */
 void backlog_idle_leader(const struct backlog *b, char *out, size_t size)
 {
-	int64_t now = loop_now_ms(), waits = (loop_now_us() - b->oldest_us) / 1000;
-	int64_t stands = now - b->moved_ms, patience = b->config->health.stall_after_ms;
+	int64_t stands = b->heard_ms - b->moved_ms, waits = (b->heard_us - b->oldest_us) / 1000;
+	int64_t patience = b->config->health.stall_after_ms;
 
 	out[0] = '\0';
 	if (!b->heard || b->holder == 0 || b->oldest_us == INT64_MAX || waits <= patience || stands <= patience)

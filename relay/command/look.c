@@ -22,7 +22,8 @@ static const char settings_[] =
 /* "who" is a session or a prepared transaction, as a person would look for it. A login without pg_read_all_stats sees of
  * others the process and the application's name, and nothing else. The leader's lock: see ledger.c. pg_blocking_pids() says 0
  * for a prepared transaction, whose locks have no process: the one on its own xid says which it is. Nothing here may lock our
- * tables, as pg_partition_tree() does: somebody else's lock on them is what is asked about. */
+ * tables, as pg_partition_tree() does: somebody else's lock on them is what is asked about. Whoever reads beside the oldest
+ * transaction holds back as much as it does, as the relay may at any time: of these it is the transaction itself. */
 static const char catalog[] =
 	"WITH locks AS MATERIALIZED (SELECT * FROM pg_locks),"
 	" here AS (SELECT oid FROM pg_database WHERE datname = current_database()),"
@@ -65,10 +66,10 @@ static const char catalog[] =
 	"      AND t.relation IN (SELECT to_regclass('boxhaul.outbox')::oid"
 	"        UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('boxhaul.outbox')) LIMIT 20) w),"
 	" 'horizon', (SELECT x.who FROM ("
-	"   SELECT who, greatest(age(backend_xid), age(backend_xmin)) AS age FROM sessions"
-	"   UNION ALL SELECT who, age(transaction) FROM prepared"
-	"   UNION ALL SELECT jsonb_build_object('slot', slot_name, 'state', 'replication slot'), age(xmin)"
-	"     FROM pg_replication_slots) x WHERE x.age IS NOT NULL ORDER BY x.age DESC LIMIT 1))";
+	"   SELECT who, age(backend_xid) AS own, greatest(age(backend_xid), age(backend_xmin)) AS age FROM sessions"
+	"   UNION ALL SELECT who, age(transaction), age(transaction) FROM prepared"
+	"   UNION ALL SELECT jsonb_build_object('slot', slot_name, 'state', 'replication slot'), NULL, age(xmin)"
+	"     FROM pg_replication_slots) x WHERE x.age IS NOT NULL ORDER BY x.age DESC, x.own DESC NULLS LAST LIMIT 1))";
 
 static const char schema[] =
 	"SELECT jsonb_build_object('schema_version', coalesce(max(version), 0)) FROM boxhaul.schema_version";
