@@ -67,7 +67,8 @@ static const struct command commands[] = {
 	  .argument = VALUE_ID, .most = 100, .summary = "send dead letters again",
 	  .more = "By id, by --key, --reason and --older together, or --all. A letter that holds its key is sent in its old\n"
 		  "place, before what waits behind it. Any other is sent behind everything that is in the outbox now, several\n"
-		  "in their old order. All keep their message id: what was stored after all is not stored twice." },
+		  "in their old order. All keep their message id: within the stream's duplicate window, what was stored after\n"
+		  "all is not stored twice." },
 	{ "dead-letters discard", command_letters_discard, CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_YES),
 	  .argument = VALUE_ID, .most = 100, .summary = "give dead letters up for good",
 	  .more = "By id, by --key, --reason and --older together, or --all. Asks first." },
