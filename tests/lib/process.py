@@ -18,19 +18,38 @@ DEADLINE = 120  # seconds: generous everywhere, for a slow machine is no fault
 
 # --pdeathsig fires when the THREAD that forked ends. So one thread that lives as long as we do forks them all.
 _launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
-_given_ports = set()
+_PORTS = 16  # that are reserved at once
+_our_ports, _reservations = [], []
 
 
 def free_port():
-    """A port nobody listens on. It lies below the range the kernel hands out to outgoing connections: those
-    cannot take it while a server is down, nor can a client that keeps trying connect to itself."""
-    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
-        ceiling = int(f.read().split()[0])
+    """A port nobody listens on, and that no other process that asks here is given as long as we live. It lies below the range
+    the kernel hands out to outgoing connections: those cannot take it while a server is down, nor can a client that
+    keeps trying connect to itself. (Unless that range leaves no room: then some of it has to do.)"""
     while True:
-        port = random.SystemRandom().randrange(max(1024, ceiling - 12000), ceiling)
-        if port not in _given_ports and _is_free(port):
-            _given_ports.add(port)
+        if not _our_ports:
+            _reserve_ports()
+        port = _our_ports.pop()
+        if _is_free(port):
             return port
+
+
+def _reserve_ports():
+    """By a name that one process can have; it goes with the process, and children do not inherit it."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        lowest = int(f.read().split()[0])
+    ceiling = lowest if lowest >= 4096 else 32768
+    while True:
+        first = random.SystemRandom().randrange(max(1024, ceiling - 12000), ceiling - _PORTS + 1) // _PORTS * _PORTS
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0boxhaul-ports-{first}")
+        except OSError:
+            reservation.close()
+            continue
+        _reservations.append(reservation)
+        _our_ports.extend(range(first, first + _PORTS))
+        return
 
 
 def _is_free(port):
@@ -42,12 +61,15 @@ def _is_free(port):
     return True
 
 
-def wait_until(condition, what, deadline=DEADLINE, pause=0.05):
-    """Poll until condition() is true; what it waited for stands in the error."""
-    end = time.monotonic() + deadline
+def wait_until(condition, what, deadline=DEADLINE, pause=0.05, progress=lambda: None):
+    """Poll until condition() is true; what it waited for stands in the error. The deadline begins anew whenever
+    progress() says something else than before: how long much work takes is a matter of the machine."""
+    end, before = time.monotonic() + deadline, progress()
     while not (result := condition()):
         if time.monotonic() > end:
-            raise TimeoutError(f"waited {deadline} s for {what}")
+            if (now := progress()) == before:
+                raise TimeoutError(f"waited {deadline} s for {what}")
+            end, before = time.monotonic() + deadline, now
         time.sleep(pause)
     return result
 

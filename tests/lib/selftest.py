@@ -208,8 +208,9 @@ class Servers(unittest.TestCase):
 
     def test_a_paused_server_is_silent_and_comes_back(self):
         server = self.nats()
-        with Client(server.url(), deadline=0.2) as client:
+        with Client(server.url()) as client:
             server.pause()
+            client.deadline = 0.2
             with self.assertRaises(TimeoutError):
                 client.flush()
             server.resume()
@@ -368,6 +369,19 @@ class TheShop(unittest.TestCase):
         self.assertTrue(result.clean(), f"{result} {result.examples}")
         self.assertGreater(shop.disconnects, 0)
         self.assertEqual(shop.errors, [])
+
+
+class Waiting(unittest.TestCase):
+    def test_it_has_an_end_when_nothing_moves_any_more(self):
+        steps, looks = iter(range(5)), []
+
+        def look():
+            looks.append(next(steps, 5))
+            return looks[-1]
+        self.assertTrue(wait_until(lambda: looks[-1] == 3, "the third step", deadline=0, pause=0.01, progress=look))
+        with self.assertRaises(TimeoutError):
+            wait_until(lambda: False, "nothing", deadline=0, pause=0.01, progress=look)
+        self.assertEqual(looks, [0, 1, 2, 3, 4, 5, 5])
 
 
 class Configuration(unittest.TestCase):

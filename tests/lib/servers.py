@@ -136,7 +136,7 @@ class Postgres(Process):
         self._make_directory()
         self._write_private("pgpass", f"*:*:*:*:{self.password}\n")
         upstream = f"host=127.0.0.1 port={port} user={self.superuser} passfile={os.path.join(self.directory, 'pgpass')}"
-        self.settings["primary_conninfo"] = upstream + " connect_timeout=2"
+        self.settings["primary_conninfo"] = upstream + " connect_timeout=10"
         self._run(source.program("pg_basebackup"), "-d", upstream, "-D", self.data, "--checkpoint=fast", "--no-sync")
         self._write_private(os.path.join("data", "standby.signal"), "")
         return self

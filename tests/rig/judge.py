@@ -12,6 +12,7 @@ from shop import recognise
 
 EXAMPLES = 8
 GRACE = 6.0  # seconds after a fault in which a producer may still feel it: it has to notice, and to connect again
+PART = 0.25  # of a wait in which the machine was slow: what comes together then has to be worked off
 LOST_CONNECTION = ("08", "57P", "25006", "53")  # SQLSTATEs that a failing or failed-over server answers with
 
 
@@ -156,18 +157,22 @@ def _evidence(name, acks, by_seq):
 
 # -- producers and time
 
-def blame(v, errors, waits, blocked, intervals):
+def blame(v, errors, waits, blocked, intervals, spells=()):
     """Count what producers suffered and no fault of database, its network or its operator explains; intervals are
-    (begin, end) of those that do. blocked: samples of producers behind a lock of the relay's: never explained."""
+    (begin, end) of those that do. spells: the same of a machine that was slow (watch.Control); they explain a wait of which
+    they are a part worth mentioning. blocked: samples of producers behind a lock of the relay's: never explained."""
     def explained(begin, end):
         return any(begin <= b + GRACE and end >= a for a, b in intervals)
+
+    def slowed(begin, end):
+        return sum(max(0, min(b, end) - max(a, begin)) for a, b in spells) >= PART * (end - begin)
     for sample in blocked:
         v.count("producer_stalls", sample)
     for e in errors:
-        if not explained(e["at"], e["at"]) or (e["sqlstate"] and not e["sqlstate"].startswith(LOST_CONNECTION)):
+        if not explained(e["begin"], e["end"]) or (e["sqlstate"] and not e["sqlstate"].startswith(LOST_CONNECTION)):
             v.count("producer_errors", e)
     for w in waits:
-        if not explained(w["begin"], w["end"]):
+        if not explained(w["begin"], w["end"]) and not slowed(w["begin"], w["end"]):
             v.count("producer_stalls", w)
 
 

@@ -20,6 +20,7 @@ from shop import EVENTS, FORMS, seal
 KEYS = 12  # few: a key often has several messages under way
 BURST = 150  # rows of a burst, at most
 SLOW = 1.0  # seconds; what takes longer is written down, and judged later
+PATIENCE = 60  # seconds to connect: what is in the way ends sooner, and a machine that stalls is no error
 UNDEFINED_OBJECT = "42704"
 
 
@@ -34,10 +35,10 @@ class History:
         with self._lock:
             self.transactions.append(record)
 
-    def error(self, producer, doing, error):
+    def error(self, producer, doing, error, begin):
         with self._lock:
-            self.errors.append({"at": time.time(), "producer": producer, "doing": doing, "sqlstate": error.pgcode,
-                                "text": str(error).strip()})
+            self.errors.append({"begin": begin, "end": time.time(), "producer": producer, "doing": doing,
+                                "sqlstate": error.pgcode, "text": str(error).strip()})
 
     def wait(self, producer, doing, begin, end):
         with self._lock:
@@ -58,6 +59,7 @@ class Producer(threading.Thread):
         self.dice = random.Random(f"{seed}/{name}")
         self.stopping, self.connection = threading.Event(), None
         self.transactions = self.messages = 0
+        self.asked = 0.0    # when: for the answer, or to be let in
         self.prepared = []  # (record, verb, when): ends of two-phase transactions to come
         self.decided = {}   # name -> verb: what came
 
@@ -218,12 +220,13 @@ class Producer(threading.Thread):
     def _connected(self):
         if not self._lost():
             return True
+        self.asked = time.time()
         try:
-            self.connection = psycopg2.connect(self.conninfo, connect_timeout=3, application_name="producer")
+            self.connection = psycopg2.connect(self.conninfo, connect_timeout=PATIENCE, application_name="producer")
             self.connection.autocommit = True  # BEGIN and COMMIT are ours: their outcome matters
             self._decide_again()
         except psycopg2.OperationalError as e:
-            self.history.error(self.name, "connect", e)
+            self.history.error(self.name, "connect", e, self.asked)
             self.connection = None
         return self.connection is not None
 
@@ -233,12 +236,12 @@ class Producer(threading.Thread):
     def _trouble(self, doing, error):
         """An error without an SQLSTATE is libpq's own: the connection is lost, though psycopg2 may not know yet. The
         server's last words before it hangs up (class 57P) mean the same."""
-        self.history.error(self.name, doing, error)
+        self.history.error(self.name, doing, error, self.asked)
         if not error.pgcode or error.pgcode.startswith("57P"):
             self.connection.close()
 
     def _execute(self, sql, values=None, doing="work", status=False):
-        begin = time.time()
+        begin = self.asked = time.time()
         try:
             with self.connection.cursor() as cursor:
                 cursor.execute(sql, values)

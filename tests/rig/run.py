@@ -17,7 +17,7 @@ import wire
 from judge import Verdict, blame, judge, takeovers
 from process import Workspace, wait_until
 from producers import History, Producer
-from watch import Watch
+from watch import Control, Watch
 from world import SERVICE, STREAM, World
 
 AFTER = 3.0     # seconds of trade behind the healing: the world is seen to work again
@@ -33,7 +33,7 @@ class Run:
         self.options, self.program = options, program
         self.schedule = schedule.draw(options.seed, options.seconds, options.relays, options.nats, options.gap,
                                       options.faults)
-        self.history, self.done, self.problems, self.epochs = History(), [], [], {}
+        self.history, self.done, self.problems, self.epochs, self.control = History(), [], [], {}, None
         self.verdict = Verdict()
 
     def play(self):
@@ -55,6 +55,8 @@ class Run:
         world.history, world.stopping = self.history, threading.Event()
         world.start()
         watch = Watch(world).start()
+        self.control = Control(world.pair.conninfo("producers", SERVICE))
+        self.control.start()
         producers = [Producer(f"p{n + 1}", world.pair.conninfo("producers", SERVICE), self.history, o.seed,
                               o.producers / o.rate) for n in range(o.producers)]
         for producer in producers:
@@ -67,6 +69,7 @@ class Run:
             producer.join(DRAIN)
             if producer.is_alive():
                 raise TimeoutError(f"producer {producer.name} hangs, though the world is whole")
+        self.control.stop()
         self._drain(world)
         watch.stop()
         self._stop_relays(world)
@@ -124,7 +127,7 @@ class Run:
         acks = wire.acknowledged(world.workspace.path("wire"), STREAM)
         self.verdict = judge(self.history.transactions, present, self.stream, dead, world.pair.promotions, acks)
         blame(self.verdict, self.history.errors, self.history.waits, watch.blocked,  # a skipped one was tried
-              [(f["began"], f["ended"]) for f in self.done if faults.hurts_producers(f)])
+              [(f["began"], f["ended"]) for f in self.done if faults.hurts_producers(f)], self.control.spells)
         for crash in watch.crashes:
             self.verdict.count("relay_crashes", crash)
         self.epochs = watch.epochs
@@ -165,6 +168,7 @@ class Run:
         self._write(kept, "schedule.json", self.schedule)
         self._write(kept, "faults.json", sorted(self.done, key=lambda f: f["began"]))
         self._write(kept, "epochs.json", self.epochs)
+        self._write(kept, "slow.json", self.control.spells if self.control else [])
         self._write(kept, "examples.json", dict(self.verdict.examples))
         with open(os.path.join(kept, "stream.jsonl"), "w", encoding="utf-8") as f:
             for s in getattr(self, "stream", []):

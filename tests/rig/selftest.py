@@ -24,6 +24,7 @@ from network import Network  # noqa: E402
 from process import free_port  # noqa: E402
 from proxy import RECORD  # noqa: E402
 from shop import seal  # noqa: E402
+from watch import Control  # noqa: E402
 
 
 def transaction(name, outcome, *messages, undone=()):
@@ -152,17 +153,18 @@ class Judge(unittest.TestCase):
 
 
 class Blame(unittest.TestCase):
-    def blame(self, errors=(), waits=(), blocked=(), intervals=()):
+    def blame(self, errors=(), waits=(), blocked=(), intervals=(), spells=()):
         v = Verdict(read=1)
-        blame(v, errors, waits, blocked, intervals)
+        blame(v, errors, waits, blocked, intervals, spells)
         return v.violations()
 
     def test_errors(self):
-        lost = {"at": 10, "sqlstate": None, "text": "server closed the connection"}
+        lost = {"begin": 10, "end": 10, "sqlstate": None, "text": "server closed the connection"}
         refused = {**lost, "sqlstate": "23514"}
         self.assertEqual(self.blame([lost]), ["producer_errors=1"])
         self.assertEqual(self.blame([lost], intervals=[(9, 10)]), [])
         self.assertEqual(self.blame([lost], intervals=[(1, 10 - GRACE - 1)]), ["producer_errors=1"])
+        self.assertEqual(self.blame([{**lost, "begin": 1}], intervals=[(1, 2)]), [])
         self.assertEqual(self.blame([{**lost, "sqlstate": "57P01"}], intervals=[(9, 10)]), [])
         self.assertEqual(self.blame([refused], intervals=[(9, 10)]), ["producer_errors=1"])
 
@@ -172,13 +174,47 @@ class Blame(unittest.TestCase):
         self.assertEqual(self.blame(waits=[wait], intervals=[(11, 11.5)]), [])
         self.assertEqual(self.blame(waits=[wait], intervals=[(13, 14)]), ["producer_stalls=1"])
 
+    def test_a_machine_that_was_slow(self):
+        """It explains what it is a part of, and neither an error nor what comes a moment later."""
+        wait, slow = {"begin": 10, "end": 12}, [(9.8, 11.9)]
+        self.assertEqual(self.blame(waits=[wait], spells=slow), [])
+        self.assertEqual(self.blame(waits=[wait], spells=[(n / 10, (n + 1) / 10) for n in range(100, 120)]), [])
+        self.assertEqual(self.blame(waits=[wait], spells=[(9, 10.2), (11, 11.2)]), ["producer_stalls=1"])
+        self.assertEqual(self.blame(waits=[wait], spells=[(7, 9.9), (12.1, 14)]), ["producer_stalls=1"])
+        self.assertEqual(self.blame([{**wait, "sqlstate": None}], spells=slow), ["producer_errors=1"])
+
     def test_behind_a_relay_there_is_no_excuse(self):
-        self.assertEqual(self.blame(blocked=["behind relay"], intervals=[(0, 1e9)]), ["producer_stalls=1"])
+        self.assertEqual(self.blame(blocked=["behind relay"], intervals=[(0, 1e9)], spells=[(0, 1e9)]), ["producer_stalls=1"])
 
     def test_a_relay_that_crashed(self):
         v = Verdict(read=1)
         v.count("relay_crashes", "status 134")
         self.assertEqual(v.violations(), ["relay_crashes=1"])
+
+
+class Slow(Control):
+    """Each of its transactions takes so long."""
+
+    def __init__(self, *seconds):
+        super().__init__("")
+        self.seconds, self.over = iter(seconds), threading.Event()
+
+    def _transaction(self):
+        if (seconds := next(self.seconds, None)) is None:
+            self.over.set()
+        time.sleep(seconds or 0)
+
+
+class TheControl(unittest.TestCase):
+    def test_slow_ones_are_written_down(self):
+        begin = time.time()
+        control = Slow(0, 0.5, 0, 0.5)
+        control.start()
+        control.over.wait()
+        control.stop()
+        slow = [(a, b) for a, b in control.spells if b - a > 0.5]
+        self.assertGreaterEqual(len(slow), 2, control.spells)
+        self.assertTrue(all(begin <= a and b <= time.time() for a, b in slow))
 
 
 class Takeovers(unittest.TestCase):
@@ -379,7 +415,7 @@ class Proxy(unittest.TestCase):
     def test_delay_keeps_the_order(self):
         s = self.connect()
         self.say(s)
-        self.network.set(["x-y"], "delay", 0.3)
+        self.network.set(["x-y"], "delay", 2)
         begin = time.monotonic()
         s.sendall(b"one ")
         self.assert_silent(s)
@@ -387,7 +423,7 @@ class Proxy(unittest.TestCase):
         self.network.heal()
         s.sendall(b"three")
         self.assertEqual(self.hear(s, 13), b"one two three")
-        self.assertGreater(time.monotonic() - begin, 0.6)
+        self.assertGreater(time.monotonic() - begin, 2)
 
     def test_nobody_behind_it(self):
         self.port = self.network.link("x-nobody", free_port())

@@ -1,4 +1,5 @@
-"""Those who look on: who leads since when, whether a producer waits behind a relay, whether a relay has crashed."""
+"""Those who look on: who leads since when, whether a producer waits behind a relay, whether a relay has crashed; and how
+quick the machine is."""
 
 import contextlib
 import threading
@@ -6,6 +7,7 @@ import time
 
 import psycopg2
 
+from producers import PATIENCE
 from world import DATABASE, RELAY, SERVICE
 
 PAUSE = 0.05
@@ -71,3 +73,42 @@ class Watch:
                             self.crashes.append(f"{relay.name} ended with status {relay.returncode}:\n"
                                                 + relay.log_tail(30))
                             relay.start()
+
+
+class Control(threading.Thread):
+    """A producer that has nothing to do with the relay: a transaction as long as theirs, on a table of its own, again and
+    again, through the same links into the same server. When it is slow, the machine is: a disk or a CPU that is not to be
+    had, for this process, too. control.spells: (begin, end) of each."""
+
+    STATEMENTS = 10
+    SLOW = 0.1  # seconds; where nothing is wrong hardly one in a hundred takes so long
+
+    def __init__(self, conninfo):
+        super().__init__(daemon=True)
+        self.conninfo, self.connection, self.spells = conninfo, None, []
+        self.stopping = threading.Event()
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+
+    def run(self):
+        begin = time.time()
+        while not self.stopping.wait(PAUSE):
+            try:
+                self._transaction()
+            except psycopg2.Error:
+                self.connection = None
+            end = time.time()
+            if end - begin - PAUSE > self.SLOW:
+                self.spells.append((begin, end))
+            begin = end
+        if self.connection:
+            self.connection.close()
+
+    def _transaction(self):
+        if self.connection is None:
+            self.connection = psycopg2.connect(self.conninfo, connect_timeout=PATIENCE, application_name="control")
+        with self.connection, self.connection.cursor() as cursor:
+            for _ in range(self.STATEMENTS):
+                cursor.execute("UPDATE chaos.control SET n = n + 1")

@@ -27,6 +27,8 @@ SCHEMA = f"""
 CREATE SCHEMA chaos;
 CREATE TABLE chaos.keys (key text PRIMARY KEY, version bigint NOT NULL) WITH (fillfactor = 50);
 CREATE TABLE chaos.transactions (name text PRIMARY KEY);
+CREATE TABLE chaos.control (n bigint NOT NULL);
+INSERT INTO chaos.control VALUES (0);
 GRANT USAGE ON SCHEMA chaos TO {SERVICE};
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA chaos TO {SERVICE};
 """
@@ -46,8 +48,8 @@ class Pair:
     def __init__(self, workspace, network, sync=True):
         self.network, self.sync = network, sync
         settings = {"fsync": "off", "max_prepared_transactions": 20, "shared_buffers": "32MB", "wal_keep_size": "1GB",
-                    "max_connections": 80, "synchronous_commit": "on", "wal_receiver_timeout": "2s",
-                    "wal_sender_timeout": "2s", "wal_retrieve_retry_interval": "200ms", "log_lock_waits": "on",
+                    "max_connections": 80, "synchronous_commit": "on", "wal_receiver_timeout": "60s",
+                    "wal_sender_timeout": "60s", "wal_retrieve_retry_interval": "200ms", "log_lock_waits": "on",
                     "log_line_prefix": "%m [%p] %u "}
         self.a, self.b = (workspace.add(Postgres(workspace.path(name), **settings)) for name in "ab")
         self.primary, self.standby = self.a, self.b
