@@ -283,24 +283,26 @@ class SystemTest(unittest.TestCase):
         """The relay has announced that it sleeps: producers notify it, and it asks for nothing."""
         return self.sql("SELECT last_value FROM boxhaul.relay_asleep") == [(2,)]
 
-    def wait(self, condition, what, deadline=DEADLINE, pause=0.05):
-        """Poll until condition() is true; a relay that crashes meanwhile is an error at once."""
+    def wait(self, condition, what, deadline=DEADLINE, pause=0.05, progress=lambda: None):
+        """Poll until condition() is true; a relay that crashes meanwhile is an error at once. The deadline begins anew
+        with each progress()."""
         def check():
             for relay in self.relays:
                 if relay.returncode not in ASKED_FOR:
                     raise relay.died()
             return condition()
         try:
-            return wait_until(check, what, deadline, pause)
+            return wait_until(check, what, deadline, pause, progress)
         except TimeoutError as e:
             raise AssertionError(f"{e}; {self._situation()}") from None
 
     def wait_for_messages(self, count, stream=STREAM):
         """Until the stream holds at least count messages."""
-        self.wait(lambda: self.count(stream) >= count, f"{count} messages in {stream}")
+        self.wait(lambda: self.count(stream) >= count, f"{count} messages in {stream}", progress=lambda: self.count(stream))
 
     def wait_settled(self, deadline=DEADLINE):
-        self.wait(self.is_settled, "everything to be sent and marked", deadline)
+        self.wait(self.is_settled, "everything to be sent and marked", deadline,
+                  progress=lambda: (self.position(), self.sql("SELECT count(*) FROM boxhaul.exceptions")))
 
     def wait_asleep(self):
         self.wait(self.is_asleep, "the relay to sleep")
@@ -308,7 +310,8 @@ class SystemTest(unittest.TestCase):
     def let_trade(self, messages, seconds=0.0):
         """Let the shops go on until they have committed that many messages more, and for so long at least."""
         goal, end = self.committed() + messages, time.monotonic() + seconds
-        self.wait(lambda: self.committed() >= goal and time.monotonic() >= end, f"{messages} messages to be committed")
+        self.wait(lambda: self.committed() >= goal and time.monotonic() >= end, f"{messages} messages to be committed",
+                  progress=self.committed)
 
     # -- the end of a test
 
@@ -344,12 +347,19 @@ class SystemTest(unittest.TestCase):
             shop.stopping.set()
         for (name,) in self.sql("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"):
             self.sql(f"ROLLBACK PREPARED '{name}'")
-        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")  # whatever still runs in it ends here
+        wait_until(self._drop_database, "the database's sessions to end")
         for thing in self.shops + self.connections:
             thing.close()
         with self.jetstream() as jetstream:
             for stream in jetstream.names():
                 jetstream.delete(stream)
+
+    def _drop_database(self):
+        """Whatever still runs in it ends here; the server itself waits only five seconds for that."""
+        with contextlib.suppress(psycopg2.errors.ObjectInUse):
+            self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
+            return True
+        return False
 
     def _situation(self):
         try:

@@ -12,7 +12,8 @@ PASSES = {"fetch_sent": 5, "rows_received": 5, "publishing": 50, "handed_over": 
           "marking": 5, "mark_sent": 5, "mark_answered": 5}
 
 # With these no point is waited for long: a slot lasts a second, and a silent broker fills the small queue.
-QUICK = {"delivery": {"ack_timeout": "500ms", "retry_max": "500ms", "mark_interval": "20ms", "queue": 64, "window": 32},
+QUICK = {"delivery": {"ack_timeout": "500ms", "retry_max": "500ms", "mark_interval": "20ms", "queue": 64, "window": 32,
+                      "drain_timeout": "10m"},  # but one that is told to end may stand still for as long as it likes
          "outbox": {"retention": "1s", "gap_grace": "50ms", "sleep_after": "100ms", "safety_poll": "200ms",
                     "lease": "1s"}}
 

@@ -257,7 +257,7 @@ class Migrate(CommandTest):
         other = self.add_relay(outbox={"retention": "10m"})
         with ThreadPoolExecutor(1) as pool:
             done = pool.submit(other.command, "migrate")
-            quick.execute("SET lock_timeout = '1s'")
+            quick.execute("SET lock_timeout = '30s'")
             for _ in range(20):
                 quick.execute("SELECT boxhaul.publish('orders.x', '')")
                 self.assertFalse(done.done())

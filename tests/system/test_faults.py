@@ -9,6 +9,9 @@ from harness import RELAY, SERVICE, UNDRAINED, SystemTest
 from shop import Habits
 
 
+PATIENT = {"ack_timeout": "25s", "drain_timeout": "10m"}  # longer than a test looks at what is not acknowledged
+
+
 class FaultTest(SystemTest):
     """Adds what one needs to see who leads, and who ever led."""
 
@@ -52,16 +55,27 @@ class FaultTest(SystemTest):
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""), [(True,)])
 
 
+    def fall_silent(self, relay):
+        """The broker answers nothing any more, and the relay has its hands full: what it may send is sent, and a key's second
+        message waits for the first. Its ack_timeout should be a long one."""
+        self.shops[0].stop()
+        self.wait_settled()
+        self.nats.pause()
+        self.writer("silent").write(None, 100).write("silent", 50).commit()
+        self.wait(lambda: self.status(relay).get("in_flight") == 101, "the messages to be in flight", pause=0.01)
+
+
 class Crashes(FaultTest):
     def test_kill9_of_the_relay(self):
         """What it had sent and not marked is sent again, and the broker knows it by its id."""
         relay = self.start_relay()
         self.open_shop()
-        for _ in range(5):
+        for n in range(1, 6):
             self.let_trade(700)
             relay.kill9()
             self.let_trade(100)
             relay.start()
+            self.wait(lambda n=n: len(self.leads()) > n, "the relay to lead again")
         self.let_trade(300)
         self.audit()
         self.assertEqual(len(self.leads()), 6)
@@ -264,7 +278,7 @@ class TakeOver(FaultTest):
         self.audit()
 
     def test_sigterm_of_the_leader(self):
-        leader, standby = self.pair()
+        leader, standby = self.pair(delivery=PATIENT)
         self.take_over(standby, lambda: leader.send(signal.SIGTERM), "SIGTERM, the drain included")
         self.assertEqual(leader.wait(), 0)
         self.audit()
@@ -283,13 +297,9 @@ class TakeOver(FaultTest):
         """The leader has its hands full, for the broker is silent, when it is frozen and its session taken away. The
         other one delivers everything. When the first goes on it must not send what it has in hand: long after the
         fact that would be stored again."""
-        leader, standby = self.pair(delivery={"ack_timeout": "20s"})
-        self.wait_for_messages(1)
-        self.nats.pause()
-        self.let_trade(500)
-        self.shops[0].stop()
-        self.wait(lambda: self.status(leader)["in_flight"] > 0, "messages in flight")
-        time.sleep(0.5)
+        leader, standby = self.pair(delivery={"ack_timeout": "25s"})
+        self.let_trade(300)
+        self.fall_silent(leader)
         sent = self.metric(leader, "publishes_total")
         leader.pause()
         self.terminate_leader()
@@ -343,7 +353,7 @@ class Shutdown(FaultTest):
 
     def test_sigterm_drains(self):
         """Status 0, and what is stored is marked: not a message more, not a message less."""
-        relay = self.start_relay()
+        relay = self.start_relay(delivery=PATIENT)
         self.open_shop()
         for _ in range(4):
             self.let_trade(500)
@@ -355,7 +365,7 @@ class Shutdown(FaultTest):
     def test_sigterm_while_messages_wait_behind_others(self):
         """What waits for its key's turn is not sent any more, and must not hide what is acknowledged behind it: it
         would be sent again, and be stored again once the broker has forgotten it."""
-        relay = self.start_relay()
+        relay = self.start_relay(delivery=PATIENT)
         writer = self.writer("w")
         writer.write(None).commit()
         self.wait_settled()
@@ -379,11 +389,10 @@ class Shutdown(FaultTest):
 
     def test_a_second_sigterm(self):
         """With a silent broker there is no end to the drain, but there is one to patience. Nothing is lost."""
-        relay = self.start_relay(delivery={"drain_timeout": "10m"})
+        relay = self.start_relay(delivery=PATIENT)
         self.open_shop()
         self.let_trade(700)
-        self.nats.pause()
-        self.let_trade(300)
+        self.fall_silent(relay)
         relay.send(signal.SIGTERM)
         self.wait(lambda: self.log_says(relay, "stopping: waiting"), "the drain to begin")
         time.sleep(1)
@@ -396,11 +405,10 @@ class Shutdown(FaultTest):
 
     def test_the_drain_has_an_end(self):
         """The same, left alone: after drain_timeout it ends by itself, and says that it was not done."""
-        relay = self.start_relay(delivery={"drain_timeout": "1s"})
+        relay = self.start_relay(delivery={**PATIENT, "drain_timeout": "1s"})
         self.open_shop()
         self.let_trade(700)
-        self.nats.pause()
-        self.let_trade(300)
+        self.fall_silent(relay)
         self.assertEqual(relay.stop(), UNDRAINED)
         self.nats.resume()
         relay.start()

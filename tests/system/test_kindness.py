@@ -303,12 +303,15 @@ class CleaningUp(KindnessTest):
 
     def test_a_cleaning_that_cannot_have_the_books(self):
         """It must not wait for them with a slot in its hand: whoever reads the outbox would wait as long."""
+        operator, reader = self.connect(), self.connect(SERVICE)
+        reader.cursor().execute("BEGIN; SELECT FROM boxhaul.outbox")  # so that there is something left to clean
+        self.let_trade(20)
         self.close_shops()
         self.wait_settled()
         self.wait_asleep()  # nothing is left to mark
-        operator, reader = self.connect(), self.connect(SERVICE)
         operator.cursor().execute("BEGIN; SELECT FROM boxhaul.position FOR UPDATE")
-        reader.cursor().execute("SET lock_timeout = '1s'")
+        reader.cursor().execute("COMMIT")
+        reader.cursor().execute("SET lock_timeout = '60s'")
 
         def read_until_tried():
             reader.cursor().execute("SELECT id, created_at FROM boxhaul.outbox")

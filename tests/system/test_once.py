@@ -1,12 +1,14 @@
 """Once, in practice: the broker forgets message ids after a tenth of a second, and still nothing is stored twice. What
 is not known to be stored is looked up in the stream before it is sent again. (audit() counts the copies.)"""
 
+import itertools
 import os
 import time
 import unittest
 
 from harness import STREAM, SystemTest
 from test_faults import FaultTest
+from test_operation import OperationTest, log_lines
 
 WINDOW = 0.1  # seconds: the shortest window the server allows
 FORGOTTEN = 3 * WINDOW  # long enough for it to have forgotten
@@ -158,6 +160,87 @@ class SharedStream(ShortWindow):
         self.assertGreater(found, 0, "nothing was stored and not marked: the test shows nothing")
 
 
+class LastLook(OperationTest):
+    """While something is left that an earlier leader may have sent, what was stored meanwhile is looked at once more: but not
+    what was ours."""
+
+    STREAMS = [{"name": STREAM, "subjects": ["orders.>"]}, {"name": "LATER", "subjects": ["later.>"]}]
+
+    def take_over(self, jetstream, window, lease):
+        """From a leader that was killed with something left for which to look; both are seconds. Half of the window is more than
+        the lease, so the first look need not wait. Returns the next relay, not started."""
+        config = {"streams": self.STREAMS, "outbox": {"lease": f"{lease}s"}}
+        jetstream.create(STREAM, ["orders.>"], duplicate_window=window * 10**9)
+        self.writer("early").write("waits", subject="later.x").commit()
+        first = self.start_relay(**config)
+        self.wait(self.exceptions, "it to be parked")
+        first.kill9()
+        self.others = itertools.count(1)
+        return self.add_relay(**config)
+
+    def publish_as_others(self, jetstream):
+        jetstream.publish("orders.others", b"x", {"Nats-Msg-Id": f"00000000-0000-4000-8000-{next(self.others):012}"})
+
+    def looks(self, relay):
+        """That found something. Of those behind the first, the log tells no more for some seconds than that they were."""
+        return [line for line in log_lines(relay) if line["msg"].startswith("read what the stream holds")]
+
+    def test_when_the_lease_is_over(self):
+        """Whenever that is: others go on all the time."""
+        with self.jetstream() as jetstream:
+            relay = self.take_over(jetstream, window=12, lease=5)
+            self.publish_as_others(jetstream)
+            relay.start()
+
+            def looked_twice():
+                self.publish_as_others(jetstream)
+                return len(self.looks(relay)) > 1
+            self.wait(looked_twice, "it to look once more")
+            jetstream.create("LATER", ["later.>"])
+        self.wait_settled()
+        self.assertEqual(self.count("LATER"), 1)
+
+    def test_only_others_are_looked_at(self):
+        """Behind a break of the connection: that look comes when we want it to, and long before the lease is over."""
+        writer = self.writer("one")
+        with self.jetstream() as jetstream:
+            relay = self.take_over(jetstream, window=600, lease=60).start()
+            for n in range(1, 4):
+                writer.write("a", 100).write("b", 100).commit()
+                self.wait(lambda n=n: self.metric(relay, "acks_total") == n * 200, "all to be acknowledged")
+                self.publish_as_others(jetstream)
+        self.assertEqual(self.looks(relay), [])  # the first found nothing
+        self.nats.restart()
+        look = self.wait(lambda: self.looks(relay), "it to look again")[0]
+        self.assertEqual((look["messages"], look["with_id"]), ("3", "3"))
+        with self.jetstream() as jetstream:
+            jetstream.create("LATER", ["later.>"])
+        self.wait_settled()
+        self.assertEqual((self.count(), self.count("LATER")), (603, 1))
+
+
+class OthersIds(OperationTest):
+    """What others publish with ids like ours is kept in mind, for nobody can know whose they are, and no longer than it may be of use."""
+
+    def test_they_are_forgotten_asleep(self):
+        others = 2000
+        relay = self.start_relay()
+        self.writer("one").write("a", 100).commit()
+        self.wait_settled()
+        relay.kill9()
+        with self.jetstream() as jetstream:
+            for n in range(others):
+                jetstream.client.publish("orders.others", b"x", {"Nats-Msg-Id": f"00000000-0000-4000-8000-{n:012d}"})
+            self.wait_for_messages(100 + others)
+            relay.start()
+            look = self.wait_for_log(relay, msg="read what the stream holds")
+            self.assertGreaterEqual(int(look["with_id"]), others)
+            self.wait_asleep()
+            self.wait(lambda: self.metric(relay, "found_messages") == 0, "the ids to be forgotten")
+            jetstream.call(f"STREAM.PURGE.{STREAM}", {"filter": "orders.others"})
+        self.audit()
+
+
 class HandOver(SystemTest):
     """With a window of two minutes a new leader need not wait; nor behind one that has resigned."""
 
@@ -177,18 +260,46 @@ class HandOver(SystemTest):
         relay.kill9()
         self.assertEqual(self.lease_ms(), 5000)
 
-    def test_the_floor_is_on_record(self):
-        """After a mark the next leader looks no further back than to where the stream stood."""
-        relay = self.start_relay()
-        self.open_shop()
-        self.let_trade(1000)
-        relay.stop()
-        self.audit_running_totals()
-        ((floor,),) = self.sql("SELECT last_seq FROM boxhaul.sent ORDER BY last_id DESC LIMIT 1")
-        self.assertGreater(floor, self.count() // 2)
+    def floor(self):
+        """Above which the next leader looks for what this one sent."""
+        rows = self.sql("SELECT last_seq FROM boxhaul.sent ORDER BY last_id DESC LIMIT 1")
+        return rows[0][0] if rows else 0
 
-    def audit_running_totals(self):
+    def test_the_floor_is_where_the_stream_ends(self):
+        """At rest, that is: whoever leads next has nothing to look through."""
+        relay, writer = self.start_relay(), self.writer("one")
+        for n in range(1, 4):
+            writer.write("a", 100).commit()
+            self.wait_settled()
+            self.assertEqual(self.floor(), n * 100)
+            if n % 2:
+                relay.stop()
+            else:
+                relay.kill9()
+            relay.start()
+        self.audit()
+
+    def test_the_floor_in_a_stream_made_anew(self):
+        """Under a relay that is connected all the while: only the sequences that come back tell of it."""
         self.start_relay()
+        writer = self.writer("one")
+        writer.write("a", 100).commit()
+        self.wait_settled()
+        with self.jetstream() as jetstream:
+            jetstream.delete(STREAM)
+            jetstream.create(STREAM, ["orders.>"])
+        writer.write("a", 30).commit()
+        self.wait_settled()
+        self.assertEqual(self.count(), 30)
+        self.assertLessEqual(self.floor(), 30)
+
+    def test_the_floor_rises_under_load(self):
+        """Some marks behind; how many messages that are depends on how quick the machine is."""
+        self.start_relay()
+        self.open_shop()
+        for _ in range(3):
+            stored = self.count()
+            self.wait(lambda: self.floor() > stored, "the floor to pass what was stored when we asked")
         self.audit()
 
 
