@@ -32,13 +32,14 @@ static const struct pg_statement lead = {
 
 static const struct pg_statement resign_ = { STATEMENT_RESIGN, "SELECT boxhaul.resign($1, $2)" };
 
-/* The newest row of each stream, by the ids it covers: found from the end of the index. Where that one does not know (0), an older
+/* The newest row of each stream, by the ids it covers: found from the end of the index. (A late id's row was written behind that
+ * of the mark that passed it.) Where that one does not know (0), an older
  * one may be of a stream that has been lost since. */
 static const struct pg_statement floors = {
 	STATEMENT_FLOORS, "SELECT n.i - 1, s.last_seq"
 			  "  FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS n (name, i),"
 			  "       LATERAL (SELECT x.last_seq FROM boxhaul.sent x WHERE x.stream = n.name"
-			  "                 ORDER BY x.last_id DESC LIMIT 1) s"
+			  "                 ORDER BY x.last_id DESC, x.first_id DESC LIMIT 1) s"
 };
 
 static const struct pg_statement exceptions = {

@@ -10,8 +10,8 @@
  * The read over the ring is a Merge Append of the slots' primary keys. Payloads are cut off on the server where they
  * would exceed the byte credit, and one that is too large to be sent never leaves it.
  *
- * The credit is kept in one of two ways. By shares: a row may take as much as every row may, and one that is larger ends the
- * answer. Or by a running sum: exact, but the window function makes a row half as dear again for the backend. Shares are for a
+ * The credit is kept in one of two ways. By shares: a row may take as much as every row may, and one that is larger ends what we take
+ * of the answer. Or by a running sum: exact, but the window function makes a row half as dear again for the backend. Shares are for a
  * backlog of small rows; whoever waits for a single row is not to wait for a second question. */
 #include "source.h"
 
@@ -88,7 +88,7 @@ enum {
 	      " pg_catalog.sum(" BYTES ") OVER w + 256 * pg_catalog.row_number() OVER w <= $3::pg_catalog.int8", \
 	      "WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)", __VA_ARGS__)
 
-/* What is above, and that with what is wanted. Nothing is read that is not sent: only an event has its key. */
+/* What is above, and that with what is wanted. Only an event has its key. */
 #define FETCHES(...)                                                                                          \
 	{                                                                                                     \
 		{ STATEMENT_FETCH, SHARED(FORWARD, __VA_ARGS__) },                                            \
@@ -166,6 +166,7 @@ static void keep(struct source *s, const char *snapshot)
 void source_reset(struct source *s)
 {
 	s->pending = false;
+	s->even = 0;
 	keep(s, NULL);
 }
 

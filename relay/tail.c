@@ -43,8 +43,6 @@ struct reading {
 struct found {
 	struct stored_id id;
 	uint64_t sequence;
-	uint16_t stream;
-	uint32_t age; /* of that stream: see struct tails */
 };
 
 struct tails {
@@ -56,11 +54,10 @@ struct tails {
 	struct reading reading[LIMIT_STREAMS];
 	char created[LIMIT_STREAMS][40];
 	uint64_t last[LIMIT_STREAMS]; /* and where it ended, when it was last told */
-	uint32_t age[LIMIT_STREAMS]; /* counts how often the stream became another one: what was found before is void */
-	bool denied[LIMIT_STREAMS];  /* since the last connect: we may not look */
+	bool denied[LIMIT_STREAMS];   /* since the last connect: we may not look */
 	uint32_t numbers;
-	void *found; /* a tree of <search.h> */
-	size_t found_count;
+	void *found[LIMIT_STREAMS]; /* trees of <search.h> */
+	size_t found_in[LIMIT_STREAMS], found_count;
 	bool overflowed;
 };
 
@@ -89,7 +86,7 @@ void tails_free(struct tails *t)
 {
 	if (t == NULL)
 		return;
-	tdestroy(t->found, free);
+	tails_forget(t);
 	free(t);
 }
 
@@ -98,19 +95,25 @@ void tails_free(struct tails *t)
 static int compare(const void *a, const void *b)
 {
 	const struct found *x = a, *y = b;
-	int ids = memcmp(x->id.byte, y->id.byte, sizeof x->id.byte);
 
-	return ids != 0 ? ids : (int)x->stream - (int)y->stream;
+	return memcmp(x->id.byte, y->id.byte, sizeof x->id.byte);
+}
+
+static void forget_stream(struct tails *t, size_t stream)
+{
+	tdestroy(t->found[stream], free);
+	t->found[stream] = NULL;
+	t->found_count -= t->found_in[stream];
+	t->found_in[stream] = 0;
+	t->overflowed = false;
 }
 
 bool tails_forget(struct tails *t)
 {
 	bool any = t->found_count > 0;
 
-	tdestroy(t->found, free);
-	t->found = NULL;
-	t->found_count = 0;
-	t->overflowed = false;
+	for (size_t i = 0; i < LIMIT_STREAMS; i++)
+		forget_stream(t, i);
 	return any;
 }
 
@@ -119,20 +122,15 @@ size_t tails_found(const struct tails *t)
 	return t->found_count;
 }
 
-static bool is_valid(const struct tails *t, const struct found *f)
-{
-	return f->age == t->age[f->stream];
-}
-
 /* The first copy counts. Without room for it, it may be sent twice: never the other way round. */
 static void keep(struct tails *t, uint16_t stream, const struct stored_message *m)
 {
-	struct found *f = t->found_count < FOUND_MESSAGES ? malloc(sizeof *f) : NULL, *there;
+	struct found *f = t->found_count < FOUND_MESSAGES ? malloc(sizeof *f) : NULL;
 	void *node = NULL;
 
 	if (f != NULL) {
-		*f = (struct found){ .id = m->id, .sequence = m->sequence, .stream = stream, .age = t->age[stream] };
-		node = tsearch(f, &t->found, compare);
+		*f = (struct found){ .id = m->id, .sequence = m->sequence };
+		node = tsearch(f, &t->found[stream], compare);
 	}
 	if (node == NULL) {
 		if (!t->overflowed)
@@ -143,28 +141,28 @@ static void keep(struct tails *t, uint16_t stream, const struct stored_message *
 		free(f);
 		return;
 	}
-	there = *(struct found **)node;
-	if (there == f) {
-		t->found_count++;
+	if (*(struct found **)node != f) {
+		free(f);
 		return;
 	}
-	if (!is_valid(t, there))
-		*there = *f;
-	free(f);
+	t->found_in[stream]++;
+	t->found_count++;
 }
 
 uint64_t tails_take(struct tails *t, uint16_t stream, const char *message_id)
 {
-	struct found key = { .stream = stream }, *f;
+	struct found key = { .sequence = 0 }, *f;
 	void *node;
 	uint64_t sequence;
 
-	if (t->found_count == 0 || message_id == NULL || !stored_id_read(message_id, strlen(message_id), &key.id) ||
-	    (node = tfind(&key, &t->found, compare)) == NULL)
+	if (t->found_in[stream] == 0 || message_id == NULL ||
+	    !stored_id_read(message_id, strlen(message_id), &key.id) ||
+	    (node = tfind(&key, &t->found[stream], compare)) == NULL)
 		return 0;
 	f = *(struct found **)node;
-	sequence = is_valid(t, f) ? f->sequence : 0;
-	tdelete(&key, &t->found, compare);
+	sequence = f->sequence;
+	tdelete(&key, &t->found[stream], compare);
+	t->found_in[stream]--;
 	t->found_count--;
 	free(f);
 	return sequence;
@@ -244,28 +242,28 @@ static void pump(struct tails *t, struct reading *r)
 }
 
 /* From where to where. A stream that ends below what is known of it, or was created at another time, is another stream: copies may
- * stand anywhere in it, and most likely at its end. */
+ * stand anywhere in it, and most likely at its end. (Else they begin behind the floor.) */
 static void choose_range(struct tails *t, struct reading *r)
 {
 	const struct stored_stream *s = &r->stream;
 	const char *created = t->created[r - t->reading];
 	int64_t most = natsio_max_payload(*t->nats) / 3 * 4; /* base64 */
+	bool anywhere;
 
 	r->another = (created[0] != '\0' && strcmp(created, s->created) != 0) || s->last < t->last[r - t->reading] ||
 		     s->last < r->top;
 	if (r->another) {
-		t->age[r - t->reading]++;
+		forget_stream(t, (size_t)(r - t->reading));
 		r->acked.count = 0;
 	}
+	anywhere = r->another || r->above > s->last;
 	r->end = s->last;
 	if (r->above == FLOOR_NONE)
 		r->next = s->last + 1;
 	else if (r->above == FLOOR_UNKNOWN)
 		r->next = s->last > BLIND_MESSAGES ? s->last - BLIND_MESSAGES + 1 : 1;
-	else if (r->another || r->above > s->last)
-		r->next = s->last > READ_MESSAGES ? s->last - READ_MESSAGES + 1 : 1;
 	else
-		r->next = r->above + 1;
+		r->next = anywhere ? 1 : r->above + 1;
 	if (r->next < s->first)
 		r->next = s->first;
 	r->left = r->next <= r->end ? r->end - r->next + 1 - sequences_between(&r->acked, r->next, r->end) : 0;
@@ -273,6 +271,8 @@ static void choose_range(struct tails *t, struct reading *r)
 		log_warn(t->log, "the stream has grown so much since the last mark that not all of it is looked at",
 			 KS("stream", name_of(t, r)), KU("messages", r->left), KI("read", READ_MESSAGES));
 		r->left = READ_MESSAGES;
+		if (anywhere)
+			r->next = r->end - r->left + 1;
 	}
 	r->pipeline = PIPELINE_MESSAGES;
 	if (most > PIPELINE_BYTES / PIPELINE_MESSAGES)
@@ -325,6 +325,8 @@ void tails_ask(struct tails *t, const struct effect *f)
 	uint16_t stream = f->tail.stream;
 	struct reading *r = &t->reading[stream];
 
+	if (f->tail.anew)
+		forget_stream(t, stream);
 	*r = (struct reading){ .under_way = true,
 			       .number = ++t->numbers % API_NUMBERS,
 			       .above = f->tail.above,

@@ -69,7 +69,7 @@ $$;
 -- the stream under any id. But a letter may have been stored: its first answer was lost, and a later attempt was refused
 -- for a reason that was not there at first. Then the same id lets the stream drop the repeat, within its duplicate window. Beyond
 -- it the relay looks for a letter that holds its lane, for what is in doubt about it is on record. Any other letter is a new row,
--- of which nothing is in doubt: it is stored twice. Consumers can still tell by the id; under a new one they could not.
+-- of which nothing is in doubt: it is stored twice, unless an earlier look has seen its copy. Consumers can still tell by the id; under a new one they could not.
 --
 -- A letter that is not held goes to the end of the outbox: what stood behind it has gone on. Letters that are redriven one after
 -- the other, by ascending id, keep their order.

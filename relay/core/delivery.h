@@ -261,7 +261,7 @@ struct effect {
 			const struct id_range *wanted; /* and the rows in these ranges; all in ONE snapshot, */
 			size_t wanted_count;
 			uint32_t rows;  /* ascending, this many at most, */
-			uint32_t bytes; /* cut where they exceed this (but never below one row) */
+			uint32_t bytes; /* cut where they exceed this, or sooner; not to nothing twice in a row */
 			bool horizon;   /* before it: the snapshot's xmin, and the snapshot itself is kept for later, */
 			bool evidence;  /* and the lock table's (costly) */
 			bool kept; /* forward no further than to the first row that is not in the snapshot that was kept last */
@@ -274,13 +274,15 @@ struct effect {
 		 * is another one, or until they are not `sought` any more (delivery_stats): a publish of one that is found there is
 		 * acknowledged at once and not sent. FLOOR_UNKNOWN: as far back as is reasonable; FLOOR_NONE: there is nothing to
 		 * read, only the window is asked for. What stands in `acked` (borrowed until the next step) need not be read. All this if
-		 * the stream is still the same and does not end below `top`: else nothing is known of it, and it is read from the
-		 * bottom, as far as is reasonable. Asked again before the answer: that one is not awaited any more. */
+		 * the stream is still the same and does not end below `top`: else nothing is known of it, what was found in it before is
+		 * forgotten, and it is read from its end, as far back as is reasonable. `anew`: that it is not the same is known
+		 * already. Asked again before the answer: that one is not awaited any more. */
 		struct {
 			uint16_t stream;
 			uint64_t above;
 			uint64_t top;
 			const struct sequences *acked;
+			bool anew;
 		} tail;
 		struct {
 			uint32_t slot;

@@ -67,6 +67,7 @@ struct delivery {
 		bool taken;                 /* one that was has been stored */
 		uint64_t upto;              /* there was looked up to here, or it is ours: nothing is read twice */
 		struct sequences acked;     /* above: ours, and settled */
+		bool anew;                  /* what was found in it before is void */
 		uint64_t asked_top;         /* where it ended at least when it was asked for */
 		uint64_t inherited;         /* the floor that earlier leaders left */
 		int64_t asked_ms, heard_ms; /* of the last answer */

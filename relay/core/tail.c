@@ -70,7 +70,7 @@ static bool others_remain(const struct delivery *d)
 
 /* The stream is another one, or has lost its end, nobody knows how much of it; now it ends at `last` at least. What was sent
  * and is in doubt may stand anywhere, and so may what the next marks do not settle: the floors are not known, until they are
- * taken anew. What was found of others is void. */
+ * taken anew. What was found of others is void, so they are looked for again. */
 static void lost_end(struct delivery *d, uint16_t stream, uint64_t last)
 {
 	struct tail *t = &d->tail[stream];
@@ -101,7 +101,8 @@ static void look_anew(struct tail *t)
 
 /* It stored m, which is settled with this: nobody need look for it there. (Acks come in any order, and between two of ours may
  * stand what others store.) But a sequence is given once, and above everything that was there when m was sent first: else the
- * stream has lost its end, and what stands there now is not what we knew. */
+ * stream has lost its end, and what stands there now is not what we knew. (Whoever is asked next may not see that: by then it may have
+ * grown beyond.) */
 void tail_grows(struct delivery *d, const struct message *m, uint64_t sequence, bool duplicate)
 {
 	struct tail *t = &d->tail[m->stream];
@@ -111,6 +112,7 @@ void tail_grows(struct delivery *d, const struct message *m, uint64_t sequence, 
 	if (!duplicate && (again || below)) {
 		lost_end(d, m->stream, sequence);
 		look_anew(t);
+		t->anew = true;
 	}
 	if (!t->looked || sequence <= t->upto)
 		return;
@@ -322,6 +324,8 @@ bool next_tail(struct delivery *d, struct effect *f)
 		f->tail.stream = (uint16_t)s;
 		f->tail.above = look_above(d, (uint16_t)s);
 		f->tail.acked = &t->acked;
+		f->tail.anew = t->anew;
+		t->anew = false;
 		f->tail.top = t->asked_top = known_end(d, (uint16_t)s);
 		return true;
 	}

@@ -319,6 +319,7 @@ static void ask_tail(struct sim *s, struct host *h, const struct effect *e)
 	check_asks(s, h, h->tail[stream].serial != 0, "a tail");
 	h->tail[stream].serial = ++h->tail_serials;
 	h->tail[stream].asked_ms = now_ms(s);
+	demand(s, !e->tail.anew, "host %u takes stream %u for one that has lost its end", h->index, stream);
 	h->tail[stream].acked = *e->tail.acked;
 	h->tail[stream].top = e->tail.top;
 	wire_hand_over(s, h, &(struct hand){ .stream = stream, .above = e->tail.above, .serial = h->tail_serials });

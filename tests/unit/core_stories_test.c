@@ -114,6 +114,8 @@ static void say_tail(const struct effect *e)
 		say(heard, "tail %u above %s", e->tail.stream, above);
 	else
 		say(heard, "tail %u above %llu", e->tail.stream, (unsigned long long)e->tail.above);
+	if (!tells && e->tail.anew)
+		say(heard, "anew");
 	for (size_t i = 0; !tells && i < e->tail.acked->count; i++)
 		say(heard, "but %llu..%llu", (unsigned long long)e->tail.acked->range[i].lo,
 		    (unsigned long long)e->tail.acked->range[i].hi);
@@ -1579,7 +1581,13 @@ static void among_others(void)
 	acked_at(3, 11);
 	forget();
 	acked_at(4, 11);
-	hears("tail 0 above unknown, but 11..11");
+	hears("tail 0 above unknown, anew, but 11..11");
+	forget();
+	told(0, true, 4000, 20);
+	happens(EVENT_BUS_DOWN);
+	happens(EVENT_BUS_UP);
+	hears("tail 0 above");
+	hears_not("anew"); /* what that look found counts */
 
 	begin("it ends below what was acknowledged: nothing is known of what will stand there");
 	last_look((uint64_t[]){ 8, 10, 11, 12, 13 });
@@ -1618,7 +1626,7 @@ static void among_others(void)
 	ROWS(row(8, 'h'));
 	forget();
 	acked_at(8, 13);
-	hears("tail 0 above unknown, but 13..13");
+	hears("tail 0 above unknown, anew, but 13..13");
 
 	begin("a duplicate is told a sequence that is known, and that is all");
 	take_over();
@@ -1675,7 +1683,7 @@ static void another_stream(void)
 	ROWS(row(1, 'a'), row(2, 'b'));
 	forget();
 	acked_at(1, 2);
-	hears("tail 0 above unknown, but 2..2");
+	hears("tail 0 above unknown, anew, but 2..2");
 	told(0, true, WINDOW_MS, 2);
 	happens(EVENT_BUS_DOWN);
 	forget();
@@ -1696,7 +1704,7 @@ static void another_stream(void)
 	hears("publish 1");
 	forget();
 	acked_at(1, 2);
-	hears("tail 0 above unknown, but 2..2");
+	hears("tail 0 above unknown, anew, but 2..2");
 	told(0, true, WINDOW_MS, 2);
 	happens(EVENT_BUS_DOWN);
 	forget();
