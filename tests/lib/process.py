@@ -94,7 +94,7 @@ class Process:
     def __init__(self, name, log, user=None, orphan_signal="KILL", survive_us=False):
         self.name, self.log, self.user = name, log, user
         self.orphan_signal = "keep" if survive_us else orphan_signal
-        self._popen = None
+        self._popen, self._paused = None, False
 
     def spawn(self, argv, env=None):
         assert not self.alive(), f"{self.name} runs already"
@@ -104,6 +104,7 @@ class Process:
         _launcher.submit(self._fork, setpriv + ["--"] + argv, env).result()
 
     def _fork(self, argv, env):
+        self._paused = False
         with open(self.log, "ab") as log:
             self._popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
                                            start_new_session=True, env={**os.environ, **(env or {})})
@@ -125,9 +126,11 @@ class Process:
             self._popen.send_signal(signum)
 
     def pause(self):
+        self._paused = True
         self.send(signal.SIGSTOP)
 
     def resume(self):
+        self._paused = False
         self.send(signal.SIGCONT)
 
     def stopped(self):
@@ -138,11 +141,15 @@ class Process:
         return self._popen.wait(deadline)
 
     def end(self, signum=signal.SIGTERM, deadline=DEADLINE):
-        """Ask it to end and wait; one that will not is killed, and that is an error. Returns the exit status."""
+        """Ask it to end and wait; one that will not is killed, and that is an error. Returns the exit status. Only what stands
+        still is told to go on: SIGCONT takes back the SIGSTOP with which LeakSanitizer attaches to what is about to exit, and then
+        waits for it for ever."""
         if not self.alive():
             return self.returncode
+        stands_still = self._paused or self.stopped()
         self.send(signum)
-        self.resume()
+        if stands_still:
+            self.resume()
         try:
             return self.wait(deadline)
         except subprocess.TimeoutExpired:

@@ -18,7 +18,7 @@ import psycopg2
 from certificates import Authority
 from jetstream import JetStream, JetStreamError, Stored, _position
 from nats_client import Client, NatsError
-from process import Workspace, has_ended, wait_until
+from process import Process, Workspace, has_ended, wait_until
 from reconcile import dead_letters, reconcile
 from relay import to_libconfig
 from servers import Nats, Postgres
@@ -369,6 +369,36 @@ class TheShop(unittest.TestCase):
         self.assertTrue(result.clean(), f"{result} {result.examples}")
         self.assertGreater(shop.disconnects, 0)
         self.assertEqual(shop.errors, [])
+
+
+class Ending(unittest.TestCase):
+    """Whoever ends a child tells it to go on only if it stands still."""
+
+    # Status 0: after SIGTERM there was no SIGCONT.
+    CHILD = ("import signal; both = {signal.SIGTERM, signal.SIGCONT}; signal.pthread_sigmask(signal.SIG_BLOCK, both);"
+             "print('ready', flush=True); signal.sigwait({signal.SIGTERM});"
+             "raise SystemExit(0 if signal.sigtimedwait({signal.SIGCONT}, 0.5) is None else 3)")
+
+    def child(self):
+        child = Process("child", self.enterContext(Workspace()).path("log"))
+        self.addCleanup(child.kill9)
+        child.spawn([sys.executable, "-c", self.CHILD])
+        wait_until(lambda: "ready" in child.log_tail(), "the child")
+        return child
+
+    def test_one_that_runs(self):
+        self.assertEqual(self.child().end(), 0)
+
+    def test_one_that_was_stopped(self):
+        child = self.child()
+        child.pause()
+        self.assertEqual(child.end(), 3)
+
+    def test_one_that_stopped_itself(self):
+        child = self.child()
+        child.send(signal.SIGSTOP)
+        wait_until(child.stopped, "it to stand still")
+        self.assertEqual(child.end(), 3)
 
 
 class Waiting(unittest.TestCase):
