@@ -5,7 +5,6 @@ import contextlib
 import os
 import secrets
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "lib"))
 
@@ -19,7 +18,11 @@ from relay import Relay  # noqa: E402
 from servers import Nats, Postgres  # noqa: E402
 from shop import Habits, Shop, create_schema  # noqa: E402
 
-ROLES = ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor")
+import try_inbox  # noqa: E402
+import try_saga  # noqa: E402
+from try_show import Flow, must_succeed, say  # noqa: E402
+
+ROLES = ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor", "boxhaul_handler")
 CLIENTS = 8
 
 
@@ -139,45 +142,17 @@ def version_of(conninfo):
         return connection.get_parameter_status("server_version").split()[0]
 
 
-class Flow:
-    """The live line: what is committed, what is stored, once a second; in place on a terminal."""
+class Trade:
+    """What is committed, and what is stored of it."""
 
-    def __init__(self, shop, relay, stored):
-        self.shop, self.relay, self.stored = shop, relay, stored
-        self.started = self.progress = time.monotonic()
-        self.last = (0, 0)
+    def __init__(self, shop, stored):
+        self.shop, self.stored, self.before = shop, stored, 0
 
-    def show_until(self, done):
-        """Show the flow until done(); False when it does not come to that, for nothing moves any more."""
-        while not done():
-            time.sleep(1)
-            if not self.relay.alive():
-                raise self.relay.died()
-            self._sample()
-            if time.monotonic() - self.progress > DEADLINE:
-                return False
-        return True
-
-    def _sample(self):
+    def look(self):
         stored, committed = self.stored(), len(self.shop.ledger.committed)
-        now, rate = time.monotonic(), stored - self.last[0]
-        if (stored, committed) == self.last:
-            return
-        self.last, self.progress = (stored, committed), now
-        line = (f"{now - self.started:5.0f} s   committed {committed:9,}   stored {stored:9,}   "
-                f"backlog {max(0, committed - stored):7,}   {rate:7,}/s")
-        print(f"\r{line}\x1b[K" if sys.stdout.isatty() else f"{line}\n", end="", flush=True)
-
-
-def say(text):
-    print(text, flush=True)
-
-
-def must_succeed(relay, word):
-    done = relay.command(word)
-    if done.returncode != 0:
-        raise RuntimeError(f"boxhaul {word} ended with status {done.returncode}:\n{done.stdout.rstrip()}")
-    return done.stdout
+        rate, self.before = stored - self.before, stored
+        return (stored, committed), (f"committed {committed:9,}   stored {stored:9,}   "
+                                     f"backlog {max(0, committed - stored):7,}   {rate:7,}/s")
 
 
 def settings(database, broker):
@@ -191,15 +166,14 @@ def settings(database, broker):
 
 def open_shop(shop, relay, stored, seconds):
     """Trade for a while, then wait until all of it is stored. Returns what went wrong."""
-    flow = Flow(shop, relay, stored)
+    flow = Flow(Trade(shop, stored).look, [relay])
     shop.start()
     try:
-        flow.show_until(lambda: time.monotonic() - flow.started >= seconds)
+        flow.show_until(lambda: flow.is_over(seconds))
         shop.stop()
         finished = flow.show_until(lambda: stored() >= len(shop.ledger.committed))
     finally:
-        if sys.stdout.isatty():
-            print()
+        flow.end()
     problems = [] if finished else [f"nothing moved for {DEADLINE} s; the end of boxhaul's log:\n{relay.log_tail()}"]
     if shop.errors:
         problems.append(f"the shop got {len(shop.errors)} SQL errors, the first: {shop.errors[0]}")
@@ -261,6 +235,8 @@ def parse_arguments():
     parser.add_argument("--boxhaul", required=True)
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--inbox", action="store_true")
+    parser.add_argument("--saga", action="store_true")
     parser.add_argument("--postgres")
     parser.add_argument("--nats")
     return parser.parse_args()
@@ -269,6 +245,10 @@ def parse_arguments():
 def main():
     options, tag = parse_arguments(), secrets.token_hex(3)
     with Workspace(keep=options.keep) as workspace:
+        if options.inbox:
+            return try_inbox.run(workspace, options.boxhaul, options.seconds)
+        if options.saga:
+            return try_saga.run(workspace, options.boxhaul, options.seconds)
         database = (workspace.add(GivenDatabase(options.postgres, tag)) if options.postgres
                     else PrivateDatabase(workspace))
         broker = workspace.add(GivenBroker(options.nats, tag)) if options.nats else PrivateBroker(workspace)

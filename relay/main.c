@@ -1,14 +1,20 @@
 /* One table of commands: checking the line, `boxhaul help` and the completion know no other. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/process.h"
 #include "command/commands.h"
 #include "command/help.h"
 #include "command/line.h"
-#include "failpoint.h"
-#include "log.h"
-#include "relay.h"
+#include "config/config_load.h"
+#include "config/settings.h"
+#include "run/relay.h"
 
 static enum exit_code run(const struct call *call)
 {
@@ -26,7 +32,7 @@ static enum exit_code run(const struct call *call)
 static enum exit_code sample(const struct call *call)
 {
 	(void)call;
-	config_sample(stdout);
+	settings_sample(stdout);
 	return EXIT_OK;
 }
 
@@ -49,63 +55,246 @@ static enum exit_code failpoints(const struct call *call)
 #define CONFIGURED TAKES(OPTION_CONFIG)
 #define LETTERS (TAKES(OPTION_KEY) | TAKES(OPTION_REASON) | TAKES(OPTION_OLDER))
 
+#define SUBSCRIPTION .argument = VALUE_WORD, .least = 1, .most = 1, .names = "SUBSCRIPTION"
+
+#define SAGA .argument = VALUE_WORD, .least = 1, .most = 1, .names = "ID"
+
 static const struct command commands[] = {
-	{ "run", run, CONFIGURED, .summary = "relay messages until SIGTERM" },
-	{ "migrate", command_migrate, CONFIGURED, .summary = "create or upgrade the schema boxhaul in the database" },
-	{ "check", command_check, CONFIGURED, .summary = "look at everything `run` needs and say what to mend" },
-	{ "status", command_status, CONFIGURED | TAKES(OPTION_JSON) | TAKES(OPTION_WATCH) | TAKES(OPTION_MAX_LAG),
-	  .summary = "show the delivery's state" },
-	{ "explain", command_explain, CONFIGURED | TAKES(OPTION_JSON), VALUE_ID, 1, 1,
-	  .summary = "say where a message is and what will happen to it" },
-	{ "config show", command_config_show, CONFIGURED,
+	{ .words = "run", .run = run, .options = CONFIGURED, .summary = "relay messages until SIGTERM" },
+	{ .words = "migrate",
+	  .run = command_migrate,
+	  .options = CONFIGURED | TAKES(OPTION_ALL) | TAKES(OPTION_PRINT) | TAKES(OPTION_DRY_RUN),
+	  .of_all = true,
+	  .summary = "create or upgrade the schema boxhaul in the database",
+	  .more = "With --all in the databases of all relays of the machine, one after the other. What --print writes is for `psql -1 -v ON_ERROR_STOP=1`, or for whoever applies migrations there." },
+	{ .words = "check",
+	  .run = command_check,
+	  .options = CONFIGURED | TAKES(OPTION_JSON),
+	  .summary = "look at everything `run` needs and say what to mend" },
+	{ .words = "status",
+	  .run = command_status,
+	  .options = CONFIGURED | TAKES(OPTION_JSON) | TAKES(OPTION_WATCH) | TAKES(OPTION_MAX_LAG) |
+		     TAKES(OPTION_EXIT_CODE),
+	  .of_all = true,
+	  .summary = "show the delivery's state",
+	  .more = "Without a NAME, or with a directory: a table of all relays of the machine, worst first." },
+	{ .words = "explain",
+	  .run = command_explain,
+	  .options = CONFIGURED | TAKES(OPTION_KEY) | TAKES(OPTION_INBOX) | TAKES(OPTION_JSON),
+	  .argument = VALUE_MESSAGE,
+	  .most = 1,
+	  .summary = "say where a message is and what will happen to it",
+	  .more = "By its id in the outbox, or its message id (Nats-Msg-Id); or, with --key, the message that its key waits for:\n"
+		  "the first that is not settled, or else the newest." },
+	{ .words = "config show",
+	  .run = command_config_show,
+	  .options = CONFIGURED | TAKES(OPTION_JSON),
 	  .summary = "print every setting that holds, and where it comes from" },
-	{ "dead-letters list", command_letters_list, CONFIGURED | LETTERS | TAKES(OPTION_JSON),
+	{ .words = "dead-letters list",
+	  .run = command_letters_list,
+	  .options = CONFIGURED | LETTERS | TAKES(OPTION_JSON),
 	  .summary = "list the messages that were given up, oldest first" },
-	{ "dead-letters show", command_letters_show, CONFIGURED | TAKES(OPTION_PAYLOAD) | TAKES(OPTION_JSON),
-	  .argument = VALUE_ID, .least = 1, .most = 1, .summary = "show one dead letter" },
-	{ "dead-letters redrive", command_letters_redrive, CONFIGURED | LETTERS | TAKES(OPTION_ALL),
-	  .argument = VALUE_ID, .most = 100, .summary = "send dead letters again",
+	{ .words = "dead-letters show",
+	  .run = command_letters_show,
+	  .options = CONFIGURED | TAKES(OPTION_PAYLOAD) | TAKES(OPTION_JSON),
+	  .argument = VALUE_ID,
+	  .least = 1,
+	  .most = 1,
+	  .summary = "show one dead letter" },
+	{ .words = "dead-letters redrive",
+	  .run = command_letters_redrive,
+	  .options = CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_WAIT) | TAKES(OPTION_TIMEOUT),
+	  .argument = VALUE_ID,
+	  .most = 100,
+	  .summary = "send dead letters again",
 	  .more = "By id, by --key, --reason and --older together, or --all. A letter that holds its key is sent in its old\n"
 		  "place, before what waits behind it. Any other is sent behind everything that is in the outbox now, several\n"
 		  "in their old order. All keep their message id: within the stream's duplicate window, what was stored after\n"
-		  "all is not stored twice." },
-	{ "dead-letters discard", command_letters_discard, CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_YES),
-	  .argument = VALUE_ID, .most = 100, .summary = "give dead letters up for good",
+		  "all is not stored twice. With --wait it says how many were stored and how many have died again, and why;\n"
+		  "the status is 1 unless all were stored." },
+	{ .words = "dead-letters discard",
+	  .run = command_letters_discard,
+	  .options = CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_YES),
+	  .argument = VALUE_ID,
+	  .most = 100,
+	  .summary = "give dead letters up for good",
 	  .more = "By id, by --key, --reason and --older together, or --all. Asks first." },
-	{ "pause", command_pause, CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_NO_WAIT) | TAKES(OPTION_TIMEOUT),
+	{ .words = "pause",
+	  .run = command_pause,
+	  .options = CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_NO_WAIT) | TAKES(OPTION_TIMEOUT),
 	  .summary = "send nothing until `resume`",
 	  .more = "Waits until what is in flight is answered and marked: from then on nothing is sent. The relay stays leader, and\n"
 		  "stays paused over restarts and take-overs. Producers notice nothing; their rows wait." },
-	{ "resume", command_resume, CONFIGURED, .summary = "go on after `pause` or `drain`" },
-	{ "drain", command_drain, CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_TIMEOUT),
+	{ .words = "resume",
+	  .run = command_resume,
+	  .options = CONFIGURED,
+	  .summary = "go on after `pause` or `drain`" },
+	{ .words = "drain",
+	  .run = command_drain,
+	  .options = CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_TIMEOUT),
 	  .summary = "send everything that is committed now, then pause",
 	  .more = "Waits until it is done. What stands behind a dead letter that holds its key is not waited for." },
-	{ "reconcile", command_reconcile, CONFIGURED,
+	{ .words = "reconcile",
+	  .run = command_reconcile,
+	  .options = CONFIGURED | TAKES(OPTION_JSON),
 	  .summary = "compare the outbox with the streams: is everything stored?",
 	  .more = "Looks for every message that is marked sent and whose row is still kept, and ends with one line:\n"
-		  "committed=N stored=N missing=N pending=N dead=N discarded=N unchecked=N. Those that are missing are listed, and\n"
-		  "the status is 1 then. It says what it could not check." },
-	{ "replay", command_replay,
-	  CONFIGURED | TAKES(OPTION_SINCE) | TAKES(OPTION_FROM) | TAKES(OPTION_TO) | TAKES(OPTION_SUBJECT) |
-		  TAKES(OPTION_KEY) | TAKES(OPTION_DRY_RUN) | TAKES(OPTION_YES),
+		  "committed=N stored=N missing=N pending=N dead=N discarded=N unchecked=N. (discarded: given up, or sent again\n"
+		  "under another id.) Those that are missing are listed, and the status is 1 then: `replay --missing` sends them\n"
+		  "again. It says what it could not check." },
+	{ .words = "replay",
+	  .run = command_replay,
+	  .options = CONFIGURED | TAKES(OPTION_SINCE) | TAKES(OPTION_FROM) | TAKES(OPTION_TO) | TAKES(OPTION_SUBJECT) |
+		     TAKES(OPTION_KEY) | TAKES(OPTION_MISSING) | TAKES(OPTION_DRY_RUN) | TAKES(OPTION_YES),
 	  .summary = "send messages again that were sent and whose rows are still kept",
-	  .more = "Say --since, or --from and --to. They become new rows at the end of the outbox, with new ids, a new message id\n"
-		  "and the header Boxhaul-Replay-Of, in their old order. Interrupted, it says how to go on." },
-	{ "config-sample", sample, .summary = "print a configuration with every setting, its default and its meaning" },
-	{ "version", version, .summary = "print the version" },
+	  .more = "Say --since, or --from and --to; or --missing, for what `reconcile` finds. They become new rows at the end of\n"
+		  "the outbox, with new ids, a new message id and the header Boxhaul-Replay-Of, in their old order. Interrupted, it\n"
+		  "says how to go on." },
+	{ .words = "inbox list",
+	  .run = command_inbox_list,
+	  .options = CONFIGURED | TAKES(OPTION_JSON),
+	  .summary = "list the subscriptions, and how each one stands" },
+	{ .words = "inbox show",
+	  .run = command_inbox_show,
+	  .options = CONFIGURED | TAKES(OPTION_JSON),
+	  SUBSCRIPTION,
+	  .summary = "show a subscription: what waits, what fails and why, what it has stopped at" },
+	{ .words = "inbox pause",
+	  .run = command_inbox_pause,
+	  .options = CONFIGURED | TAKES(OPTION_REASON),
+	  SUBSCRIPTION,
+	  .summary = "take nothing and hand nothing out until `inbox resume`",
+	  .more = "It holds when the command returns. What a worker has in hand already, it may finish." },
+	{ .words = "inbox resume",
+	  .run = command_inbox_resume,
+	  .options = CONFIGURED,
+	  SUBSCRIPTION,
+	  .summary = "go on after `inbox pause`" },
+	{ .words = "inbox rewind",
+	  .run = command_inbox_rewind,
+	  .options = CONFIGURED | TAKES(OPTION_TO) | TAKES(OPTION_YES),
+	  SUBSCRIPTION,
+	  .summary = "take again what stands in the stream behind --to",
+	  .more = "With dedupe = \"ids\" what is known by its id is left out; all else takes effect again. Ends the stop at a stream\n"
+		  "that was truncated or made anew. Asks first." },
+	{ .words = "inbox accept-gap",
+	  .run = command_inbox_accept_gap,
+	  .options = CONFIGURED | TAKES(OPTION_YES),
+	  SUBSCRIPTION,
+	  .summary = "go on behind messages that left the stream before they were taken",
+	  .more = "They are lost for this database. Asks first, and says how many numbers that are." },
+	{ .words = "inbox retry",
+	  .run = command_inbox_retry,
+	  .options = CONFIGURED,
+	  .argument = VALUE_WORD,
+	  .least = 2,
+	  .most = 2,
+	  .names = "SUBSCRIPTION ID",
+	  .summary = "hand a row that failed out again, now, with all its attempts before it" },
+	{ .words = "inbox skip",
+	  .run = command_inbox_skip,
+	  .options = CONFIGURED | TAKES(OPTION_REASON),
+	  .argument = VALUE_WORD,
+	  .least = 2,
+	  .most = 2,
+	  .names = "SUBSCRIPTION ID",
+	  .summary = "make a row that waits a dead letter; the later rows of its key go on" },
+	{ .words = "inbox drop",
+	  .run = command_inbox_drop,
+	  .options = CONFIGURED | TAKES(OPTION_YES),
+	  SUBSCRIPTION,
+	  .summary = "forget a subscription that no daemon takes, and all it holds",
+	  .more = "For one that was renamed or given up: its rows wait for ever, and keep the inbox from being emptied. Asks first, and\n"
+		  "says how much that is." },
+	{ .words = "inbox dead-letters",
+	  .run = command_inbox_letters,
+	  .options = CONFIGURED | LETTERS | TAKES(OPTION_PAYLOAD) | TAKES(OPTION_JSON),
+	  .argument = VALUE_WORD,
+	  .most = 2,
+	  .names = "[SUBSCRIPTION [ID]]",
+	  .summary = "list the messages of the inbox that were given up, oldest first; or show one" },
+	{ .words = "inbox redrive",
+	  .run = command_inbox_redrive,
+	  .options = CONFIGURED | LETTERS | TAKES(OPTION_ALL),
+	  .argument = VALUE_WORD,
+	  .least = 1,
+	  .most = 101,
+	  .names = "SUBSCRIPTION [ID ...]",
+	  .summary = "hand dead letters of the inbox out again",
+	  .more = "By id, by --key, --reason and --older together, or --all. They come behind all that is in the inbox by then." },
+	{ .words = "inbox discard",
+	  .run = command_inbox_discard,
+	  .options = CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_YES),
+	  .argument = VALUE_WORD,
+	  .least = 1,
+	  .most = 101,
+	  .names = "SUBSCRIPTION [ID ...]",
+	  .summary = "give dead letters of the inbox up for good",
+	  .more = "By id, by --key, --reason and --older together, or --all. Asks first." },
+	{ .words = "sagas list",
+	  .run = command_sagas_list,
+	  .options = CONFIGURED | TAKES(OPTION_OPEN) | TAKES(OPTION_STUCK) | TAKES(OPTION_OLDER) | TAKES(OPTION_NAME) |
+		     TAKES(OPTION_ALL) | TAKES(OPTION_JSON),
+	  .summary = "list the sagas that were started in this database, newest first",
+	  .more = "Those that all options together choose: --open, --stuck, --name, and --older: started longer ago than this.\n"
+		  "Without --all the newest thousand of them." },
+	{ .words = "sagas show",
+	  .run = command_sagas_show,
+	  .options = CONFIGURED | TAKES(OPTION_JSON),
+	  SAGA,
+	  .summary = "show a saga: what it waits for and since when, and all that has happened",
+	  .more = "The timeline: --> a command that was sent, and where it is now; <-- an answer; what else happened, by its name. Behind\n"
+		  "each stands what came of it." },
+	{ .words = "sagas retry",
+	  .run = command_sagas_retry,
+	  .options = CONFIGURED,
+	  SAGA,
+	  .summary = "send the command of the step at which a saga stands again, now" },
+	{ .words = "sagas undo",
+	  .run = command_sagas_undo,
+	  .options = CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_YES),
+	  SAGA,
+	  .summary = "undo what a saga has done",
+	  .more = "Not behind its pivot. While that is under way, its answer decides. Asks first." },
+	{ .words = "sagas resolve",
+	  .run = command_sagas_resolve,
+	  .options = CONFIGURED | TAKES(OPTION_STEP) | TAKES(OPTION_REASON) | TAKES(OPTION_YES),
+	  SAGA,
+	  .summary = "say, in place of a participant, what became of the step at which a saga stands",
+	  .more = "With --step and --reason, which stands in the timeline. Look at the participant first: nothing is asked of it. Of an\n"
+		  "orphan it says that the answer without a command has been looked at, and the saga goes on. Asks first." },
+	{ .words = "sagas definitions",
+	  .run = command_sagas_definitions,
+	  .options = CONFIGURED | TAKES(OPTION_NAME) | TAKES(OPTION_JSON),
+	  .summary = "list the kinds of sagas, with their versions, their steps, and how many are open" },
+	{ .words = "config-sample",
+	  .run = sample,
+	  .summary = "print a configuration with every setting, its default and its meaning" },
+	{ .words = "version", .run = version, .summary = "print the version" },
 #ifdef BOXHAUL_FAILPOINTS
-	{ "failpoints", failpoints, .summary = "print where BOXHAUL_FAILPOINT=NAME=kill|stall|error[@N] can strike" },
+	{ .words = "failpoints",
+	  .run = failpoints,
+	  .summary = "print where BOXHAUL_FAILPOINT=NAME=kill|stall|error[@N] can strike" },
 #endif
-	{ "help", help_run, .argument = VALUE_WORD, .most = 2, .summary = "print this, or what a command takes" },
+	{ .words = "help",
+	  .run = help_run,
+	  .argument = VALUE_WORD,
+	  .most = 2,
+	  .summary = "print this, or what a command takes" },
 	{ .words = NULL },
 };
 
 static enum exit_code with_config(struct call *call)
 {
-	char *path = config_path(call->text[OPTION_CONFIG]);
-	struct config *config = path != NULL ? config_load(path, stderr) : NULL;
+	const char *name = call->text[OPTION_CONFIG];
 	enum exit_code code = EXIT_CONFIG;
+	struct config *config;
+	char *path;
 
+	if (strcmp(name, "boxhaul") == 0)
+		return line_wrong("boxhaul is no instance: /etc/boxhaul/boxhaul.conf is what all of them share");
+	path = config_path(name);
+	config = path != NULL ? config_load(path, stderr) : NULL;
 	call->config = config;
 	if (config != NULL)
 		code = call->command->run(call);
@@ -114,11 +303,33 @@ static enum exit_code with_config(struct call *call)
 	return code;
 }
 
+static bool is_directory(const char *path)
+{
+	struct stat st;
+
+	return strchr(path, '/') != NULL && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* A standard descriptor that is closed would be the first socket's, and the log would be written into that. */
+static bool open_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct call call;
 	enum exit_code code;
 
+	if (!open_standard_descriptors())
+		return EXIT_FAILED;
 	if (argc < 2) {
 		help_print(stderr, commands);
 		return EXIT_USAGE;
@@ -130,5 +341,9 @@ int main(int argc, char **argv)
 		help_print_one(stdout, call.command);
 		return EXIT_OK;
 	}
-	return call.text[OPTION_CONFIG] != NULL ? with_config(&call) : call.command->run(&call);
+	if (call.command->run == run)
+		process_hold_hangup();
+	if (call.text[OPTION_CONFIG] == NULL || (call.command->of_all && is_directory(call.text[OPTION_CONFIG])))
+		return call.command->run(&call);
+	return with_config(&call);
 }

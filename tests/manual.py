@@ -7,7 +7,8 @@ Every list in packaging/man/ is made of the program's own tables, and stands bet
     .\\" end of list
 
 This compares each with what it has to be, and fails with the difference; --write puts it in. Then: each alert names a section of
-the runbook, what the pages tell to run or quote exists, the pages refer to pages that exist, and mandoc has nothing to say.
+the runbook, what the pages tell to run or quote exists, the pages refer to pages that exist, and mandoc has nothing to say. And each
+advice that is given anywhere has the test that follows it: tests/remedies.py.
 """
 
 import difflib
@@ -17,9 +18,11 @@ import subprocess
 import sys
 import textwrap
 
+import remedies
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAN = os.path.join(TOP, "packaging", "man")
-PAGES = ("boxhaul.8", "boxhaul.conf.5", "boxhaul-metrics.7", "boxhaul-runbook.7", "boxhaul-sql.7")
+PAGES = ("boxhaul.8", "boxhaul.conf.5", "boxhaul-metrics.7", "boxhaul-runbook.7", "boxhaul-saga.7", "boxhaul-sql.7")
 BLOCK = re.compile(r'(?m)^\.\\" list: (.+)\n((?:.*\n)*?)\.\\" end of list$')
 
 
@@ -60,11 +63,11 @@ class Program:
             line = line.strip()
             if line.startswith("# "):
                 comments.append(line[2:])
-            elif opened := re.fullmatch(r"(\w+) = (?:\( )?\{", line):
+            elif opened := re.fullmatch(r"#?(\w+) = (?:\( )?\{", line):
                 names.append(opened.group(1))
                 groups.append((".".join(names), " ".join(comments), []))
                 comments = []
-            elif re.fullmatch(r"\}(?: \))?;", line):
+            elif re.fullmatch(r"#?\}(?: \))?;", line):
                 names.pop()
             elif line:
                 mark, name, value = re.fullmatch(r"(#?)(\w+) = (.*);", line).groups()
@@ -98,10 +101,11 @@ class Schema:
         return re.findall(r"(?m)^    ([a-z_]+) ", body) + added
 
     def functions(self, name):
-        """The calls there are, as they stand in the SQL; those that return nothing but a value."""
-        found = re.findall(rf"CREATE OR REPLACE FUNCTION boxhaul\.({name}\([^)]*\))\s+RETURNS (\w+(?:\[\])?)", self.text)
+        """The calls there are, as they stand in the SQL; those that return a value, or a table."""
+        found = re.findall(rf"CREATE OR REPLACE FUNCTION boxhaul\.({name}\([^)]*\))\s+RETURNS (TABLE \([^)]*\)|(?:SETOF )?[\w.]+(?:\[\])?)",
+                           self.text)
         assert found, name
-        return list(dict.fromkeys((re.sub(r"\s+", " ", call), what) for call, what in found))
+        return list(dict.fromkeys((re.sub(r"\s+", " ", call), re.sub(r"\s+", " ", what)) for call, what in found))
 
     def grants(self, role):
         """{object: {right}}; columns belong to the right, a function's arguments do not count."""
@@ -201,29 +205,19 @@ def list_settings(program):
 
 
 def metrics():
-    table = re.search(r"static const struct metric metrics\[\] = \{\n(.*?)\n\};", read("relay", "metrics.c"), re.S).group(1)
-    found = re.findall(r'(?m)^\t\{ "(\w+)", "(\w+)", "((?:[^"\\]|\\.)*)", ([A-Z]\w*)\((.*?)\) \},$', table)
-    assert len(found) == len(re.findall(r'(?m)^\t\{', table)), "a line of the table of metrics is not understood"
-    return found
-
-
-def label_of(place, value):
-    """What the samples differ in."""
-    if place == "OF_STREAM":
-        return "stream"
-    if place != "BY":
-        return None
-    writer = re.search(rf"static void {value}\(FILE[^;{{]*\)\n\{{\n(.*?)\n\}}", read("relay", "metrics.c"), re.S).group(1)
-    label = re.search(r'labelled_count\(out, name, "(\w+)"', writer)
-    return label and label.group(1)
+    """[(name, type, help, what the samples differ in, or "")]"""
+    table = re.search(r"const struct figure figures\[\] = \{\n(.*?)\n\};", read("relay", "watch", "figures.c"), re.S).group(1)
+    found = re.findall(r'(?m)^\t(GAUGE|COUNTER|HISTOGRAM)\("(\w+)", \w+, "((?:[^"\\]|\\.)*)", (.*)\)$', table)
+    assert len(found) == len(re.findall(r"(?m)^\t", table)), "a line of the table of figures is not understood"
+    for kind, name, help_, where in found:
+        label = re.match(r'(?:EACH\(|\.label = )"(\w+)"', where)
+        yield name, kind.lower(), help_, ("stream" if where.startswith("OF_STREAM") else "subscription" if where.startswith("OF_SUBSCRIPTION")
+                                          else label[1] if label else "")
 
 
 def list_metrics(_):
-    rows = []
-    for name, kind, help_, place, value in metrics():
-        label = label_of(place, value)
-        rows.append((f"Ic {name} No ({kind}" + (f", by {label})" if label else ")"), text(help_)))
-    return tagged(rows)
+    return tagged([(f"Ic {name} No ({kind}" + (f", by {label})" if label else ")"), text(help_))
+                   for name, kind, help_, label in metrics()])
 
 
 def alerts():
@@ -255,6 +249,17 @@ def list_functions(_, name):
     lines = [line for call, what in Schema().functions(name)
              for line in textwrap.wrap(f"{call}: {what}", 66, subsequent_indent="    ")]
     return [".Bd -literal -compact", *(literal(line) for line in lines), ".Ed"]
+
+
+def list_source(_, file, *names):
+    """Functions of an example, as they stand in it: Python's or Go's."""
+    code = read("packaging", "examples", "saga", file)
+    body = (r"(?ms)^def {}\(.*?(?=^\S|\Z)" if file.endswith(".py") else r"(?ms)^func {}\(.*?^\}}$").format
+    found = [re.search(body(name), code) for name in names]
+    assert all(found), f"{file} has not all of {names}"
+    lines = "\n\n".join(match.group().strip() for match in found).expandtabs(4).split("\n")
+    assert max(map(len, lines)) <= 75, f"{file}: a line is too long for the manual: {max(lines, key=len)}"
+    return [".Bd -literal", *(literal(line) for line in lines), ".Ed"]
 
 
 def wanted(program, name):
@@ -351,9 +356,10 @@ def main():
         for page in PAGES:
             path = os.path.join(MAN, page)
             have = read("packaging", "man", page)
+            made = BLOCK.sub(lambda block: f'.\\" list: {block[1]}\n{wanted(program, block[1])}.\\" end of list', have)
             with open(path, "w", encoding="utf-8") as f:
-                f.write(BLOCK.sub(lambda block: f'.\\" list: {block[1]}\n{wanted(program, block[1])}.\\" end of list', have))
-    found = [*complaints(program), *lint()]
+                f.write(made)
+    found = [*complaints(program), *lint(), *remedies.complaints()]
     if found:
         sys.exit("\n".join(found) + "\n\nThe lists are made anew by  tests/manual.py PROGRAM --write")
     print(f"{len(PAGES)} pages of the manual say what the program says")

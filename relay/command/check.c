@@ -1,94 +1,99 @@
 /* `boxhaul check`: every line ok, warn or FAIL, with what mends it. Looks at everything even after a failure. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/scrub.h"
+#include "base/utf8.h"
+#include "books/reasons.h"
+#include "books/schema.h"
+#include "command/check_inbox.h"
+#include "command/check_run.h"
+#include "command/check_sagas.h"
+#include "command/check_say.h"
 #include "command/commands.h"
 #include "command/out.h"
 #include "command/session.h"
+#include "command/stream_walk.h"
 #include "edge/natsio_session.h"
-#include "edge/pg.h"
-#include "ledger.h"
-#include "log.h"
-#include "message.h"
+#include "edge/pg_session.h"
 
-enum { NOTIFY_TIMEOUT_MS = 3000 };
-
-struct check {
-	const struct config *config;
-	bool failed, unreachable;
+enum {
+	NOTIFY_TIMEOUT_MS = 3000,
+	ANSWER_PATIENCE_MS = 5000,
+	ACCOUNT_PATIENCE_MS = 1000,
+	JETSTREAM_OFF = 10039, /* for the account; by JetStream's numbers */
+	STREAM_NOT_FOUND = 10059,
 };
-
-__attribute__((format(printf, 2, 3))) static void say(const char *verdict, const char *format, ...)
-{
-	enum ink ink = verdict[0] == 'o' ? INK_GOOD : verdict[0] == 'w' ? INK_WARN : INK_BAD;
-	struct out o = out_open(stdout);
-	char line[1024], clean[1024];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(line, sizeof line, format, args);
-	va_end(args);
-	log_scrub(line, clean, sizeof clean);
-	out_print(&o, ink, "%-4s", verdict);
-	out_print(&o, INK_PLAIN, "  %s\n", clean);
-}
-
-#define ok(...) say("ok", __VA_ARGS__)
-#define warn(...) say("warn", __VA_ARGS__)
-#define fail(c, ...) (say("FAIL", __VA_ARGS__), (c)->failed = true)
 
 /* --- PostgreSQL --- */
 
 static bool check_schema(struct check *c, struct pg_session *s)
 {
-	const struct pg_result *r = pg_session_run(s, "SELECT max(version) FROM boxhaul.schema_version", 0, NULL);
-	long version;
+	const struct pg_result *r = pg_session_run(s, SCHEMA_QUESTION, 0, NULL);
+	char what[SCHEMA_TEXT_BYTES], text[SCHEMA_TEXT_BYTES];
+	const char *mend = schema_advice(pg_sqlstate(r), c->target, text);
+	struct schema_found found;
+	enum schema_fit fit;
 
 	if (pg_error(r) != NULL) {
-		if (strcmp(pg_sqlstate(r), "42501") == 0)
-			fail(c, "schema: %s: GRANT boxhaul_relay TO the relay's user", pg_error(r));
-		else
-			fail(c, "schema: %s: run `boxhaul migrate`", pg_error(r));
+		fail(c, "schema: %s: %s", pg_error(r), mend != NULL ? mend : "see the log of the server");
 		return false;
 	}
-	version = strtol(pg_text(r, 0, 0), NULL, 10);
-	if (version < SCHEMA_VERSION)
-		fail(c, "schema: version %ld, this boxhaul needs %d: run `boxhaul migrate`", version, SCHEMA_VERSION);
-	else if (version > SCHEMA_VERSION)
-		fail(c, "schema: version %ld, this boxhaul knows %d: install the newer boxhaul", version,
-		     SCHEMA_VERSION);
+	found = schema_of_text(r);
+	fit = schema_fit(&found, c->target, what, text);
+	if (fit == SCHEMA_OURS)
+		ok(c, "schema: version %d", schema_version());
+	else if (fit == SCHEMA_SERVED)
+		warn(c, "schema: %s: %s", what, text);
 	else
-		ok("schema: version %ld", version);
-	return version == SCHEMA_VERSION;
+		fail(c, "schema: %s: %s", what, text);
+	return fit != SCHEMA_REFUSED;
 }
 
-static void check_grants(struct check *c, struct pg_session *s)
+static bool check_grants(struct check *c, struct pg_session *s)
 {
-	static const char sql[] =
-		"SELECT what FROM (VALUES"
-		" ('SELECT on boxhaul.outbox', pg_catalog.has_table_privilege('boxhaul.outbox', 'SELECT')),"
-		" ('SELECT on boxhaul.exceptions', pg_catalog.has_table_privilege('boxhaul.exceptions', 'SELECT')),"
-		" ('SELECT on boxhaul.dead_letter', pg_catalog.has_table_privilege('boxhaul.dead_letter', 'SELECT')),"
-		" ('SELECT on boxhaul.sent', pg_catalog.has_table_privilege('boxhaul.sent', 'SELECT')),"
-		" ('EXECUTE on boxhaul.lead', pg_catalog.has_function_privilege('boxhaul.lead(text, integer)', 'EXECUTE')),"
-		" ('EXECUTE on boxhaul.resign', pg_catalog.has_function_privilege('boxhaul.resign(bigint, integer)', 'EXECUTE')),"
-		" ('EXECUTE on boxhaul.announce', pg_catalog.has_function_privilege('boxhaul.announce(boolean)', 'EXECUTE')),"
-		" ('EXECUTE on boxhaul.outbox_xmin', pg_catalog.has_function_privilege('boxhaul.outbox_xmin()', 'EXECUTE')),"
-		" ('EXECUTE on boxhaul.mark', (SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(p.oid, 'EXECUTE'))"
-		"   FROM pg_catalog.pg_proc p WHERE p.proname = 'mark' AND p.pronamespace = 'boxhaul'::regnamespace)),"
-		" ('EXECUTE on boxhaul.clean', pg_catalog.has_function_privilege('boxhaul.clean(bigint, interval)', 'EXECUTE'))"
-		") AS v (what, may) WHERE may IS NOT TRUE";
-	const struct pg_result *r = pg_session_run(s, sql, 0, NULL);
+	const struct pg_result *r = pg_session_run(
+		s, "SELECT boxhaul.not_granted(), pg_catalog.pg_has_role('boxhaul_relay', 'USAGE')", 0, NULL);
 
 	if (pg_error(r) != NULL)
 		fail(c, "grants: %s: the schema is not whole: apply all of sql/*.sql again", pg_error(r));
+	else if (pg_rows(r) > 0 && pg_text(r, 0, 1)[0] == 't') /* it is the role that lacks it */
+		fail(c, "grants: boxhaul_relay lacks %s: the schema is not whole: apply all of sql/*.sql again",
+		     pg_text(r, 0, 0));
 	else if (pg_rows(r) > 0)
 		fail(c, "grants: the relay's user lacks %s: GRANT boxhaul_relay TO the relay's user", pg_text(r, 0, 0));
 	else
-		ok("grants: the relay's user may do all it needs");
+		ok(c, "grants: the relay's user may do all it needs");
+	return pg_error(r) == NULL && pg_rows(r) == 0;
+}
+
+static bool check_ids(struct check *c, struct pg_session *s)
+{
+	const struct pg_result *r = pg_session_run(
+		s, "SELECT w.why, boxhaul.ids_remedy(w.why) FROM boxhaul.ids_differ() AS w (why)", 0, NULL);
+
+	if (pg_error(r) != NULL)
+		fail(c, "ids: %s: the schema is not whole: apply all of sql/*.sql again", pg_error(r));
+	else if (pg_text(r, 0, 0)[0] != '\0')
+		fail(c, "ids: %s: %s", pg_text(r, 0, 0), pg_text(r, 0, 1));
+	else
+		ok(c, "ids: the sequence counts one by one, above the position and every row");
+	return pg_error(r) == NULL && pg_text(r, 0, 0)[0] == '\0';
+}
+
+/* The functions run with their owner's rights, not with those of the relay's user. */
+static bool check_owner(struct check *c, struct pg_session *s)
+{
+	const struct pg_result *r = pg_session_run(s, "SELECT owner, what, mend FROM boxhaul.owner_lacks()", 0, NULL);
+
+	if (pg_error(r) != NULL)
+		fail(c, "owner: %s: the schema is not whole: apply all of sql/*.sql again", pg_error(r));
+	else if (pg_rows(r) > 0)
+		fail(c, "owner: %s, who owns boxhaul's functions, lacks %s: %s", pg_text(r, 0, 0), pg_text(r, 0, 1),
+		     pg_text(r, 0, 2));
+	return pg_error(r) == NULL && pg_rows(r) == 0;
 }
 
 static void check_ring(struct check *c, struct pg_session *s)
@@ -99,10 +104,10 @@ static void check_ring(struct check *c, struct pg_session *s)
 	if (pg_error(r) != NULL)
 		fail(c, "ring: %s: the schema is not whole: apply all of sql/*.sql again", pg_error(r));
 	else if (c->config->retention_ms > ring_ms)
-		warn("ring: holds %" PRIu64 " s, outbox.retention is %" PRIu64 " s: run `boxhaul migrate`",
-		     ring_ms / 1000, c->config->retention_ms / 1000);
+		warn(c, "ring: holds %" PRIu64 " s, outbox.retention is %" PRIu64 " s: run `boxhaul migrate %s`",
+		     ring_ms / 1000, c->config->retention_ms / 1000, c->target);
 	else
-		ok("ring: a slot lasts %s s, rows are kept %" PRIu64 " s", pg_text(r, 0, 0),
+		ok(c, "ring: a slot lasts %s s, rows are kept %" PRIu64 " s", pg_text(r, 0, 0),
 		   c->config->retention_ms / 1000);
 }
 
@@ -118,10 +123,11 @@ static void check_listen(struct check *c, struct pg_session *s)
 		fail(c,
 		     "notify: LISTEN was accepted, but nothing arrives: a pooler stands between; connect to the server directly");
 	else
-		ok("notify: a notification came back");
+		ok(c, "notify: a notification came back");
 }
 
-static void check_server(struct check *c, struct pg_session *s)
+/* True: it can be written to. */
+static bool check_server(struct check *c, struct pg_session *s)
 {
 	const struct pg_result *r = pg_session_run(
 		s,
@@ -131,7 +137,7 @@ static void check_server(struct check *c, struct pg_session *s)
 
 	if (pg_error(r) != NULL) {
 		fail(c, "server: %s", pg_error(r));
-		return;
+		return false;
 	}
 	if (pg_session_server_version(s) < 130000)
 		fail(c, "server: PostgreSQL %s is too old: 13 or newer is needed", pg_text(r, 0, 2));
@@ -139,24 +145,34 @@ static void check_server(struct check *c, struct pg_session *s)
 		fail(c,
 		     "server: it is in recovery (a standby): connect to the primary, e.g. target_session_attrs=read-write");
 	else
-		ok("server: PostgreSQL %s, primary", pg_text(r, 0, 2));
+		ok(c, "server: PostgreSQL %s, primary", pg_text(r, 0, 2));
+	return pg_text(r, 0, 0)[0] != 't';
 }
 
 static void check_postgres(struct check *c, const struct call *call)
 {
-	char error[512];
+	char error[512 + CONFIG_TARGET_BYTES];
 	struct pg_session *s = session_try(call, LOGIN_RELAY, error, sizeof error);
+	bool writable;
 
 	if (s == NULL) {
 		fail(c, "database: %s: check postgres.conninfo, and that the server runs and lets this user in", error);
 		c->unreachable = true;
 		return;
 	}
-	ok("database: connected");
-	check_server(c, s);
+	ok(c, "database: connected");
+	pg_session_run(s, "SET lock_timeout = '1s'; SET statement_timeout = '8s'; SET row_security = off", 0, NULL);
+	writable = check_server(c, s);
 	if (check_schema(c, s)) {
-		check_grants(c, s);
+		bool may = check_grants(c, s), owns = !may || check_owner(c, s), counts = owns && check_ids(c, s);
+
 		check_ring(c, s);
+		if (writable && may && counts && c->config->stream_count > 0)
+			check_run(c, s);
+		if (writable && may)
+			check_inbox_books(c, s);
+		if (may)
+			check_sagas(c, s);
 	}
 	check_listen(c, s);
 	pg_session_close(s);
@@ -164,89 +180,211 @@ static void check_postgres(struct check *c, const struct call *call)
 
 /* --- NATS --- */
 
-static bool covers(const struct natsio_stream_info *info, const char *pattern)
-{
-	for (size_t i = 0; i < info->subject_count; i++)
-		if (strcmp(info->subjects[i], pattern) == 0 || message_subject_matches(info->subjects[i], pattern))
-			return true;
-	return false;
-}
-
-static void check_subjects(struct check *c, const struct config_stream *w, const struct natsio_stream_info *info)
+static void check_subjects(struct check *c, const struct config_stream *w, const struct stream_info *info)
 {
 	for (size_t i = 0; i < w->subject_count; i++)
-		if (!covers(info, w->subjects[i]))
+		if (!stream_info_takes(info, w->subjects[i]))
 			fail(c, "stream %s: does not take %s: nats stream edit %s --subjects ...,%s", w->name,
 			     w->subjects[i], w->name, w->subjects[i]);
 		else
-			ok("stream %s: takes %s", w->name, w->subjects[i]);
+			ok(c, "stream %s: takes %s", w->name, w->subjects[i]);
 }
 
-static void check_safety(struct check *c, const struct config_stream *w, const struct natsio_stream_info *info)
+static void check_safety(struct check *c, const struct config_stream *w, const struct stream_info *info)
 {
 	if (info->no_ack)
 		fail(c, "stream %s: no_ack is on, nothing can be known to be stored: nats stream edit %s --ack",
 		     w->name, w->name);
 	if (info->sealed)
-		fail(c, "stream %s: it is sealed and takes nothing: use another stream", w->name);
+		fail(c,
+		     "stream %s: it is sealed and takes nothing: take these subjects out of it, then configure another stream for them",
+		     w->name);
 	if (info->mirror)
 		fail(c, "stream %s: it is a mirror and takes nothing: configure its origin", w->name);
-	if (info->retention == 1)
-		warn("stream %s: interest retention acknowledges and drops what no consumer wants", w->name);
-	if (info->retention == 2)
-		warn("stream %s: work-queue retention forgets message ids when a message is consumed: late repeats are not recognised",
+	if (info->allow_counters)
+		fail(c,
+		     "stream %s: it takes only counters (allow_msg_counter): take these subjects out of it, then configure another stream for them",
+		     w->name);
+	if (info->persist_async)
+		warn(c,
+		     "stream %s: persist_mode async acknowledges before it has written: a crash of the server loses messages",
+		     w->name);
+	if (info->max_messages_per_subject > 0 && !info->discard_new_per_subject)
+		warn(c,
+		     "stream %s: of a subject it keeps the last %" PRIu64
+		     ": what it dropped cannot be found, and a late repeat is stored behind what came after it",
+		     w->name, info->max_messages_per_subject);
+	if (info->max_age_ms > 0 && info->max_age_ms < c->config->retention_ms)
+		warn(c,
+		     "stream %s: it drops messages after %" PRIu64 " s, the outbox keeps rows for %" PRIu64
+		     " s: `boxhaul reconcile %s` cannot check what is dropped",
+		     w->name, info->max_age_ms / 1000, c->config->retention_ms / 1000, c->target);
+	if (info->retention == RETENTION_INTEREST)
+		warn(c, "stream %s: interest retention acknowledges and drops what no consumer wants", w->name);
+	if (info->retention == RETENTION_WORK_QUEUE)
+		warn(c,
+		     "stream %s: work-queue retention forgets message ids when a message is consumed: late repeats are not recognised",
 		     w->name);
 	if (!info->discard_new && (info->max_bytes > 0 || info->max_messages > 0))
-		warn("stream %s: discard old deletes unread messages when it is full: nats stream edit %s --discard=new",
+		warn(c,
+		     "stream %s: discard old deletes unread messages when it is full: nats stream edit %s --discard=new",
 		     w->name, w->name);
 	if (!info->file_storage)
-		warn("stream %s: memory storage does not survive a restart of the server", w->name);
+		warn(c, "stream %s: memory storage does not survive a restart of the server", w->name);
 	if (info->replicas < w->replicas)
-		warn("stream %s: %" PRId64 " replicas, the configuration says %" PRIu32
+		warn(c,
+		     "stream %s: %" PRIu32 " replicas, the configuration says %" PRIu32
 		     ": nats stream edit %s --replicas=%" PRIu32,
 		     w->name, info->replicas, w->replicas, w->name, w->replicas);
 }
 
-static void check_sizes(const struct check *c, const struct config_stream *w, const struct natsio_stream_info *info)
+/* Is there room for one more message like those that are there? */
+static void check_bytes(struct check *c, const struct config_stream *w, const struct stream_info *info,
+			const char *whose, uint64_t used, uint64_t limit)
+{
+	uint64_t one = info->messages > 0 ? info->bytes / info->messages : 1;
+
+	if (limit > 0 && used + one > limit)
+		fail(c,
+		     "stream %s: %s (%" PRIu64 " of %" PRIu64
+		     " bytes): it takes nothing: consume or purge messages, or raise the limit",
+		     w->name, whose, used, limit);
+	else if (limit > 0 && used >= limit / 10 * 9)
+		warn(c, "stream %s: nearly, %s: %" PRIu64 " of %" PRIu64 " bytes", w->name, whose, used, limit);
+}
+
+/* Does it take anything now? */
+static void check_room(struct check *c, const struct config_stream *w, const struct stream_info *info)
+{
+	if (info->file_storage)
+		check_bytes(c, w, info, "the account's JetStream storage is used up", c->account.storage,
+			    c->account.max_storage);
+	else
+		check_bytes(c, w, info, "the account's JetStream memory is used up", c->account.memory,
+			    c->account.max_memory);
+	if (!info->discard_new)
+		return;
+	check_bytes(c, w, info, "it is full", info->bytes, info->max_bytes);
+	if (info->max_messages > 0 && info->messages >= info->max_messages)
+		fail(c,
+		     "stream %s: it is full (%" PRIu64 " of %" PRIu64
+		     " messages): it takes nothing: consume or purge messages, or raise the limit",
+		     w->name, info->messages, info->max_messages);
+	else if (info->max_messages > 0 && info->messages >= info->max_messages / 10 * 9)
+		warn(c, "stream %s: nearly, it is full: %" PRIu64 " of %" PRIu64 " messages", w->name, info->messages,
+		     info->max_messages);
+}
+
+static void check_sizes(const struct check *c, const struct config_stream *w, const struct stream_info *info)
 {
 	if (info->duplicate_window_ms < w->duplicate_window_ms)
-		warn("stream %s: the duplicate window is %" PRId64 " ms, the configuration says %" PRIu32
+		warn(c,
+		     "stream %s: the duplicate window is %" PRIu64 " ms, the configuration says %" PRIu32
 		     " ms: nats stream edit %s --dupe-window=%" PRIu32 "ms",
 		     w->name, info->duplicate_window_ms, w->duplicate_window_ms, w->name, w->duplicate_window_ms);
 	else
-		ok("stream %s: duplicate window %" PRId64 " ms", w->name, info->duplicate_window_ms);
-	if (info->max_msg_size > 0 && info->max_msg_size < c->config->max_message_bytes)
-		warn("stream %s: max_msg_size %" PRId64 " is smaller than outbox.max_message_size %" PRIu32
+		ok(c, "stream %s: duplicate window %" PRIu64 " ms", w->name, info->duplicate_window_ms);
+	if (info->max_message_bytes > 0 && info->max_message_bytes < c->config->max_message_bytes)
+		warn(c,
+		     "stream %s: max_msg_size %" PRIu64 " is smaller than outbox.max_message_size %" PRIu32
 		     ": larger messages become dead letters: nats stream edit %s --max-msg-size=%" PRIu32,
-		     w->name, info->max_msg_size, c->config->max_message_bytes, w->name, c->config->max_message_bytes);
+		     w->name, info->max_message_bytes, c->config->max_message_bytes, w->name,
+		     c->config->max_message_bytes);
+}
+
+static void check_found(struct check *c, const struct stream_walk *walk, const struct config_stream *w,
+			const struct stream_info *info)
+{
+	ok(c, "stream %s: exists, %" PRIu64 " messages", w->name, info->messages);
+	check_subjects(c, w, info);
+	check_safety(c, w, info);
+	check_room(c, w, info);
+	check_sizes(c, w, info);
+	if (!stream_walk_is_allowed(walk))
+		warn(c,
+		     "stream %s: no answer to %s.STREAM.MSG.GET.%s: let this login publish to it, or messages may "
+		     "be stored twice after a restart",
+		     w->name, walk->prefix, w->name);
+}
+
+/* Whether the servers are enough for it cannot be asked: JetStream says so when the stream is made. */
+static void check_creation(struct check *c, const struct config_stream *w)
+{
+	ok(c, "stream %s: not there yet, `run` will create it", w->name);
+	if (w->replicas > 1 && c->servers < (int)w->replicas)
+		warn(c,
+		     "stream %s: replicas = %" PRIu32
+		     ", and %d server%s known: whether there are enough cannot be known "
+		     "before it is made: set replicas = 1 for it, or run the servers as a cluster of as many",
+		     w->name, w->replicas, c->servers, c->servers == 1 ? " is" : "s are");
+}
+
+static void check_refused(struct check *c, const struct config_stream *w, const struct answer_error *error)
+{
+	char text[REASONS_TEXT_BYTES];
+
+	if (error->err_code == STREAM_NOT_FOUND && w->create)
+		check_creation(c, w);
+	else if (error->err_code == STREAM_NOT_FOUND)
+		fail(c,
+		     "stream %s: it does not exist: nats stream add %s --subjects=%s --storage=file --discard=new, or set create = true",
+		     w->name, w->name, w->subjects[0]);
+	else if (error->err_code == JETSTREAM_OFF)
+		fail(c, "stream %s: JetStream is off for this login's account: add jetstream: enabled to the account",
+		     w->name);
+	else
+		fail(c, "stream %s: the server says: %s", w->name,
+		     reasons_sentence(answer_err_code(error), error->words, text, sizeof text));
+}
+
+/* In the words of README.md: Debian's package brings neither the setting nor the directory. */
+static void check_nobody(struct check *c, const struct config_stream *w)
+{
+	const char *prefix = c->config->nats.jetstream_prefix;
+
+	if (strcmp(prefix, "$JS.API") != 0)
+		fail(c,
+		     "stream %s: nobody answers for JetStream at %s: look at nats.jetstream_domain and nats.jetstream_prefix",
+		     w->name, prefix);
+	else
+		fail(c,
+		     "stream %s: nobody answers for JetStream: switch it on at the server (with Debian's package, as root: "
+		     "`install -d -o nats -g nats /var/lib/nats`; "
+		     "`echo 'jetstream { store_dir: /var/lib/nats }' >>/etc/nats-server.conf`; "
+		     "`systemctl restart nats-server`), or, at a leaf node, set nats.jetstream_domain",
+		     w->name);
+	c->nobody = true;
 }
 
 static void check_stream(struct check *c, struct natsio_session *s, const struct config_stream *w)
 {
-	struct natsio_stream_info info;
-	char error[512];
+	struct stream_walk walk = { .session = s,
+				    .prefix = c->config->nats.jetstream_prefix,
+				    .stream = w->name,
+				    .patience_ms = ANSWER_PATIENCE_MS };
+	struct stream_info info;
 
-	if (!natsio_session_stream(s, w->name, &info, error, sizeof error)) {
-		fail(c, "stream %s: %s", w->name, error);
-		return;
+	switch (stream_walk_info(&walk, &info)) {
+	case STREAM_WALK_OK: check_found(c, &walk, w, &info); break;
+	case STREAM_WALK_ERROR: check_refused(c, w, &info.error); break;
+	case STREAM_WALK_NOBODY: check_nobody(c, w); break;
+	case STREAM_WALK_SILENCE:
+		fail(c, "stream %s: no answer: let this login publish to %s.STREAM.INFO.%s and subscribe to %s.>",
+		     w->name, walk.prefix, w->name, c->config->nats.inbox_prefix);
+		break;
 	}
-	if (!info.exists && w->create) {
-		ok("stream %s: not there yet, `run` will create it", w->name);
-	} else if (!info.exists) {
-		fail(c,
-		     "stream %s: it does not exist: nats stream add %s --subjects=%s --storage=file --discard=new, or set create = true",
-		     w->name, w->name, w->subjects[0]);
-	} else {
-		ok("stream %s: exists, %" PRId64 " messages", w->name, info.messages);
-		check_subjects(c, w, &info);
-		check_safety(c, w, &info);
-		check_sizes(c, w, &info);
-		if (!natsio_session_may_read(s, w->name))
-			warn("stream %s: no answer to $JS.API.STREAM.MSG.GET.%s: let this login publish to it, or messages may "
-			     "be stored twice after a restart",
-			     w->name, w->name);
-	}
-	natsio_stream_info_free(&info);
+	stream_info_free(&info);
+}
+
+/* Nothing is known of it where the login may not ask, or another account's JetStream is used: the relay never asks. */
+static void ask_account(struct check *c, struct natsio_session *s)
+{
+	struct stream_walk walk = { .session = s,
+				    .prefix = c->config->nats.jetstream_prefix,
+				    .patience_ms = ACCOUNT_PATIENCE_MS };
+
+	if (!stream_walk_account(&walk, &c->account))
+		c->account = (struct account_info){ .storage = 0 };
 }
 
 static void check_nats(struct check *c, const struct call *call)
@@ -260,23 +398,41 @@ static void check_nats(struct check *c, const struct call *call)
 		c->unreachable = true;
 		return;
 	}
-	ok("nats: connected");
+	ok(c, "nats: connected");
 	if (natsio_session_max_payload(s) < (int64_t)g->max_message_bytes)
-		warn("nats: max_payload %" PRId64 " is smaller than outbox.max_message_size %" PRIu32
+		warn(c,
+		     "nats: max_payload %" PRId64 " is smaller than outbox.max_message_size %" PRIu32
 		     ": larger messages become dead letters",
 		     natsio_session_max_payload(s), g->max_message_bytes);
-	for (size_t i = 0; i < g->stream_count; i++)
+	c->servers = natsio_session_servers(s);
+	ask_account(c, s);
+	for (size_t i = 0; i < g->stream_count && !c->nobody; i++)
 		check_stream(c, s, &g->streams[i]);
+	check_inbox_streams(c, s);
 	natsio_session_close(s);
+}
+
+static void print_json(const struct check *c)
+{
+	json_t *o = json_pack("{s:s, s:b, s:O}", "instance", c->config->name, "ok", !c->failed && !c->unreachable,
+			      "checks", c->lines);
+
+	json_dumpf(o, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(o);
 }
 
 enum exit_code command_check(const struct call *call)
 {
-	struct check c = { .config = call->config };
+	struct check c = { .config = call->config, .lines = call->given[OPTION_JSON] ? json_array() : NULL };
 
-	ok("config: %s", c.config->path);
+	config_target(call->config, c.target);
+	ok(&c, "config: %s", c.config->path);
 	check_postgres(&c, call);
 	check_nats(&c, call);
 	natsio_shutdown();
+	if (c.lines != NULL)
+		print_json(&c);
+	json_decref(c.lines);
 	return c.unreachable ? EXIT_UNREACHABLE : c.failed ? EXIT_FAILED : EXIT_OK;
 }

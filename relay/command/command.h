@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "config.h"
-#include "exits.h"
+#include "base/exits.h"
+#include "config/config.h"
 
 /* What an option or an argument holds; checked before the command runs. */
 enum value {
@@ -15,6 +15,7 @@ enum value {
 	VALUE_FILE,     /* a path, or the name of an instance */
 	VALUE_ID,       /* a message's id: digits, as SQL takes them */
 	VALUE_DURATION, /* "30s": in `number`, as milliseconds */
+	VALUE_MESSAGE,  /* such an id, or a uuid */
 	VALUE_WORD,
 };
 
@@ -24,6 +25,7 @@ enum option_number {
 	OPTION_JSON,
 	OPTION_WATCH,
 	OPTION_MAX_LAG,
+	OPTION_EXIT_CODE,
 	OPTION_YES,
 	OPTION_KEY,
 	OPTION_REASON,
@@ -34,9 +36,17 @@ enum option_number {
 	OPTION_FROM,
 	OPTION_TO,
 	OPTION_SUBJECT,
+	OPTION_MISSING,
 	OPTION_DRY_RUN,
+	OPTION_PRINT,
 	OPTION_NO_WAIT,
+	OPTION_WAIT,
 	OPTION_TIMEOUT,
+	OPTION_INBOX,
+	OPTION_OPEN,
+	OPTION_STUCK,
+	OPTION_NAME,
+	OPTION_STEP,
 	OPTIONS,
 };
 
@@ -60,6 +70,8 @@ struct command {
 	uint64_t options;    /* TAKES(...) | TAKES(...) */
 	enum value argument; /* what its arguments are, and how many */
 	int least, most;
+	bool of_all; /* may be of all relays of the machine: then config is NULL, and OPTION_CONFIG their directory or NULL */
+	const char *names;   /* "SUBSCRIPTION ID": how help calls them; NULL: as their kind is called */
 	const char *summary; /* one line */
 	const char *more;    /* what else `help COMMAND` says, in lines; or NULL */
 };

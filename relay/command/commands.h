@@ -36,4 +36,34 @@ enum exit_code command_reconcile(const struct call *call);
 /* Sends kept rows again, as new ones. */
 enum exit_code command_replay(const struct call *call);
 
+/* The subscriptions: look at them. */
+enum exit_code command_inbox_list(const struct call *call);
+enum exit_code command_inbox_show(const struct call *call);
+
+/* What an operator decides about one. */
+enum exit_code command_inbox_pause(const struct call *call);
+enum exit_code command_inbox_resume(const struct call *call);
+enum exit_code command_inbox_rewind(const struct call *call);
+enum exit_code command_inbox_accept_gap(const struct call *call);
+enum exit_code command_inbox_drop(const struct call *call);
+
+/* ... and about one of its rows. */
+enum exit_code command_inbox_retry(const struct call *call);
+enum exit_code command_inbox_skip(const struct call *call);
+
+/* The dead letters of the inbox: look at them; hand them out again; give them up. */
+enum exit_code command_inbox_letters(const struct call *call);
+enum exit_code command_inbox_redrive(const struct call *call);
+enum exit_code command_inbox_discard(const struct call *call);
+
+/* The sagas that were started in this database, and what kinds of them there are: look at them. */
+enum exit_code command_sagas_list(const struct call *call);
+enum exit_code command_sagas_definitions(const struct call *call);
+enum exit_code command_sagas_show(const struct call *call);
+
+/* What an operator decides about one. */
+enum exit_code command_sagas_retry(const struct call *call);
+enum exit_code command_sagas_undo(const struct call *call);
+enum exit_code command_sagas_resolve(const struct call *call);
+
 #endif

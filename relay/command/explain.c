@@ -7,66 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/duration.h"
+#include "base/utf8.h"
 #include "command/commands.h"
+#include "command/explain_inbox.h"
+#include "command/line.h"
 #include "command/look.h"
 #include "command/out.h"
-#include "command/seek.h"
 #include "command/session.h"
-#include "command/verdict.h"
-#include "message.h"
-#include "utf8.h"
+#include "command/stream_walk.h"
+#include "command/look_verdict.h"
 
 enum { LINE_BYTES = 512 };
 
-/* $1: the id. Who may read the sequence knows which ids are drawn. */
-static const char question[] =
-	"SELECT jsonb_build_object('position', p.position,"
-	" 'row', (SELECT to_jsonb(m) FROM (SELECT message_id, subject, key, created_at, state, sent_at, attempts, last_error,"
-	"   payload_bytes, extract(epoch FROM clock_timestamp() - created_at)::float8 AS seconds,"
-	"   extract(epoch FROM sent_at - created_at)::float8 AS took_seconds FROM boxhaul.messages WHERE id = $1) m),"
-	" 'exception', (SELECT to_jsonb(e) FROM (SELECT lo, hi, kind, attempts, last_error, stream, seq,"
-	"   extract(epoch FROM clock_timestamp() - since)::float8 AS seconds"
-	"   FROM boxhaul.exceptions WHERE lo <= $1 ORDER BY lo DESC LIMIT 1) e WHERE e.hi >= $1),"
-	" 'letter', (SELECT to_jsonb(d) FROM (SELECT message_id, subject, key, created_at, reason, attempts, held, decision, died_at,"
-	"   extract(epoch FROM clock_timestamp() - died_at)::float8 AS seconds FROM boxhaul.dead_letter WHERE id = $1) d),"
-	" 'mark', (SELECT to_jsonb(s) FROM (SELECT stream, first_id, last_id, marked_at FROM boxhaul.sent"
-	"   WHERE last_id >= $1 AND first_id <= $1 ORDER BY last_id, first_id DESC LIMIT 1) s),"
-	" 'below', (SELECT to_jsonb(x) FROM (SELECT id, extract(epoch FROM clock_timestamp() - created_at)::float8 AS seconds"
-	"   FROM boxhaul.outbox WHERE id < $1 ORDER BY id DESC LIMIT 1) x),"
-	" 'newest_id', (SELECT coalesce(max(id), 0) FROM boxhaul.outbox),"
-	" 'drawn', CASE WHEN has_sequence_privilege(pg_get_serial_sequence('boxhaul.outbox', 'id'), 'SELECT')"
-	"   THEN coalesce(pg_sequence_last_value(pg_get_serial_sequence('boxhaul.outbox', 'id')::regclass), 0) END"
-	") FROM boxhaul.position p";
-
-/* $1: the id. The monitor may not see it. */
-static const char question_xid[] = "SELECT jsonb_build_object('xid', xid::text) FROM boxhaul.outbox WHERE id = $1";
-
-/* $1: the id, $2: its key. The first message before it in its lane that is not settled. */
-static const char question_ahead[] =
-	"SELECT jsonb_build_object('ahead', (SELECT to_jsonb(m) FROM (SELECT m.id, m.state, m.last_error FROM boxhaul.messages m WHERE m.id = ("
-	"  SELECT min(u.id) FROM ("
-	"   (SELECT o.id FROM boxhaul.outbox o, boxhaul.position p WHERE o.id > p.position AND o.id < $1 AND o.key = $2"
-	"     ORDER BY o.id LIMIT 1)"
-	"   UNION ALL (SELECT o.id FROM (SELECT lo, hi FROM boxhaul.exceptions WHERE lo < $1"
-	"       AND (lane IS NULL OR lane = hashtextextended($2, 0)) ORDER BY lo LIMIT 10000) e"
-	"     CROSS JOIN LATERAL (SELECT x.id FROM boxhaul.outbox x WHERE x.id BETWEEN e.lo AND least(e.hi, $1 - 1)"
-	"       AND x.key = $2 ORDER BY x.id LIMIT 1) o ORDER BY o.id LIMIT 1)) u)) m))";
-
-/* $1: a stream, $2: the id, $3: when the message was inserted. What a mark did not settle is stored above its floor: and no mark
- * settled what was not inserted yet. */
-static const char question_floor[] =
-	"SELECT coalesce((SELECT last_seq FROM boxhaul.sent WHERE stream = $1 AND last_id < $2::bigint"
-	" AND marked_at < $3::timestamptz ORDER BY last_id DESC LIMIT 1), 0)";
-
 struct story {
 	const struct call *call;
-	const char *id;
-	json_t *facts; /* a look, and what the questions above brought */
+	char id[24];
+	json_t *facts; /* a look, and what boxhaul.explain() says */
 	const json_t *row, *letter, *exception;
 	const char *stream; /* where its subject goes; NULL: nowhere, or not known */
-	enum seek_end end;
-	struct seek seek;
-	char where[LINE_BYTES], next[LINE_BYTES];
+	enum stream_walk_end end;
+	struct stream_walk_search search;
+	char where[LINE_BYTES], next[2 * CONFIG_TARGET_BYTES + LINE_BYTES];
 };
 
 __attribute__((format(printf, 3, 4))) static void tell(struct story *s, const char *next, const char *where, ...)
@@ -86,48 +48,57 @@ static double number(const struct story *s, const char *path)
 
 /* --- gathering --- */
 
-static enum exit_code add(struct pg_session *session, json_t *facts, const char *sql, int count,
-			  const char *const *parameters)
+static void ask_broker(struct story *s)
 {
-	const struct pg_result *r = pg_session_run(session, sql, count, parameters);
-	json_t *o;
+	s->search.stream = s->stream;
+	s->search.subject = look_text(s->row, "subject");
+	s->search.message_id = look_text(s->row, "message_id");
+	s->search.above = (uint64_t)json_integer_value(json_object_get(look_at(s->facts, "low_water"), s->stream));
+	s->end = stream_walk_search(s->call, &s->search);
+}
 
-	if (pg_error(r) != NULL)
-		return session_failed("cannot find it out", r);
-	if (pg_rows(r) == 0)
+static enum exit_code ask_database(struct story *s, struct pg_session *session)
+{
+	char *streams = look_streams(s->call->config);
+	const char *p[] = { s->id, streams };
+	json_t *answer;
+	enum exit_code code = look_answer(s->call->config, "cannot find it out",
+					  pg_session_run(session, "SELECT boxhaul.explain($1, $2)", 2, p), &answer);
+
+	free(streams);
+	if (code == EXIT_OK)
+		json_object_update(s->facts, answer);
+	json_decref(answer);
+	return code;
+}
+
+/* By its number; or by its uuid or its key, which are looked up. */
+static enum exit_code find(struct story *s, struct pg_session *session)
+{
+	const char *said = s->call->count > 0 ? s->call->arguments[0] : NULL, *key = s->call->text[OPTION_KEY];
+	const char *p[] = { said, key };
+	const struct pg_result *r;
+
+	if (said != NULL && line_is_id(said)) {
+		snprintf(s->id, sizeof s->id, "%s", said + strspn(said, "0") - (said[strspn(said, "0")] == '\0'));
 		return EXIT_OK;
-	o = json_loads(pg_text(r, 0, 0), 0, NULL);
-	json_object_update(facts, o);
-	json_decref(o);
-	return EXIT_OK;
-}
-
-static const char *stream_of(const struct config *config, const char *subject)
-{
-	for (size_t i = 0; i < config->stream_count; i++)
-		for (size_t k = 0; k < config->streams[i].subject_count; k++)
-			if (message_subject_matches(config->streams[i].subjects[k], subject))
-				return config->streams[i].name;
-	return NULL;
-}
-
-static void ask_broker(struct story *s, struct pg_session *session)
-{
-	const char *p[] = { s->stream, s->id, look_text(s->row, "created_at") };
-	const struct pg_result *r = pg_session_run(session, question_floor, 3, p);
-
-	s->seek.stream = s->stream;
-	s->seek.subject = look_text(s->row, "subject");
-	s->seek.message_id = look_text(s->row, "message_id");
-	s->seek.above = pg_error(r) == NULL ? strtoull(pg_text(r, 0, 0), NULL, 10) : 0;
-	s->end = seek(s->call, &s->seek);
+	}
+	r = pg_session_run(session, "SELECT boxhaul.find_message($1, $2)", 2, p);
+	if (pg_error(r) != NULL)
+		return session_failed(s->call->config, "cannot look for it", r);
+	snprintf(s->id, sizeof s->id, "%s", pg_text(r, 0, 0));
+	if (s->id[0] != '\0')
+		return EXIT_OK;
+	fprintf(stderr, "boxhaul: no message that is kept in the outbox has the %s %s\n", said != NULL ? "id" : "key",
+		said != NULL ? said : key);
+	return EXIT_FAILED;
 }
 
 static enum exit_code gather(struct story *s, struct pg_session *session)
 {
-	const char *p[] = { s->id, NULL };
-	const struct pg_result *r;
-	enum exit_code code = add(session, s->facts, question, 1, p);
+	const struct config *config = s->call->config;
+	enum exit_code code = ask_database(s, session);
+	size_t to;
 
 	if (code != EXIT_OK)
 		return code;
@@ -136,16 +107,12 @@ static enum exit_code gather(struct story *s, struct pg_session *session)
 	s->exception = look_at(s->facts, "exception");
 	if (s->row == NULL)
 		return EXIT_OK;
-	r = pg_session_run(session, question_xid, 1, p);
-	if (pg_error(r) == NULL)
-		code = add(session, s->facts, question_xid, 1, p);
-	p[1] = look_text(s->row, "key");
-	if (code == EXIT_OK && look_at(s->row, "key") != NULL && strcmp(look_text(s->row, "state"), "sent") != 0)
-		code = add(session, s->facts, question_ahead, 2, p);
-	s->stream = stream_of(s->call->config, look_text(s->row, "subject"));
-	if (code == EXIT_OK && s->stream != NULL)
-		ask_broker(s, session);
-	return code;
+	to = config_stream_of(config, look_text(s->row, "subject"));
+	if (to == config->stream_count)
+		return EXIT_OK;
+	s->stream = config->streams[to].name;
+	ask_broker(s);
+	return EXIT_OK;
 }
 
 /* --- judging --- */
@@ -154,12 +121,12 @@ static void judge_letter(struct story *s)
 {
 	const char *decision = look_text(s->letter, "decision");
 	bool held = look_is(s->letter, "held");
-	char reason[LINE_BYTES / 2];
+	char reason[LINE_BYTES / 2], next[2 * CONFIG_TARGET_BYTES + 128], target[CONFIG_TARGET_BYTES];
 
-	tell(s,
-	     decision[0] != '\0' ? "it is decided: the relay carries it out with its next look"
-	     : held ? "nothing, until you say `boxhaul dead-letters redrive` or `discard`: its key waits behind it"
-		    : "nothing, until you say `boxhaul dead-letters redrive` or `discard`; its key has gone on",
+	config_target(s->call->config, target);
+	snprintf(next, sizeof next, "nothing, until you say `boxhaul dead-letters redrive %s %s` or `discard`%s",
+		 target, s->id, held ? ": its key waits behind it" : "; its key has gone on");
+	tell(s, decision[0] != '\0' ? "it is decided: the relay carries it out with its next look" : next,
 	     "is a dead letter%s: %s", held ? " that holds its key" : "",
 	     utf8_line(look_text(s->letter, "reason"), reason, sizeof reason));
 }
@@ -171,14 +138,14 @@ static void judge_waiting(struct story *s)
 	const char *why = look_text(s->row, "last_error");
 	char reason[LINE_BYTES / 2];
 
-	if (s->end == SEEK_FOUND)
+	if (s->end == STREAM_WALK_FOUND)
 		tell(s,
 		     look_is(s->facts, "leading") ? "the relay marks it"
 						  : "a relay that takes the lead finds it there, and marks it",
-		     "is stored in %s as sequence %" PRIu64 ", and not marked yet", s->stream, s->seek.sequence);
+		     "is stored in %s as sequence %" PRIu64 ", and not marked yet", s->stream, s->search.sequence);
 	else if (s->stream == NULL)
-		tell(s, "it becomes a dead letter when it is read",
-		     "waits, and its subject belongs to no configured stream");
+		tell(s, "add its subject to a stream of the configuration, then restart: it follows, in order",
+		     "is held: no stream of the configuration takes its subject");
 	else if (ahead != NULL)
 		tell(s, "it is published when that one is settled",
 		     "waits behind message %.0f of its key, which is %s%s%s", look_number(ahead, "id"),
@@ -195,15 +162,39 @@ static void judge_waiting(struct story *s)
 		     "is committed, and not sent yet");
 }
 
+/* Settled by somebody: the row is kept, and is nobody's message any more. */
+static void judge_given_up(struct story *s)
+{
+	const char *why = look_text(s->facts, "given_up.reason");
+	bool again = strcmp(why, "replayed") == 0 || strcmp(why, "redriven") == 0;
+	char reason[LINE_BYTES / 2], by[128];
+
+	utf8_line(look_text(s->facts, "given_up.discarded_by"), by, sizeof by);
+	if (again)
+		tell(s, "nothing: that row is the message now",
+		     "was %s by %s at %.19s: it is sent again as another row", why, by,
+		     look_text(s->facts, "given_up.discarded_at"));
+	else
+		tell(s, "nothing", "was discarded by %s at %.19s: %s", by, look_text(s->facts, "given_up.discarded_at"),
+		     utf8_line(why, reason, sizeof reason));
+}
+
 static void judge_sent(struct story *s)
 {
 	static const char next[] =
 		"nothing: it is kept until its slot is emptied, outbox.retention after it was inserted";
+	char target[CONFIG_TARGET_BYTES], lost[2 * CONFIG_TARGET_BYTES + 256];
 
-	if (s->end == SEEK_FOUND)
-		tell(s, next, "is sent: stored in %s as sequence %" PRIu64, s->stream, s->seek.sequence);
-	else if (s->end == SEEK_NOT_THERE && s->stream != NULL)
-		tell(s, next, "is sent, and no longer in %s (consumed, expired or purged there)", s->stream);
+	config_target(s->call->config, target);
+	snprintf(
+		lost, sizeof lost,
+		"nothing, if it was consumed, expired or purged there: `boxhaul reconcile %s` compares all that is kept with "
+		"the streams, `boxhaul replay %s --missing` sends again what is not there",
+		target, target);
+	if (s->end == STREAM_WALK_FOUND)
+		tell(s, next, "is sent: stored in %s as sequence %" PRIu64, s->stream, s->search.sequence);
+	else if (s->end == STREAM_WALK_NOT_THERE && s->stream != NULL)
+		tell(s, lost, "is marked sent, but not found in %s", s->stream);
 	else
 		tell(s, next, "is sent");
 }
@@ -221,7 +212,7 @@ static void judge_unseen(struct story *s)
 	else if (open > 0)
 		tell(s, "when its transaction commits it is sent; if it rolls back, the id is void",
 		     "has no row that can be seen: its transaction is open (%zu %s written to the outbox: %s%s), or was rolled back",
-		     open, open == 1 ? "has" : "have", verdict_who(json_array_get(writers, 0), who, sizeof who),
+		     open, open == 1 ? "has" : "have", look_verdict_who(json_array_get(writers, 0), who, sizeof who),
 		     open > 1 ? ", ..." : "");
 	else if (drawn == NULL && id > number(s, "newest_id"))
 		tell(s, "nothing",
@@ -259,6 +250,8 @@ static void judge(struct story *s)
 
 	if (s->letter != NULL)
 		judge_letter(s);
+	else if (look_at(s->facts, "given_up") != NULL)
+		judge_given_up(s);
 	else if (s->row != NULL && strcmp(state, "sent") == 0)
 		judge_sent(s);
 	else if (s->row != NULL)
@@ -273,7 +266,7 @@ static void judge(struct story *s)
 
 __attribute__((format(printf, 3, 4))) static void line(const struct out *o, const char *name, const char *format, ...)
 {
-	char text[2 * LINE_BYTES];
+	char text[2 * CONFIG_TARGET_BYTES + 2 * LINE_BYTES];
 	va_list args;
 
 	va_start(args, format);
@@ -294,12 +287,15 @@ static void print_message(const struct story *s, const struct out *o)
 	     utf8_line(look_text(m, "key"), key, sizeof key), look_text(m, "message_id"));
 	if (s->row == NULL)
 		return;
-	line(o, "inserted", "%.19s, %s ago%s%s", look_text(s->row, "created_at"),
-	     out_duration(look_number(s->row, "seconds"), age, sizeof age), xid[0] != '\0' ? ", by transaction " : "",
-	     xid);
+	if (look_at(s->row, "seconds") == NULL)
+		snprintf(age, sizeof age, "nobody knows how long");
+	else
+		duration_text(look_number(s->row, "seconds"), age, sizeof age);
+	line(o, "inserted", "%.19s, %s ago%s%s", look_text(s->row, "created_at"), age,
+	     xid[0] != '\0' ? ", by transaction " : "", xid);
 	if (look_at(s->row, "sent_at") != NULL)
 		line(o, "marked", "%.19s, %s after it was inserted", look_text(s->row, "sent_at"),
-		     out_duration(look_number(s->row, "took_seconds"), took, sizeof took));
+		     duration_text(look_number(s->row, "took_seconds"), took, sizeof took));
 	if (look_number(s->row, "attempts") > 0)
 		line(o, "attempts", "%.0f", look_number(s->row, "attempts"));
 }
@@ -309,29 +305,40 @@ static void print_stored(const struct story *s, const struct out *o)
 	if (s->row == NULL || s->stream == NULL)
 		return;
 	switch (s->end) {
-	case SEEK_FOUND: line(o, "stored", "%s, sequence %" PRIu64, s->stream, s->seek.sequence); break;
-	case SEEK_NOT_THERE: line(o, "stored", "not in %s above sequence %" PRIu64, s->stream, s->seek.above); break;
-	case SEEK_NOT_ASKED: line(o, "stored", "%s could not be asked: %s", s->stream, s->seek.why); break;
+	case STREAM_WALK_FOUND: line(o, "stored", "%s, sequence %" PRIu64, s->stream, s->search.sequence); break;
+	case STREAM_WALK_NOT_THERE:
+		line(o, "stored", "not in %s above sequence %" PRIu64, s->stream, s->search.above);
+		break;
+	case STREAM_WALK_NOT_ASKED: line(o, "stored", "%s could not be asked: %s", s->stream, s->search.why); break;
 	}
 }
 
 static void print_story(const struct story *s, const struct out *o)
 {
-	char relay[LINE_BYTES];
+	struct verdict v;
 
 	out_print(o, INK_BOLD, "message %s %s\n", s->id, s->where);
 	if (s->row != NULL || s->letter != NULL)
 		print_message(s, o);
 	print_stored(s, o);
 	line(o, "next", "%s", s->next);
-	verdict(s->facts, s->call->config, relay, sizeof relay);
-	line(o, "relay", "%s", relay);
+	look_verdict(s->facts, s->call->config, &v);
+	line(o, "relay", "%s", v.summary);
+}
+
+/* No integer of jansson's goes above 2^63 - 1: then a string, for a rounded one would be another message's. */
+static json_t *sequence_of(uint64_t sequence)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%" PRIu64, sequence);
+	return sequence <= INT64_MAX ? json_integer((json_int_t)sequence) : json_string(text);
 }
 
 static void print_json(const struct story *s, const struct out *o)
 {
-	static const char *const members[] = { "position", "row", "exception", "letter",  "mark",   "newest_id",
-					       "drawn",    "xid", "ahead",     "writers", "leading" };
+	static const char *const members[] = { "position",  "row",   "exception", "letter", "given_up", "mark",
+					       "newest_id", "drawn", "xid",       "ahead",  "writers",  "leading" };
 	json_t *all = json_pack("{s:I, s:s, s:s}", "id", (json_int_t)strtoll(s->id, NULL, 10), "where", s->where,
 				"next", s->next);
 
@@ -339,10 +346,10 @@ static void print_json(const struct story *s, const struct out *o)
 		json_object_set(all, members[i], json_object_get(s->facts, members[i]));
 	if (s->row != NULL && s->stream != NULL)
 		json_object_set_new(all, "stream", json_string(s->stream));
-	if (s->row != NULL && s->stream != NULL && s->end == SEEK_FOUND)
-		json_object_set_new(all, "sequence", json_integer((json_int_t)s->seek.sequence));
-	if (s->row != NULL && s->stream != NULL && s->end == SEEK_NOT_ASKED)
-		json_object_set_new(all, "not_asked", json_string(s->seek.why));
+	if (s->row != NULL && s->stream != NULL && s->end == STREAM_WALK_FOUND)
+		json_object_set_new(all, "sequence", sequence_of(s->search.sequence));
+	if (s->row != NULL && s->stream != NULL && s->end == STREAM_WALK_NOT_ASKED)
+		json_object_set_new(all, "not_asked", json_string(s->search.why));
 	json_dumpf(all, o->file, JSON_COMPACT);
 	fputc('\n', o->file);
 	json_decref(all);
@@ -350,14 +357,21 @@ static void print_json(const struct story *s, const struct out *o)
 
 enum exit_code command_explain(const struct call *call)
 {
-	struct story s = { .call = call, .id = call->arguments[0], .end = SEEK_NOT_ASKED };
-	struct pg_session *session = session_open(call, LOGIN_RELAY);
+	struct story s = { .call = call, .end = STREAM_WALK_NOT_ASKED };
 	struct out out = out_open(stdout);
 	enum exit_code code = EXIT_UNREACHABLE;
+	struct pg_session *session;
 
+	if (call->count == 1 && call->given[OPTION_KEY])
+		return line_wrong("explain: say one of them: ID, or --key KEY");
+	if (call->given[OPTION_INBOX])
+		return explain_inbox(call);
+	session = session_open(call, LOGIN_RELAY);
 	if (session == NULL)
 		return code;
-	code = look_begin(session);
+	code = look_begin(session, call->config);
+	if (code == EXIT_OK)
+		code = find(&s, session);
 	if (code == EXIT_OK)
 		code = look_take(session, call->config, &s.facts);
 	if (code == EXIT_OK)

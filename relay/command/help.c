@@ -45,7 +45,9 @@ static void print_usage(FILE *out, const struct command *c)
 		fputs(" [-c FILE | NAME]", out);
 	if ((c->options & ~TAKES(OPTION_CONFIG)) != 0)
 		fputs(" [options]", out);
-	if (c->most > 0)
+	if (c->names != NULL)
+		fprintf(out, " %s", c->names);
+	else if (c->most > 0)
 		fprintf(out, " %s%s%s%s", c->least == 0 ? "[" : "", value_name(c->argument), c->most > 1 ? "..." : "",
 			c->least == 0 ? "]" : "");
 	fputc('\n', out);

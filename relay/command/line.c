@@ -7,13 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "settings.h"
+#include "base/nearest.h"
+#include "config/settings.h"
+#include "format/stored.h"
 
 const struct command_option command_options[OPTIONS] = {
-	[OPTION_CONFIG] = { "config", VALUE_FILE, "the configuration; NAME alone means /etc/boxhaul/NAME.conf" },
+	[OPTION_CONFIG] = { "config", VALUE_FILE,
+			    "the configuration; NAME alone means /etc/boxhaul/NAME.conf, and - stdin" },
 	[OPTION_JSON] = { "json", VALUE_NONE, "print JSON" },
 	[OPTION_WATCH] = { "watch", VALUE_NONE, "go on, once a second, until interrupted" },
 	[OPTION_MAX_LAG] = { "max-lag", VALUE_DURATION, "end with status 6 if the oldest message waits longer" },
+	[OPTION_EXIT_CODE] = { "exit-code", VALUE_NONE, "end with status 1 unless it is ready, as /readyz says" },
 	[OPTION_YES] = { "yes", VALUE_NONE, "do not ask" },
 	[OPTION_KEY] = { "key", VALUE_WORD, "of this key" },
 	[OPTION_REASON] = { "reason", VALUE_WORD, "with this in the reason; for `pause`: why, for others to read" },
@@ -23,18 +27,28 @@ const struct command_option command_options[OPTIONS] = {
 	[OPTION_SINCE] = { "since", VALUE_WORD,
 			   "inserted since this time, as PostgreSQL reads times; or so long ago: 10m" },
 	[OPTION_FROM] = { "from", VALUE_ID, "from this id on" },
-	[OPTION_TO] = { "to", VALUE_ID, "up to this id" },
+	[OPTION_TO] = { "to", VALUE_WORD,
+			"up to this id; for `inbox rewind`: back to this sequence, this time, or start" },
 	[OPTION_SUBJECT] = { "subject", VALUE_WORD, "whose subject matches; NATS wildcards" },
-	[OPTION_DRY_RUN] = { "dry-run", VALUE_NONE, "only count" },
+	[OPTION_MISSING] = { "missing", VALUE_NONE, "what `reconcile` finds missing" },
+	[OPTION_DRY_RUN] = { "dry-run", VALUE_NONE, "only say what would be done" },
+	[OPTION_PRINT] = { "print", VALUE_NONE, "connect to nothing; print the SQL that does it" },
 	[OPTION_NO_WAIT] = { "no-wait", VALUE_NONE, "do not wait until it is done" },
+	[OPTION_WAIT] = { "wait", VALUE_NONE, "wait until it is done, and say what came of it" },
 	[OPTION_TIMEOUT] = { "timeout", VALUE_DURATION, "give up waiting after this" },
+	[OPTION_OPEN] = { "open", VALUE_NONE, "that have not ended" },
+	[OPTION_STUCK] = { "stuck", VALUE_NONE, "that do not end without somebody" },
+	[OPTION_NAME] = { "name", VALUE_WORD, "of this definition" },
+	[OPTION_STEP] = { "step", VALUE_WORD,
+			  "what became of the step at which it stands: done, undone or refused; STEP=done: only if it stands there" },
+	[OPTION_INBOX] = { "inbox", VALUE_NONE, "ID is the Nats-Msg-Id of a message that was taken from a stream" },
 };
 
 const char *value_name(enum value value)
 {
 	static const char *const names[] = {
-		[VALUE_NONE] = "",     [VALUE_FILE] = "FILE", [VALUE_ID] = "ID", [VALUE_DURATION] = "DURATION",
-		[VALUE_WORD] = "WORD",
+		[VALUE_NONE] = "",     [VALUE_FILE] = "FILE",  [VALUE_ID] = "ID", [VALUE_DURATION] = "DURATION",
+		[VALUE_WORD] = "WORD", [VALUE_MESSAGE] = "ID",
 	};
 
 	return names[value];
@@ -86,8 +100,58 @@ bool line_is_below(const struct command *c, const char *word)
 	return strncmp(c->words, word, n) == 0 && c->words[n] == ' ';
 }
 
+/* The command that somebody probably meant: its words, or the first of them. */
+static const char *nearest_command(const struct command *commands, int count, char *const *words, char to[static 64])
+{
+	unsigned best = nearest_limit(words[0]);
+	char said[2 * NEAREST_MAX_BYTES], known[NEAREST_MAX_BYTES];
+	bool found = false;
+
+	snprintf(said, sizeof said, "%s %s", words[0], count > 1 ? words[1] : "");
+	for (const struct command *c = commands; c->words != NULL; c++) {
+		bool two = strchr(c->words, ' ') != NULL;
+		unsigned d;
+
+		snprintf(known, sizeof known, "%.*s", (int)strcspn(c->words, " "), c->words);
+		d = nearest_distance(words[0], known);
+		if (two && count > 1 && nearest_distance(said, c->words) < nearest_limit(said)) {
+			d = nearest_distance(said, c->words);
+			snprintf(known, sizeof known, "%s", c->words);
+		}
+		if (d < best) {
+			best = d;
+			found = true;
+			snprintf(to, 64, "%s", known);
+		}
+	}
+	return found ? to : NULL;
+}
+
+static enum exit_code unknown_option(const struct command *c, const char *said)
+{
+	const char *name = said + strspn(said, "-"), *near = NULL;
+	size_t n = strcspn(name, "=");
+	char word[NEAREST_MAX_BYTES];
+	unsigned best;
+
+	snprintf(word, sizeof word, "%.*s", (int)(n < sizeof word ? n : sizeof word - 1), name);
+	best = nearest_limit(word);
+	for (int o = 0; o < OPTIONS; o++) {
+		unsigned d = (c->options & TAKES(o)) != 0 ? nearest_distance(word, command_options[o].name) : best;
+
+		if (d < best) {
+			best = d;
+			near = command_options[o].name;
+		}
+	}
+	return line_wrong("%s: unknown option: %s%s%s%s", c->words, said, near != NULL ? ": did you mean --" : "",
+			  near != NULL ? near : "", near != NULL ? "?" : "");
+}
+
 static enum exit_code unknown(const struct command *commands, int count, char *const *words)
 {
+	char near[64];
+
 	const char *separator = "";
 	char choice[256] = "";
 	size_t n = 0;
@@ -98,17 +162,19 @@ static enum exit_code unknown(const struct command *commands, int count, char *c
 					      c->words + strlen(words[0]) + 1);
 			separator = ", ";
 		}
+	if (n == 0 && nearest_command(commands, count, words, near) != NULL)
+		return line_wrong("unknown command: %s: did you mean %s?", words[0], near);
 	if (n == 0)
 		return line_wrong("unknown command: %s", words[0]);
 	return line_wrong("unknown command: %s %s: say one of %s", words[0], count > 1 ? words[1] : "", choice);
 }
 
-/* Digits, and no more than fit: SQL takes it as it is. */
-static bool is_id(const char *text)
+bool line_is_id(const char *text)
 {
-	size_t n = strlen(text);
+	static const char largest[] = "9223372036854775807";
+	size_t n = strlen(text), most = sizeof largest - 1;
 
-	return n > 0 && n <= 18 && strspn(text, "0123456789") == n;
+	return n > 0 && strspn(text, "0123456789") == n && (n < most || (n == most && strcmp(text, largest) <= 0));
 }
 
 static enum exit_code take(struct call *call, enum option_number o, const char *text)
@@ -120,7 +186,7 @@ static enum exit_code take(struct call *call, enum option_number o, const char *
 
 	call->given[o] = true;
 	call->text[o] = text;
-	if (command_options[o].value == VALUE_ID && !is_id(text))
+	if (command_options[o].value == VALUE_ID && !line_is_id(text))
 		return line_wrong("--%s %s: an id is a number", command_options[o].name, text);
 	if (command_options[o].value == VALUE_DURATION &&
 	    setting_set_text(&duration, &call->number[o], text, why, sizeof why) != SETTING_OK)
@@ -158,7 +224,7 @@ static enum exit_code take_options(struct call *call, int argc, char **argv)
 		if (k == ':')
 			code = line_wrong("%s needs a value", argv[optind - 1]);
 		else if (k == '?')
-			code = line_wrong("%s: unknown option: %s", call->command->words, argv[optind - 1]);
+			code = unknown_option(call->command, argv[optind - 1]);
 		else if (k == 'h')
 			call->help = true;
 		else
@@ -169,6 +235,13 @@ static enum exit_code take_options(struct call *call, int argc, char **argv)
 	return code;
 }
 
+static bool is_message(const char *text)
+{
+	struct stored_id uuid;
+
+	return line_is_id(text) || stored_id_read(text, strlen(text), &uuid);
+}
+
 static enum exit_code check_arguments(const struct call *call)
 {
 	const struct command *c = call->command;
@@ -176,11 +249,24 @@ static enum exit_code check_arguments(const struct call *call)
 	if (call->count > c->most)
 		return line_wrong("unexpected: %s", call->arguments[c->most]);
 	for (int i = 0; i < call->count; i++)
-		if (c->argument == VALUE_ID && !is_id(call->arguments[i]))
+		if (c->argument == VALUE_ID && !line_is_id(call->arguments[i]))
 			return line_wrong("%s: an id is a number", call->arguments[i]);
+		else if (c->argument == VALUE_MESSAGE && !call->given[OPTION_INBOX] && !is_message(call->arguments[i]))
+			return line_wrong("%s: a message's id is a number, or the uuid in its Nats-Msg-Id",
+					  call->arguments[i]);
+	if (c->argument == VALUE_MESSAGE && call->count == 0 && !call->given[OPTION_KEY])
+		return line_wrong("%s needs ID, or --key KEY", c->words);
 	if (call->count < c->least)
-		return line_wrong("%s needs %s", c->words, value_name(c->argument));
+		return line_wrong("%s needs %s", c->words, c->names != NULL ? c->names : value_name(c->argument));
 	return EXIT_OK;
+}
+
+/* `status` without a name, `migrate --all`. */
+static bool is_of_all(const struct call *call)
+{
+	bool says_all = (call->command->options & TAKES(OPTION_ALL)) != 0;
+
+	return call->command->of_all && (says_all ? call->given[OPTION_ALL] : call->count == 0);
 }
 
 static enum exit_code take_line(struct call *call, int argc, char **argv)
@@ -190,7 +276,7 @@ static enum exit_code take_line(struct call *call, int argc, char **argv)
 
 	if (code != EXIT_OK || call->help)
 		return code;
-	if (configured && !call->given[OPTION_CONFIG]) {
+	if (configured && !call->given[OPTION_CONFIG] && !is_of_all(call)) {
 		if (call->count == 0)
 			return line_wrong("which configuration? Say -c FILE, or an instance's NAME: %s",
 					  call->command->words);
@@ -208,7 +294,7 @@ enum exit_code line_parse(const struct command *commands, int argc, char **argv,
 	*call = (struct call){ .commands = commands };
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
 		argv[1] = help;
-	if (strcmp(argv[1], "--version") == 0)
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
 		argv[1] = version;
 	call->command = line_find(commands, argc - 1, argv + 1, &used);
 	if (call->command == NULL)

@@ -17,6 +17,9 @@ extern const struct command_option command_options[OPTIONS];
 /* "ID", "DURATION": how help names a value. */
 const char *value_name(enum value value);
 
+/* Digits, and no more than fit into a bigint: SQL takes it as it is. */
+bool line_is_id(const char *text);
+
 /* Commands end with a row without words. EXIT_OK and a call, or it has said on stderr what is wrong. */
 enum exit_code line_parse(const struct command *commands, int argc, char **argv, struct call *call);
 

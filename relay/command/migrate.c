@@ -6,10 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "books/schema.h"
+#include "books/sql_files.h"
 #include "command/commands.h"
+#include "command/instances.h"
+#include "command/line.h"
 #include "command/session.h"
-#include "edge/pg.h"
-#include "sql_files.h"
+#include "edge/pg_session.h"
 
 enum { LOCK_TRIES = 100, LOCK_PAUSE_US = 100000 };
 
@@ -19,7 +22,6 @@ static const char lock[] =
 	"BEGIN; SET LOCAL client_min_messages = warning; SET LOCAL search_path = pg_catalog, pg_temp;"
 	" SELECT pg_catalog.pg_advisory_xact_lock(1651472488, 2); SET LOCAL lock_timeout = '100ms'";
 static const char present[] = "SELECT pg_catalog.to_regclass('boxhaul.schema_version') IS NOT NULL";
-static const char version[] = "SELECT coalesce(max(version), 0) FROM boxhaul.schema_version";
 
 enum outcome { DONE, FAILED, LOCKED };
 
@@ -29,6 +31,8 @@ struct migration {
 	const struct config *config;
 	FILE *did;
 	int applied;
+	int64_t version; /* what it is at, as far as we brought it */
+	bool dry;        /* only tried, and taken back */
 };
 
 static enum outcome failed(const char *what, const struct pg_result *r)
@@ -43,35 +47,37 @@ static enum outcome failed(const char *what, const struct pg_result *r)
 	return FAILED;
 }
 
-static int newest(void)
+/* Which version there is; 0: none. If it cannot go on from there, it has said why. One that is newer than ours and serves us is as it
+ * should be: only the configuration may be new to it. */
+static enum outcome read_version(struct migration *m)
 {
-	int n = 0;
+	const struct pg_result *r = pg_session_run(m->session, present, 0, NULL);
+	bool is_there = pg_error(r) == NULL && pg_text(r, 0, 0)[0] == 't';
+	struct schema_found found;
+	char target[CONFIG_TARGET_BYTES], what[SCHEMA_TEXT_BYTES], mend[SCHEMA_TEXT_BYTES];
 
-	for (const struct sql_file *f = sql_files; f->name != NULL; f++)
-		n = f->version;
-	return n;
+	if (is_there)
+		r = pg_session_run(m->session, SCHEMA_QUESTION, 0, NULL);
+	if (pg_error(r) != NULL)
+		return failed("cannot read the schema's version", r);
+	if (!is_there)
+		return DONE;
+	found = schema_of_text(r);
+	m->version = found.version;
+	if (schema_fit(&found, config_target(m->config, target), what, mend) != SCHEMA_REFUSED ||
+	    (!found.is_unreleased && found.version < schema_version()))
+		return DONE;
+	fprintf(stderr, "boxhaul: %s: %s\n", what, mend);
+	return FAILED;
 }
 
-static bool installed_version(struct pg_session *s, int *out, const struct pg_result **r)
-{
-	*out = 0;
-	*r = pg_session_run(s, present, 0, NULL);
-	if (pg_error(*r) != NULL)
-		return false;
-	if (pg_text(*r, 0, 0)[0] != 't')
-		return true;
-	*r = pg_session_run(s, version, 0, NULL);
-	*out = (int)strtol(pg_text(*r, 0, 0), NULL, 10);
-	return pg_error(*r) == NULL;
-}
-
-static enum outcome apply_files(struct migration *m, int have)
+static enum outcome apply_files(struct migration *m)
 {
 	for (const struct sql_file *f = sql_files; f->name != NULL; f++) {
 		const struct pg_result *r;
 		char what[128];
 
-		if (f->version <= have)
+		if (f->version <= m->version)
 			continue;
 		r = pg_session_run(m->session, f->text, 0, NULL);
 		snprintf(what, sizeof what, "sql/%03d_%s.sql", f->version, f->name);
@@ -79,6 +85,7 @@ static enum outcome apply_files(struct migration *m, int have)
 			return failed(what, r);
 		fprintf(m->did, "applied %03d_%s\n", f->version, f->name);
 		m->applied++;
+		m->version = f->version;
 	}
 	return DONE;
 }
@@ -103,34 +110,26 @@ static enum outcome migrate(struct migration *m)
 {
 	const struct pg_result *r = pg_session_run(m->session, lock, 0, NULL);
 	enum outcome outcome;
-	int have;
 
 	if (pg_error(r) != NULL)
 		return failed("cannot begin", r);
-	if (!installed_version(m->session, &have, &r))
-		return failed("cannot read the schema's version", r);
-	if (have > newest()) {
-		fprintf(stderr,
-			"boxhaul: the schema has version %d, this boxhaul knows %d: it does not go back; "
-			"install the newer boxhaul\n",
-			have, newest());
-		return FAILED;
-	}
-	outcome = apply_files(m, have);
+	outcome = read_version(m);
+	if (outcome == DONE)
+		outcome = apply_files(m);
 	if (outcome == DONE)
 		outcome = fit_to_configuration(m);
 	if (outcome != DONE)
 		return outcome;
-	r = pg_session_run(m->session, "COMMIT", 0, NULL);
+	r = pg_session_run(m->session, m->dry ? "ROLLBACK" : "COMMIT", 0, NULL);
 	return pg_error(r) != NULL ? failed("cannot commit", r) : DONE;
 }
 
 /* One try in a transaction; what was not committed is rolled back. */
-static enum outcome try_once(struct pg_session *s, const struct config *c)
+static enum outcome try_once(struct pg_session *s, const struct config *c, bool dry)
 {
 	char *text = NULL;
 	size_t bytes = 0;
-	struct migration m = { .session = s, .config = c, .did = open_memstream(&text, &bytes) };
+	struct migration m = { .session = s, .config = c, .did = open_memstream(&text, &bytes), .dry = dry };
 	enum outcome outcome = m.did != NULL ? migrate(&m) : FAILED;
 
 	if (outcome != DONE)
@@ -138,19 +137,20 @@ static enum outcome try_once(struct pg_session *s, const struct config *c)
 	if (m.did != NULL)
 		fclose(m.did);
 	if (outcome == DONE)
-		printf("%s%sschema boxhaul is at version %d\n", text, m.applied > 0 ? "" : "nothing to do: ", newest());
+		printf("%s%s%sschema boxhaul is at version %" PRId64 "\n", text, m.applied > 0 ? "" : "nothing to do: ",
+		       dry && m.applied > 0 ? "taken back (--dry-run); with that, " : "", m.version);
 	free(text);
 	return outcome;
 }
 
-static enum exit_code migrate_patiently(struct pg_session *s, const struct config *c)
+static enum exit_code migrate_patiently(struct pg_session *s, const struct config *c, bool dry)
 {
 	enum outcome outcome = LOCKED;
 
 	for (int i = 0; i < LOCK_TRIES && outcome == LOCKED; i++) {
 		if (i > 0)
 			usleep(LOCK_PAUSE_US);
-		outcome = try_once(s, c);
+		outcome = try_once(s, c, dry);
 	}
 	if (outcome == LOCKED)
 		fprintf(stderr,
@@ -159,14 +159,66 @@ static enum exit_code migrate_patiently(struct pg_session *s, const struct confi
 	return outcome == DONE ? EXIT_OK : EXIT_FAILED;
 }
 
-enum exit_code command_migrate(const struct call *call)
+/* For psql -1: as one transaction, with the lock that keeps two of them apart. */
+static enum exit_code print_all(const struct config *c)
 {
-	struct pg_session *s = session_open(call, LOGIN_OWNER);
+	puts("SET LOCAL client_min_messages = warning;\nSET LOCAL search_path = pg_catalog, pg_temp;");
+	puts("SELECT pg_catalog.pg_advisory_xact_lock(1651472488, 2);");
+	for (const struct sql_file *f = sql_files; f->name != NULL; f++)
+		printf("\n%s", f->text);
+	printf("\nSELECT boxhaul.configure('%" PRIu64 " milliseconds', %" PRIu32 ");\n", c->retention_ms,
+	       c->max_message_bytes);
+	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static enum exit_code migrate_one(const struct call *call)
+{
+	struct pg_session *s;
 	enum exit_code code;
 
+	if (call->given[OPTION_PRINT])
+		return print_all(call->config);
+	s = session_open(call, LOGIN_OWNER);
 	if (s == NULL)
 		return EXIT_UNREACHABLE;
-	code = migrate_patiently(s, call->config);
+	code = migrate_patiently(s, call->config, call->given[OPTION_DRY_RUN]);
 	pg_session_close(s);
+	return code;
+}
+
+/* One that fails does not stop the others; the status is that of the first that did. */
+static enum exit_code migrate_each(const struct call *call, const struct instances *all)
+{
+	enum exit_code code = EXIT_OK, one;
+
+	for (size_t i = 0; i < all->count; i++) {
+		struct call each = *call;
+
+		each.config = all->each[i].config;
+		printf("%s: ", all->each[i].path);
+		fflush(stdout);
+		one = each.config != NULL ? migrate_one(&each) : EXIT_CONFIG;
+		if (one != EXIT_OK)
+			puts("failed");
+		if (code == EXIT_OK)
+			code = one;
+	}
+	return code;
+}
+
+enum exit_code command_migrate(const struct call *call)
+{
+	struct instances all;
+	enum exit_code code;
+
+	if (!call->given[OPTION_ALL])
+		return call->config != NULL ? migrate_one(call)
+					    : line_wrong("migrate: all relays of a directory only with --all");
+	if (call->config != NULL || call->given[OPTION_PRINT])
+		return line_wrong("migrate: --all is of all relays: without NAME and --print");
+	code = instances_read(&all, call->text[OPTION_CONFIG]);
+	if (code == EXIT_OK)
+		code = migrate_each(call, &all);
+	instances_free(&all);
 	return code;
 }

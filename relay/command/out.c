@@ -43,23 +43,6 @@ void out_print(const struct out *o, enum ink ink, const char *format, ...)
 		fputs("\033[0m", o->file);
 }
 
-const char *out_duration(double seconds, char *to, size_t size)
-{
-	double minutes = seconds / 60, hours = seconds / 3600;
-
-	if (seconds < 10)
-		snprintf(to, size, "%.1f s", seconds > 0 ? seconds : 0);
-	else if (seconds < 120)
-		snprintf(to, size, "%.0f s", seconds);
-	else if (minutes < 120)
-		snprintf(to, size, "%.0f min", minutes);
-	else if (hours < 48)
-		snprintf(to, size, "%.0f h", hours);
-	else
-		snprintf(to, size, "%.0f days", hours / 24);
-	return to;
-}
-
 /* Home; each line with what was behind it wiped away; then what was below. Lines are cut at the edge instead of wrapped, so
  * that a page keeps its height. */
 void out_redraw(const struct out *o, const char *page)

@@ -18,9 +18,6 @@ struct out out_open(FILE *file);
 
 __attribute__((format(printf, 3, 4))) void out_print(const struct out *o, enum ink ink, const char *format, ...);
 
-/* Seconds as a person says them: "0.4 s", "3 min", "2 h 5 min". Returns `to`. */
-const char *out_duration(double seconds, char *to, size_t size);
-
 /* Draws a page over the one before it, without a moment in which there is none; on anything but a terminal, behind it. */
 void out_redraw(const struct out *o, const char *page);
 

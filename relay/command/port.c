@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { PATIENCE_S = 2, ANSWER_MAX_BYTES = 256 * 1024 };
@@ -36,21 +38,45 @@ static socklen_t address_of(const struct config *config, struct sockaddr_storage
 	return sizeof *six;
 }
 
-static int connect_to(const struct config *config)
+/* -1: nobody is there. */
+static int connect_to(int family, const struct sockaddr *to, socklen_t bytes)
 {
 	struct timeval patience = { .tv_sec = PATIENCE_S };
-	struct sockaddr_storage to;
-	socklen_t bytes = address_of(config, &to);
-	int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == 0 &&
-	    connect(fd, (struct sockaddr *)&to, bytes) == 0)
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == 0 && connect(fd, to, bytes) == 0)
 		return fd;
 	close(fd);
 	return -1;
+}
+
+/* Where its unit has it listen: the directory of the file's name, as %i in boxhaul@.service. */
+static int connect_to_socket(const struct config *config)
+{
+	const char *directory = getenv("RUNTIME_DIRECTORY"), *slash = strrchr(config->path, '/');
+	const char *base = slash != NULL ? slash + 1 : config->path;
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int n;
+
+	if (directory != NULL)
+		n = snprintf(at.sun_path, sizeof at.sun_path, "%s/health.sock", directory);
+	else
+		n = snprintf(at.sun_path, sizeof at.sun_path, "/run/boxhaul/%.*s/health.sock",
+			     (int)(strlen(base) > 5 ? strlen(base) - 5 : 0), base);
+	if (n < 0 || (size_t)n >= sizeof at.sun_path)
+		return -1;
+	return connect_to(AF_UNIX, (const struct sockaddr *)&at, sizeof at);
+}
+
+static int connect_to_port(const struct config *config)
+{
+	struct sockaddr_storage to;
+	socklen_t bytes = address_of(config, &to);
+
+	return connect_to(to.ss_family, (const struct sockaddr *)&to, bytes);
 }
 
 /* The body of the answer, parsed; NULL if there is none. */
@@ -82,32 +108,46 @@ static json_t *get(int fd)
 	return o;
 }
 
+/* What is said there, if it is said by a relay of this configuration. */
+static json_t *ask(int fd, const struct config *config, const char **name, json_t **other)
+{
+	json_t *o = get(fd);
+
+	*other = NULL;
+	*name = json_string_value(json_object_get(o, "instance"));
+	if (*name != NULL && strcmp(*name, config->name) == 0)
+		return o;
+	*other = o;
+	return NULL;
+}
+
 json_t *port_ask(const struct config *config, char *why, size_t size)
 {
 	const char *name;
-	json_t *o = NULL;
-	int fd;
+	json_t *o = NULL, *other;
+	int fd = connect_to_socket(config);
 
+	if (fd >= 0 && (o = ask(fd, config, &name, &other)) != NULL)
+		return o;
+	if (fd >= 0)
+		json_decref(other);
 	if (config->health.port == 0) {
 		snprintf(why, size, "health.listen is off");
 		return NULL;
 	}
-	fd = connect_to(config);
+	fd = connect_to_port(config);
 	if (fd < 0) {
 		snprintf(why, size, "no relay answers at %s port %u of this machine", config->health.address,
 			 (unsigned)config->health.port);
 		return NULL;
 	}
-	o = get(fd);
-	name = json_string_value(json_object_get(o, "instance"));
-	if (name != NULL && strcmp(name, config->name) == 0)
-		return o;
-	if (name != NULL)
+	o = ask(fd, config, &name, &other);
+	if (o == NULL && name != NULL)
 		snprintf(why, size, "at %s port %u another relay answers: %.128s", config->health.address,
 			 (unsigned)config->health.port, name);
-	else
+	else if (o == NULL)
 		snprintf(why, size, "what listens at %s port %u gives no status in time", config->health.address,
 			 (unsigned)config->health.port);
-	json_decref(o);
-	return NULL;
+	json_decref(other);
+	return o;
 }

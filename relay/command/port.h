@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <stddef.h>
 
-#include "config.h"
+#include "config/config.h"
 
 /* What /status says, if the relay that answers is of this configuration; else NULL, and why not. Takes two seconds at most. */
 json_t *port_ask(const struct config *config, char *why, size_t size);

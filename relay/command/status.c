@@ -7,13 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/duration.h"
+#include "base/utf8.h"
 #include "command/commands.h"
+#include "command/inbox_show.h"
+#include "command/line.h"
 #include "command/look.h"
 #include "command/out.h"
 #include "command/session.h"
-#include "command/verdict.h"
-#include "ledger.h"
-#include "utf8.h"
+#include "command/status_all.h"
+#include "command/look_verdict.h"
 
 enum { LINE_BYTES = 512, SHOWN_MAX = 5 };
 
@@ -44,7 +47,7 @@ static const char *age(const json_t *o, const char *path, char to[static 32])
 {
 	if (look_at(o, path) == NULL)
 		return snprintf(to, 32, "-"), to;
-	return out_duration(look_number(o, path), to, 32);
+	return duration_text(look_number(o, path), to, 32);
 }
 
 /* --- who --- */
@@ -91,42 +94,65 @@ static void print_here(const struct page *p)
 		return;
 	}
 	line(p, "on this host", "%s, %s: %s", look_text(r, "role"), look_is(r, "ready") ? "ready" : "NOT ready",
-	     utf8_line(look_text(r, "why"), text, sizeof text));
+	     utf8_line(look_text(r, "summary"), text, sizeof text));
 	line(p, "connections", "PostgreSQL %s", connection(look_at(r, "postgres"), text, sizeof text));
 	line(p, "", "NATS %s", connection(look_at(r, "nats"), text, sizeof text));
-	line(p, "in flight", "%.0f (window %.0f), %.0f in memory", look_number(r, "in_flight"),
-	     look_number(r, "window"), look_number(r, "queue_messages"));
+	line(p, "in flight", "%.0f (window %.0f), %.0f in memory", look_number(r, "in_flight_messages"),
+	     look_number(r, "window_messages"), look_number(r, "queue_messages"));
 }
 
 /* --- what --- */
 
+/* Of transactions that were open when the position passed them. */
+static const char *late_text(double late, char *to, size_t size)
+{
+	snprintf(to, size, ", about %.0f of them below the position, committed late", late);
+	return to;
+}
+
+/* The leader counts what the streams acknowledge; the books know ids, with or without a message. */
+static void print_rate(const struct page *p)
+{
+	bool counted =
+		strcmp(look_text(p->look, "relay.role"), "leader") == 0 && look_at(p->look, "relay.rate_60s") != NULL;
+	const json_t *o = counted ? look_at(p->look, "relay") : p->look;
+	double ten = look_number(o, "rate_10s"), sixty = look_number(o, "rate_60s");
+
+	line(p, "rate", "%s%.*f a second in the last 10 s, %.*f in the last minute%s", counted ? "" : "about ",
+	     ten < 10, ten, sixty < 10, sixty, counted ? "" : " (by ids)");
+}
+
 static void print_progress(const struct page *p)
 {
 	const json_t *o = p->look, *oldest = look_at(o, "oldest");
-	double waiting = look_number(o, "waiting");
-	char a[32], subject[128], key[128];
+	double waiting = look_number(o, "waiting"), late = look_number(o, "late");
+	char a[32], subject[128], key[128], text[128];
 
 	if (look_at(o, "position") == NULL || look_at(o, "waiting") == NULL)
 		return;
 	line(p, "position", "%.0f (newest id %.0f), marked %s%s", look_number(o, "position"),
 	     look_number(o, "newest_id"), age(o, "marked_seconds", a),
 	     look_at(o, "marked_seconds") != NULL ? " ago" : "");
-	line(p, "waiting", "%.0f%s rows above the position", waiting, waiting >= LOOK_COUNT_MAX ? " or more" : "");
+	line(p, "waiting", "%.0f%s rows%s", waiting, waiting >= LOOK_COUNT_MAX ? " or so" : "",
+	     late > 0 ? late_text(late, text, sizeof text) : " above the position");
+	if (look_at(o, "hot") != NULL)
+		line(p, "", "most of the next ones (%.0f of %.0f) have the key %s: one after the other",
+		     look_number(o, "hot.messages"), look_number(o, "hot.of"),
+		     utf8_line(look_text(o, "hot.key"), key, sizeof key));
 	line(p, "lag", "%s%s", age(o, "lag_seconds", a), oldest != NULL ? "" : " (nothing waits)");
 	if (oldest != NULL)
 		line(p, "oldest", "message %.0f, subject %s%s%s", look_number(oldest, "id"),
 		     utf8_line(look_text(oldest, "subject"), subject, sizeof subject),
 		     look_at(oldest, "key") != NULL ? ", key " : "",
 		     utf8_line(look_text(oldest, "key"), key, sizeof key));
-	line(p, "rate", "about %.*f a second in the last 10 s, %.*f in the last minute",
-	     look_number(o, "rate_10s") < 10, look_number(o, "rate_10s"), look_number(o, "rate_60s") < 10,
-	     look_number(o, "rate_60s"));
+	print_rate(p);
 }
 
 /* What a kind without an error means. */
 static const char *meaning(const char *kind)
 {
-	return strcmp(kind, "missing") == 0  ? "drawn, no row to be seen: its transaction is open, or was rolled back"
+	return strcmp(kind, "missing") == 0
+		       ? "drawn, no row seen by the relay: its transaction is open, was rolled back, or has committed just now"
 	       : strcmp(kind, "held") == 0   ? "behind a dead letter: redrive or discard it"
 	       : strcmp(kind, "active") == 0 ? "being published"
 					     : "held back";
@@ -170,14 +196,14 @@ static void print_lanes(const struct page *p)
 	     look_number(p->look, "held"));
 }
 
-/* The relay's own words about a stream, if it is here. */
-static const json_t *told_of(const struct page *p, const char *stream)
+/* The relay's own words about one of a list, if it is here. */
+static const json_t *told_of(const struct page *p, const char *list, const char *name)
 {
 	const json_t *s;
 	size_t i;
 
-	json_array_foreach (look_at(p->look, "relay.streams"), i, s)
-		if (strcmp(look_text(s, "name"), stream) == 0)
+	json_array_foreach (look_at(p->look, list), i, s)
+		if (strcmp(look_text(s, "name"), name) == 0)
 			return s;
 	return NULL;
 }
@@ -189,19 +215,59 @@ static void print_streams(const struct page *p)
 	size_t i;
 
 	json_array_foreach (look_at(p->look, "streams"), i, s) {
-		const json_t *told = told_of(p, look_text(s, "name"));
-		char a[32], why[LINE_BYTES / 2] = "", marked[64] = "nothing sent yet";
+		const json_t *told = told_of(p, "relay.streams", look_text(s, "name"));
+		char a[32], why[LINE_BYTES] = "", detail[LINE_BYTES], marked[64] = "nothing sent yet";
 
 		if (look_at(s, "last_id") != NULL)
 			snprintf(marked, sizeof marked, "up to message %.0f, %s ago", look_number(s, "last_id"),
 				 age(s, "seconds", a));
 		if (look_is(told, "blocked"))
-			utf8_line(look_text(told, look_text(told, "detail")[0] != '\0' ? "detail" : "reason"), why,
-				  sizeof why);
-		line(p, name, "%s: %s%s%s", look_text(s, "name"), marked,
-		     look_is(told, "blocked") ? "; takes nothing: " : "", why);
+			utf8_line(look_text(told, "reason"), why, sizeof why);
+		line(p, name, "%s: %s%s%s%s%s", look_text(s, "name"), marked,
+		     look_is(told, "blocked") ? "; takes nothing: " : "", why,
+		     look_text(told, "detail")[0] != '\0' ? ": " : "",
+		     utf8_line(look_text(told, "detail"), detail, sizeof detail));
 		name = "";
 	}
+}
+
+/* --- the inbox --- */
+
+static void print_inbox(const struct page *p, const struct config *config)
+{
+	const char *name = "inbox";
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach (look_at(p->look, "inbox"), i, o) {
+		const json_t *told = told_of(p, "relay.subscriptions", look_text(o, "subscription"));
+		char what[INBOX_SAID_BYTES], mend[INBOX_SAID_BYTES], a[32], lag[64] = "";
+
+		inbox_judge(o, config, what, mend);
+		if (look_at(told, "lag_messages") != NULL)
+			snprintf(lag, sizeof lag, ", %.0f in the stream not taken", look_number(told, "lag_messages"));
+		line(p, name, "%s from %s: position %.0f%s; %.0f wait, the oldest for %s; %.0f parked, %.0f dead",
+		     look_text(o, "subscription"), look_text(o, "stream"), look_number(o, "position"), lag,
+		     look_number(o, "waiting"), age(o, "oldest_seconds", a), look_number(o, "parked"),
+		     look_number(o, "dead"));
+		if (mend[0] != '\0')
+			line(p, "", "%s: %s", what, mend);
+		name = "";
+	}
+}
+
+static void print_sagas(const struct page *p)
+{
+	const json_t *o = look_at(p->look, "sagas");
+	double stuck = look_number(o, "stuck");
+	char oldest[32], worst[32], longest[64] = "";
+
+	if (!look_is(o, "configured") && look_number(o, "open") == 0 && stuck == 0)
+		return;
+	if (stuck > 0)
+		snprintf(longest, sizeof longest, ", the oldest for %s", age(o, "oldest_stuck_seconds", worst));
+	line(p, "sagas", "%.0f open, the oldest for %s; %.0f stuck%s; %.0f deadlines passed without an answer",
+	     look_number(o, "open"), age(o, "oldest_open_seconds", oldest), stuck, longest, look_number(o, "timeouts"));
 }
 
 /* --- who blocks whom --- */
@@ -214,10 +280,10 @@ static void print_blocked(const struct page *p)
 	size_t i, k;
 
 	json_array_foreach (look_at(p->look, "blocked"), i, b) {
-		line(p, name, "%s for %s on %s", verdict_who(look_at(b, "who"), who, sizeof who), look_text(b, "wants"),
-		     look_text(b, "on"));
+		line(p, name, "%s for %s on %s", look_verdict_who(look_at(b, "who"), who, sizeof who),
+		     look_text(b, "wants"), look_text(b, "on"));
 		json_array_foreach (look_at(b, "by"), k, by)
-			line(p, "", "  behind %s", verdict_who(by, who, sizeof who));
+			line(p, "", "  behind %s", look_verdict_who(by, who, sizeof who));
 		name = "";
 	}
 }
@@ -235,7 +301,7 @@ static void print_locks(const struct page *p)
 		if (json_array_size(on) > 1)
 			snprintf(more, sizeof more, " and %zu more", json_array_size(on) - 1);
 		if (i < SHOWN_MAX)
-			line(p, name, "%s has %s on %s%s", verdict_who(look_at(l, "who"), who, sizeof who),
+			line(p, name, "%s has %s on %s%s", look_verdict_who(look_at(l, "who"), who, sizeof who),
 			     look_text(l, "mode"), json_string_value(json_array_get(on, 0)), more);
 		name = "";
 	}
@@ -251,13 +317,13 @@ static void print_open(const struct page *p)
 
 	json_array_foreach (writers, i, w) {
 		if (i < SHOWN_MAX)
-			line(p, name, "%s has written to the outbox", verdict_who(w, who, sizeof who));
+			line(p, name, "%s has written to the outbox", look_verdict_who(w, who, sizeof who));
 		name = "";
 	}
 	if (horizon == NULL)
 		line(p, "oldest xid", "no transaction is open");
 	else
-		line(p, "oldest xid", "%s in database %s", verdict_who(horizon, who, sizeof who),
+		line(p, "oldest xid", "%s in database %s", look_verdict_who(horizon, who, sizeof who),
 		     look_text(horizon, "database")[0] != '\0' ? look_text(horizon, "database") : "(any)");
 	if (!look_is(p->look, "sees_all"))
 		line(p, "", "(what a session does, and since when, is seen by a login with pg_read_all_stats)");
@@ -267,61 +333,59 @@ static void print_open(const struct page *p)
 
 static void print_first_line(const struct page *p)
 {
-	static const enum ink inks[] = { [MOVES] = INK_GOOD, [LIMPS] = INK_WARN, [STANDS] = INK_BAD };
-	const char *state = look_text(p->look, "state");
-	enum movement m = strcmp(state, "moves") == 0 ? MOVES : strcmp(state, "limps") == 0 ? LIMPS : STANDS;
+	const char *state = look_text(p->look, "state"), *action = look_text(p->look, "action");
+	enum ink ink = !look_is(p->look, "ready")      ? INK_BAD
+		       : strcmp(state, "ok") == 0      ? INK_GOOD
+		       : strcmp(state, "standby") == 0 ? INK_GOOD
+						       : INK_WARN;
 
-	out_print(p->out, inks[m], "%s\n", look_text(p->look, "summary"));
+	out_print(p->out, ink, "%s\n", look_text(p->look, "summary"));
+	if (action[0] != '\0')
+		out_print(p->out, INK_PLAIN, "%s\n", action);
 	if (look_is(p->look, "recovering"))
 		out_print(p->out, INK_WARN,
 			  "this server is a standby: what it shows may be late, and nothing can be relayed from it\n");
 }
 
-static void print_text(const struct out *out, const json_t *look)
+static void print_text(const struct out *out, const json_t *look, const struct config *config)
 {
 	const struct page p = { .out = out, .look = look };
 	const json_t *what;
 	size_t i;
 
 	print_first_line(&p);
-	print_relay(&p);
+	if (look_at(look, "database") == NULL)
+		print_relay(&p);
 	print_here(&p);
+	if (look_at(look, "database") != NULL) {
+		line(&p, "database", "NOT connected: %s", look_text(look, "database.why"));
+		return;
+	}
 	json_array_foreach (look_at(look, "unread"), i, what)
 		line(&p, "not read", "%s: %s", look_text(what, "what"),
-		     look_is(what, "older")    ? "the schema is older: run `boxhaul migrate`"
-		     : look_is(what, "locked") ? "a lock is in the way"
-					       : "it takes too long");
+		     look_is(what, "locked") ? "a lock is in the way" : "it takes too long");
 	print_progress(&p);
 	if (look_at(look, "position") != NULL) {
 		print_exceptions(&p);
 		print_lanes(&p);
 		print_streams(&p);
 	}
+	print_inbox(&p, config);
+	print_sagas(&p);
 	print_blocked(&p);
 	print_locks(&p);
 	print_open(&p);
 }
 
-static void add_verdict(json_t *look, const struct config *config)
+static void print_look(const struct call *call, json_t *look, const struct out *out)
 {
-	static const char *const states[] = { [MOVES] = "moves", [LIMPS] = "limps", [STANDS] = "stands" };
-	char text[LINE_BYTES];
-	enum movement m = verdict(look, config, text, sizeof text);
-
-	json_object_set_new(look, "state", json_string(states[m]));
-	json_object_set_new(look, "summary", json_string(text));
-}
-
-/* --max-lag: a lag that cannot be read is not small. */
-static enum exit_code judge_lag(const struct call *call, const json_t *look)
-{
-	const json_t *lag = look_at(look, "lag_seconds");
-
-	if (!call->given[OPTION_MAX_LAG])
-		return EXIT_OK;
-	if (lag == NULL)
-		return EXIT_FAILED;
-	return json_number_value(lag) * 1000 > (double)call->number[OPTION_MAX_LAG] ? EXIT_LAGGING : EXIT_OK;
+	look_verdict_add(look, call->config);
+	if (!call->given[OPTION_JSON]) {
+		print_text(out, look, call->config);
+		return;
+	}
+	json_dumpf(look, out->file, JSON_COMPACT);
+	fputc('\n', out->file);
 }
 
 static enum exit_code look_and_print(const struct call *call, struct pg_session *s, const struct out *out)
@@ -331,30 +395,54 @@ static enum exit_code look_and_print(const struct call *call, struct pg_session 
 
 	if (code != EXIT_OK)
 		return code;
-	add_verdict(look, call->config);
-	if (call->given[OPTION_JSON]) {
-		json_dumpf(look, out->file, JSON_COMPACT);
-		fputc('\n', out->file);
-	} else {
-		print_text(out, look);
-	}
-	code = judge_lag(call, look);
+	print_look(call, look, out);
+	code = look_judge(call, look);
 	json_decref(look);
 	return code;
 }
 
-static struct pg_session *begin(const struct call *call, enum exit_code *code)
+/* The database is away: the relay on this machine may know more of it. */
+static void print_without_database(const struct call *call, const char *why, const struct out *out)
 {
-	struct pg_session *s = session_open(call, LOGIN_RELAY);
+	json_t *look = look_without_database(call->config, why);
+
+	if (look != NULL)
+		print_look(call, look, out);
+	json_decref(look);
+}
+
+/* NULL: it has been printed how things are without the database. */
+static struct pg_session *begin(const struct call *call, const struct out *out, enum exit_code *code)
+{
+	char why[512 + CONFIG_TARGET_BYTES];
+	struct pg_session *s = session_try(call, LOGIN_RELAY, why, sizeof why);
 
 	*code = EXIT_UNREACHABLE;
 	if (s != NULL)
-		*code = look_begin(s);
+		*code = look_begin(s, call->config);
+	else
+		print_without_database(call, why, out);
 	return s;
 }
 
+/* One look, with a session that is opened if there is none, and closed when the database has gone away. */
+static enum exit_code look_once(const struct call *call, struct pg_session **s, const struct out *out)
+{
+	enum exit_code code = EXIT_OK;
+
+	if (*s == NULL)
+		*s = begin(call, out, &code);
+	if (*s != NULL && code == EXIT_OK)
+		code = look_and_print(call, *s, out);
+	if (code == EXIT_UNREACHABLE) {
+		pg_session_close(*s);
+		*s = NULL;
+	}
+	return code;
+}
+
 /* Until it is interrupted, or nobody reads: a database that goes away is waited for. */
-static enum exit_code watch(const struct call *call, struct pg_session *s, const struct out *out)
+static enum exit_code watch(const struct call *call, struct pg_session **s, const struct out *out)
 {
 	enum exit_code code = EXIT_OK;
 
@@ -363,39 +451,29 @@ static enum exit_code watch(const struct call *call, struct pg_session *s, const
 		char *text = NULL;
 		size_t bytes = 0;
 
-		if (s == NULL)
-			s = begin(call, &code);
 		frame.file = open_memstream(&text, &bytes);
 		if (frame.file == NULL)
 			break;
-		if (s != NULL)
-			code = look_and_print(call, s, &frame);
+		code = look_once(call, s, &frame);
 		fclose(frame.file);
 		if (bytes > 0)
 			out_redraw(out, text);
 		free(text);
-		if (code == EXIT_UNREACHABLE) {
-			pg_session_close(s);
-			s = NULL;
-		}
 	}
-	pg_session_close(s);
 	return code;
 }
 
 enum exit_code command_status(const struct call *call)
 {
 	struct out out = out_open(stdout);
+	struct pg_session *s = NULL;
 	enum exit_code code;
-	struct pg_session *s = begin(call, &code);
 
-	if (code != EXIT_OK) {
-		pg_session_close(s);
-		return code;
-	}
-	if (call->given[OPTION_WATCH])
-		return watch(call, s, &out);
-	code = look_and_print(call, s, &out);
+	if (call->config == NULL)
+		return call->given[OPTION_WATCH] ? line_wrong("status: --watch is for one relay: say its NAME")
+						 : status_all(call);
+	code = call->given[OPTION_WATCH] ? watch(call, &s, &out) : look_once(call, &s, &out);
+
 	pg_session_close(s);
 	return out_flush(&out) || code != EXIT_OK ? code : EXIT_FAILED;
 }

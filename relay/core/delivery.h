@@ -9,333 +9,16 @@
  *             carry out the effect;
  *     sleep until delivery_deadline(d) or the next event
  *
- * Times are milliseconds of one monotonic clock that counts suspension (CLOCK_BOOTTIME).
+ * Inside are three parts, each with a contract of its own: the lead (lead.h: may we act now?), the sender (send/send.h:
+ * order, window, refusals, repeats) and the reader of the outbox (outbox/outbox.h: what is settled, and what is not).
  */
 #ifndef BOXHAUL_CORE_DELIVERY_H
 #define BOXHAUL_CORE_DELIVERY_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-#include "core/limits.h"
-#include "core/sequences.h"
-
-enum ordering {
-	ORDERING_STRICT,    /* at most one message of a key in flight */
-	ORDERING_PIPELINED, /* many; order of a key may be lost when one of them fails alone */
-	ORDERING_NONE,      /* keys are ignored */
-};
-
-enum poison_policy {
-	POISON_SKIP, /* the lane goes on behind a dead letter */
-	POISON_HOLD, /* the lane waits until an operator decides about the dead letter */
-};
-
-#define SLEEP_NEVER UINT32_MAX /* however long the silence is */
-
-struct delivery_settings {
-	enum ordering ordering;
-	enum poison_policy poison;
-	uint32_t streams;         /* configured streams; rows name them 0 .. streams-1 */
-	uint32_t window_messages; /* in flight at most */
-	uint32_t window_bytes;
-	uint32_t queue_messages; /* in memory at most, those in flight included */
-	uint32_t queue_bytes;
-	uint32_t ack_timeout_ms;
-	uint32_t retry_min_ms; /* back-off of a message and of a probe: from, to */
-	uint32_t retry_max_ms;
-	uint32_t mark_interval_ms; /* at most one mark in this time */
-	uint32_t grace_ms;         /* a younger gap holds the position instead of becoming an exception */
-	uint32_t lease_ms;         /* no publish later than this after the last sign of life of the database */
-	uint32_t sleep_after_ms;   /* announce sleep after so long without a row; or SLEEP_NEVER */
-	uint32_t safety_poll_ms;   /* asleep: poll this often without any notification */
-	uint32_t idle_pause_ms;    /* awake: the longest pause between polls that find nothing; 0 = 16 */
-	uint32_t missing_pause_us; /* between two questions for everything missing, per range; 0 = 100 */
-};
-
-/* A row of the outbox, as the core sees it. */
-struct row {
-	int64_t id;
-	uint64_t lane;   /* hash of the key; ignored where keyed is false */
-	uint32_t bytes;  /* memory it takes while it waits */
-	uint16_t stream; /* index of the stream its subject belongs to */
-	uint16_t defect; /* enum reason, 0 = none: why it can never be sent */
-	bool keyed;      /* false: unordered */
-	int32_t slot;    /* OUT: the message slot it took, or -1 when the core let it go */
-};
-
-#define NEVER INT64_MAX /* a time */
-
-/* Floors: a sequence of a stream at or below which no copy of a message can be stored. */
-#define FLOOR_UNKNOWN UINT64_C(0) /* it may be anywhere */
-#define FLOOR_NONE UINT64_MAX     /* there can be no copy: it was never sent */
-
-/* An exception as the database keeps it. */
-enum exception_kind { EXCEPTION_MISSING, EXCEPTION_PARKED, EXCEPTION_HELD, EXCEPTION_ACTIVE };
-
-struct exception_row {
-	int64_t lo, hi;
-	enum exception_kind kind;
-	uint64_t lane; /* 0 = it is not one lane that is held back */
-	uint32_t attempts;
-	uint32_t reason; /* OUT only: why it is parked */
-	uint64_t floor;  /* it was sent, nobody knows whether it is stored, but if so above this; or FLOOR_NONE */
-	uint16_t stream; /* the floor's; 0 without one */
-	/* It may have been sent, whatever else the books say: it is older than a promotion of the server, or than the letter that it
-	 * waits behind; and it was not read since. */
-	bool doubted;
-	bool decided; /* IN only: held, and an operator has decided */
-};
-
-enum event_kind {
-	EVENT_TICK,
-	EVENT_LEADING, /* we lead; the books as the database holds them */
-	EVENT_DEPOSED, /* the lead, or the session that carries it, is gone: everything in memory is void */
-	EVENT_BUS_UP,
-	EVENT_BUS_DOWN,     /* everything in flight is unknown */
-	EVENT_ROWS,         /* the answer to a fetch */
-	EVENT_FETCH_FAILED, /* the fetch failed, the session lives */
-	EVENT_ACKED,
-	EVENT_REFUSED,
-	EVENT_MARKED,
-	EVENT_ANNOUNCED,
-	EVENT_RENEWED,  /* the database answered a renewal */
-	EVENT_NOTIFIED, /* the database says: there may be rows */
-	EVENT_DECIDED,  /* an operator decided about a dead letter that holds its lane */
-	EVENT_TAIL,     /* the answer to EFFECT_TAIL */
-	EVENT_PAUSED,   /* an operator's pause began or ended */
-	EVENT_DRAIN,    /* publish nothing more; settle what is in flight */
-	EVENT_SETTINGS, /* other settings from now on */
-};
-
-struct event {
-	enum event_kind kind;
-	int64_t now_ms;
-	uint32_t random;
-	union {
-		struct {
-			int64_t position;
-			uint64_t fence;   /* an xid drawn when the lead was taken */
-			int64_t asked_ms; /* when the question was sent: the lease counts from there */
-			const struct exception_row *exceptions; /* ascending, disjoint */
-			size_t exception_count;
-			/* By stream: every message above the position, and every exception without a floor of its own, is
-			 * stored above it if at all. FLOOR_NONE where nobody has ever led, FLOOR_UNKNOWN where nothing is
-			 * on record. */
-			const uint64_t *floors;
-			int64_t others_until_ms; /* an earlier leader that lives may publish until then */
-			uint64_t pause;          /* as in paused */
-		} leading;
-		struct {
-			struct row *rows; /* ascending by id, each id once */
-			size_t count;
-			bool complete;    /* false: there may be more wanted rows above the last one; */
-			bool beyond;      /* and the next one was asked for as of the kept snapshot, and is not in it */
-			uint64_t horizon; /* every xid below it had ended before the rows' snapshot; 0 = not asked */
-			int64_t asked_ms;
-		} rows;
-		struct {
-			uint64_t token;
-			uint64_t sequence; /* stream sequence, > 0 */
-			bool duplicate;
-		} acked;
-		struct {
-			uint64_t token;
-			uint32_t reason; /* enum reason or JetStream err_code */
-			uint32_t status; /* JetStream code beside it */
-		} refused;
-		struct {
-			uint64_t fence; /* the marking transaction's xid */
-			int64_t asked_ms;
-		} marked;
-		struct {
-			bool asleep;
-			uint64_t fence; /* asleep: an xid drawn after the flag was set */
-			int64_t asked_ms;
-		} announced;
-		struct {
-			int64_t asked_ms;
-		} renewed;
-		struct {
-			int64_t id;
-			bool redrive; /* else discard */
-		} decided;
-		struct {
-			uint16_t stream;
-			bool ok; /* false: it could not be read; reason says why */
-			uint32_t reason;
-			int64_t asked_ms;  /* what was stored before that has been seen */
-			int64_t window_ms; /* how long the stream remembers message ids */
-			uint64_t last;     /* the stream's last sequence then */
-			bool another;      /* it is not the stream that was asked the last time */
-		} tail;
-		/* Copied. Memory is laid out by ordering, streams and queue_messages, and the database has told others how
-		 * long the lease is: those four are as they were. */
-		const struct delivery_settings *settings;
-		struct {
-			uint64_t pause; /* which one; 0 = none: go on */
-		} paused;
-	};
-};
-
-struct id_range {
-	int64_t lo, hi;
-};
-
-/* What one mark changes. All arrays belong to the core and stay as they are until the mark is answered. */
-struct mark {
-	int64_t position;
-	const int64_t *gone; /* lo of exceptions to delete */
-	size_t gone_count;
-	const struct exception_row *added; /* exceptions to insert */
-	size_t added_count;
-	const struct dead {
-		int64_t id;
-		uint32_t reason;
-		uint32_t attempts;
-		bool held;
-	} * dead;
-	size_t dead_count;
-	const int64_t *undead; /* dead letters that are settled and may be forgotten */
-	size_t undead_count;
-	const struct sent {
-		int64_t first, last;
-		uint16_t stream;
-		uint64_t sequence; /* every message of ours above the position is stored above it */
-	} * sent;
-	size_t sent_count;
-};
-
-enum note_kind {
-	NOTE_STREAM_BLOCKED, /* stream, reason */
-	NOTE_STREAM_OPEN,    /* stream */
-	NOTE_LANE_BLOCKED,   /* id, stream, reason, attempts */
-	NOTE_LANE_OPEN,      /* id */
-	NOTE_DEAD,           /* id, reason, attempts */
-	NOTE_HELD,           /* id, reason, attempts */
-	NOTE_VANISHED,       /* id .. last: rows we had seen are gone from the outbox */
-	NOTE_FULL,           /* no room for more exceptions: nothing new is read */
-	NOTE_RETRY,          /* id, stream, reason, attempts */
-	NOTE_BLIND,          /* stream: it takes messages, but nobody can say what it holds */
-	NOTE_OTHERS, /* stream: its window would not bridge the lease of an earlier leader, which is waited for */
-};
-
-struct note {
-	enum note_kind kind;
-	int64_t id, last;
-	uint16_t stream;
-	uint32_t reason;
-	uint32_t attempts;
-};
-
-enum effect_kind {
-	EFFECT_PUBLISH,
-	EFFECT_FETCH,
-	EFFECT_MARK,
-	EFFECT_ANNOUNCE,
-	EFFECT_RENEW,   /* ask the database for a sign of life */
-	EFFECT_TAIL,    /* find out what the stream holds */
-	EFFECT_RELEASE, /* the slot's payload is not needed any more */
-	EFFECT_NOTE,    /* for the log */
-	EFFECT_QUIET,   /* paused, nothing in flight, everything marked; and nobody who led before can be sending */
-	EFFECT_DRAINED, /* nothing in flight, everything marked */
-};
-
-struct effect {
-	enum effect_kind kind;
-	union {
-		struct {
-			uint32_t slot;
-			int64_t id;
-			uint64_t token; /* names this attempt; comes back in acked or refused */
-			bool blind;     /* nobody could say whether the stream holds it already */
-			/* Not to be written to the socket from then on, INT64_MAX: no matter. A copy may be stored, and the stream must
-			 * still remember it when this one comes: else the connection is to be dropped instead. */
-			int64_t by_ms;
-			bool again; /* sent before, or held back: who knows how it is answered */
-		} publish;
-		struct {
-			int64_t after; /* rows with id > after, if forward; */
-			bool forward;
-			const struct id_range *wanted; /* and the rows in these ranges; all in ONE snapshot, */
-			size_t wanted_count;
-			uint32_t rows;  /* ascending, this many at most, */
-			uint32_t bytes; /* cut where they exceed this, or sooner; not to nothing twice in a row */
-			bool horizon;   /* before it: the snapshot's xmin, and the snapshot itself is kept for later, */
-			bool evidence;  /* and the lock table's (costly) */
-			bool kept; /* forward no further than to the first row that is not in the snapshot that was kept last */
-		} fetch;
-		const struct mark *mark;
-		struct {
-			bool asleep;
-		} announce;
-		/* Read the ids of the messages above this sequence, and keep them until the next EVENT_LEADING, until the stream
-		 * is another one, or until they are not `sought` any more (delivery_stats): a publish of one that is found there is
-		 * acknowledged at once and not sent. FLOOR_UNKNOWN: as far back as is reasonable; FLOOR_NONE: there is nothing to
-		 * read, only the window is asked for. What stands in `acked` (borrowed until the next step) need not be read. All this if
-		 * the stream is still the same and does not end below `top`: else nothing is known of it, what was found in it before is
-		 * forgotten, and it is read from its end, as far back as is reasonable. `anew`: that it is not the same is known
-		 * already. Asked again before the answer: that one is not awaited any more. */
-		struct {
-			uint16_t stream;
-			uint64_t above;
-			uint64_t top;
-			const struct sequences *acked;
-			bool anew;
-		} tail;
-		struct {
-			uint32_t slot;
-		} release;
-		struct {
-			uint64_t pause;
-		} quiet;
-		struct note note;
-	};
-};
-
-enum pace_mode { PACE_AWAKE, PACE_DROWSY, PACE_ASLEEP };
-
-struct stream_state {
-	bool blocked;
-	uint32_t reason;
-	int64_t since_ms;
-	uint64_t acked;
-	uint64_t sequence; /* highest acknowledged */
-};
-
-/* What made us read. */
-enum wakeup {
-	WAKEUP_OF_POLL,   /* awake: the next look */
-	WAKEUP_OF_SAFETY, /* asleep: the look that finds everything alone */
-	WAKEUP_OF_NOTIFY, /* the database said that there may be rows */
-	WAKEUP_OF_MORE,   /* there was more than the last look could take */
-	WAKEUP_OF_PROBE,  /* something held back is due, or was decided about */
-	WAKEUPS,
-};
-
-/* A look inside; counters only grow. */
-struct delivery_stats {
-	bool leading, bus_up, draining, paused;
-	enum pace_mode pace;
-	int64_t position, read; /* marked position; highest id read */
-	uint32_t resident, ready, in_flight, backing_off, asking;
-	uint32_t resident_bytes;
-	uint32_t exceptions, missing, parked_ranges, blocked_lanes;
-	uint32_t window; /* the window now */
-	bool full;       /* reading stopped for want of room for exceptions */
-	bool sought;     /* a message may be left that was found in a stream: else what was found may be forgotten */
-	int64_t last_ack_ms, last_row_ms;
-	uint64_t rows, published, acked, duplicates, refused, timeouts, retries, dead, parked, voided, vanished;
-	uint64_t fetches, marks, announcements, notifications, stale_replies, notes_dropped, tails;
-	uint64_t bytes_published;
-	uint64_t wakeups[WAKEUPS]; /* fetches, by what caused them */
-	struct {
-		uint32_t reason; /* REASON_NONE: all others, or a place that is free */
-		uint64_t count;
-	} refusals[LIMIT_REASONS + 1];
-	struct stream_state stream[LIMIT_STREAMS];
-};
+#include "core/vocabulary.h"
 
 struct delivery;
 
@@ -352,10 +35,22 @@ bool delivery_next(struct delivery *d, struct effect *effect);
  * do not lead: what is left from before went with the lead. */
 int64_t delivery_send_deadline(const struct delivery *d);
 
+/* A message is to be published, from this slot, and was not found in its stream. It may have gone from there; a later one of its
+ * lane that was found may prove that it was stored (README.md, What is gone). The slots of those that might, one after the
+ * other: `after` is -1 to begin, then the one before; -1: there is none any more. */
+int32_t delivery_witness(const struct delivery *d, uint32_t slot, int32_t after);
+
+/* Does the witness prove it, where it was sent as evident from a snapshot before which every xid below `horizon` had ended? Then the
+ * message is acknowledged, as one that was found. */
+bool delivery_is_proved(const struct delivery *d, uint32_t slot, uint32_t witness, uint64_t horizon);
+
 /* When a tick is needed at the latest; INT64_MAX for never. */
 int64_t delivery_deadline(const struct delivery *d);
 
-const struct delivery_stats *delivery_look(struct delivery *d);
+const struct delivery_stats *delivery_stats(struct delivery *d);
+
+/* Is this id, at or below what was read, known to be missing? Of any other one a row that comes has drawn it again. */
+bool delivery_is_missing(const struct delivery *d, int64_t id);
 
 /* Asserts every invariant of the data structures. Slow: for tests. */
 void delivery_audit(const struct delivery *d);

@@ -8,9 +8,11 @@
 
 #include <stddef.h>
 
+#include "core/mutant.h"
+
 struct refusal {
 	uint32_t reason;
-	enum verdict verdict;
+	enum refusal_verdict verdict;
 	const char *text;
 };
 
@@ -23,7 +25,7 @@ static const struct refusal table[] = {
 	{ DEFECT_SUBJECT_UTF8, VERDICT_POISON, "subject is not valid UTF-8" },
 	{ DEFECT_SUBJECT_LONG, VERDICT_POISON, "subject is longer than 1024 bytes" },
 	{ DEFECT_SUBJECT_RESERVED, VERDICT_POISON, "subject is reserved ($... or _INBOX)" },
-	{ DEFECT_SUBJECT_UNROUTED, VERDICT_POISON, "subject belongs to no configured stream" },
+	{ DEFECT_SUBJECT_UNROUTED, VERDICT_POISON, "no stream of the configuration takes this subject" },
 	{ DEFECT_HEADERS_SHAPE, VERDICT_POISON, "headers are not a JSON object of strings" },
 	{ DEFECT_HEADER_NAME, VERDICT_POISON,
 	  "a header name is empty or holds a space, a colon or a character that is not ASCII" },
@@ -39,6 +41,7 @@ static const struct refusal table[] = {
 	{ DEFECT_PAYLOAD_NULL, VERDICT_POISON, "payload is NULL" },
 	{ DEFECT_MESSAGE_ID_NULL, VERDICT_POISON, "message_id is NULL" },
 	{ DEFECT_MESSAGE_LONG, VERDICT_POISON, "message is larger than max_message_size or the server's max_payload" },
+	{ DEFECT_UNREADABLE, VERDICT_POISON, "the database cannot read the row" },
 
 	{ REASON_NO_REPLY, VERDICT_UNKNOWN, "no reply from the stream" },
 	{ REASON_NO_STREAM, VERDICT_STREAM, "no stream answers for the subject (503)" },
@@ -50,6 +53,9 @@ static const struct refusal table[] = {
 	{ REASON_STORE_TOO_LARGE, VERDICT_POISON, "message is larger than the stream's store accepts" },
 	{ REASON_STORE_FAILED, VERDICT_STREAM, "the stream could not store the message" },
 	{ REASON_NOT_PERMITTED, VERDICT_LANE, "not permitted to publish to the subject" },
+	{ REASON_CUT_FOR_IT, VERDICT_POISON, "the server ends the connection when it is sent" },
+	{ REASON_CUT, VERDICT_LANE, "the connection ends when it is sent" },
+	{ REASON_NO_MEMORY, VERDICT_RETRY, "out of memory" },
 
 	{ 10002, VERDICT_STREAM, "account limits exceeded" },
 	{ 10008, VERDICT_STREAM, "JetStream temporarily unavailable" },
@@ -118,10 +124,16 @@ static const struct refusal *find(uint32_t reason)
 	return NULL;
 }
 
-enum verdict refusal_verdict(uint32_t reason, uint32_t status)
+enum refusal_verdict refusal_verdict(uint32_t reason, uint32_t status)
 {
 	const struct refusal *r = find(reason);
 
+	if ((MUTANT(full_is_poison) && reason == REASON_STREAM_FULL) ||
+	    (MUTANT(limits_are_poison) && reason == 10002) ||
+	    (MUTANT(failed_is_poison) && reason == REASON_STORE_FAILED))
+		return VERDICT_POISON;
+	if (MUTANT(too_large_waits) && reason == REASON_STORE_TOO_LARGE)
+		return VERDICT_STREAM;
 	if (r != NULL)
 		return r->verdict;
 	/* Unknown codes: what the server calls its own trouble or a conflict in time may pass. */

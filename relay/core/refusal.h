@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum verdict {
+enum refusal_verdict {
 	VERDICT_RETRY,   /* not stored: send the same message again, a little later */
 	VERDICT_UNKNOWN, /* stored or not, nobody knows: send the same message again */
 	VERDICT_POISON,  /* can never be stored as it is: dead letter */
@@ -25,8 +25,8 @@ enum reason {
 	DEFECT_SUBJECT_UTF8,
 	DEFECT_SUBJECT_LONG,
 	DEFECT_SUBJECT_RESERVED, /* $..., _INBOX */
-	DEFECT_SUBJECT_UNROUTED, /* no configured stream takes it */
-	DEFECT_HEADERS_SHAPE,    /* not an object of strings */
+	DEFECT_SUBJECT_UNROUTED, /* no configured stream takes it: never refused nor given up, but held (STREAM_UNROUTED) */
+	DEFECT_HEADERS_SHAPE, /* not an object of strings */
 	DEFECT_HEADER_NAME,
 	DEFECT_HEADER_VALUE,
 	DEFECT_HEADER_RESERVED, /* Nats-* */
@@ -37,6 +37,8 @@ enum reason {
 	DEFECT_PAYLOAD_NULL,
 	DEFECT_MESSAGE_ID_NULL,
 	DEFECT_MESSAGE_LONG, /* over max_message_size or the server's max_payload */
+	DEFECT_UNREADABLE,   /* the database cannot read it, or not as UTF-8 */
+	DEFECT_LAST = DEFECT_UNREADABLE,
 
 	REASON_NO_REPLY = 100,  /* ack timeout */
 	REASON_NO_STREAM,       /* 503 without a body: no stream listens, or it elects a leader */
@@ -48,11 +50,14 @@ enum reason {
 	REASON_STORE_TOO_LARGE, /* 10077: message too large */
 	REASON_STORE_FAILED,    /* 10077: anything else */
 	REASON_NOT_PERMITTED,   /* -ERR Permissions Violation for this subject */
-	REASON_LAST = REASON_NOT_PERMITTED,
+	REASON_CUT_FOR_IT, /* sent alone, and the server ends the connection: it says that what it got is no good */
+	REASON_CUT,        /* sent alone, and the connection ends, again and again, without a word */
+	REASON_NO_MEMORY,  /* ours, and for now: says nothing about the message */
+	REASON_LAST = REASON_NO_MEMORY,
 };
 
 /* `status` is the HTTP-like code beside a JetStream error code; it decides for codes not in the table. */
-enum verdict refusal_verdict(uint32_t reason, uint32_t status);
+enum refusal_verdict refusal_verdict(uint32_t reason, uint32_t status);
 
 /* A short text for people, never NULL. For a JetStream code not in the table: "error of the server". */
 const char *refusal_text(uint32_t reason);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "core/mutant.h"
+
 /* The first range that ends at `sequence` or behind it. Nearly always that is asked of the end. */
 static size_t find(const struct sequences *s, uint64_t sequence)
 {
@@ -47,7 +49,8 @@ bool sequences_add(struct sequences *s, uint64_t sequence)
 
 	if (i < s->count && s->range[i].lo <= sequence)
 		return false;
-	if (i > 0 && s->range[i - 1].hi + 1 == sequence) {
+	if (i > 0 &&
+	    (s->range[i - 1].hi + 1 == sequence || (MUTANT(own_too_wide) && s->range[i - 1].hi + 4 >= sequence))) {
 		s->range[i - 1].hi = sequence;
 		if (i < s->count && s->range[i].lo == sequence + 1) {
 			s->range[i - 1].hi = s->range[i].hi;
@@ -61,12 +64,12 @@ bool sequences_add(struct sequences *s, uint64_t sequence)
 	return true;
 }
 
-void sequences_forget(struct sequences *s, uint64_t upto)
+void sequences_forget(struct sequences *s, uint64_t read_up_to)
 {
-	while (s->count > 0 && s->range[0].hi <= upto)
+	while (s->count > 0 && s->range[0].hi <= read_up_to)
 		take_out(s, 0);
-	if (s->count > 0 && s->range[0].lo <= upto)
-		s->range[0].lo = upto + 1;
+	if (s->count > 0 && s->range[0].lo <= read_up_to)
+		s->range[0].lo = read_up_to + 1;
 }
 
 uint64_t sequences_skip(const struct sequences *s, uint64_t from)

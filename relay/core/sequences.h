@@ -21,7 +21,7 @@ struct sequences {
 bool sequences_add(struct sequences *s, uint64_t sequence);
 
 /* Forgets all up to this one, itself included. */
-void sequences_forget(struct sequences *s, uint64_t upto);
+void sequences_forget(struct sequences *s, uint64_t read_up_to);
 
 /* The first that is not known, from this one on. */
 uint64_t sequences_skip(const struct sequences *s, uint64_t from);

@@ -1,9 +1,9 @@
 /* libmicrohttpd in external-poll mode: its epoll descriptor is one watcher of our loop. Limits on connections, memory and
  * time keep whatever comes in from disturbing the relay.
  *
- * And whatever comes in must not keep those out who have a question. Everybody gets REQUEST_MS for it, however slowly he
- * drips; and when the house is nearly full, whoever has waited longest without asking anything goes: who asks at once is
- * answered long before it is his turn. */
+ * Idle and slow connections must not keep others out. Each has REQUEST_MS for a request, however slowly its bytes come. When
+ * nearly all connections are taken, a new one ends the one that has been idle for longest; a client that sends its request at
+ * once is answered long before that. */
 #include "edge/http.h"
 
 #include <arpa/inet.h>
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -26,9 +27,10 @@ enum {
 	BACKLOG = 128
 };
 
-struct guest {
-	struct MHD_Connection *connection; /* NULL = free */
-	int64_t since_ms;                  /* when it came, or was last answered */
+/* A connection. */
+struct connection {
+	struct MHD_Connection *mhd; /* NULL = free */
+	int64_t idle_since_ms;      /* when it was made, or last answered */
 	bool cut;
 };
 
@@ -40,7 +42,7 @@ struct http {
 	ev_io readable;
 	struct loop_timer *timer;
 	bool exhausted; /* no descriptor was left for a connection */
-	struct guest guests[CONNECTIONS];
+	struct connection connections[CONNECTIONS];
 };
 
 static enum MHD_Result respond(struct MHD_Connection *c, int status, const char *type, char *body, size_t bytes)
@@ -67,74 +69,74 @@ static enum MHD_Result respond(struct MHD_Connection *c, int status, const char 
 	return result;
 }
 
-static void cut(struct guest *g)
+static void cut(struct connection *c)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(g->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
 
 	if (info != NULL)
 		shutdown(info->connect_fd, SHUT_RDWR); /* libmicrohttpd sees the end, and closes */
-	g->cut = true;
+	c->cut = true;
 }
 
-/* How many are there, and who has waited longest? NULL = nobody who is not cut already. */
-static size_t count_guests(struct http *h, struct guest **longest)
+/* How many are open, and which has been idle for longest? NULL = none that is not cut already. */
+static size_t count_open(struct http *h, struct connection **longest_idle)
 {
 	size_t n = 0;
 
-	*longest = NULL;
+	*longest_idle = NULL;
 	for (size_t i = 0; i < CONNECTIONS; i++) {
-		struct guest *g = &h->guests[i];
+		struct connection *c = &h->connections[i];
 
-		if (g->connection == NULL || g->cut)
+		if (c->mhd == NULL || c->cut)
 			continue;
 		n++;
-		if (*longest == NULL || g->since_ms < (*longest)->since_ms)
-			*longest = g;
+		if (*longest_idle == NULL || c->idle_since_ms < (*longest_idle)->idle_since_ms)
+			*longest_idle = c;
 	}
 	return n;
 }
 
-static void greet(struct http *h, struct MHD_Connection *c, void **context)
+static void add_connection(struct http *h, struct MHD_Connection *mhd, void **context)
 {
-	struct guest *longest, *g = h->guests;
+	struct connection *longest_idle, *c = h->connections;
 
-	if (count_guests(h, &longest) >= NEARLY_FULL)
-		cut(longest);
-	while (g < h->guests + CONNECTIONS && g->connection != NULL)
-		g++;
-	if (g == h->guests + CONNECTIONS)
+	if (count_open(h, &longest_idle) >= NEARLY_FULL)
+		cut(longest_idle);
+	while (c < h->connections + CONNECTIONS && c->mhd != NULL)
+		c++;
+	if (c == h->connections + CONNECTIONS)
 		return; /* it has no more than this itself */
-	*g = (struct guest){ .connection = c, .since_ms = loop_now_ms() };
-	*context = g;
+	*c = (struct connection){ .mhd = mhd, .idle_since_ms = loop_now_ms() };
+	*context = c;
 }
 
-static void on_guest(void *arg, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
+static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
+			  enum MHD_ConnectionNotificationCode code)
 {
-	struct guest *g = *context;
+	struct connection *c = *context;
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED)
-		greet(arg, c, context);
-	else if (g != NULL)
-		g->connection = NULL;
+		add_connection(arg, mhd, context);
+	else if (c != NULL)
+		c->mhd = NULL;
 }
 
-static void was_answered(struct MHD_Connection *c)
+static void was_answered(struct MHD_Connection *mhd)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	struct guest *g = info != NULL ? info->socket_context : NULL;
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct connection *c = info != NULL ? info->socket_context : NULL;
 
-	if (g != NULL)
-		g->since_ms = loop_now_ms();
+	if (c != NULL)
+		c->idle_since_ms = loop_now_ms();
 }
 
-static void cut_the_slow(struct http *h)
+static void cut_slow_connections(struct http *h)
 {
 	for (size_t i = 0; i < CONNECTIONS; i++) {
-		struct guest *g = &h->guests[i];
+		struct connection *c = &h->connections[i];
 
-		if (g->connection != NULL && !g->cut && loop_now_ms() - g->since_ms > REQUEST_MS)
-			cut(g);
+		if (c->mhd != NULL && !c->cut && loop_now_ms() - c->idle_since_ms > REQUEST_MS)
+			cut(c);
 	}
 }
 
@@ -191,7 +193,7 @@ static void run(struct http *h)
 	MHD_UNSIGNED_LONG_LONG wait_ms = LOOK_MS;
 
 	h->exhausted = false;
-	cut_the_slow(h);
+	cut_slow_connections(h);
 	MHD_run(h->daemon);
 	if (h->exhausted)
 		ev_io_stop(loop_ev(h->loop), &h->readable);
@@ -231,6 +233,15 @@ static size_t as_it_is(void *arg, struct MHD_Connection *c, char *text)
 	return strlen(text);
 }
 
+/* -1, with the errno that was. */
+static int give_up(int fd, int why)
+{
+	if (fd >= 0)
+		close(fd);
+	errno = why;
+	return -1;
+}
+
 /* A socket of our own: newer libraries forget why they could not have one. -1 with errno. */
 static int listen_on(const char *address, uint16_t port)
 {
@@ -238,27 +249,38 @@ static int listen_on(const char *address, uint16_t port)
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	bool six = inet_pton(AF_INET6, address, &v6.sin6_addr) == 1;
 	const struct sockaddr *at = six ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4;
-	int fd, yes = 1, why;
+	int fd, yes = 1;
 
-	if (!six && inet_pton(AF_INET, address, &v4.sin_addr) != 1) {
-		errno = EINVAL;
-		return -1;
-	}
+	if (!six && inet_pton(AF_INET, address, &v4.sin_addr) != 1)
+		return give_up(-1, EINVAL);
 	fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0 &&
 	    (!six || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) == 0) &&
 	    bind(fd, at, six ? sizeof v6 : sizeof v4) == 0 && listen(fd, BACKLOG) == 0)
 		return fd;
-	why = errno;
-	if (fd >= 0)
-		close(fd);
-	errno = why;
-	return -1;
+	return give_up(fd, errno);
+}
+
+/* A socket in the file system. What a relay that was killed has left there is taken away; where one listens, it is taken. */
+static int listen_at(const char *path)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), why = ENAMETOOLONG;
+
+	if (fd >= 0 && strlen(path) < sizeof at.sun_path) {
+		snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+		if (connect(fd, (const struct sockaddr *)&at, sizeof at) != 0 && errno == ECONNREFUSED)
+			unlink(path);
+		if (bind(fd, (const struct sockaddr *)&at, sizeof at) == 0 && listen(fd, BACKLOG) == 0)
+			return fd;
+		why = errno;
+	}
+	return give_up(fd, why);
 }
 
 static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t port)
 {
-	int fd = listen_on(address, port);
+	int fd = address[0] == '/' ? listen_at(address) : listen_on(address, port);
 
 	if (fd < 0)
 		return NULL;
@@ -266,7 +288,7 @@ static struct MHD_Daemon *start(struct http *h, const char *address, uint16_t po
 	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, port, NULL, NULL, answer, h,
 				MHD_OPTION_EXTERNAL_LOGGER, on_complaint, h, MHD_OPTION_LISTEN_SOCKET, fd,
 				MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_NOTIFY_CONNECTION,
-				on_guest, h, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_S,
+				on_connection, h, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_S,
 				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES, MHD_OPTION_UNESCAPE_CALLBACK,
 				as_it_is, h, MHD_OPTION_END);
 }
@@ -289,8 +311,12 @@ struct http *http_open(struct loop *l, const char *address, uint16_t port, const
 	}
 	h->daemon = start(h, address, port);
 	if (h->daemon == NULL) {
-		snprintf(error, error_size, "cannot listen on %s port %u: %s", address, port,
-			 errno != 0 ? strerror(errno) : "unknown error");
+		const char *why = errno != 0 ? strerror(errno) : "unknown error";
+
+		if (address[0] == '/')
+			snprintf(error, error_size, "cannot listen on %s: %s", address, why);
+		else
+			snprintf(error, error_size, "cannot listen on %s port %u: %s", address, port, why);
 		free(h);
 		return NULL;
 	}

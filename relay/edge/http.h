@@ -16,10 +16,12 @@ struct http_page {
 	int (*render)(void *arg, FILE *body);
 };
 
-/* Listens on a numeric address. `pages` (ended by a NULL path) is borrowed. NULL with a text in `error`, which stays as it
+/* Listens on a numeric address; or on a socket of that path, whoever may write to it. `pages` (ended by a NULL path) is borrowed. NULL with a text in `error`, which stays as it
  * is when memory is out. */
 struct http *http_open(struct loop *l, const char *address, uint16_t port, const struct http_page *pages, void *arg,
 		       char *error, size_t error_size);
+
+/* Cuts what is open. Takes NULL. */
 void http_close(struct http *h);
 
 #endif

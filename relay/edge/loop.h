@@ -1,5 +1,5 @@
 /* The event loop: timers, signals, work on other threads. One thread owns everything that decides; what other
- * threads produce reaches it through loop_post() or the end of loop_offload(). */
+ * threads produce reaches it at the end of loop_offload(), or by an ev_async of the edge that owns it. */
 #ifndef BOXHAUL_EDGE_LOOP_H
 #define BOXHAUL_EDGE_LOOP_H
 
@@ -8,7 +8,7 @@
 
 struct loop;
 struct loop_timer;
-struct ev_loop; /* for the other files of this floor */
+struct ev_loop; /* for the other files of edge/ */
 
 /* NULL when out of memory or descriptors. */
 struct loop *loop_create(void);
@@ -16,7 +16,7 @@ struct loop *loop_create(void);
 /* Waits for offloaded work that is still under way, then frees. */
 void loop_free(struct loop *l);
 
-/* Runs until loop_stop(). */
+/* Runs until loop_stop(), which is called on the loop's thread. */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 
@@ -27,6 +27,7 @@ int64_t loop_now_us(void); /* the same, for what is shorter than a millisecond *
 /* Called at the end of each turn, after everything that was ready has been read and before the loop sleeps. */
 void loop_before_sleep(struct loop *l, void (*fn)(void *arg), void *arg);
 
+/* Called on the loop's thread, some time after the signal has come. */
 void loop_on_signal(struct loop *l, int signal, void (*fn)(void *arg), void *arg);
 
 /* A one-shot timer, stopped. It belongs to the loop and dies with it. NULL when out of memory. */
@@ -41,6 +42,7 @@ bool loop_offload(struct loop *l, void (*work)(void *arg), void (*done)(void *ar
 /* Is there such work that is not done()? */
 bool loop_is_busy(const struct loop *l);
 
+/* libev's own, for the edges. */
 struct ev_loop *loop_ev(struct loop *l);
 
 #endif

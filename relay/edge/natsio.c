@@ -1,85 +1,27 @@
-/* nats.c on libev.
- *
- *     loop thread                                nats.c's threads (timer, callbacks), our connecting thread
- *     -----------                                ----------------------------------------------------------
- *     natsio_send -> buffer of the connection
- *     socket writable -> ProcessWriteEvent       attach, read, write, detach: only set flags + ev_async
- *     socket readable -> ProcessReadEvent
- *        `-> quick answers -> handlers
- *     ev_async -> mailbox -> handlers  <-------- on_message (careful answers), on_closed, on_error: post to the mailbox
+/* The life of the connection, as the loop sees it: made, up, down, made anew.
  *
  * nats.c's own reconnect stays off. It would keep 8 MB of our publishes and send them later, behind our back; it
  * keeps half a parsed header line over the break; and it gives up after a second refused login. A closed link is
- * thrown away as a whole and a new one is made, for ever, with every file read again.
- *
- * SendAsap is on: without it a flusher thread would call our adapter concurrently, and hang once in a while.
- * In this mode the socket, and the TLS session on it, is touched by the loop thread alone (nats.c before 3.11 reads
- * and writes one TLS session from two threads otherwise). We poll a dup() of the socket: nats.c may close its own
- * at any time, and the number could be reused under our watcher. */
+ * thrown away as a whole and a new one is made, for ever, with every file read again. */
 #include "edge/natsio.h"
 
-#include <ev.h>
-#include <nats/nats.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "edge/natsio_login.h"
+#include "base/failpoint.h"
+#include "edge/natsio_link.h"
 #include "edge/natsio_servers.h"
 #include "edge/natsio_spent.h"
-#include "failpoint.h"
-#include "hex.h"
 
 enum {
 	RECONNECT_MIN_MS = 50,
 	RECONNECT_MAX_MS = 3000,
-	PING_INTERVAL_MS = 5000,
-	PINGS_OUT = 2,
-	WRITE_DEADLINE_MS = 2000,
-	INBOX_BYTES = 64,
 	BUFFERED_MAX_BYTES = 64 * 1024 * 1024,
-	QUICK_AFTER_ANSWERS = 1024,
-};
-
-/* One connection and everything that dies with it. */
-struct link {
-	struct natsio *io;
-	natsConnection *nc;
-	natsSubscription *quick, *careful; /* "_INBOX.<32 hex digits>.q.*", and "c.": see Inboxes */
-	char inbox[INBOX_BYTES];           /* up to their letter */
-	size_t inbox_bytes;
-	uint32_t answers; /* since a 503, or since it is up */
-	char *why;        /* why connecting failed */
-	struct natsio_options options;
-	char **urls;      /* theirs, its own: servers may be learnt and forgotten while it is being made */
-	unsigned version; /* of the options */
-	_Atomic int fd;   /* our dup, -1 = none */
-	atomic_bool want_read, want_write, attached;
-	bool up; /* loop thread: handlers were told */
-	ev_io readable, writable;
-	bool polling;
-	bool full;        /* the socket took not all */
-	_Atomic int refs; /* everybody who may still call back: see link_ref */
-};
-
-enum letter_kind { LETTER_REPLY, LETTER_CLOSED, LETTER_COMPLAINT, LETTER_SERVERS };
-
-struct letter {
-	enum letter_kind kind;
-	struct link *link;
-	natsMsg *msg; /* LETTER_REPLY */
-	char *text;   /* LETTER_COMPLAINT, LETTER_CLOSED */
-};
-
-struct mailbox {
-	struct letter *letter;
-	size_t count, capacity;
+	SILENCE_MS =
+		15000, /* twice that without any reply, and the connection is made anew; then twice as long, up to */
+	SILENCE_MAX_MS = 480000,
+	PROBATION_MS = 1000,
 };
 
 struct natsio {
@@ -88,8 +30,12 @@ struct natsio {
 	struct natsio_servers servers; /* what the cluster behind the options' URLs has announced */
 	unsigned version; /* counts those options that what was made before them must not be used any more */
 	struct natsio_handlers handlers;
-	struct link *link; /* the current one, or NULL */
+	struct natsio_events events;
+	struct natsio_link_handlers link_handlers;
+	struct natsio_link *link; /* the current one, or NULL */
 	struct loop_timer *reconnect;
+	struct loop_timer *probation; /* the link is there, and not said to be up yet: */
+	bool denied;                  /* the server forbade the inbox of the one before */
 	int64_t pause_ms, up_ms;
 	int jobs; /* connects and closes under way */
 	bool connecting;
@@ -97,13 +43,14 @@ struct natsio {
 	int64_t deadline_ms; /* no message is written from then on */
 	bool holds_messages; /* nats.c does, in its buffer: */
 	int64_t by_ms;       /* the earliest of theirs */
+	struct {
+		struct loop_timer *timer; /* runs while an answer is awaited */
+		bool armed;
+		uint64_t replies, replies_then; /* of this link: now, and when the timer was set */
+		unsigned periods;               /* without any reply, one behind the other */
+		int64_t pause_ms;
+	} silence;
 	struct natsio_spent spent;
-	pthread_t thread; /* the loop's */
-	ev_async async;
-	pthread_mutex_t lock;
-	struct mailbox in, out; /* in: under the lock; out: the loop's, the two are swapped */
-	int links;              /* links whose closed callback is still to come, under the lock */
-	pthread_cond_t no_links;
 };
 
 static void holds_nothing(struct natsio *io)
@@ -112,358 +59,179 @@ static void holds_nothing(struct natsio *io)
 	io->by_ms = INT64_MAX;
 }
 
-/* --- links --- */
-
-/* One for the loop, one for the closed callback, one from attach to detach, one for the subscription until its last
- * message is through: each of those runs on a thread of nats.c's that nobody joins. */
-static void link_ref(struct link *k)
+static struct natsio *owner(const struct natsio_link *k)
 {
-	atomic_fetch_add(&k->refs, 1);
+	return k->handlers->arg;
 }
 
-static void link_unref(struct link *k)
-{
-	struct natsio *io = k->io;
-
-	if (atomic_fetch_sub(&k->refs, 1) != 1)
-		return;
-	free(k->why);
-	natsio_servers_free_list(k->urls, k->options.url_count);
-	free(k);
-	pthread_mutex_lock(&io->lock);
-	if (--io->links == 0)
-		pthread_cond_signal(&io->no_links);
-	pthread_mutex_unlock(&io->lock);
-}
-
-static void stop_polling(struct link *k)
-{
-	int fd = atomic_exchange(&k->fd, -1);
-
-	if (k->polling) {
-		ev_io_stop(loop_ev(k->io->loop), &k->readable);
-		ev_io_stop(loop_ev(k->io->loop), &k->writable);
-		k->polling = false;
-	}
-	if (fd >= 0)
-		close(fd);
-}
-
-/* Loop thread: what the adapter's flags ask for. */
-static void adjust_polling(struct link *k)
-{
-	struct ev_loop *ev = loop_ev(k->io->loop);
-	int fd = atomic_load(&k->fd);
-
-	if (fd < 0 || !atomic_load(&k->attached)) {
-		stop_polling(k);
-		return;
-	}
-	if (!k->polling) {
-		ev_io_set(&k->readable, fd, EV_READ);
-		ev_io_set(&k->writable, fd, EV_WRITE);
-		k->polling = true;
-	}
-	if (atomic_load(&k->want_read))
-		ev_io_start(ev, &k->readable);
-	else
-		ev_io_stop(ev, &k->readable);
-	/* Nearly always there is room: one try, before the loop sleeps, is cheaper than to ask first. */
-	if (!atomic_load(&k->want_write))
-		ev_io_stop(ev, &k->writable);
-	else if (k->full)
-		ev_io_start(ev, &k->writable);
-	else
-		ev_feed_event(ev, &k->writable, EV_WRITE);
-}
-
-static void adjust_soon(struct link *k)
-{
-	if (pthread_equal(pthread_self(), k->io->thread))
-		adjust_polling(k);
-	else
-		ev_async_send(loop_ev(k->io->loop), &k->io->async);
-}
-
-/* The adapter. Called under the connection's lock, from any thread: no nats.c call, no blocking. */
-
-static natsStatus attach(void **user, void *loop, natsConnection *nc, natsSock socket)
-{
-	struct link *k = loop;
-	int fd = dup(socket);
-
-	(void)nc;
-	if (fd < 0)
-		return NATS_ERR;
-	*user = k;
-	link_ref(k); /* until detach */
-	atomic_store(&k->fd, fd);
-	atomic_store(&k->want_read, true);
-	atomic_store(&k->attached, true);
-	adjust_soon(k);
-	return NATS_OK;
-}
-
-static natsStatus want_read(void *user, bool add)
-{
-	struct link *k = user;
-
-	atomic_store(&k->want_read, add);
-	adjust_soon(k);
-	return NATS_OK;
-}
-
-static natsStatus want_write(void *user, bool add)
-{
-	struct link *k = user;
-
-	if (atomic_exchange(&k->want_write, add) != add)
-		adjust_soon(k);
-	return NATS_OK;
-}
-
-static natsStatus detach(void *user)
-{
-	struct link *k = user;
-
-	atomic_store(&k->attached, false);
-	adjust_soon(k);
-	link_unref(k);
-	return NATS_OK;
-}
-
-/* --- inboxes ---
+/* --- is our inbox heard? ---
  *
- * What comes to the quick one waits in nats.c until the loop takes it, on its own thread: half the price of a message. But nats.c
- * keeps a 503 ("nobody listens") for itself there, and tells no more than that there was one. So it is for publishes, and
- * only while all goes well: requests, what is sent again, and whatever is sent on a new connection or after a 503 until so many
- * answers have come without one, expect theirs at the careful one. A message whose 503 was lost counts as not answered. */
+ * What the server keeps for a connection are its subscriptions: the inbox, and nothing else. A server that is told to forbid
+ * them drops them; the connection lives on, and nothing makes them anew when they are allowed again. Publishes would still be
+ * stored and their acknowledgements lost, so that the same message is stored again and again, beyond the duplicate window. So a
+ * connection whose inbox is not heard is worth nothing, and goes as a whole. Nothing is published by the next one before the core has read what the
+ * streams hold (EVENT_BUS_UP), which takes an answer at the inbox.
+ *
+ * Two signs tell: the server complains of our subscription; or questions go out, and no answer of any kind comes. The second may also be
+ * a broker without a leader, so it takes long, and longer each time: a new connection costs little then, and may find a
+ * better server. It takes two periods, since a process that stood still finds its timer due before it has read its socket. */
 
-static bool is_quick(const struct link *k, const struct natsio_message *m)
+/* Something that wants an answer is sent. */
+static void listen_for_answers(struct natsio *io)
 {
-	return !m->request && !m->careful && k->answers >= QUICK_AFTER_ANSWERS;
-}
-
-/* "<inbox>q.<16 hex digits>" */
-static void write_reply(char *out, const struct link *k, const struct natsio_message *m)
-{
-	out = mempcpy(out, k->inbox, k->inbox_bytes);
-	out = mempcpy(out, is_quick(k, m) ? "q." : "c.", 2);
-	hex_write_number(out, m->token);
-}
-
-static bool read_token(const struct link *k, const char *subject, uint64_t *token)
-{
-	*token = 0;
-	if (strncmp(subject, k->inbox, k->inbox_bytes) != 0)
-		return false;
-	subject += k->inbox_bytes;
-	if (strncmp(subject, "q.", 2) != 0 && strncmp(subject, "c.", 2) != 0)
-		return false;
-	subject += 2;
-	for (int i = 0; i < 16; i++, subject++) {
-		int digit = hex_digit(*subject);
-
-		if (digit < 0)
-			return false;
-		*token = *token << 4 | (uint64_t)digit;
-	}
-	return *subject == '\0';
-}
-
-static void hand_over(struct link *k, natsMsg *msg)
-{
-	struct natsio_reply reply = { .no_responders = natsMsg_IsNoResponders(msg),
-				      .data = natsMsg_GetData(msg),
-				      .bytes = (size_t)natsMsg_GetDataLength(msg) };
-
-	k->answers = reply.no_responders ? 0 : k->answers < QUICK_AFTER_ANSWERS ? k->answers + 1 : k->answers;
-	if (read_token(k, natsMsg_GetSubject(msg), &reply.token))
-		k->io->handlers.reply(k->io->handlers.arg, &reply);
-}
-
-static void take_answers(struct link *k)
-{
-	struct natsio *io = k->io;
-	uint64_t left = 0;
-
-	if (k->quick == NULL || natsSubscription_QueuedMsgs(k->quick, &left) != NATS_OK)
+	if (io->silence.armed)
 		return;
-	/* A handler may cut the link, and what is left goes with it. */
-	for (; left > 0 && io->link == k; left--) {
-		natsMsg *msg = NULL;
-		natsStatus s = natsSubscription_NextMsg(&msg, k->quick, 0);
+	io->silence.armed = true;
+	io->silence.replies_then = io->silence.replies;
+	loop_timer_at(io->silence.timer, loop_now_ms() + io->silence.pause_ms);
+}
 
-		if (s == NATS_NO_RESPONDERS)
-			k->answers = 0;
-		else if (s != NATS_OK)
+/* On a new link, or without one, nothing is awaited. */
+static void listen_anew(struct natsio *io)
+{
+	io->silence.armed = false;
+	io->silence.periods = 0;
+	loop_timer_at(io->silence.timer, INT64_MAX);
+}
+
+static void on_silence(void *arg)
+{
+	struct natsio *io = arg;
+
+	io->silence.armed = false;
+	if (io->silence.replies != io->silence.replies_then) {
+		io->silence.periods = 0;
+		return;
+	}
+	if (++io->silence.periods < 2) {
+		listen_for_answers(io);
+		return;
+	}
+	io->silence.pause_ms = io->silence.pause_ms * 2 < SILENCE_MAX_MS ? io->silence.pause_ms * 2 : SILENCE_MAX_MS;
+	natsio_cut(io, "nothing that was sent is answered: connecting anew, and subscribing to the inbox");
+}
+
+static void was_heard(struct natsio *io)
+{
+	io->silence.replies++;
+	io->silence.pause_ms = SILENCE_MS;
+	io->pause_ms = RECONNECT_MIN_MS; /* it was a success, however it ends */
+}
+
+/* --- what comes in --- */
+
+static void hand_over(struct natsio *io, natsMsg *msg)
+{
+	struct natsio_reply reply;
+
+	was_heard(io);
+	if (natsio_inbox_read(&io->link->inbox, msg, &reply))
+		io->handlers.reply(io->handlers.arg, &reply);
+}
+
+/* One of a pair's two that wait. */
+static int first_of(struct natsio *io, const struct natsio_reply reply[2], const bool waits[2])
+{
+	if (!waits[0] || !waits[1])
+		return waits[0] ? 0 : 1;
+	return io->handlers.order(io->handlers.arg, &reply[1]) < io->handlers.order(io->handlers.arg, &reply[0]);
+}
+
+static void read_pair(struct natsio *io, struct natsio_link *k, unsigned lane)
+{
+	natsMsg *msg[2] = { NULL, NULL };
+	struct natsio_reply reply[2];
+	bool waits[2] = { false, false };
+
+	while (k == io->link) {
+		int first;
+
+		for (unsigned i = 0; i < 2; i++)
+			if (!waits[i] && (waits[i] = natsio_lanes_next(&k->lanes, lane + i, &msg[i])))
+				natsio_lanes_read(k->inbox.prefix, lane + i, msg[i], &reply[i]);
+		if (!waits[0] && !waits[1])
+			break;
+		first = first_of(io, reply, waits);
+		was_heard(io);
+		io->handlers.reply(io->handlers.arg, &reply[first]);
+		natsio_spend(&io->spent, msg[first]);
+		msg[first] = NULL;
+		waits[first] = false;
+	}
+	natsio_spend(&io->spent, msg[0]);
+	natsio_spend(&io->spent, msg[1]);
+}
+
+static void was_read(void *arg, struct natsio_link *k)
+{
+	struct natsio *io = arg;
+
+	for (unsigned lane = 1; k == io->link && lane < k->lanes.count; lane += 2)
+		read_pair(io, k, lane);
+	/* A handler may cut the link, and what is left goes with it. */
+	for (uint64_t left = k == io->link ? natsio_inbox_waiting(&k->inbox) : 0; left > 0 && k == io->link; left--) {
+		natsMsg *msg;
+
+		if (!natsio_inbox_next(&k->inbox, &msg))
 			return;
-		else
-			hand_over(k, msg);
+		if (msg != NULL)
+			hand_over(io, msg);
 		natsio_spend(&io->spent, msg);
 	}
 }
 
-/* --- the socket --- */
-
-static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
-{
-	struct link *k = w->data;
-
-	(void)ev;
-	(void)revents;
-	if (k->nc == NULL)
-		return;
-	natsConnection_ProcessReadEvent(k->nc);
-	if (k == k->io->link)
-		take_answers(k);
-}
+/* --- what goes out --- */
 
 /* Then the connection goes, with what it holds. */
-static bool too_late(struct natsio *io)
+static bool may_write(void *arg, struct natsio_link *k)
 {
+	struct natsio *io = arg;
 	int64_t now = loop_now_ms();
 
-	if (!io->holds_messages || (now < io->deadline_ms && now < io->by_ms))
-		return false;
+	if (k != io->link || !io->holds_messages || (now < io->deadline_ms && now < io->by_ms))
+		return true;
 	natsio_cut(io, now >= io->deadline_ms
 			       ? "no sign of life of the database: what was to be sent may be somebody else's by now"
 			       : "a message waited so long to be written that it might be stored twice: asking first");
-	return true;
+	return false;
 }
 
-static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
+static void was_written(void *arg, struct natsio_link *k)
 {
-	struct link *k = w->data;
+	struct natsio *io = arg;
 
-	(void)ev;
-	(void)revents;
-	if (k->nc == NULL)
-		return;
-	if (k == k->io->link && too_late(k->io))
-		return;
-	natsConnection_ProcessWriteEvent(k->nc);
-	k->full = atomic_load(&k->want_write);
-	adjust_polling(k);
-	if (k == k->io->link && natsConnection_Buffered(k->nc) <= 0)
-		holds_nothing(k->io);
-	if (k == k->io->link && FAILPOINT(written))
-		natsio_cut(k->io, "failpoint");
+	if (k == io->link && natsConnection_Buffered(k->nc) <= 0)
+		holds_nothing(io);
+	if (k == io->link && FAILPOINT(written))
+		natsio_cut(io, "failpoint");
 }
 
-/* --- the mailbox --- */
-
-static void post(struct natsio *io, struct letter letter)
+bool natsio_send(struct natsio *io, const struct natsio_message *m)
 {
-	struct mailbox *in = &io->in;
+	struct natsio_link *k = io->link;
+	char reply[NATSIO_INBOX_REPLY_BYTES];
+	natsMsg *msg = NULL;
+	natsStatus s;
 
-	pthread_mutex_lock(&io->lock);
-	if (in->count == in->capacity) {
-		size_t capacity = in->capacity > 0 ? 2 * in->capacity : 256;
-		struct letter *grown = realloc(in->letter, capacity * sizeof *grown);
-
-		if (grown == NULL) { /* an answer lost: the message is sent again after its timeout */
-			pthread_mutex_unlock(&io->lock);
-			natsMsg_Destroy(letter.msg);
-			free(letter.text);
-			return;
-		}
-		in->letter = grown;
-		in->capacity = capacity;
+	/* The core's window bounds what is in flight; this bounds what a stopped server could make us hold. */
+	if (k == NULL || natsConnection_Buffered(k->nc) > BUFFERED_MAX_BYTES)
+		return false;
+	natsio_inbox_write(&k->inbox, m, reply);
+	s = natsMsg_Create(&msg, m->subject, reply, m->payload, (int)m->bytes);
+	for (size_t i = 0; s == NATS_OK && i < m->header_count; i++)
+		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
+	if (s == NATS_OK)
+		s = natsConnection_PublishMsg(k->nc, msg);
+	if (s == NATS_OK && !m->request) {
+		io->holds_messages = true;
+		io->by_ms = m->by_ms < io->by_ms ? m->by_ms : io->by_ms;
 	}
-	in->letter[in->count++] = letter;
-	if (in->count == 1)
-		ev_async_send(loop_ev(io->loop), &io->async);
-	pthread_mutex_unlock(&io->lock);
+	listen_for_answers(io);
+	natsio_spend(&io->spent, msg);
+	return s == NATS_OK;
 }
 
-static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure)
-{
-	struct link *k = closure;
-
-	(void)nc;
-	(void)sub;
-	post(k->io, (struct letter){ .kind = LETTER_REPLY, .link = k, .msg = msg });
-}
-
-static void on_closed(natsConnection *nc, void *closure)
-{
-	struct link *k = closure;
-	struct natsio *io = k->io;
-	const char *text = NULL;
-
-	natsConnection_GetLastError(nc, &text);
-	post(io, (struct letter){ .kind = LETTER_CLOSED, .link = k, .text = text != NULL ? strdup(text) : NULL });
-	link_unref(k);
-}
-
-/* The subscription has delivered its last message. */
-static void on_complete(void *closure)
-{
-	link_unref(closure);
-}
-
-static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus status, void *closure)
-{
-	struct link *k = closure;
-	const char *text = nats_GetLastError(NULL); /* of this error: the connection's may be a later one already */
-
-	(void)nc;
-	(void)sub;
-	post(k->io,
-	     (struct letter){ .kind = LETTER_COMPLAINT,
-			      .link = k,
-			      .text = strdup(text != NULL && text[0] != '\0' ? text : natsStatus_GetText(status)) });
-}
-
-/* The cluster announced another one. */
-static void on_discovered(natsConnection *nc, void *closure)
-{
-	struct link *k = closure;
-
-	(void)nc;
-	post(k->io, (struct letter){ .kind = LETTER_SERVERS, .link = k });
-}
-
-/* --- connecting, on a thread of its own --- */
-
-static natsStatus set_loop(natsOptions *opts, struct link *k)
-{
-	natsStatus s = natsOptions_SetEventLoop(opts, k, attach, want_read, want_write, detach);
-
-	if (s == NATS_OK)
-		s = natsOptions_SetSendAsap(opts, true);
-	if (s == NATS_OK)
-		s = natsOptions_SetPingInterval(opts, PING_INTERVAL_MS);
-	if (s == NATS_OK)
-		s = natsOptions_SetMaxPingsOut(opts, PINGS_OUT);
-	if (s == NATS_OK)
-		s = natsOptions_SetWriteDeadline(opts, WRITE_DEADLINE_MS);
-	if (s == NATS_OK)
-		s = natsOptions_SetClosedCB(opts, on_closed, k);
-	if (s == NATS_OK)
-		s = natsOptions_SetErrorHandler(opts, on_error, k);
-	if (s == NATS_OK)
-		s = natsOptions_SetDiscoveredServersCB(opts, on_discovered, k);
-	return s;
-}
-
-static void connect_work(void *arg)
-{
-	struct link *k = arg;
-	char error[512] = "";
-	natsOptions *opts = natsio_login_options(&k->options, error, sizeof error);
-
-	if (opts != NULL && set_loop(opts, k) == NATS_OK)
-		k->nc = natsio_login_connect(&k->options, opts, error, sizeof error);
-	natsOptions_Destroy(opts);
-	if (k->nc == NULL)
-		k->why = strdup(error);
-}
-
-/* --- the loop's side --- */
-
-static void connect_begins(void *arg);
+/* --- the end of a link --- */
 
 static void reconnect_later(struct natsio *io)
 {
@@ -475,67 +243,40 @@ static void reconnect_later(struct natsio *io)
 
 static void finish_closing(struct natsio *io)
 {
-	struct timespec until;
-
 	if (!io->closing || io->jobs > 0)
 		return;
-	/* A closed callback may still be on its way through nats.c's thread. */
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 3;
-	pthread_mutex_lock(&io->lock);
-	while (io->links > 0 && pthread_cond_timedwait(&io->no_links, &io->lock, &until) == 0)
-		;
-	if (io->links > 0) {
-		pthread_mutex_unlock(&io->lock);
-		return; /* somebody in there may still call: rather leak it than free it under his feet */
-	}
-	pthread_mutex_unlock(&io->lock);
-	ev_async_stop(loop_ev(io->loop), &io->async);
-	for (size_t i = 0; i < io->in.count; i++) {
-		natsMsg_Destroy(io->in.letter[i].msg);
-		free(io->in.letter[i].text);
-	}
-	free(io->in.letter);
-	free(io->out.letter);
+	/* A closed callback may still be on its way through nats.c's thread: then rather leak all this than free it while it is
+	 * used. */
+	if (!natsio_events_close(&io->events))
+		return;
 	natsio_spent_clear(&io->spent);
 	natsio_servers_forget(&io->servers);
-	pthread_mutex_destroy(&io->lock);
-	pthread_cond_destroy(&io->no_links);
 	free(io);
 }
 
+/* Closing flushes and joins threads: not on the loop. */
 static void destroy_work(void *arg)
 {
-	struct link *k = arg;
-
-	/* Closing flushes and joins threads: not on the loop. */
-	natsConnection_Destroy(k->nc);
-	natsSubscription_Destroy(k->quick);
-	natsSubscription_Destroy(k->careful);
+	natsio_link_destroy(arg);
 }
 
 static void destroy_done(void *arg)
 {
-	struct link *k = arg;
-	struct natsio *io = k->io;
+	struct natsio_link *k = arg;
+	struct natsio *io = owner(k);
 
 	k->nc = NULL;
 	io->jobs--;
-	link_unref(k);
+	natsio_link_unref(k);
 	finish_closing(io);
 }
 
 /* The link leaves the loop; nats.c's part of it is closed on another thread. */
-static void discard(struct link *k)
+static void discard(struct natsio_link *k)
 {
-	struct natsio *io = k->io;
-	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
-	int fd = atomic_load(&k->fd);
+	struct natsio *io = owner(k);
 
-	/* Neither what nats.c holds nor what the kernel holds may be sent any more: this resets the connection. */
-	if (fd >= 0 && connect(fd, &nowhere, sizeof nowhere) != 0)
-		shutdown(fd, SHUT_RDWR);
-	stop_polling(k);
+	natsio_link_abort(k);
 	io->jobs++;
 	if (!loop_offload(io->loop, destroy_work, destroy_done, k)) {
 		destroy_work(k);
@@ -543,74 +284,75 @@ static void discard(struct link *k)
 	}
 }
 
-static void link_down(struct natsio *io, const char *why)
+static void link_ends(struct natsio *io, const char *why, bool theirs)
 {
-	struct link *k = io->link;
+	struct natsio_link *k = io->link;
 
 	io->link = NULL;
+	loop_timer_at(io->probation, INT64_MAX);
 	holds_nothing(io);
+	listen_anew(io);
 	discard(k);
 	/* Only a link that lasted was a success. */
 	if (loop_now_ms() - io->up_ms > RECONNECT_MAX_MS)
 		io->pause_ms = RECONNECT_MIN_MS;
 	reconnect_later(io);
-	io->handlers.down(io->handlers.arg, why != NULL && why[0] != '\0' ? why : "connection closed");
+	io->handlers.down(io->handlers.arg, why != NULL && why[0] != '\0' ? why : "connection closed", theirs);
 }
 
-static bool subscribe_quick(struct link *k)
+static void link_down(struct natsio *io, const char *why)
 {
-	char subject[INBOX_BYTES + 4];
-
-	snprintf(subject, sizeof subject, "%sq.*", k->inbox);
-	return natsConnection_SubscribeSync(&k->quick, k->nc, subject) == NATS_OK &&
-	       natsSubscription_SetPendingLimits(k->quick, -1, -1) == NATS_OK;
+	link_ends(io, why, false);
 }
 
-static bool subscribe_careful(struct link *k)
+/* --- its beginning --- */
+
+static void connect_failed(struct natsio_link *k)
 {
-	char subject[INBOX_BYTES + 4];
+	struct natsio *io = owner(k);
 
-	snprintf(subject, sizeof subject, "%sc.*", k->inbox);
-	if (natsConnection_Subscribe(&k->careful, k->nc, subject, on_message, k) != NATS_OK)
-		return false;
-	link_ref(k); /* until on_complete */
-	/* If it is closed already its end cannot be told: the link stays, a few bytes for safety. */
-	return natsSubscription_SetOnCompleteCB(k->careful, on_complete, k) == NATS_OK &&
-	       natsSubscription_SetPendingLimits(k->careful, -1, -1) == NATS_OK;
-}
-
-static bool subscribe(struct link *k)
-{
-	unsigned char r[16];
-
-	/* Nobody must be able to guess where acknowledgements are expected. */
-	if (getrandom(r, sizeof r, 0) != sizeof r)
-		return false;
-	memcpy(hex_write(mempcpy(k->inbox, "_INBOX.", 7), r, sizeof r), ".", 2);
-	k->inbox_bytes = strlen(k->inbox);
-	return subscribe_quick(k) && subscribe_careful(k);
-}
-
-static void connect_failed(struct link *k)
-{
-	struct natsio *io = k->io;
-
-	stop_polling(k);
+	natsio_link_stop_polling(k);
 	if (!io->closing) {
 		reconnect_later(io);
-		io->handlers.down(io->handlers.arg, k->why != NULL ? k->why : "out of memory");
+		io->handlers.down(io->handlers.arg, k->why != NULL ? k->why : "out of memory", true);
 	}
-	link_unref(k); /* its closed callback will not come */
+	natsio_link_unref(k); /* its closed callback will not come */
 	/* NOLINTNEXTLINE: there were two references; the analyzer does not count them */
-	link_unref(k);
+	natsio_link_unref(k);
 	finish_closing(io);
+}
+
+static void link_up(void *arg)
+{
+	struct natsio *io = arg;
+	struct natsio_link *k = io->link;
+	char url[256] = "";
+
+	io->denied = false;
+	natsio_servers_learn(&io->servers, k->nc);
+	natsConnection_GetConnectedUrl(k->nc, url, sizeof url);
+	io->handlers.up(io->handlers.arg, url, natsConnection_GetMaxPayload(k->nc));
+}
+
+/* The server says a moment later that the inbox is forbidden: it would be up for that moment, again and again. */
+static void link_made(struct natsio *io)
+{
+	io->up_ms = loop_now_ms();
+	if (io->denied)
+		loop_timer_at(io->probation, io->up_ms + PROBATION_MS);
+	else
+		link_up(io);
+}
+
+static void connect_work(void *arg)
+{
+	natsio_link_connect(arg);
 }
 
 static void connect_done(void *arg)
 {
-	struct link *k = arg;
-	struct natsio *io = k->io;
-	char url[256] = "";
+	struct natsio_link *k = arg;
+	struct natsio *io = owner(k);
 
 	io->jobs--;
 	io->connecting = false;
@@ -623,53 +365,32 @@ static void connect_done(void *arg)
 		return;
 	}
 	io->link = k;
-	adjust_polling(k);
-	/* Closed already: its letter came before it was ours, and was thrown away. */
-	if (natsConnection_IsClosed(k->nc)) {
+	natsio_link_poll(k);
+	/* Closed already: its event came before it was ours, and was thrown away. */
+	if (natsConnection_IsClosed(k->nc))
 		link_down(io, "connection closed");
-		return;
-	}
-	if (k->version != io->version) {
+	else if (k->version != io->version)
 		link_down(io, "made with settings that have changed since");
-		return;
-	}
-	if (FAILPOINT(bus_connected) || !subscribe(k)) {
+	else if (FAILPOINT(bus_connected) || !natsio_link_subscribe(k))
 		link_down(io, "cannot subscribe to the inbox");
-		return;
-	}
-	io->up_ms = loop_now_ms();
-	natsio_servers_learn(&io->servers, k->nc);
-	natsConnection_GetConnectedUrl(k->nc, url, sizeof url);
-	io->handlers.up(io->handlers.arg, url, natsConnection_GetMaxPayload(k->nc));
+	else
+		link_made(io);
 }
 
 static void connect_begins(void *arg)
 {
 	struct natsio *io = arg;
-	struct link *k = calloc(1, sizeof *k);
 	size_t url_count;
 	char **urls = natsio_servers_list(&io->servers, &io->options, &url_count);
+	struct natsio_link *k = urls != NULL ? natsio_link_create(io->loop, &io->events, &io->options, urls, url_count,
+								  io->version, &io->link_handlers)
+					     : NULL;
 
-	if (k == NULL || urls == NULL) {
+	if (k == NULL) {
 		natsio_servers_free_list(urls, url_count);
-		free(k);
 		reconnect_later(io);
 		return;
 	}
-	k->io = io;
-	k->options = io->options;
-	k->options.urls = (const char *const *)urls;
-	k->options.url_count = url_count;
-	k->urls = urls;
-	k->version = io->version;
-	atomic_store(&k->fd, -1);
-	atomic_store(&k->refs, 2);
-	ev_init(&k->readable, on_readable);
-	ev_init(&k->writable, on_writable);
-	k->readable.data = k->writable.data = k;
-	pthread_mutex_lock(&io->lock);
-	io->links++;
-	pthread_mutex_unlock(&io->lock);
 	io->jobs++;
 	io->connecting = true;
 	if (!loop_offload(io->loop, connect_work, connect_done, k)) {
@@ -678,42 +399,55 @@ static void connect_begins(void *arg)
 	}
 }
 
-static void deliver(struct natsio *io, const struct letter *letter)
-{
-	if (io->link == NULL || letter->link != io->link)
-		return; /* of a link that is gone: whatever it says, everything it held is unknown already */
-	switch (letter->kind) {
-	case LETTER_REPLY: hand_over(io->link, letter->msg); break;
-	case LETTER_CLOSED: link_down(io, letter->text); break;
-	case LETTER_SERVERS: natsio_servers_learn(&io->servers, io->link->nc); break;
-	case LETTER_COMPLAINT:
-		io->handlers.complaint(io->handlers.arg, letter->text != NULL ? letter->text : "unknown error");
-		break;
-	}
-}
+/* --- what the library's threads say --- */
 
-static void on_async(struct ev_loop *ev, ev_async *w, int revents)
+static void woken(void *arg)
 {
-	struct natsio *io = w->data;
-	struct mailbox mail;
+	struct natsio *io = arg;
 
-	(void)ev;
-	(void)revents;
 	if (io->link != NULL)
-		adjust_polling(io->link);
-	pthread_mutex_lock(&io->lock);
-	mail = io->in;
-	io->in = io->out;
-	io->in.count = 0;
-	pthread_mutex_unlock(&io->lock);
-	for (size_t i = 0; i < mail.count; i++) {
-		if (!io->closing)
-			deliver(io, &mail.letter[i]);
-		natsio_spend(&io->spent, mail.letter[i].msg);
-		free(mail.letter[i].text);
-	}
-	io->out = mail;
+		natsio_link_poll(io->link);
 }
+
+/* May not subscribe, or may no longer: then the server has dropped the subscription. */
+static void complain(struct natsio *io, const char *text)
+{
+	char why[512];
+
+	/* What may not be asked is answered by this, and by nothing else. */
+	if (strcasestr(text, "Permissions Violation for Publish") != NULL)
+		io->silence.replies++;
+	io->handlers.complaint(io->handlers.arg, text);
+	if (io->link == NULL || !natsio_inbox_is_denied(&io->link->inbox, text))
+		return;
+	snprintf(why, sizeof why, "no answer can reach us: let this login subscribe to %s.> (%s)",
+		 io->link->inbox_prefix, text);
+	io->denied = true;
+	natsio_cut(io, why);
+}
+
+static void deliver(struct natsio *io, const struct natsio_event *event)
+{
+	switch (event->kind) {
+	case NATSIO_EVENT_REPLY: hand_over(io, event->msg); break;
+	case NATSIO_EVENT_CLOSED: link_ends(io, event->text, true); break;
+	case NATSIO_EVENT_SERVERS: natsio_servers_learn(&io->servers, io->link->nc); break;
+	case NATSIO_EVENT_COMPLAINT: complain(io, event->text != NULL ? event->text : "unknown error"); break;
+	}
+}
+
+/* Of a link that is gone nothing is delivered: whatever it says, everything it held is unknown already. */
+static void on_event(void *arg, const struct natsio_event *event)
+{
+	struct natsio *io = arg;
+
+	if (!io->closing && io->link != NULL && event->link == io->link)
+		deliver(io, event);
+	natsio_spend(&io->spent, event->msg);
+	free(event->text);
+}
+
+/* --- from start to end --- */
 
 struct natsio *natsio_open(struct loop *l, const struct natsio_options *options, const struct natsio_handlers *handlers)
 {
@@ -724,19 +458,20 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 	io->loop = l;
 	io->options = *options;
 	io->handlers = *handlers;
+	io->link_handlers = (struct natsio_link_handlers){
+		.was_read = was_read, .may_write = may_write, .was_written = was_written, .arg = io
+	};
 	io->pause_ms = RECONNECT_MIN_MS;
+	io->silence.pause_ms = SILENCE_MS;
 	io->deadline_ms = io->by_ms = INT64_MAX;
-	io->thread = pthread_self();
 	io->reconnect = loop_timer(l, connect_begins, io);
-	if (io->reconnect == NULL || nats_Open(-1) != NATS_OK) {
+	io->silence.timer = loop_timer(l, on_silence, io);
+	io->probation = loop_timer(l, link_up, io);
+	if (io->reconnect == NULL || io->silence.timer == NULL || io->probation == NULL || nats_Open(-1) != NATS_OK) {
 		free(io);
 		return NULL;
 	}
-	pthread_mutex_init(&io->lock, NULL);
-	pthread_cond_init(&io->no_links, NULL);
-	ev_async_init(&io->async, on_async);
-	io->async.data = io;
-	ev_async_start(loop_ev(l), &io->async);
+	natsio_events_open(&io->events, l, woken, on_event, io);
 	loop_timer_at(io->reconnect, loop_now_ms());
 	return io;
 }
@@ -747,8 +482,10 @@ void natsio_close(struct natsio *io)
 		return;
 	io->closing = true;
 	loop_timer_at(io->reconnect, INT64_MAX);
+	loop_timer_at(io->silence.timer, INT64_MAX);
+	loop_timer_at(io->probation, INT64_MAX);
 	if (io->link != NULL) {
-		struct link *k = io->link;
+		struct natsio_link *k = io->link;
 
 		io->link = NULL;
 		discard(k);
@@ -786,28 +523,4 @@ void natsio_cut(struct natsio *io, const char *why)
 {
 	if (io->link != NULL)
 		link_down(io, why);
-}
-
-bool natsio_send(struct natsio *io, const struct natsio_message *m)
-{
-	struct link *k = io->link;
-	char reply[INBOX_BYTES + 20];
-	natsMsg *msg = NULL;
-	natsStatus s;
-
-	/* The core's window bounds what is in flight; this bounds what a stopped server could make us hold. */
-	if (k == NULL || natsConnection_Buffered(k->nc) > BUFFERED_MAX_BYTES)
-		return false;
-	write_reply(reply, k, m);
-	s = natsMsg_Create(&msg, m->subject, reply, m->payload, (int)m->bytes);
-	for (size_t i = 0; s == NATS_OK && i < m->header_count; i++)
-		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
-	if (s == NATS_OK)
-		s = natsConnection_PublishMsg(k->nc, msg);
-	if (s == NATS_OK && !m->request) {
-		io->holds_messages = true;
-		io->by_ms = m->by_ms < io->by_ms ? m->by_ms : io->by_ms;
-	}
-	natsio_spend(&io->spent, msg);
-	return s == NATS_OK;
 }

@@ -10,47 +10,30 @@
 #include <stdint.h>
 
 #include "edge/loop.h"
+#include "edge/natsio_message.h"
 #include "edge/natsio_options.h"
 
 struct natsio;
 
-struct natsio_reply {
-	uint64_t token;
-	bool no_responders; /* the server's 503: nobody listens on the subject */
-	const char *data;   /* not terminated */
-	size_t bytes;
-};
-
 struct natsio_handlers {
 	void (*up)(void *arg, const char *url, int64_t max_payload);
-	void (*down)(void *arg, const char *why); /* gone, or could not be had; a new one is tried by itself */
+	/* Gone, or could not be had; a new one is tried by itself. `theirs`: the other end has ended it, or the network. */
+	void (*down)(void *arg, const char *why, bool theirs);
 	void (*reply)(void *arg, const struct natsio_reply *reply);
 	void (*complaint)(void *arg, const char *text); /* -ERR that left the connection up: permissions */
+	/* Of two messages that wait at a pair of lanes, the one with the lower number is handed over first. */
+	uint64_t (*order)(void *arg, const struct natsio_reply *reply);
 	void *arg;
 };
 
-struct natsio_header {
-	const char *name, *value;
-};
-
-struct natsio_message {
-	const char *subject; /* validated: nats.c does not */
-	const struct natsio_header *headers;
-	size_t header_count;
-	const void *payload;
-	size_t bytes;
-	uint64_t token;
-	bool request; /* to a server, not to a stream: may be written at any time */
-	bool careful; /* if nobody listens, that is to be known at once; otherwise it may come to light as silence */
-	int64_t by_ms; /* not to be written from then on (natsio_deadline), with all that is held beside it; INT64_MAX: no limit */
-};
-
+/* Connects from the loop, and calls nobody before it runs. NULL when out of memory. */
 struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 			   const struct natsio_handlers *handlers);
+/* No handler is called any more. It is freed by the loop, when its other threads have ended. NULL is allowed. */
 void natsio_close(struct natsio *io);
 
 /* Other options from the next connection on. With `why` that is now: down() is called, if there is one. The old ones are
- * looked at here once more, and by a connection that is just being made until loop_is_busy() is false. */
+ * read here once more, and by a connection that is just being made until loop_is_busy() is false. */
 void natsio_use(struct natsio *io, const struct natsio_options *options, const char *why);
 
 /* False when the connection is down or refuses; nothing was sent then. Never waits for the network. */

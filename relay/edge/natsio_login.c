@@ -9,11 +9,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "edge/loop.h"
 #include "edge/nkey.h"
-#include "secret.h"
 
-void natsio_login_words(natsStatus s, char *out, size_t size)
+/* What the library last complained of on this thread, without the place in its sources. */
+static void library_words(natsStatus s, char *out, size_t size)
 {
 	const char *text = nats_GetLastError(NULL), *place;
 
@@ -38,11 +39,12 @@ static void describe_login(const struct natsio_options *o, char *out, size_t siz
 		snprintf(out, size, "with no login but what nats.urls hold");
 }
 
-void natsio_login_error(const struct natsio_options *o, natsStatus s, char *out, size_t size)
+/* Why connecting failed: the library's words, and what they are about. */
+static void explain(const struct natsio_options *o, natsStatus s, char *out, size_t size)
 {
 	char words[256], login[256];
 
-	natsio_login_words(s, words, sizeof words);
+	library_words(s, words, sizeof words);
 	describe_login(o, login, sizeof login);
 	if (s == NATS_CONNECTION_AUTH_FAILED)
 		snprintf(out, size, "%s: the server refused us %s", words, login);
@@ -195,10 +197,15 @@ static natsStatus set_tls(natsOptions *opts, const struct natsio_options *o, cha
 	if (s != NATS_OK) {
 		char why[256];
 
-		natsio_login_words(s, why, sizeof why);
+		library_words(s, why, sizeof why);
 		snprintf(error, size, "TLS: %s (check nats.tls.ca_file, cert_file, key_file)", why);
 	}
 	return s;
+}
+
+const char *natsio_inbox_prefix(const struct natsio_options *o)
+{
+	return o->inbox_prefix != NULL ? o->inbox_prefix : "_INBOX";
 }
 
 /* Common to the daemon's connection and to `check`. */
@@ -269,7 +276,7 @@ natsConnection *natsio_login_connect(const struct natsio_options *o, natsOptions
 		snprintf(error, size, "the server did not let us in for %d s: it stopped in the middle of the login",
 			 (int)(limit_ms / 1000));
 	else if (s != NATS_OK)
-		natsio_login_error(o, s, error, size);
+		explain(o, s, error, size);
 	return nc;
 }
 

@@ -13,14 +13,11 @@ enum { NATSIO_CONNECT_TIMEOUT_MS = 4000 };
 /* NULL after writing why to `error`. Nothing of it is borrowed. */
 natsOptions *natsio_login_options(const struct natsio_options *o, char *error, size_t size);
 
+/* Under which subject answers are expected: that of the options, or _INBOX. */
+const char *natsio_inbox_prefix(const struct natsio_options *o);
+
 /* Connects, and blocks meanwhile: each server has its time, and the whole ends some time whatever they do. NULL after writing why
  * to `error`. */
 natsConnection *natsio_login_connect(const struct natsio_options *o, natsOptions *opts, char *error, size_t size);
-
-/* What the library last complained of on this thread, without the place in its sources. */
-void natsio_login_words(natsStatus s, char *out, size_t size);
-
-/* Why connecting with these failed: its words, and what they are about. */
-void natsio_login_error(const struct natsio_options *o, natsStatus s, char *out, size_t size);
 
 #endif

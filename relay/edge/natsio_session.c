@@ -9,14 +9,15 @@
 
 struct natsio_session {
 	natsConnection *nc;
-	jsCtx *js;
-	natsInbox *inbox; /* of questions, and what listens there */
+	const char *inbox_prefix;                   /* borrowed */
+	char inbox[NATSIO_INBOX_PREFIX_BYTES + 64]; /* of requests, and what listens there */
 	natsSubscription *answers;
 	natsMsg *answer; /* the last one */
+	uint64_t token;  /* the last one that was given out */
 };
 
-/* Whoever asked learns it from the answer, or from none. Left to itself the library (3.10) writes to stderr. */
-static void say_nothing(natsConnection *nc, natsSubscription *sub, natsStatus status, void *arg)
+/* A command learns it from the answer, or from none. Left to itself the library (3.10) writes to stderr. */
+static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus status, void *arg)
 {
 	(void)nc, (void)sub, (void)status, (void)arg;
 }
@@ -25,12 +26,14 @@ struct natsio_session *natsio_session_open(const struct natsio_options *options,
 {
 	struct natsio_session *s = calloc(1, sizeof *s);
 	natsOptions *opts = s != NULL ? natsio_login_options(options, error, size) : NULL;
-	natsStatus status = opts != NULL ? natsOptions_SetErrorHandler(opts, say_nothing, NULL) : NATS_ERR;
+	natsStatus status = opts != NULL ? natsOptions_SetErrorHandler(opts, on_error, NULL) : NATS_ERR;
 
-	if (status == NATS_OK)
+	if (status == NATS_OK) {
+		s->inbox_prefix = natsio_inbox_prefix(options);
 		s->nc = natsio_login_connect(options, opts, error, size);
+	}
 	natsOptions_Destroy(opts);
-	if (s != NULL && s->nc != NULL && natsConnection_JetStream(&s->js, s->nc, NULL) == NATS_OK)
+	if (s != NULL && s->nc != NULL)
 		return s;
 	natsio_session_close(s);
 	return NULL;
@@ -42,8 +45,6 @@ void natsio_session_close(struct natsio_session *s)
 		return;
 	natsMsg_Destroy(s->answer);
 	natsSubscription_Destroy(s->answers);
-	natsInbox_Destroy(s->inbox);
-	jsCtx_Destroy(s->js);
 	natsConnection_Destroy(s->nc);
 	free(s);
 }
@@ -53,94 +54,42 @@ int64_t natsio_session_max_payload(const struct natsio_session *s)
 	return natsConnection_GetMaxPayload(s->nc);
 }
 
-static void copy_info(struct natsio_stream_info *out, const jsStreamInfo *in)
+int natsio_session_servers(const struct natsio_session *s)
 {
-	const jsStreamConfig *c = in->Config;
+	char **servers;
+	int count;
 
-	*out = (struct natsio_stream_info){
-		.exists = true,
-		.no_ack = c->NoAck,
-		.sealed = c->Sealed,
-		.mirror = c->Mirror != NULL,
-		.discard_new = c->Discard == js_DiscardNew,
-		.file_storage = c->Storage == js_FileStorage,
-		.retention = c->Retention == js_LimitsPolicy     ? 0
-			     : c->Retention == js_InterestPolicy ? 1
-								 : 2,
-		.max_msg_size = c->MaxMsgSize,
-		.max_bytes = c->MaxBytes,
-		.max_messages = c->MaxMsgs,
-		.duplicate_window_ms = c->Duplicates / 1000000,
-		.messages = (int64_t)in->State.Msgs,
-		.replicas = c->Replicas,
-	};
-	out->subjects = calloc((size_t)c->SubjectsLen + 1, sizeof *out->subjects);
-	for (int i = 0; out->subjects != NULL && i < c->SubjectsLen; i++)
-		if ((out->subjects[out->subject_count] = strdup(c->Subjects[i])) != NULL)
-			out->subject_count++;
+	if (natsConnection_GetServers(s->nc, &servers, &count) != NATS_OK)
+		return 0;
+	for (int i = 0; i < count; i++)
+		free(servers[i]);
+	free(servers);
+	return count;
 }
 
-bool natsio_session_stream(struct natsio_session *s, const char *name, struct natsio_stream_info *info, char *error,
-			   size_t size)
-{
-	jsStreamInfo *si = NULL;
-	jsErrCode code = 0;
-	natsStatus status = js_GetStreamInfo(&si, s->js, name, NULL, &code);
-
-	*info = (struct natsio_stream_info){ .exists = false };
-	if (status == NATS_OK) {
-		copy_info(info, si);
-		jsStreamInfo_Destroy(si);
-		return true;
-	}
-	if (status == NATS_NOT_FOUND)
-		return true;
-	if (status == NATS_NO_RESPONDERS)
-		snprintf(error, size, "nobody answers for JetStream: enable it in the server's configuration");
-	else if (status == NATS_TIMEOUT)
-		snprintf(error, size,
-			 "no answer: let this login publish to $JS.API.STREAM.INFO.%s and subscribe to _INBOX.>", name);
-	else if (code == JSNotEnabledForAccountErr)
-		snprintf(error, size,
-			 "JetStream is off for this login's account: add jetstream: enabled to the account");
-	else
-		natsio_login_words(status, error, size);
-	return false;
-}
-
-bool natsio_session_may_read(struct natsio_session *s, const char *name)
-{
-	natsMsg *answer = NULL;
-	char subject[256];
-	natsStatus status;
-
-	/* Any answer will do: there is no message 0. */
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
-	status = natsConnection_RequestString(&answer, s->nc, subject, "{\"seq\":0}", NATSIO_CONNECT_TIMEOUT_MS);
-	natsMsg_Destroy(answer);
-	return status == NATS_OK;
-}
-
-void natsio_stream_info_free(struct natsio_stream_info *info)
-{
-	for (size_t i = 0; i < info->subject_count; i++)
-		free(info->subjects[i]);
-	free(info->subjects);
-	*info = (struct natsio_stream_info){ .exists = false };
-}
-
-/* --- questions --- */
+/* --- requests --- */
 
 static bool listen_for_answers(struct natsio_session *s)
 {
 	char subject[256];
+	natsInbox *made;
 
 	if (s->answers != NULL)
 		return true;
-	if (s->inbox == NULL && natsInbox_Create(&s->inbox) != NATS_OK)
+	if (natsInbox_Create(&made) != NATS_OK)
 		return false;
-	snprintf(subject, sizeof subject, "%s.*", s->inbox);
+	/* It makes one of _INBOX, whatever a connection says. */
+	snprintf(s->inbox, sizeof s->inbox, "%s%s", s->inbox_prefix, strchr(made, '.'));
+	natsInbox_Destroy(made);
+	/* Of as many tokens as the relay's: what a login may subscribe to may depend on it, and `check` is to meet the same. (A
+	 * session lives for one command. Where the server drops its inbox meanwhile, the command says that no answer came.) */
+	snprintf(subject, sizeof subject, "%s.c.*", s->inbox);
 	return natsConnection_SubscribeSync(&s->answers, s->nc, subject) == NATS_OK;
+}
+
+uint64_t natsio_session_token(struct natsio_session *s)
+{
+	return ++s->token;
 }
 
 bool natsio_session_ask(struct natsio_session *s, const char *subject, const char *body, uint64_t token)
@@ -149,24 +98,25 @@ bool natsio_session_ask(struct natsio_session *s, const char *subject, const cha
 
 	if (!listen_for_answers(s))
 		return false;
-	snprintf(reply, sizeof reply, "%s.%" PRIu64, s->inbox, token);
+	snprintf(reply, sizeof reply, "%s.c.%" PRIu64, s->inbox, token);
 	return natsConnection_PublishRequestString(s->nc, subject, reply, body) == NATS_OK;
 }
 
 bool natsio_session_answer(struct natsio_session *s, int64_t timeout_ms, struct natsio_answer *answer)
 {
+	natsStatus status;
 	const char *dot;
 
 	natsMsg_Destroy(s->answer);
 	s->answer = NULL;
-	if (s->answers == NULL || natsSubscription_NextMsg(&s->answer, s->answers, timeout_ms) != NATS_OK)
-		return false;
+	*answer = (struct natsio_answer){ .token = 0 };
+	status = s->answers != NULL ? natsSubscription_NextMsg(&s->answer, s->answers, timeout_ms) : NATS_ERR;
+	answer->no_responders = status == NATS_NO_RESPONDERS;
+	if (status != NATS_OK)
+		return answer->no_responders;
 	dot = strrchr(natsMsg_GetSubject(s->answer), '.');
-	*answer = (struct natsio_answer){
-		.token = dot != NULL ? strtoull(dot + 1, NULL, 10) : 0,
-		.no_responders = natsMsg_IsNoResponders(s->answer),
-		.data = natsMsg_GetData(s->answer),
-		.bytes = (size_t)natsMsg_GetDataLength(s->answer),
-	};
+	answer->token = dot != NULL ? strtoull(dot + 1, NULL, 10) : 0;
+	answer->data = natsMsg_GetData(s->answer);
+	answer->bytes = (size_t)natsMsg_GetDataLength(s->answer);
 	return true;
 }

@@ -9,19 +9,21 @@
 #include "edge/pg.h"
 
 #include <ev.h>
-#include <poll.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "edge/pg_answer.h"
 #include "edge/pg_login.h"
 
 enum {
 	RECONNECT_MIN_MS = 50,
 	RECONNECT_MAX_MS = 3000,
 	WATCH_MS = 1000,
-	/* The server ends a statement after 30 s; a session that says nothing for longer is dead. */
-	SILENCE_MS = 40000,
+	/* The server ends a statement after so long; a session that says nothing for longer, by a margin, is dead. */
+	STATEMENT_TIMEOUT_MS = 30000,
+	SILENCE_MARGIN_MS = 10000,
 };
 
 struct request {
@@ -42,6 +44,7 @@ struct pg {
 	PGconn *fresh; /* from the connecting thread */
 	char *why;     /* why fresh is NULL */
 	bool closing, connecting;
+	uint32_t turn; /* pg_turn(), so many times */
 	bool outdated; /* what is being made must not be used any more */
 	ev_io readable, writable;
 	struct loop_timer *reconnect, *watch;
@@ -49,35 +52,56 @@ struct pg {
 	bool prepared[PG_STATEMENTS];
 	uint64_t sent[PG_STATEMENTS];
 	struct request *head, *tail;
-	char *broken;         /* to be taken down at the end of the turn */
+	bool broken;          /* to be taken down at the end of the turn, */
+	char broken_why[512]; /* and why */
 	char last_words[256]; /* what the server said when it ended the session */
-};
-
-struct pg_result {
-	PGresult *r;
-	char error[512];
 };
 
 /* --- connecting, on any thread --- */
 
 /* Settings of our session. Those a server of an older version does not know are left out.
  *
- * The plans are pinned: a stale statistic must never turn "the next thousand ids" into a sort of the backlog.
- * A lost mark is repeated after a crash, so a commit need not wait for the disk. The keep-alives are the
- * server's: the backend of a dead relay must not keep the leader's lock for hours. A database without an encoding
- * holds any bytes for text, and would answer with an error where they are no UTF-8: it must send them as they are.
- * Rows that a policy hides must be an error: to us a row that is not there was rolled back. */
-static const char setup[] =
-	"SELECT pg_catalog.set_config(s.name, v.value, false) FROM (VALUES"
-	" ('search_path', ''), ('statement_timeout', '30000'), ('lock_timeout', '2000'),"
-	" ('idle_in_transaction_session_timeout', '10000'), ('idle_session_timeout', '0'),"
-	" ('default_transaction_read_only', 'off'), ('default_transaction_isolation', 'read committed'),"
-	" ('client_encoding', CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII'"
-	"   ELSE 'UTF8' END),"
-	" ('synchronous_commit', 'off'), ('row_security', 'off'), ('client_min_messages', 'warning'), ('bytea_output', 'hex'),"
-	" ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'),"
-	" ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),"
-	" ('tcp_user_timeout', '9000')) AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
+ * The keep-alives are the server's: the backend of a dead relay must not keep the leader's lock for hours. A database without an
+ * encoding holds any bytes for text, and would answer with an error where they are no UTF-8: it must send them as they are. */
+#define SETTINGS                                                                                                    \
+	"('search_path', ''), ('idle_in_transaction_session_timeout', '10000'), ('idle_session_timeout', '0'),"     \
+	" ('default_transaction_isolation', 'read committed'), ('client_min_messages', 'warning'),"                 \
+	" ('client_encoding', CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII'" \
+	"   ELSE 'UTF8' END),"                                                                                      \
+	" ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),"           \
+	" ('tcp_user_timeout', '9000')"
+
+/* The plans are pinned: a stale statistic must never turn "the next thousand ids" into a sort of the backlog.
+ * A lost mark is repeated after a crash, so a commit need not wait for the disk. Rows that a policy hides must be an error:
+ * to us a row that is not there was rolled back.
+ *
+ * None of it holds where other people's functions are called: their plans are the planner's, and what they have committed may be
+ * published in the next moment, so it has to be on disk. */
+#define SETTINGS_OF_OURS                                                                                                                             \
+	SETTINGS                                                                                                                                     \
+	", ('lock_timeout', '2000'), ('transaction_timeout', '0'), ('synchronous_commit', 'off'), ('row_security', 'off'), ('bytea_output', 'hex')," \
+	" ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('plan_cache_mode', 'force_generic_plan'),"                                       \
+	" ('jit', 'off')"
+
+#define SET_ALL(settings)                                                            \
+	"SELECT pg_catalog.set_config(s.name, v.value, false) FROM (VALUES" settings \
+	", ('statement_timeout', '%" PRIu32 "')) AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)"
+
+static uint32_t statement_timeout_ms(const struct pg_options *o)
+{
+	return o->statement_timeout_ms != 0 ? o->statement_timeout_ms : STATEMENT_TIMEOUT_MS;
+}
+
+static PGresult *set_up(PGconn *c, const struct pg_options *o)
+{
+	char sql[sizeof(SET_ALL(SETTINGS_OF_OURS)) + 16];
+
+	if (o->foreign_code)
+		snprintf(sql, sizeof sql, SET_ALL(SETTINGS), statement_timeout_ms(o));
+	else
+		snprintf(sql, sizeof sql, SET_ALL(SETTINGS_OF_OURS), statement_timeout_ms(o));
+	return PQexec(c, sql);
+}
 
 static PGconn *connect_and_set_up(const struct pg_options *o, char **why)
 {
@@ -86,9 +110,9 @@ static PGconn *connect_and_set_up(const struct pg_options *o, char **why)
 
 	if (c == NULL)
 		return NULL;
-	r = PQexec(c, setup);
+	r = set_up(c, o);
 	if (PQresultStatus(r) != PGRES_TUPLES_OK || PQsetnonblocking(c, 1) != 0 || PQenterPipelineMode(c) != 1) {
-		*why = pg_line_of(PQerrorMessage(c));
+		*why = pg_answer_line_of(PQerrorMessage(c));
 		PQclear(r);
 		PQfinish(c);
 		return NULL;
@@ -143,15 +167,14 @@ static void take_down(struct pg *pg, const char *why)
 {
 	char line[512];
 
-	pg_one_line(why, line, sizeof line);
+	pg_answer_one_line(why, line, sizeof line);
 	ev_io_stop(loop_ev(pg->loop), &pg->readable);
 	ev_io_stop(loop_ev(pg->loop), &pg->writable);
 	PQfinish(pg->conn);
 	pg->conn = NULL;
 	memset(pg->prepared, 0, sizeof pg->prepared);
 	drop_requests(pg);
-	free(pg->broken);
-	pg->broken = NULL;
+	pg->broken = false;
 	/* Only a session that lasted was a success: one that breaks at its first statement must not be tried at once. */
 	if (loop_now_ms() - pg->up_ms > RECONNECT_MAX_MS)
 		pg->pause_ms = RECONNECT_MIN_MS;
@@ -189,34 +212,6 @@ static void keep_result(struct pg *pg, struct request *q, PGresult *r)
 	q->result = r;
 }
 
-/* Whatever the server calls it, it is an error: blanks alone must not make it none. */
-static void set_error(struct pg_result *result, const char *text)
-{
-	pg_one_line(text, result->error, sizeof result->error);
-	if (result->error[0] == '\0')
-		snprintf(result->error, sizeof result->error, "an error without a text");
-}
-
-static void describe(struct pg_result *result)
-{
-	ExecStatusType status = PQresultStatus(result->r);
-	const char *primary, *hint;
-
-	result->error[0] = '\0';
-	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
-		return;
-	primary = PQresultErrorField(result->r, PG_DIAG_MESSAGE_PRIMARY);
-	hint = PQresultErrorField(result->r, PG_DIAG_MESSAGE_HINT);
-	if (primary == NULL)
-		primary = PQresultErrorMessage(result->r);
-	set_error(result, primary);
-	if (hint != NULL && strlen(result->error) + strlen(hint) + 4 < sizeof result->error) {
-		size_t n = strlen(result->error);
-
-		snprintf(result->error + n, sizeof result->error - n, " (%s)", hint);
-	}
-}
-
 static void answer_head(struct pg *pg)
 {
 	struct request *q = pg->head;
@@ -225,7 +220,7 @@ static void answer_head(struct pg *pg)
 	pg->head = q->next;
 	if (pg->head == NULL)
 		pg->tail = NULL;
-	describe(&result);
+	pg_answer_describe(&result);
 	q->answer(q->arg, &result);
 	PQclear(q->result);
 	free(q);
@@ -233,7 +228,7 @@ static void answer_head(struct pg *pg)
 
 static void read_results(struct pg *pg)
 {
-	while (pg->conn != NULL && pg->broken == NULL && pg->head != NULL && !PQisBusy(pg->conn)) {
+	while (pg->conn != NULL && !pg->broken && pg->head != NULL && !PQisBusy(pg->conn)) {
 		PGresult *r = PQgetResult(pg->conn);
 
 		if (r == NULL) {
@@ -253,7 +248,7 @@ static void read_notifications(struct pg *pg)
 {
 	PGnotify *n;
 
-	while (pg->conn != NULL && pg->broken == NULL && (n = PQnotifies(pg->conn)) != NULL) {
+	while (pg->conn != NULL && !pg->broken && (n = PQnotifies(pg->conn)) != NULL) {
 		pg->handlers.notified(pg->handlers.arg, n->extra);
 		PQfreemem(n);
 	}
@@ -262,7 +257,7 @@ static void read_notifications(struct pg *pg)
 /* Why a dead session died: the server's last words, if it sent any. */
 static void died(struct pg *pg)
 {
-	char *why = pg_line_of(pg->last_words[0] != '\0' ? pg->last_words : PQerrorMessage(pg->conn));
+	char *why = pg_answer_line_of(pg->last_words[0] != '\0' ? pg->last_words : PQerrorMessage(pg->conn));
 
 	take_down(pg, why != NULL ? why : "connection lost");
 	free(why);
@@ -282,8 +277,8 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	read_notifications(pg);
 	if (pg->conn == NULL)
 		return;
-	if (pg->broken != NULL)
-		take_down(pg, pg->broken);
+	if (pg->broken)
+		take_down(pg, pg->broken_why);
 	else if (PQstatus(pg->conn) != CONNECTION_OK)
 		died(pg);
 	else
@@ -336,6 +331,7 @@ static void connect_begins(void *arg)
 	struct pg *pg = arg;
 
 	pg->tried = pg->options;
+	pg->tried.turn = pg->turn;
 	pg->outdated = false;
 	pg->connecting = loop_offload(pg->loop, connect_work, connect_done, pg);
 	if (!pg->connecting)
@@ -349,9 +345,10 @@ static void watch(void *arg)
 	loop_timer_at(pg->watch, loop_now_ms() + WATCH_MS);
 	if (pg->conn == NULL)
 		return;
-	if (pg->broken != NULL)
-		take_down(pg, pg->broken);
-	else if (pg->head != NULL && loop_now_ms() - pg->head->sent_ms > SILENCE_MS)
+	if (pg->broken)
+		take_down(pg, pg->broken_why);
+	else if (pg->head != NULL &&
+		 loop_now_ms() - pg->head->sent_ms > (int64_t)statement_timeout_ms(&pg->options) + SILENCE_MARGIN_MS)
 		take_down(pg, "the server does not answer");
 }
 
@@ -392,8 +389,7 @@ void pg_close(struct pg *pg)
 	PQfinish(pg->conn);
 	pg->conn = NULL;
 	drop_requests(pg);
-	free(pg->broken);
-	pg->broken = NULL;
+	pg->broken = false;
 	pg->closing = true;
 	if (!pg->connecting)
 		free(pg);
@@ -401,14 +397,20 @@ void pg_close(struct pg *pg)
 
 void pg_break(struct pg *pg, const char *why)
 {
-	if (pg->conn == NULL || pg->broken != NULL)
+	if (pg->conn == NULL || pg->broken)
 		return;
-	pg->broken = strdup(why);
+	pg->broken = true;
+	snprintf(pg->broken_why, sizeof pg->broken_why, "%s", why);
 	/* libpq may have closed the socket just now: nobody may watch its number any more. */
 	ev_io_stop(loop_ev(pg->loop), &pg->readable);
 	ev_io_stop(loop_ev(pg->loop), &pg->writable);
 	/* Not under the feet of a caller that may stand in one of our callbacks. */
 	loop_timer_at(pg->watch, loop_now_ms());
+}
+
+void pg_turn(struct pg *pg)
+{
+	pg->turn++;
 }
 
 void pg_use(struct pg *pg, const struct pg_options *options, const char *why)
@@ -424,16 +426,17 @@ void pg_use(struct pg *pg, const struct pg_options *options, const char *why)
 		loop_timer_at(pg->reconnect, loop_now_ms());
 }
 
-bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_parameter *p, int count, pg_answer *answer,
-	     void *arg)
+bool pg_send_binary(struct pg *pg, const struct pg_statement *st, const char *const *parameters, const int *bytes,
+		    int count, pg_answer *answer, void *arg)
 {
-	const char *values[PG_PARAMETERS];
-	int bytes[PG_PARAMETERS], formats[PG_PARAMETERS];
+	int formats[PG_PARAMETERS];
 	char name[16];
 	struct request *q;
 
-	if (pg->conn == NULL || pg->broken != NULL || count > PG_PARAMETERS)
+	if (pg->conn == NULL || pg->broken || count > PG_PARAMETERS)
 		return false;
+	for (int i = 0; i < count; i++)
+		formats[i] = bytes != NULL && bytes[i] > 0;
 	q = calloc(1, sizeof *q);
 	if (q == NULL)
 		return false;
@@ -443,13 +446,8 @@ bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_param
 			       .statement = st->number,
 			       .preparing = !pg->prepared[st->number] };
 	snprintf(name, sizeof name, "bh%u", st->number);
-	for (int i = 0; i < count; i++) {
-		values[i] = p[i].value;
-		bytes[i] = p[i].bytes;
-		formats[i] = p[i].binary;
-	}
 	if ((!pg->prepared[st->number] && PQsendPrepare(pg->conn, name, st->sql, 0, NULL) == 0) ||
-	    PQsendQueryPrepared(pg->conn, name, count, values, bytes, formats, 1) == 0 ||
+	    PQsendQueryPrepared(pg->conn, name, count, parameters, bytes, formats, 1) == 0 ||
 	    PQpipelineSync(pg->conn) == 0) {
 		free(q);
 		pg_break(pg, PQerrorMessage(pg->conn));
@@ -464,135 +462,13 @@ bool pg_send(struct pg *pg, const struct pg_statement *st, const struct pg_param
 	return true;
 }
 
+bool pg_send(struct pg *pg, const struct pg_statement *st, const char *const *parameters, int count, pg_answer *answer,
+	     void *arg)
+{
+	return pg_send_binary(pg, st, parameters, NULL, count, answer, arg);
+}
+
 const uint64_t *pg_sent(const struct pg *pg)
 {
 	return pg->sent;
-}
-
-/* --- results --- */
-
-const char *pg_error(const struct pg_result *r)
-{
-	return r->error[0] != '\0' ? r->error : NULL;
-}
-
-const char *pg_sqlstate(const struct pg_result *r)
-{
-	const char *s = r->r != NULL ? PQresultErrorField(r->r, PG_DIAG_SQLSTATE) : NULL;
-
-	return s != NULL ? s : "";
-}
-
-int pg_rows(const struct pg_result *r)
-{
-	return r->r != NULL ? PQntuples(r->r) : 0;
-}
-
-bool pg_is_null(const struct pg_result *r, int row, int column)
-{
-	return PQgetisnull(r->r, row, column) != 0;
-}
-
-int64_t pg_int8(const struct pg_result *r, int row, int column)
-{
-	const unsigned char *v = (const unsigned char *)PQgetvalue(r->r, row, column);
-	int bytes = PQgetlength(r->r, row, column);
-	uint64_t x = bytes > 0 && bytes < 8 && (v[0] & 0x80) != 0 ? UINT64_MAX : 0;
-
-	for (int i = 0; i < bytes && i < 8; i++)
-		x = x << 8 | v[i];
-	return (int64_t)x;
-}
-
-const char *pg_bytes(const struct pg_result *r, int row, int column, size_t *bytes)
-{
-	*bytes = (size_t)PQgetlength(r->r, row, column);
-	return PQgetvalue(r->r, row, column);
-}
-
-const char *pg_text(const struct pg_result *r, int row, int column)
-{
-	return r->r != NULL && row < PQntuples(r->r) ? PQgetvalue(r->r, row, column) : "";
-}
-
-/* --- blocking sessions --- */
-
-struct pg_session {
-	PGconn *conn;
-	struct pg_result result;
-	void (*notice)(void *arg, const char *text);
-	void *notice_arg;
-};
-
-static void ignore_notice(void *arg, const PGresult *r)
-{
-	const struct pg_session *s = arg;
-
-	if (s->notice != NULL && PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL)
-		s->notice(s->notice_arg, PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY));
-}
-
-struct pg_session *pg_session_open(const struct pg_options *options, char *error, size_t error_size)
-{
-	struct pg_session *s = calloc(1, sizeof *s);
-	char *why = NULL;
-
-	if (s != NULL)
-		s->conn = pg_login(options, &why);
-	if (s == NULL || s->conn == NULL) {
-		snprintf(error, error_size, "%s", why != NULL ? why : "out of memory");
-		free(why);
-		free(s);
-		return NULL;
-	}
-	PQsetNoticeReceiver(s->conn, ignore_notice, s);
-	return s;
-}
-
-void pg_session_close(struct pg_session *s)
-{
-	if (s == NULL)
-		return;
-	PQclear(s->result.r);
-	PQfinish(s->conn);
-	free(s);
-}
-
-const struct pg_result *pg_session_run(struct pg_session *s, const char *sql, int count, const char *const *parameters)
-{
-	PQclear(s->result.r);
-	s->result.r =
-		count > 0 ? PQexecParams(s->conn, sql, count, NULL, parameters, NULL, NULL, 0) : PQexec(s->conn, sql);
-	describe(&s->result);
-	return &s->result;
-}
-
-bool pg_session_wait_notify(struct pg_session *s, int timeout_ms)
-{
-	int64_t until = loop_now_ms() + timeout_ms;
-	PGnotify *n;
-
-	for (;;) {
-		struct pollfd p = { .fd = PQsocket(s->conn), .events = POLLIN };
-		int64_t left = until - loop_now_ms();
-
-		n = PQnotifies(s->conn);
-		if (n != NULL) {
-			PQfreemem(n);
-			return true;
-		}
-		if (left <= 0 || poll(&p, 1, (int)left) < 0 || PQconsumeInput(s->conn) == 0)
-			return false;
-	}
-}
-
-int pg_session_server_version(const struct pg_session *s)
-{
-	return PQserverVersion(s->conn);
-}
-
-void pg_session_on_notice(struct pg_session *s, void (*fn)(void *arg, const char *text), void *arg)
-{
-	s->notice = fn;
-	s->notice_arg = arg;
 }

@@ -1,3 +1,4 @@
+/* Logging in: what libpq is told, its password file, and what is said where it fails. */
 #include "edge/pg_login.h"
 
 #include <errno.h>
@@ -8,26 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "secret.h"
-
-void pg_one_line(const char *text, char *out, size_t size)
-{
-	size_t n = 0;
-
-	for (; *text != '\0' && n + 1 < size; text++)
-		out[n++] = *text == '\n' || *text == '\t' ? ' ' : *text;
-	while (n > 0 && out[n - 1] == ' ')
-		n--;
-	out[n] = '\0';
-}
-
-char *pg_line_of(const char *text)
-{
-	char line[512];
-
-	pg_one_line(text, line, sizeof line);
-	return strdup(line);
-}
+#include "base/secret.h"
+#include "edge/pg_answer.h"
+#include "edge/pg_hosts.h"
+#include "edge/pg_pooler.h"
 
 /* A host with an @ inside, a port with letters: half of a password that should have been escaped. */
 static bool sensible(const PQconninfoOption *o)
@@ -109,7 +94,7 @@ static char *explain(PGconn *c, const struct pg_options *o, const struct passfil
 	const char *copy;
 	char *said;
 
-	pg_one_line(PQerrorMessage(c), words, sizeof words);
+	pg_answer_one_line(PQerrorMessage(c), words, sizeof words);
 	find_ignored(c, ignored, sizeof ignored);
 	if (p->fd >= 0 && (copy = strstr(words, p->path)) != NULL)
 		return asprintf(&said, "%.*s%s%s", (int)(copy - words), words, o->password_file,
@@ -119,7 +104,28 @@ static char *explain(PGconn *c, const struct pg_options *o, const struct passfil
 	return asprintf(&said, "%s%s", words, ignored) < 0 ? NULL : said;
 }
 
-PGconn *pg_login(const struct pg_options *o, char **why)
+/* What a login, a database or a server may have set otherwise and changes the meaning of what we write: strings, dates, and
+ * whether we may write at all. How long a statement may take is ours to say, and first of all: a role's limit, meant for its
+ * application, would end this very statement. */
+static const char language[] = "SET statement_timeout = 0;"
+			       " SELECT pg_catalog.set_config('standard_conforming_strings', 'on', false),"
+			       " pg_catalog.set_config('DateStyle', 'ISO, YMD', false),"
+			       " pg_catalog.set_config('IntervalStyle', 'postgres', false),"
+			       " pg_catalog.set_config('default_transaction_read_only', 'off', false)";
+
+/* False with *why set. */
+static bool set_language(PGconn *c, char **why)
+{
+	PGresult *r = PQexec(c, language);
+	bool ok = PQresultStatus(r) == PGRES_TUPLES_OK;
+
+	if (!ok)
+		*why = pg_answer_line_of(PQerrorMessage(c));
+	PQclear(r);
+	return ok;
+}
+
+static PGconn *log_in(const struct pg_options *o, const struct pg_hosts *hosts, char **why)
 {
 	const char *keys[] = { "connect_timeout",
 			       "keepalives_idle",
@@ -129,11 +135,26 @@ PGconn *pg_login(const struct pg_options *o, char **why)
 			       "client_encoding",
 			       "application_name",
 			       "dbname",
+			       "host",
+			       "hostaddr",
+			       "port",
 			       "passfile",
 			       NULL };
 	struct passfile passfile = { .fd = -1 };
-	const char *values[] = { "5",         "5",           "2", "3", "10000", "UTF8", o->application_name,
-				 o->conninfo, passfile.path, NULL };
+	const char *values[] = { o->turn_alone ? "2" : "5",
+				 "5",
+				 "2",
+				 "3",
+				 "10000",
+				 "UTF8",
+				 o->application_name,
+				 o->conninfo,
+				 hosts->host,
+				 hosts->hostaddr,
+				 hosts->port,
+				 passfile.path,
+				 NULL };
+	const char *objection;
 	PGconn *c;
 
 	if (!understood(o->conninfo)) {
@@ -142,17 +163,33 @@ PGconn *pg_login(const struct pg_options *o, char **why)
 		return NULL;
 	}
 	if (o->password_file == NULL)
-		keys[8] = NULL;
+		keys[11] = NULL;
 	else if (!passfile_open(&passfile, o->password_file, why))
 		return NULL;
-	/* What stands before dbname is a default: the connection string wins. */
+	/* What stands before dbname is a default: the connection string wins; over that what stands behind it. NULL is not given. */
 	c = PQconnectdbParams(keys, values, 1);
 	if (PQstatus(c) != CONNECTION_OK) {
 		*why = explain(c, o, &passfile); /* looks at the copy: another thread must not get its number before */
 		PQfinish(c);
 		c = NULL;
+	} else if ((objection = pg_pooler_objection(c, keys, values)) != NULL) {
+		*why = strdup(objection);
+		PQfinish(c);
+		c = NULL;
+	} else if (!set_language(c, why)) {
+		PQfinish(c);
+		c = NULL;
 	}
 	if (passfile.fd >= 0)
 		close(passfile.fd);
+	return c;
+}
+
+PGconn *pg_login(const struct pg_options *o, char **why)
+{
+	struct pg_hosts hosts = pg_hosts_turned(o->conninfo, o->turn, o->turn_alone);
+	PGconn *c = log_in(o, &hosts, why);
+
+	pg_hosts_free(&hosts);
 	return c;
 }

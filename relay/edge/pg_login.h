@@ -4,13 +4,10 @@
 
 #include <libpq-fe.h>
 
-#include "edge/pg.h"
+#include "edge/pg_options.h"
 
-/* A connection that is up, or NULL with *why set (malloc'ed). Blocks. Every file is read anew. */
+/* A connection that is up and whose session is ours alone, or NULL with *why set (malloc'ed). Blocks. Every file is read
+ * anew. */
 PGconn *pg_login(const struct pg_options *o, char **why);
-
-/* libpq's messages end with a newline and put details on lines of their own. */
-void pg_one_line(const char *text, char *out, size_t size);
-char *pg_line_of(const char *text); /* malloc'ed */
 
 #endif

@@ -10,7 +10,7 @@ from jetstream import SECOND, JetStream
 from meter import Meter, children
 from nats_client import Client
 from process import DEADLINE, wait_until
-from relay import Relay
+from relay import SETTLED, Relay
 from servers import Nats, NatsCluster, Postgres
 
 RELAY, SERVICE = "bench_relay", "bench_service"  # who logs in
@@ -73,12 +73,11 @@ class Database:
 
     def settled(self):
         """Everything committed is marked sent (or dead)."""
-        return self.execute("""SELECT NOT EXISTS (SELECT FROM boxhaul.exceptions) AND
-            position >= (SELECT coalesce(max(id), 0) FROM boxhaul.outbox) FROM boxhaul.position""")[0][0]
+        return self.execute(SETTLED)[0][0]
 
     def asleep(self):
         """The relay sleeps: producers would notify it."""
-        return self.execute("SELECT last_value FROM boxhaul.relay_asleep") == [(2,)]
+        return self.execute("SELECT boxhaul.is_asleep()") == [(True,)]
 
     def backends(self, user=RELAY):
         """Pids of the backends that serve a user (the relay's, unless another one is named) in this database."""
@@ -119,10 +118,7 @@ class Arena:
         self.pg.start()
         self.nats.start()
         self.pg.execute("CREATE DATABASE migrated")
-        migrated = Database(self, "migrated")
-        done = self.relay(migrated).command("migrate")
-        if done.returncode != 0:
-            raise RuntimeError(f"boxhaul migrate ended with status {done.returncode}:\n{done.stdout}")
+        self.relay(Database(self, "migrated")).migrate()
         self.pg.create_login(RELAY, "boxhaul_relay")
         self.pg.create_login(SERVICE, "boxhaul_writer")
         return self

@@ -2,7 +2,7 @@
  * instruction, but for what the C library does at its start.
  *
  * The world is a loop on a virtual clock. Each millisecond the database answers what it was asked in the one before, and
- * the broker acknowledges the 50 messages that were sent first. The settings are the defaults of relay/settings.c. The
+ * the broker acknowledges the 50 messages that were sent first. The settings are the defaults of relay/config/settings.c. The
  * last line counts messages, fetches and marks. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -99,12 +99,12 @@ static void listen(struct world *w)
 		case EFFECT_PUBLISH: publish(w, e.publish.token); break;
 		case EFFECT_FETCH: fetch(w, &e); break;
 		case EFFECT_MARK: mark(w, e.mark); break;
-		case EFFECT_TAIL: /* an empty stream */
-			step(w, (struct event){ .kind = EVENT_TAIL,
-						.tail = { .stream = e.tail.stream,
-							  .ok = true,
-							  .asked_ms = w->now,
-							  .window_ms = DUPLICATE_WINDOW_MS } });
+		case EFFECT_LOOKBACK: /* an empty stream */
+			step(w, (struct event){ .kind = EVENT_LOOKBACK,
+						.lookback = { .stream = e.lookback.stream,
+							      .ok = true,
+							      .asked_ms = w->now,
+							      .duplicate_window_ms = DUPLICATE_WINDOW_MS } });
 			break;
 		case EFFECT_RELEASE: break;
 		default: fail("nothing else should happen here");
@@ -162,7 +162,7 @@ static void turn(struct world *w)
 int main(int argc, char **argv)
 {
 	static struct world w = { .now = 1000000, .xid = 100 };
-	static const uint64_t floors[LIMIT_STREAMS] = { FLOOR_NONE };
+	static const uint64_t floors[LIMIT_STREAMS] = { LOW_WATER_NONE };
 
 	w.messages = argc == 2 ? strtoll(argv[1], NULL, 10) : 0;
 	if (w.messages <= 0)
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 		fail("out of memory");
 	step(&w, (struct event){ .kind = EVENT_BUS_UP });
 	step(&w, (struct event){ .kind = EVENT_LEADING,
-				 .leading = { .fence = w.xid, .asked_ms = w.now, .floors = floors } });
+				 .leading = { .fence = w.xid, .asked_ms = w.now, .low_water = floors } });
 	listen(&w);
 	for (int turns = 0; w.position < w.messages || w.marking; turns++) {
 		if (turns == TURNS_MAX)

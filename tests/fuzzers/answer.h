@@ -1,5 +1,5 @@
 /* Results of libpq's own making, for targets that look at what comes back from the database. They include relay/edge/pg.c:
- * what it hands on is its own. */
+ * what stands in a session is its own. */
 #ifndef BOXHAUL_FUZZ_ANSWER_H
 #define BOXHAUL_FUZZ_ANSWER_H
 

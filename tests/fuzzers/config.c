@@ -1,13 +1,13 @@
 /* Any text as a configuration file. It is refused with a line that says where; or everything in it is what the relay's
  * other parts rely on. */
-#include "config.h"
+#include "config/config_load.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "config/settings.h"
+#include "format/message.h"
 #include "fuzz.h"
-#include "message.h"
-#include "settings.h"
 
 /* The path of a file with these bytes. */
 static const char *file_of(const uint8_t *data, size_t size)
@@ -40,10 +40,11 @@ static void check_numbers(const struct config *c)
 {
 	for (const struct setting *s = settings; s < settings + settings_count; s++) {
 		bool number = s->type == SETTING_DURATION || s->type == SETTING_SIZE || s->type == SETTING_INTEGER;
-		bool of_stream = strncmp(s->path, "streams.", 8) == 0;
+		const struct setting *list = setting_list_of(s);
 
-		for (size_t i = 0; number && i < (of_stream ? c->stream_count : 1); i++) {
-			uint64_t value = setting_number(s, of_stream ? (const void *)&c->streams[i] : (const void *)c);
+		for (size_t i = 0; number && i < (list != NULL ? setting_count(list, c) : 1); i++) {
+			uint64_t value =
+				setting_number(s, list != NULL ? setting_element(list, c, i) : (const void *)c);
 
 			promise(value >= s->min && value <= s->max, "%s = %llu", s->path, (unsigned long long)value);
 		}
@@ -67,9 +68,47 @@ static void check_stream(const struct config *c, size_t i)
 	}
 }
 
+static bool tokens_there(const char *filter, uint64_t want)
+{
+	uint64_t n = 1;
+
+	for (; *filter != '\0'; filter++)
+		n += *filter == '.';
+	return n >= want;
+}
+
+/* As boxhaul.inbox_define() and inbox_create() want it. */
+static void check_subscription(const struct config *c, size_t i)
+{
+	const struct config_subscription *s = &c->subscriptions[i];
+	char rule[SETTING_KEY_BYTES];
+
+	promise(s->name[0] != '\0' && strlen(s->name) <= 64, "the name %s", s->name);
+	promise(s->stream[0] != '\0' && s->subject_count > 0, "nothing to take");
+	for (size_t j = 0; j < s->subject_count; j++) {
+		promise(message_pattern_valid(s->subjects[j]) && tokens_there(s->subjects[j], s->key_token),
+			"the filter %s", s->subjects[j]);
+		for (size_t k = 0; k < s->subject_count; k++)
+			promise(k == j || !message_subject_matches(s->subjects[k], s->subjects[j]), "%s and %s",
+				s->subjects[k], s->subjects[j]);
+	}
+	promise((s->start == INBOX_START_SEQUENCE) == (s->start_sequence > 0) && s->start_sequence <= INT64_MAX,
+		"the start");
+	promise((s->key == CONFIG_KEY_SUBJECT) == (s->key_token > 0) && strlen(setting_key_rule(s, rule)) > 0,
+		"the key");
+	promise((strchr(s->name, '.') != NULL) == (i >= c->inbox_count), "the name %s is nobody else's", s->name);
+	promise(s->dedupe == INBOX_DEDUPE_IDS || s->on_recreated == INBOX_ON_STOP,
+		"what comes again would not be known");
+	promise(s->handler[0] == '\0' || (strchr(s->handler, '.') != NULL && strpbrk(s->handler, " ;'\"()") == NULL),
+		"the handler %s", s->handler);
+}
+
 static void check_config(const struct config *c)
 {
-	promise(c->stream_count >= 1 && c->stream_count <= LIMIT_STREAMS, "%zu streams", c->stream_count);
+	promise(c->stream_count + c->subscription_count >= 1 && c->stream_count <= LIMIT_STREAMS &&
+			c->subscription_count <= LIMIT_SUBSCRIPTIONS,
+		"%zu streams, %zu subscriptions", c->stream_count, c->subscription_count);
+	promise(c->subscription_count == c->inbox_count + (c->sagas.replies != NULL), "sagas add one subscription");
 	promise(c->delivery.streams == c->stream_count, "the core knows of %u streams", c->delivery.streams);
 	promise(c->nats.url_count > 0 && c->postgres.conninfo != NULL && c->postgres.migrate_conninfo != NULL,
 		"nowhere to connect to");
@@ -81,6 +120,8 @@ static void check_config(const struct config *c)
 	check_numbers(c);
 	for (size_t i = 0; i < c->stream_count; i++)
 		check_stream(c, i);
+	for (size_t i = 0; i < c->subscription_count; i++)
+		check_subscription(c, i);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,8 +1,8 @@
 /* Any text as a complaint of the server, behind a subject on a line of its own. A complaint about a publish to the subject is
  * recognised, also where nats.c had no room for its end; one about another subject is not. */
+#include "flow/publisher.h"
+#include "format/message.h"
 #include "fuzz.h"
-#include "message.h"
-#include "publisher.h"
 
 static const char words[] = "Permissions Violation for Publish to \"";
 

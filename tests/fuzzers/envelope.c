@@ -2,9 +2,9 @@
  * were reckoned; an attribute's value is printable and reads back as it was. */
 #include <strings.h>
 
-#include "envelope.h"
+#include "format/envelope.h"
+#include "format/message.h"
 #include "fuzz.h"
-#include "message.h"
 
 struct seen {
 	size_t wire, ids;

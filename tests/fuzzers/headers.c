@@ -1,8 +1,8 @@
 /* Any text as a row's headers. What is let through cannot end a line, name a header of the server's, or stand twice. */
 #include <strings.h>
 
+#include "format/message.h"
 #include "fuzz.h"
-#include "message.h"
 
 struct seen {
 	size_t calls, stop_at;

@@ -1,12 +1,13 @@
 /* Any bytes as a message and its values, in both formats. Each is one line, readable for a machine, without a control
  * character in it; and a password in a URL or a connection string does not get through. */
-#include "log.h"
+#include "base/log.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/scrub.h"
+#include "base/utf8.h"
 #include "fuzz.h"
-#include "utf8.h"
 
 static const char secret[] = "Gr4ndm0ther";
 
@@ -47,7 +48,7 @@ static char *expected(const char *value)
 	char scrubbed[1024], *text = calloc(3, sizeof scrubbed);
 	size_t n = 0, length;
 
-	log_scrub(value, scrubbed, sizeof scrubbed);
+	scrub(value, scrubbed, sizeof scrubbed);
 	for (const char *p = scrubbed; *p != '\0'; p += length) {
 		bool valid = (length = utf8_length(p, strlen(p))) > 0;
 
@@ -123,7 +124,7 @@ static void check_scrub(const char *before, const char *user, const char *after)
 		if (asprintf(&text, forms[i], before, user, secret, after) < 0)
 			abort();
 #pragma clang diagnostic pop
-		log_scrub(text, out, sizeof out);
+		scrub(text, out, sizeof out);
 		promise(strstr(out, secret) == NULL || strstr(before, secret) != NULL || strstr(user, secret) != NULL ||
 				strstr(after, secret) != NULL,
 			"%s is shown as %s", text, out);

@@ -1,10 +1,10 @@
 /* Any text as the value of a setting, behind its path on a line of its own. What is stored is in the setting's range, and what is printed is read again as the
  * same; what is refused changes nothing and is explained. */
-#include "settings.h"
+#include "config/setting_value.c"
 
 #include <arpa/inet.h>
 
-#include "config.h"
+#include "config/config.h"
 #include "fuzz.h"
 
 static bool is_number(const struct setting *s)
@@ -59,11 +59,28 @@ static void release(const struct setting *s, void *base)
 		free(*at);
 }
 
+/* Printed and read again it is the same. */
+static void check_choice(const struct setting *s, void *base, const char *text)
+{
+	char printed[64], why[256];
+	uint64_t number, again;
+
+	memcpy(&number, (char *)base + s->second, sizeof number);
+	promise(number == 0 || (number >= s->min && number <= s->max), "%s = %s was taken for %llu", s->path, text,
+		(unsigned long long)number);
+	print_choice(s, base, printed, sizeof printed);
+	promise(setting_set_text(s, base, printed, why, sizeof why) == SETTING_OK, "%s = %s is printed %s: %s", s->path,
+		text, printed, why);
+	memcpy(&again, (char *)base + s->second, sizeof again);
+	promise(again == number, "%s = %s is printed %s", s->path, text, printed);
+}
+
 static void check_value(const struct setting *s, const char *text)
 {
 	union {
 		struct config config;
 		struct config_stream stream;
+		struct config_subscription subscription;
 	} base, before;
 	enum setting_result result;
 	char why[512] = "";
@@ -73,6 +90,8 @@ static void check_value(const struct setting *s, const char *text)
 	result = setting_set_text(s, &base, text, why, sizeof why);
 	if (result == SETTING_OK && is_number(s))
 		check_stored(s, &base, text);
+	if (result == SETTING_OK && s->type == SETTING_CHOICE)
+		check_choice(s, &base, text);
 	if (result == SETTING_OK && s->type == SETTING_LISTEN)
 		check_listen(&base.config, text);
 	promise(result == SETTING_OK || (why[0] != '\0' && memcmp(&base, &before, sizeof base) == 0),
@@ -86,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *path = take_text(&in, '\n', NULL), *text = take_rest(&in);
 	const struct setting *s = setting_find(path);
 
-	if (s != NULL && s->type != SETTING_STREAMS)
+	if (s != NULL && s->type != SETTING_GROUPS)
 		check_value(s, text);
 	else if (text[0] == '?')
 		check_nearest(path); /* slow: only where it is asked for */

@@ -3,9 +3,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "config.h"
+#include "config/config_load.h"
+#include "edge/jetstream.h"
+#include "flow/publisher.h"
+#include "flow/stream_setup.h"
 #include "fuzz.h"
-#include "publisher.h"
 
 static const char text[] = "postgres = { conninfo = \"\"; }; nats = { urls = [ \"nats://127.0.0.1\" ]; };"
 			   "streams = ( { name = \"ORDERS\"; subjects = [ \"orders.>\", \"paid\" ]; create = true; },"
@@ -40,6 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct config *config;
 	static struct parcel **parcels, first = { .stream = 1, .subject = "rest.a" };
 	static struct publisher *p;
+	static struct stream_setup *setup;
+	static struct reasons *reasons;
 	static struct natsio *io; /* never connected: what would be sent is made and refused */
 	static struct log *log;
 	struct input in = { data, size };
@@ -51,14 +55,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		config = load();
 		parcels = calloc(config->delivery.queue_messages, sizeof(struct parcel *));
 		log = log_create(memfd_create("log", MFD_CLOEXEC), LOG_LEVEL_ERROR, LOG_LOGFMT);
-		p = publisher_create(config, log, parcels);
-		parcels[0] = &first;
+		reasons = reasons_create();
 		io = natsio_open(loop_create(), &(struct natsio_options){ .name = "fuzz" },
 				 &(struct natsio_handlers){ .arg = NULL });
+		p = publisher_create(config, io, reasons, parcels);
+		setup = stream_setup_create(config, io, reasons, log);
+		parcels[0] = &first;
 	}
 	reply.data = (const char *)in.at;
 	reply.bytes = in.left;
-	if (publisher_reply(p, io, &reply, &ev)) {
+	if (stream_setup_reply(setup, &reply)) {
+		promise(jetstream_owns(reply.token), "a publish's reply is taken for a request's");
+	} else if (publisher_reply(p, &reply, &ev)) {
 		promise((reply.token >> 16 & 0xffff) != 0, "an event of a request of ours");
 		promise(slot == 0, "slot %zu is empty", slot);
 		promise(ev.kind == EVENT_ACKED || ev.kind == EVENT_REFUSED, "event %d", (int)ev.kind);
@@ -66,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		promise(!reply.no_responders || ev.kind == EVENT_REFUSED, "nobody took it, and it is acknowledged");
 	}
 	for (uint16_t i = 0; i < LIMIT_STREAMS; i++)
-		promise(strlen(publisher_detail(p, i)) < (i < config->stream_count ? 192 : 1), "%s: of stream %d",
-			publisher_detail(p, i), i);
+		promise(strlen(stream_setup_detail(setup, i)) < (i < config->stream_count ? REASONS_TEXT_BYTES : 1),
+			"%s: of stream %d", stream_setup_detail(setup, i), i);
 	return 0;
 }

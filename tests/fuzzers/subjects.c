@@ -1,7 +1,7 @@
 /* Any text as a subject and as a pattern, on two lines. What is let through is one token of a PUB line, with no wildcard
  * in it; and a pattern takes what a simpler program says it takes. */
+#include "format/message.h"
 #include "fuzz.h"
-#include "message.h"
 
 static void check_subject(const char *s, size_t n)
 {
@@ -39,6 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (message_pattern_valid(pattern)) {
 			snprintf(p, sizeof p, "%s.", pattern);
 			snprintf(s, sizeof s, "%s.", subject);
+			promise(message_patterns_overlap(pattern, subject) == takes(p, s) &&
+					message_patterns_overlap(subject, pattern) == takes(p, s),
+				"%s and %s", subject, pattern);
 			promise(message_subject_matches(pattern, subject) == takes(p, s), "%s against %s", subject,
 				pattern);
 		}

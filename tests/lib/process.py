@@ -61,16 +61,20 @@ def _is_free(port):
     return True
 
 
-def wait_until(condition, what, deadline=DEADLINE, pause=0.05, progress=lambda: None):
+def wait_until(condition, what, deadline=DEADLINE, pause=None, progress=lambda: None):
     """Poll until condition() is true; what it waited for stands in the error. The deadline begins anew whenever
-    progress() says something else than before: how long much work takes is a matter of the machine."""
-    end, before = time.monotonic() + deadline, progress()
+    progress() says something else than before: how long much work takes is a matter of the machine.
+
+    Without a pause it asks the less often the longer it has waited, by a tenth of that: each question may be a session with a server,
+    and whoever is waited for needs the processor."""
+    begin = time.monotonic()
+    end, before = begin + deadline, progress()
     while not (result := condition()):
         if time.monotonic() > end:
             if (now := progress()) == before:
                 raise TimeoutError(f"waited {deadline} s for {what}")
             end, before = time.monotonic() + deadline, now
-        time.sleep(pause)
+        time.sleep(min(max(0.03, (time.monotonic() - begin) / 10), 0.15) if pause is None else pause)
     return result
 
 

@@ -9,6 +9,10 @@ import urllib.request
 
 from process import DEADLINE, Process, free_port
 
+# Everything committed is marked sent (or dead), and every missing id accounted for: of a database, by its books.
+SETTLED = """SELECT NOT EXISTS (SELECT FROM boxhaul.exceptions) AND
+    position >= (SELECT coalesce(max(id), 0) FROM boxhaul.outbox) FROM boxhaul.position"""
+
 
 def to_libconfig(value, depth=0):
     """A Python value in libconfig's syntax: dict -> group, list of dicts -> list, other lists -> array."""
@@ -28,7 +32,7 @@ class Relay(Process):
     """One relay. settings is its configuration file; a health port is chosen unless it names one.
 
         relay = w.add(Relay(program, w.path("relay"), {"postgres": {...}, "nats": {...}, "streams": [...]}))
-        relay.command("migrate")
+        relay.migrate()
         relay.start()
     """
 
@@ -49,6 +53,12 @@ class Relay(Process):
         """Run `boxhaul WORDS -c FILE`; returns the CompletedProcess, output as text."""
         return subprocess.run([self.program, *words, "-c", self.config], stdin=subprocess.DEVNULL, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=deadline, check=False)
+
+    def migrate(self):
+        """`boxhaul migrate`, which must succeed."""
+        done = self.command("migrate")
+        if done.returncode != 0:
+            raise RuntimeError(f"boxhaul migrate ended with status {done.returncode}:\n{done.stdout}")
 
     def start(self, env=None):
         self.spawn([self.program, "run", "-c", self.config], env)
@@ -71,6 +81,10 @@ class Relay(Process):
             return e.code, e.read().decode()
         except OSError:
             return 0, ""
+
+    def status(self, deadline=10):
+        """What it says of itself; {} when it does not answer."""
+        return json.loads(self.get("/status", deadline)[1] or "{}")
 
     def wait_until_ready(self, deadline=DEADLINE):
         self.wait_ready(lambda: self.get("/readyz")[0] == 200, deadline)

@@ -141,6 +141,20 @@ class Postgres(Process):
         self._write_private(os.path.join("data", "standby.signal"), "")
         return self
 
+    def keep(self, directory):
+        """Copy what it holds, for begin_with(). It must not run."""
+        assert not self.alive()
+        os.makedirs(directory, mode=0o700)
+        self._give(directory)
+        self._run("cp", "-a", self.data, directory)
+
+    def begin_with(self, other, directory):
+        """Before the first start: hold what keep() of other, a server of the same programs, has copied, and have its password. (They are
+        one system by PostgreSQL's own number then: a relay may take one for the other.)"""
+        self._make_directory()
+        self.password = other.password
+        self._run("cp", "-a", os.path.join(directory, "data"), self.directory)
+
     def promote(self):
         """A standby becomes a primary; returns when it accepts writes."""
         self.execute("SELECT pg_promote(true, 60)")

@@ -23,6 +23,7 @@ from judge import GRACE, Verdict, blame, judge, takeovers  # noqa: E402
 from network import Network  # noqa: E402
 from process import free_port  # noqa: E402
 from proxy import RECORD  # noqa: E402
+from saga_selftest import Faults, SagaJudge  # noqa: E402, F401
 from shop import seal  # noqa: E402
 from watch import Control  # noqa: E402
 

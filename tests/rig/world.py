@@ -6,7 +6,6 @@ of three, one or two relays, and the proxy that all of them talk through.
 The rig itself talks to the servers directly, so it sees and mends what the others cannot reach."""
 
 import contextlib
-import json
 import os
 import subprocess
 import threading
@@ -18,7 +17,7 @@ from jetstream import SECOND, JetStream
 from nats_client import Client, NatsError
 from network import Network
 from process import free_port, wait_until
-from relay import Relay
+from relay import SETTLED, Relay
 from servers import Nats, Postgres
 
 STREAM, SUBJECTS = "ORDERS", "orders.>"
@@ -260,9 +259,7 @@ class World:
         settings = {"name": "chaos", "postgres": {"conninfo": pg.conninfo(DATABASE)},
                     "nats": {"urls": ["nats://127.0.0.1:4222"]}, "streams": [{"name": STREAM, "subjects": [SUBJECTS]}],
                     **self.settings}
-        done = Relay(self.program, self.workspace.path("migrate"), settings).command("migrate")
-        if done.returncode != 0:
-            raise RuntimeError(f"boxhaul migrate ended with status {done.returncode}:\n{done.stdout}")
+        Relay(self.program, self.workspace.path("migrate"), settings).migrate()
         pg.create_login(RELAY, "boxhaul_relay")
         pg.create_login(SERVICE, "boxhaul_writer")
         pg.execute(SCHEMA, dbname=DATABASE)
@@ -286,7 +283,7 @@ class World:
         """The relay that says it leads; the first one, while none does."""
         for relay in self.relays:
             with contextlib.suppress(ValueError, OSError):
-                if relay.alive() and json.loads(relay.get("/status", deadline=0.5)[1] or "{}").get("role") == "leader":
+                if relay.alive() and relay.status(deadline=0.5).get("role") == "leader":
                     return relay
         return self.relays[0]
 
@@ -318,8 +315,7 @@ class World:
 
     def is_settled(self):
         """Nothing committed is left unsent in boxhaul's books, and no id unaccounted for."""
-        return self.pair.execute("""SELECT NOT EXISTS (SELECT FROM boxhaul.exceptions) AND
-            position >= (SELECT coalesce(max(id), 0) FROM boxhaul.outbox) FROM boxhaul.position""")[0][0]
+        return self.pair.execute(SETTLED)[0][0]
 
     def situation(self):
         position = self.pair.execute("SELECT position, epoch, leader FROM boxhaul.position")

@@ -23,10 +23,14 @@ int64_t check_first_in_line(struct sim *s, int64_t id);
 void check_arrived(struct sim *s, int64_t id);
 void check_storing(struct sim *s, int64_t id);
 void check_stored(struct sim *s, int64_t id);
+/* No copy of it stands in its stream any more. */
+void check_gone(struct sim *s, int64_t id);
+/* Pipelined order: what stands before id in its key and stream is stored, or was sent by h and may still arrive. */
+void check_pipeline(struct sim *s, const struct host *h, int64_t id);
 
 /* --- the books (check_books.c): G1 --- */
 
-void check_dead(struct sim *s, const struct dead *d);
+void check_dead(struct sim *s, const struct dead_letter *d);
 void check_undead(struct sim *s, int64_t id);
 void check_reopened(struct sim *s, const struct exception_row *e);
 void check_marked(struct sim *s, const struct mark *m, const struct id_range *touched, size_t n);
@@ -42,13 +46,19 @@ void check_explain(struct sim *s, char *text, size_t size);
 
 void check_asks(struct sim *s, const struct host *h, bool already, const char *what);
 void check_publish(struct sim *s, const struct host *h, const struct effect *e);
+/* A look at what a stream holds is asked for; and was answered, to the host and not yet to its core. */
+void check_lookback(struct sim *s, const struct host *h, const struct effect *e);
+void check_looked_back(struct sim *s, struct host *h, uint16_t stream);
+void check_denied(struct sim *s, const struct host *h, uint16_t stream);
+/* It is taken for stored, though it was not found: the witness was. */
+void check_proved(struct sim *s, const struct host *h, int64_t message, int64_t witness);
 /* The bytes leave the process. */
 void check_written(struct sim *s, const struct host *h, int64_t message);
 void check_fetch(struct sim *s, const struct host *h, const struct effect *e);
 void check_mark(struct sim *s, const struct host *h, const struct mark *m);
 void check_slot(struct sim *s, const struct host *h, const struct row *r, int64_t message);
 void check_release(struct sim *s, const struct host *h, uint32_t slot);
-void check_note(struct sim *s, const struct host *h, const struct note *n);
+void check_note(struct sim *s, struct host *h, const struct note *n);
 /* The core says that it is paused and nothing is on its way. */
 void check_quiet(struct sim *s, const struct host *h, uint64_t pause);
 void check_drained(struct sim *s, const struct host *h);

@@ -8,7 +8,7 @@
 #include "host.h"
 #include "world.h"
 
-void check_dead(struct sim *s, const struct dead *d)
+void check_dead(struct sim *s, const struct dead_letter *d)
 {
 	const struct fact *f;
 
@@ -27,14 +27,20 @@ void check_undead(struct sim *s, int64_t id)
 {
 	const struct fact *f = FACT_OF(s, id);
 
-	demand(s, f->given_up || f->copies > 0, "dead letter %lld is forgotten: neither discarded nor stored",
-	       (long long)id);
+	demand(s, f->given_up || f->copies > 0 || f->deleted,
+	       "dead letter %lld is forgotten: neither discarded nor stored", (long long)id);
 }
 
 void check_reopened(struct sim *s, const struct exception_row *e)
 {
 	for (int64_t id = e->lo; id <= e->hi && id <= s->pg.last_id; id++)
 		demand(s, !s->pg.settled[id], "mark: %lld was settled and is an exception again", (long long)id);
+}
+
+/* Stored, and the leader that settles it was told so. That the stream may have lost it since is not ours to know. */
+static bool is_stored(const struct sim *s, const struct fact *f)
+{
+	return f->copies > 0 && (f->told_by[0] == s->pg.lock_owner || f->told_by[1] == s->pg.lock_owner);
 }
 
 static void settle(struct sim *s, int64_t id)
@@ -45,8 +51,13 @@ static void settle(struct sim *s, int64_t id)
 	demand(s, f->fate != FATE_OPEN || f->rolled_back,
 	       "G1: the books settle %lld while its transaction (xid %llu) still runs", (long long)id,
 	       (unsigned long long)s->pg.tx[f->tx].xid);
-	demand(s, f->fate != FATE_COMMITTED || f->copies > 0 || f->dead || f->given_up,
+	demand(s, f->fate != FATE_COMMITTED || is_stored(s, f) || f->dead || f->given_up || f->deleted,
 	       "G1: the books settle %lld, which is neither stored nor a dead letter", (long long)id);
+	/* (With room for so few notes, it may have been dropped.) */
+	demand(s,
+	       f->fate != FATE_COMMITTED || is_stored(s, f) || f->dead || f->given_up || s->core->limits->notes < 64 ||
+		       f->read_by != s->pg.lock_owner || f->vanished_by == s->pg.lock_owner,
+	       "G7: %lld was read and is gone, and the books settle it without a word", (long long)id);
 	s->pg.settled[id] = true;
 }
 
@@ -55,8 +66,16 @@ static void check_ledger(struct sim *s, const struct sent *sent)
 {
 	demand(s, sent->stream < s->plan.settings.streams && sent->first <= sent->last && sent->last <= s->pg.last_id,
 	       "mark: ledger row %lld..%lld, stream %u", (long long)sent->first, (long long)sent->last, sent->stream);
-	demand(s, sent->sequence <= s->js.stream[sent->stream].sequence,
-	       "mark: the ledger knows a sequence of the future");
+	demand(s, sent->sequence <= s->js.stream[sent->stream].high, "mark: the ledger knows a sequence of the future");
+}
+
+/* Where a stream has lost its end, sequences are given once more: what is stored there stands below floors that were right. That is on
+ * record when the leader that has noticed it has written a row of the ledger for that stream. */
+static bool is_below_by_loss(const struct sim *s, const struct fact *f)
+{
+	const struct entry *e = log_at(&s->js.stream[f->stream], f->lowest);
+
+	return e != NULL && e->again && s->pg.floor[f->stream].losses < e->losses;
 }
 
 static void check_floor(struct sim *s, int64_t id, uint64_t floor)
@@ -64,9 +83,9 @@ static void check_floor(struct sim *s, int64_t id, uint64_t floor)
 	const struct fact *f = FACT_OF(s, id);
 
 	/* (A prepared transaction whose commit a failover took back is still to come, and was sent before.) */
-	demand(s, f->copies == 0 || f->undone || f->sequence > floor,
+	demand(s, f->standing == 0 || f->undone || f->deleted || f->lowest > floor || is_below_by_loss(s, f),
 	       "G4: %lld is not settled and stored at %llu, not above %llu as the books say", (long long)id,
-	       (unsigned long long)f->sequence, (unsigned long long)floor);
+	       (unsigned long long)f->lowest, (unsigned long long)floor);
 }
 
 /* Who takes the lead now finds everything that is stored and not settled above the floors. */
@@ -79,9 +98,9 @@ static void check_floors(struct sim *s)
 	for (size_t i = 0; i < pg->exceptions; i++)
 		for (int64_t id = pg->exception[i].lo; id <= pg->exception[i].hi && id <= pg->last_id; id++) {
 			const struct exception_row *e = &pg->exception[i];
-			bool own = e->floor != FLOOR_NONE && e->stream == FACT_OF(s, id)->stream;
+			bool own = e->low_water != LOW_WATER_NONE && e->stream == FACT_OF(s, id)->stream;
 
-			check_floor(s, id, own ? e->floor : pg->floor[FACT_OF(s, id)->stream].sequence);
+			check_floor(s, id, own ? e->low_water : pg->floor[FACT_OF(s, id)->stream].sequence);
 		}
 }
 
@@ -97,8 +116,8 @@ void check_marked(struct sim *s, const struct mark *m, const struct id_range *to
 	for (size_t i = 0; i < m->sent_count; i++)
 		check_ledger(s, &m->sent[i]);
 	check_floors(s);
-	demand(s, s->pg.exceptions <= LIMIT_EXCEPTIONS + 8 * s->plan.settings.queue_messages, "%zu exceptions",
-	       s->pg.exceptions);
+	demand(s, s->pg.exceptions <= s->core->limits->exceptions + 8 * s->plan.settings.queue_messages,
+	       "%zu exceptions", s->pg.exceptions);
 }
 
 void check_truncated(struct sim *s, int64_t id)
@@ -121,11 +140,11 @@ void check_mark_unchanged(struct sim *s, const struct mark *then, const struct m
 	demand(s,
 	       then->position == now->position && then->gone_count == now->gone_count &&
 		       then->added_count == now->added_count && then->dead_count == now->dead_count &&
-		       then->undead_count == now->undead_count && then->sent_count == now->sent_count &&
+		       then->resolved_count == now->resolved_count && then->sent_count == now->sent_count &&
 		       same(then->gone, now->gone, now->gone_count, sizeof *now->gone) &&
 		       same(then->added, now->added, now->added_count, sizeof *now->added) &&
 		       same(then->dead, now->dead, now->dead_count, sizeof *now->dead) &&
-		       same(then->undead, now->undead, now->undead_count, sizeof *now->undead) &&
+		       same(then->resolved, now->resolved, now->resolved_count, sizeof *now->resolved) &&
 		       same(then->sent, now->sent, now->sent_count, sizeof *now->sent),
 	       "the mark changes while it is under way");
 }
@@ -148,7 +167,7 @@ static int64_t first_unsettled(const struct sim *s, bool but_held)
 	for (int64_t m = 1; m <= s->pg.messages; m++) {
 		const struct fact *f = &s->pg.fact[m];
 
-		if (f->fate == FATE_COMMITTED && !s->pg.settled[f->id] &&
+		if (f->fate == FATE_COMMITTED && !f->deleted && !s->pg.settled[f->id] &&
 		    (f->key == NO_KEY || (keys >> f->key & 1) == 0))
 			return m;
 	}

@@ -73,14 +73,117 @@ void check_publish(struct sim *s, const struct host *h, const struct effect *e)
 	demand(s, message != 0 && s->pg.fact[message].id == id,
 	       "host %u publishes %lld from slot %u, which holds another", h->index, (long long)id, e->publish.slot);
 	check_sendable(s, h, message);
+	demand(s, s->pg.fact[message].told_by[h->index] != h->session,
+	       "G4: host %u sends %s and was told that it is stored", h->index, told(s, message));
+	demand(s, !h->told[s->pg.fact[message].stream].must_say || e->publish.blind,
+	       "host %u sends %s and was told that stream %u has lost its end", h->index, told(s, message),
+	       s->pg.fact[message].stream);
 	for (size_t i = 0; i < h->attempts; i++)
 		demand(s, h->attempt[i].token != e->publish.token, "two attempts have the token %llx",
 		       (unsigned long long)e->publish.token);
 	/* In strict order a message is not even sent before all before it are stored. */
+	check_pipeline(s, h, message);
 	first = check_first_in_line(s, message);
 	demand(s, first == message, "G3: %s of key %d is sent before %s", told(s, message), s->pg.fact[message].key,
 	       told(s, first));
 	check_window(s, h, message);
+}
+
+/* (Its end may be on record, and the position not have reached it.) */
+void check_proved(struct sim *s, const struct host *h, int64_t message, int64_t witness)
+{
+	const struct fact *f = &s->pg.fact[message];
+
+	trace(s, "host %u  takes %s for stored: %s was found", h->index, told(s, message), told(s, witness));
+	demand(s, f->copies > 0 || f->dead || f->given_up, "G1: host %u takes %s for stored, by %s, and it never was",
+	       h->index, told(s, message), told(s, witness));
+	s->proved++;
+}
+
+void check_lookback(struct sim *s, const struct host *h, const struct effect *e)
+{
+	const struct stream *st = &s->js.stream[e->lookback.stream];
+	const struct told *told = &h->told[e->lookback.stream];
+
+	check_asks(s, h, h->lookback[e->lookback.stream].serial != 0 && !e->lookback.truncated, "a look");
+	demand(s, !e->lookback.truncated || st->losses > 0, "host %u says that stream %u has lost its end", h->index,
+	       e->lookback.stream);
+	demand(s, !told->must_say || e->lookback.truncated,
+	       "host %u was told that stream %u has lost its end, and does not say so", h->index, e->lookback.stream);
+	demand(s, e->lookback.known_end <= st->high,
+	       "host %u takes %llu for the end of stream %u, which was never above %llu", h->index,
+	       (unsigned long long)e->lookback.known_end, e->lookback.stream, (unsigned long long)st->high);
+}
+
+/* A look that takes the stream for the one it was, though it has lost its end and has grown past that since: what stands where
+ * something known stood is not read, and may be stored twice. */
+static void forgive_hidden(struct sim *s, const struct lookback *l, uint16_t stream, uint32_t noticed)
+{
+	for (int64_t m = 1; m <= s->pg.messages; m++) {
+		struct fact *f = &s->pg.fact[m];
+		const struct entry *e = f->stream == stream ? log_at(&s->js.stream[stream], f->lowest) : NULL;
+
+		if (f->standing == 0 || e == NULL || !e->again || e->losses <= noticed)
+			continue;
+		f->repeatable |= f->lowest < l->from || sequences_skip(&l->acked, f->lowest) != f->lowest;
+	}
+}
+
+/* Looks that take so long, one after the other, that what is stored meanwhile may be forgotten before the answer: the stream
+ * grows faster than it is read. The last one counts all the same, also for what was sent before it and is stored above its end. */
+static void forgive_slow(struct sim *s, const struct host *h, uint16_t stream)
+{
+	const struct lookback *l = &h->lookback[stream];
+
+	for (int64_t m = 1; m <= s->pg.messages; m++) {
+		struct fact *f = &s->pg.fact[m];
+
+		f->repeatable |=
+			f->stream == stream && f->standing > 0 && f->sequence > l->last && f->sent_ms < l->asked_ms;
+	}
+}
+
+static void judge_duration(struct sim *s, struct host *h, uint16_t stream)
+{
+	struct told *told = &h->told[stream];
+
+	if (now_ms(s) - h->lookback[stream].asked_ms < s->plan.window_us / MS / 2) {
+		told->slow = 0;
+	} else if (++told->slow > LIMIT_LOOKBACK_ROUNDS) {
+		told->slow = 0;
+		forgive_slow(s, h, stream);
+	}
+}
+
+/* It may not look: what is in doubt by then may be stored twice, and the log says so. */
+void check_denied(struct sim *s, const struct host *h, uint16_t stream)
+{
+	for (int64_t m = 1; m <= s->pg.messages; m++) {
+		struct fact *f = &s->pg.fact[m];
+
+		f->repeatable |= f->stream == stream && f->standing > 0 && f->told_by[h->index] != h->session;
+	}
+}
+
+void check_looked_back(struct sim *s, struct host *h, uint16_t stream)
+{
+	const struct lookback *l = &h->lookback[stream];
+	struct told *told = &h->told[stream];
+
+	demand(s, l->read, "the simulator answers before it has read");
+	judge_duration(s, h, stream);
+	demand(s, !l->another || s->js.stream[stream].losses > 0,
+	       "host %u takes stream %u for one that has lost its end: %llu, not %llu", h->index, stream,
+	       (unsigned long long)l->last, (unsigned long long)l->top);
+	if (!l->another && l->losses > told->losses)
+		forgive_hidden(s, l, stream, told->losses);
+	if (l->another)
+		host_told_end(s, h, stream, l->last);
+	/* (A look that comes too early to see all that an earlier leader may send is not remembered.) */
+	if (l->last > told->end && l->asked_ms >= h->predecessor_until_ms)
+		told->end = l->last;
+	if (l->another)
+		told->losses = l->losses;
 }
 
 /* Asleep, and nothing that would need another look at the outbox. */
@@ -96,7 +199,7 @@ void check_fetch(struct sim *s, const struct host *h, const struct effect *e)
 	demand(s, e->fetch.rows > 0 && e->fetch.bytes > 0, "host %u asks for nothing", h->index);
 	demand(s, e->fetch.rows <= s->plan.settings.queue_messages, "host %u asks for more rows than it can hold",
 	       h->index);
-	demand(s, e->fetch.wanted_count <= LIMIT_EXCEPTIONS + 8 * s->plan.settings.queue_messages,
+	demand(s, e->fetch.wanted_count <= s->core->limits->exceptions + 8 * s->plan.settings.queue_messages,
 	       "host %u asks for %zu ranges", h->index, e->fetch.wanted_count);
 	for (size_t i = 0; i < e->fetch.wanted_count; i++) {
 		const struct id_range *r = &e->fetch.wanted[i];
@@ -114,7 +217,7 @@ void check_fetch(struct sim *s, const struct host *h, const struct effect *e)
 void check_mark(struct sim *s, const struct host *h, const struct mark *m)
 {
 	check_asks(s, h, h->marking, "a mark");
-	demand(s, m->added_count <= LIMIT_EXCEPTIONS + 8 * s->plan.settings.queue_messages,
+	demand(s, m->added_count <= s->core->limits->exceptions + 8 * s->plan.settings.queue_messages,
 	       "%zu new exceptions in one mark", m->added_count);
 }
 
@@ -133,10 +236,16 @@ void check_release(struct sim *s, const struct host *h, uint32_t slot)
 	       slot);
 }
 
-void check_note(struct sim *s, const struct host *h, const struct note *n)
+void check_note(struct sim *s, struct host *h, const struct note *n)
 {
-	demand(s, n->kind != NOTE_VANISHED, "host %u says that %lld..%lld vanished", h->index, (long long)n->id,
-	       (long long)n->last);
+	if (n->kind == NOTE_RETRY || n->kind == NOTE_LANE_BLOCKED || n->kind == NOTE_STREAM_BLOCKED)
+		FACT_OF(s, n->id)->alone_by = h->session;
+	if (n->kind != NOTE_VANISHED)
+		return;
+	for (int64_t id = n->id; id <= n->last; id++) {
+		demand(s, FACT_OF(s, id)->deleted, "host %u says that %lld vanished", h->index, (long long)id);
+		FACT_OF(s, id)->vanished_by = h->session;
+	}
 }
 
 void check_quiet(struct sim *s, const struct host *h, uint64_t pause)
@@ -168,6 +277,15 @@ static void check_notified(struct sim *s, const struct host *h)
 		demand(s, h->fetching, "host %u is notified and does not look", h->index);
 }
 
+/* Who sleeps has said so, and not taken it back. */
+static void check_asleep(struct sim *s, const struct host *h)
+{
+	demand(s,
+	       h->now.pace == PACE_AWAKE || h->announcing || s->pg.asleep || !h->leading ||
+		       !session_leads(s, h->session),
+	       "host %u sleeps, and its last word is that it is awake", h->index);
+}
+
 void check_step(struct sim *s, const struct host *h)
 {
 	const struct delivery_settings *set = &s->plan.settings;
@@ -182,11 +300,13 @@ void check_step(struct sim *s, const struct host *h)
 	       st->resident_bytes);
 	demand(s, st->in_flight <= set->window_messages && st->window <= set->window_messages,
 	       "%u in flight, window %u", st->in_flight, st->window);
-	demand(s, st->exceptions <= LIMIT_EXCEPTIONS + 8 * set->queue_messages, "%u exceptions", st->exceptions);
-	demand(s, st->notes_dropped == 0 || LIMIT_NOTES < 64, "notes are dropped");
+	demand(s, st->exceptions <= s->core->limits->exceptions + 8 * set->queue_messages, "%u exceptions",
+	       st->exceptions);
+	demand(s, st->notes_dropped == 0 || s->core->limits->notes < 64, "notes are dropped");
 	demand(s, h->leading || st->resident == 0, "host %u does not lead and keeps %u messages", h->index,
 	       st->resident);
 	check_notified(s, h);
+	check_asleep(s, h);
 }
 
 /* A transaction that saw us asleep notifies; any other ended before we slept, and its rows were found then. */

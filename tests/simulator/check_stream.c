@@ -1,7 +1,8 @@
 /* What is stored: only what was committed (G2), per key in the order of commits (G3), once (G4).
  *
  * Producers of one key lock the key before they draw an id and keep the lock until they commit. So the ids of
- * one key rise in the order of commits, and check_committed() sees them in that order. */
+ * one key rise in the order of commits, and check_committed() sees them in that order. (Where the plan has no locks (overlaps),
+ * no order is promised, and none is looked at.) */
 #include "check.h"
 
 #include "host.h"
@@ -26,7 +27,7 @@ void check_committed(struct sim *s, int64_t id)
 	const struct fact *f = &s->pg.fact[id];
 	struct queue *q;
 
-	if (f->key == NO_KEY)
+	if (f->key == NO_KEY || s->plan.overlaps)
 		return;
 	q = &queue[f->key][f->stream];
 	demand(s, q->count == 0 || q->id[q->count - 1] < id, "the simulator commits key %d out of order", f->key);
@@ -36,7 +37,7 @@ void check_committed(struct sim *s, int64_t id)
 /* Nothing behind it has to wait for it any more. */
 static bool out_of_the_way(const struct sim *s, const struct fact *f)
 {
-	if (f->copies > 0 || f->was_given_up)
+	if (f->standing > 0 || f->told_by[0] != 0 || f->told_by[1] != 0 || f->was_given_up || f->was_deleted)
 		return true;
 	return s->plan.settings.poison == POISON_SKIP && (f->poison || f->defect != 0);
 }
@@ -88,9 +89,53 @@ void check_storing(struct sim *s, int64_t id)
 	       (long long)first);
 }
 
+/* What is gone from the stream, a look cannot find: stored once more it stands there once. But not by who was told that it is
+ * stored (check_publish). */
 void check_stored(struct sim *s, int64_t id)
 {
 	const struct fact *f = &s->pg.fact[id];
 
-	demand(s, f->copies == 1 || f->repeatable, "G4: %lld is stored twice", (long long)id);
+	demand(s, f->standing == 1 || f->repeatable, "G4: %lld is stored twice", (long long)id);
+}
+
+/* Nobody has been told of it, and it is to be sent again, in its turn. */
+void check_gone(struct sim *s, int64_t id)
+{
+	const struct fact *f = &s->pg.fact[id];
+
+	if (f->key != NO_KEY)
+		queue[f->key][f->stream].done = 0;
+}
+
+static bool is_in_flight(const struct host *h, int64_t message)
+{
+	for (size_t i = 0; i < h->attempts; i++)
+		if (h->attempt[i].message == message && !h->attempt[i].answered &&
+		    h->step_ms - h->attempt[i].handed_ms < h->ack_timeout_ms)
+			return true;
+	return false;
+}
+
+/* The one before failed alone; the one behind it was sent already by then. */
+static bool failed_alone(const struct host *h, const struct fact *before, const struct fact *f)
+{
+	return before->alone_by == h->session && f->sent_by == h->session;
+}
+
+void check_pipeline(struct sim *s, const struct host *h, int64_t id)
+{
+	const struct fact *f = &s->pg.fact[id];
+	const struct queue *q;
+
+	/* A letter that is redriven failed alone: it may have lost its place. */
+	if (f->key == NO_KEY || s->plan.settings.ordering != ORDERING_PIPELINED || f->fate != FATE_COMMITTED ||
+	    f->was_dead)
+		return;
+	q = &queue[f->key][f->stream];
+	for (size_t i = q->done; i < q->count && q->id[i] < id; i++)
+		demand(s,
+		       out_of_the_way(s, &s->pg.fact[q->id[i]]) || is_in_flight(h, q->id[i]) ||
+			       failed_alone(h, &s->pg.fact[q->id[i]], f),
+		       "G3: %s of key %d is sent before %s, which is neither stored nor in flight", told(s, id), f->key,
+		       told(s, q->id[i]));
 }

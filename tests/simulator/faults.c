@@ -137,6 +137,21 @@ static void reload(struct sim *s, struct host *h)
 	host_reload(s, h, prng_below(&s->dice, 4) == 0 ? NULL : &set);
 }
 
+/* SIGTERM; and a supervisor that kills who takes too long, and starts another one. */
+static void on_drain_over(struct sim *s, const struct happening *h)
+{
+	if (s->host[h->a]->life == h->b)
+		host_kill(s, s->host[h->a]);
+}
+
+static void drain(struct sim *s, struct host *h)
+{
+	if (!h->up || h->draining || host_is_away(s, h))
+		return;
+	later(s, prng_spread(&s->dice, 10 * MS, 3 * SECOND), on_drain_over, h->index, h->life, 0, 0);
+	host_drain(s, h);
+}
+
 static void pause_all(struct sim *s, int64_t until);
 
 /* Two operators may be at it: paused again at once. */
@@ -182,6 +197,15 @@ static void strike(struct sim *s, enum fault f)
 	case FAULT_stream_full: js_fills_up(s, st, until); break;
 	case FAULT_stream_silent: st->silent_until = until; break;
 	case FAULT_stream_busy: st->busy_until = until; break;
+	case FAULT_stream_truncated: js_truncates(s, st); break;
+	case FAULT_stream_recreated: js_recreates(s, st); break;
+	case FAULT_stream_purged: js_purges(s, st); break;
+	case FAULT_stream_deleted: js_deletes(s, st); break;
+	case FAULT_stream_consumed: js_is_consumed(s, st); break;
+	case FAULT_stream_replaced: js_replaces(s, st); break;
+	case FAULT_rows_deleted: pg_deletes_rows(s); break;
+	case FAULT_lookback_refused: js_refuses_lookback(s, st, s->now + 3 * (until - s->now)); break;
+	case FAULT_drain: drain(s, any_host(s)); break;
 	case FAULT_lane_refused: refuse_lane(s, st); break;
 	case FAULT_reload: reload(s, any_host(s)); break;
 	case FAULT_operator_pause: pause_all(s, until); break;

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/delivery.h"
+#include "core.h"
 #include "js.h"
 #include "pg.h"
 
@@ -17,17 +17,38 @@ struct attempt {
 	int64_t message;
 	bool answered;
 	uint64_t token;
-	int64_t sent_ms;
+	int64_t sent_ms;   /* by the core's clock */
+	int64_t handed_ms; /* the host may have stood still since that step */
+	uint64_t notices;  /* so often had it been told that its stream is not what it was */
 	uint32_t bytes;
 };
 
 /* A publish on its way to the socket. */
 struct hand {
-	int64_t message; /* 0 = a question for the tail of a stream: */
+	int64_t message; /* 0 = a question about what a stream holds: */
 	uint64_t token;
-	uint64_t above, serial;
+	uint64_t serial;
 	uint16_t stream;
 	int64_t by_ms; /* not to be written from then on */
+	struct testimony testimony;
+};
+
+/* A look at what a stream holds, from the question to the answer. */
+struct lookback {
+	uint64_t serial; /* of the question, 0 = none is under way */
+	int64_t asked_ms;
+	uint64_t above, top;
+	struct sequences acked; /* not to be looked at */
+	/* the answer, as it comes in */
+	bool heard, read, another;
+	uint64_t from, last, created;
+	uint32_t losses;
+	struct found {
+		int32_t message;
+		uint32_t said;
+		uint64_t sequence;
+	} * found;
+	size_t found_count, found_size;
 };
 
 struct host {
@@ -42,15 +63,17 @@ struct host {
 
 	/* what the core has been told */
 	bool leading, bus_up, draining, drained;
-	uint64_t pause;          /* 0 = none */
-	int64_t sign_ms;         /* asked_ms of the last answer of the database */
-	int64_t others_until_ms; /* until then another one may still publish */
+	uint64_t pause;               /* 0 = none */
+	int64_t sign_ms;              /* asked_ms of the last answer of the database */
+	int64_t predecessor_until_ms; /* until then another one may still publish */
 
 	/* what it has asked for */
 	bool fetching, marking, announcing;
-	struct delivery_stats now; /* a look at the core */
-	enum event_kind event;     /* the one that is being handled */
-	int64_t slot[MAX_QUEUE];   /* messages, 0 = free */
+	struct delivery_stats now;   /* a look at the core */
+	enum event_kind event;       /* the one that is being handled */
+	int64_t slot[MAX_QUEUE];     /* messages, 0 = free; */
+	uint64_t horizon[MAX_QUEUE]; /* every xid below had ended before the snapshot that each was read in */
+	uint32_t timeline;           /* of the server, when it took the lead */
 	struct attempt attempt[MAX_OUTSTANDING];
 	size_t attempts;
 	int64_t fetch_ms;  /* when the last fetch was sent */
@@ -58,14 +81,29 @@ struct host {
 	bool notified;     /* since the last fetch was sent */
 	bool shut;         /* since then every stream was: a poll that was due may be made up for */
 	uint64_t published;
-	struct {
-		uint64_t serial; /* of the question under way, 0 = none */
-		int64_t asked_ms;
-		struct sequences acked; /* not to be looked at */
-		uint64_t top;           /* it ends there at least */
-	} tail[MAX_STREAMS];
-	uint64_t tail_serials;
-	bool held[MAX_IDS]; /* messages found in a stream */
+	uint32_t ack_timeout_ms; /* by its settings now */
+
+	/* what it knows of the streams */
+	struct lookback lookback[MAX_STREAMS];
+	uint64_t lookback_serials;
+	struct known {
+		uint64_t created, last; /* of the last look of this process; 0 = none */
+		bool denied;            /* it may not look, says the server; */
+		int64_t denied_ms;      /* that is what it went by then */
+	} known[MAX_STREAMS];
+	uint64_t found[MAX_IDS]; /* where a message was found, 0 = nowhere; */
+	uint32_t said[MAX_IDS];  /* and what it says of its snapshot */
+	size_t found_count;
+	/* What it could know of each stream in this lead, for the checks: */
+	struct told {
+		uint64_t end;     /* its end, at least */
+		uint32_t losses;  /* of its losses, so many are noticed */
+		uint64_t notices; /* it was told so often that it is not what it was */
+		uint32_t slow;    /* looks in a row that took as long as half a window */
+		bool must_say;    /* an acknowledgement has told so, and no look has said it yet */
+	} told[MAX_STREAMS];
+	bool forward, caught_up; /* the fetch under way asks for new rows; all that was there has been read, */
+	int64_t caught_up_to;    /* up to this id */
 
 	/* the turn that is under way, and what it has handed over for the socket (host_wire.c) */
 	int64_t step_ms; /* the core's clock */
@@ -92,8 +130,10 @@ void hosts_ask_operator(struct sim *s, int64_t message);
 uint64_t host_identity(const struct sim *s, uint32_t host);
 void host_kill(struct sim *s, struct host *h);
 void host_step(struct sim *s, struct host *h, struct event *e);
-/* The rows of a fetch, and which messages they are. */
-void host_rows(struct sim *s, struct host *h, struct event *e, const int32_t *message);
+/* The rows of a fetch, which messages they are, and the xmin of the snapshot that they count as read in. */
+void host_rows(struct sim *s, struct host *h, struct event *e, const int32_t *message, uint64_t horizon);
+/* What operators have decided, soon, and then now and then. */
+void host_asks_for_decisions(struct sim *s, struct host *h);
 /* Another host leads. */
 void host_stands_by(struct sim *s, struct host *h);
 /* The process stands still for so long; what comes for it meanwhile waits. */
@@ -103,12 +143,36 @@ bool host_is_away(const struct sim *s, const struct host *h);
 /* The same, in the middle of what it does; its session may be gone when it goes on. */
 void host_freeze(struct sim *s, struct host *h);
 void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply *r);
-void host_tail(struct sim *s, uint32_t host, uint64_t conn, uint64_t serial, const struct tail_answer *a);
 void host_bus_lost(struct sim *s, struct host *h, bool at_once);
 void host_drain(struct sim *s, struct host *h);
 
 /* It is told other settings, if it listens; those of the plan, with NULL. */
 void host_reload(struct sim *s, struct host *h, const struct delivery_settings *settings);
+
+/* --- the story (host_tell.c) --- */
+
+void host_tells_event(struct sim *s, const struct host *h, const struct event *e);
+void host_tells_effect(struct sim *s, const struct host *h, const struct effect *e);
+
+/* --- its core (host_core.c) --- */
+
+/* The answer of a stream, before the core hears of it. */
+void host_acked(struct sim *s, struct host *h, const struct reply *r);
+/* The stream ends there, at least: it was told so, and takes it for what is true now. */
+void host_told_end(struct sim *s, struct host *h, uint16_t stream, uint64_t end);
+
+/* --- looking back (host_lookback.c) --- */
+
+enum { LOOKBACK_NOT_PERMITTED = 1 }; /* no reason of the core: the server's complaint about our login */
+
+void host_looks_back(struct sim *s, struct host *h, const struct effect *e);
+void host_forgets_found(struct host *h);
+/* Nobody waits for the answers any more. */
+void host_lookbacks_end(struct host *h);
+/* The server says where the stream ends; reads what stands there; and the host hears of it: 0, or why not. */
+void host_lookback_begins(struct sim *s, uint32_t host, uint16_t stream, uint64_t serial);
+void host_lookback_reads(struct sim *s, uint32_t host, uint16_t stream, uint64_t serial);
+void host_lookback_told(struct sim *s, uint32_t host, uint64_t conn, uint16_t stream, uint64_t serial, uint32_t reason);
 
 /* --- the socket (host_wire.c) --- */
 

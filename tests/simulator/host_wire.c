@@ -49,9 +49,9 @@ void wire_write(struct sim *s, struct host *h)
 		}
 		if (x->message != 0) {
 			check_written(s, h, x->message);
-			js_publish(s, h->conn, x->message, x->token);
+			js_publish(s, h->conn, x->message, x->token, &x->testimony);
 		} else {
-			js_tail(s, h->conn, x->stream, x->above, x->serial);
+			js_lookback(s, h->conn, x->stream, x->serial);
 		}
 		h->written++;
 		if (h->written < h->handed && mishap(s, s->plan.chance.freeze)) {

@@ -6,12 +6,14 @@
  * old servers: long after) every further copy is called a duplicate, with sequence 0. */
 #include "js.h"
 
+#include <stdlib.h>
+
 #include "check.h"
 #include "core/refusal.h"
 #include "host.h"
 #include "world.h"
 
-static struct conn *find(struct sim *s, uint64_t serial)
+struct conn *js_conn(struct sim *s, uint64_t serial)
 {
 	struct conn *c = &s->js.conn[serial % MAX_CONNS];
 
@@ -28,7 +30,7 @@ uint64_t js_connect(struct sim *s, uint32_t host)
 
 void js_cut(struct sim *s, uint64_t conn)
 {
-	struct conn *c = find(s, conn);
+	struct conn *c = js_conn(s, conn);
 
 	if (c == NULL || !c->wire)
 		return;
@@ -42,7 +44,7 @@ static int64_t wall(const struct sim *s)
 	return s->now + s->js.clock;
 }
 
-static int64_t travel(struct sim *s)
+int64_t js_travel(struct sim *s)
 {
 	return prng_between(&s->dice, s->plan.bus_us / 10, s->plan.bus_us);
 }
@@ -51,7 +53,7 @@ static int64_t travel(struct sim *s)
 
 static void on_reply(struct sim *s, const struct happening *h)
 {
-	struct conn *c = find(s, h->a);
+	struct conn *c = js_conn(s, h->a);
 	struct reply r = {
 		.token = h->b,
 		.sequence = h->c,
@@ -78,10 +80,11 @@ static void reply(struct sim *s, uint64_t conn, struct reply r)
 	if (mishap(s, c->garbage))
 		r = (struct reply){ .token = r.token, .reason = REASON_GARBAGE };
 	if (mishap(s, c->ack_twice))
-		post_reply(s, conn, &r, travel(s) + prng_between(&s->dice, 0, 4 * slow));
+		post_reply(s, conn, &r, js_travel(s) + prng_between(&s->dice, 0, 4 * slow));
 	if (mishap(s, c->ack_lost))
 		return;
-	post_reply(s, conn, &r, travel(s) + (mishap(s, c->ack_late) ? prng_between(&s->dice, slow / 2, 4 * slow) : 0));
+	post_reply(s, conn, &r,
+		   js_travel(s) + (mishap(s, c->ack_late) ? prng_between(&s->dice, slow / 2, 4 * slow) : 0));
 }
 
 static void refuse(struct sim *s, uint64_t conn, uint64_t token, uint32_t reason, uint32_t status)
@@ -91,38 +94,62 @@ static void refuse(struct sim *s, uint64_t conn, uint64_t token, uint32_t reason
 
 /* --- storing --- */
 
-static void store(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
+/* A message and its testimony, in one word. */
+static uint64_t with_testimony(struct sim *s, int64_t id, const struct testimony *t)
 {
-	struct fact *f = &s->pg.fact[id];
-	uint64_t sequence = ++s->js.stream[f->stream].sequence;
+	struct js *js = &s->js;
 
+	if (js->testimonies + 1 >= js->testimonies_size) {
+		js->testimonies_size = js->testimonies_size > 0 ? 2 * js->testimonies_size : 1024;
+		js->testimony = realloc(js->testimony, js->testimonies_size * sizeof *js->testimony);
+		if (js->testimony == NULL)
+			abort();
+		js->testimony[0] = (struct testimony){ .evident = false };
+	}
+	js->testimony[++js->testimonies] = *t;
+	return (uint64_t)id | (uint64_t)js->testimonies << 32;
+}
+
+static int64_t message_of(uint64_t sent)
+{
+	return (int64_t)(sent & UINT32_MAX);
+}
+
+static void store(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token)
+{
+	int64_t id = message_of(sent);
+	struct fact *f = &s->pg.fact[id];
+	struct stream *st = &s->js.stream[f->stream];
+
+	for (uint64_t n = mishap(s, s->plan.chance.stranger) ? prng_between(&s->dice, 1, 3) : 0; n > 0; n--)
+		log_append(s, st, STRANGER, 0);
 	check_storing(s, id);
 	f->copy = COPY_STORED;
 	f->copies++;
 	f->window_ends = wall(s) + s->plan.window_us;
-	if (f->copies == 1)
-		f->sequence = sequence;
-	trace(s, "js      stream %u seq %llu stores %s", f->stream, (unsigned long long)sequence, told(s, id));
+	f->sequence = log_append(s, st, (int32_t)id, (uint32_t)(sent >> 32));
+	f->stored_losses = st->losses;
+	trace(s, "js      stream %u seq %llu stores %s", f->stream, (unsigned long long)f->sequence, told(s, id));
 	check_stored(s, id);
 	if (f->mute) {
 		f->mute = false;
 		return;
 	}
-	reply(s, conn, (struct reply){ .token = token, .sequence = sequence });
+	reply(s, conn, (struct reply){ .token = token, .sequence = f->sequence });
 }
 
 static void on_proposal(struct sim *s, const struct happening *h)
 {
-	struct fact *f = &s->pg.fact[h->b];
+	struct fact *f = &s->pg.fact[message_of(h->b)];
 
 	if (f->doomed || mishap(s, s->plan.chance.proposal_lost)) {
 		f->doomed = false;
-		trace(s, "js      the proposal of %s is lost", told(s, (int64_t)h->b));
+		trace(s, "js      the proposal of %s is lost", told(s, message_of(h->b)));
 		f->copy = prng_below(&s->dice, 2) == 0 ? COPY_GHOST : COPY_NONE;
 		f->window_ends = wall(s) + prng_between(&s->dice, 100, 2000) * MS;
 		return;
 	}
-	store(s, h->a, (int64_t)h->b, h->c);
+	store(s, h->a, h->b, h->c);
 }
 
 /* A flawed relay would give the stream the id in place of the message's own: another message with this id is it. */
@@ -169,9 +196,11 @@ static bool lane_refused(struct stream *st, const struct sim *s, const struct fa
 }
 
 /* A missing stream is nobody's, unless somebody subscribes to everything. */
-static bool down_is_silent(const struct sim *s, const struct stream *st)
+bool js_is_silent(const struct sim *s, const struct stream *st)
 {
-	return st->down_reason == REASON_NONE || (st->down_reason == REASON_NO_STREAM && s->plan.taps);
+	return s->now < st->silent_until ||
+	       (s->now < st->down_until &&
+		(st->down_reason == REASON_NONE || (st->down_reason == REASON_NO_STREAM && s->plan.taps)));
 }
 
 static void refuse_for_good(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
@@ -181,13 +210,33 @@ static void refuse_for_good(struct sim *s, uint64_t conn, int64_t id, uint64_t t
 	refuse(s, conn, token, answer[id % 3][0], answer[id % 3][1]);
 }
 
-static void process(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
+/* What takes about as long as a window lasts, nobody can know of. */
+static void is_slow(struct sim *s, int64_t id, int64_t delay)
 {
+	s->pg.fact[id].repeatable |= delay >= s->plan.window_us / 4 - 4 * s->plan.bus_us;
+}
+
+static void propose(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token, int64_t late)
+{
+	int64_t id = message_of(sent);
+	int64_t delay = js_travel(s), slow = (int64_t)s->plan.settings.ack_timeout_ms * MS;
+
+	if (mishap(s, s->plan.chance.proposal_slow))
+		delay += prng_spread(&s->dice, MS, 5 * slow);
+	is_slow(s, id, late + delay);
+	s->pg.fact[id].copy = COPY_PROPOSED;
+	later(s, delay, on_proposal, conn, sent, token, 0);
+}
+
+/* `late`: so long it was on its way. */
+static void process(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token, int64_t late)
+{
+	int64_t id = message_of(sent);
 	struct fact *f = &s->pg.fact[id];
 	struct stream *st = &s->js.stream[f->stream];
 
 	check_arrived(s, id);
-	if (s->now < st->silent_until || (s->now < st->down_until && down_is_silent(s, st)))
+	if (js_is_silent(s, st))
 		return;
 	if (s->now < st->down_until)
 		refuse(s, conn, token, st->down_reason, st->down_status);
@@ -201,24 +250,25 @@ static void process(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
 		refuse(s, conn, token, st->full_reason, st->full_status);
 	else if (lane_refused(st, s, f))
 		refuse(s, conn, token, st->refused_reason, st->refused_status);
-	else if (s->plan.clustered && f->copies == 0) {
-		f->copy = COPY_PROPOSED;
-		later(s, travel(s), on_proposal, conn, (uint64_t)id, token, 0);
-	} else
-		store(s, conn, id, token);
+	else if (s->plan.clustered && f->standing == 0)
+		propose(s, conn, sent, token, late);
+	else
+		store(s, conn, sent, token);
 }
 
 static void on_processing(struct sim *s, const struct happening *h)
 {
 	/* It was stuck in a leader that is none any more. */
-	if (h->d != s->js.stream[s->pg.fact[h->b].stream].term && prng_below(&s->dice, 2) == 0)
+	uint64_t term = h->d >> 32;
+
+	if (term != s->js.stream[s->pg.fact[message_of(h->b)].stream].term && prng_below(&s->dice, 2) == 0)
 		return;
-	process(s, h->a, (int64_t)h->b, h->c);
+	process(s, h->a, h->b, h->c, (int64_t)(h->d & UINT32_MAX));
 }
 
 static void on_arrival(struct sim *s, const struct happening *h)
 {
-	struct conn *c = find(s, h->a);
+	struct conn *c = js_conn(s, h->a);
 	int64_t slow = (int64_t)s->plan.settings.ack_timeout_ms * MS;
 
 	if (c == NULL || (!c->wire && h->d > c->cut))
@@ -231,62 +281,31 @@ static void on_arrival(struct sim *s, const struct happening *h)
 	if (mishap(s, s->plan.chance.publish_late)) {
 		int64_t delay = prng_between(&s->dice, slow / 2, 10 * slow);
 
-		s->pg.fact[h->b].repeatable |= delay >= s->plan.window_us / 4 - 4 * s->plan.bus_us;
-		later(s, delay, on_processing, h->a, h->b, h->c, s->js.stream[s->pg.fact[h->b].stream].term);
+		is_slow(s, message_of(h->b), delay);
+		later(s, delay, on_processing, h->a, h->b, h->c,
+		      s->js.stream[s->pg.fact[message_of(h->b)].stream].term << 32 | (uint64_t)delay);
 	} else {
-		process(s, h->a, (int64_t)h->b, h->c);
+		process(s, h->a, h->b, h->c, 0);
 	}
 }
 
-void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token)
+void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token, const struct testimony *t)
 {
-	struct conn *c = find(s, conn);
-	int64_t at = s->now + travel(s);
+	struct conn *c = js_conn(s, conn);
+	int64_t at = s->now + js_travel(s);
 
 	if (c == NULL || !c->wire)
 		return;
 	/* One connection is one stream of bytes: nothing overtakes. */
 	c->last_arrival = at > c->last_arrival ? at : c->last_arrival;
-	later(s, c->last_arrival - s->now, on_arrival, conn, (uint64_t)id, token, ++c->sent);
+	later(s, c->last_arrival - s->now, on_arrival, conn, with_testimony(s, id, t), token, ++c->sent);
 }
 
-/* --- what a stream holds --- */
-
-/* Serial and stream in one word, the end of the stream or why there is no answer in another. */
-static void on_tail_answer(struct sim *s, const struct happening *h)
+void js_close(struct sim *s)
 {
-	struct conn *c = find(s, h->a);
-	struct tail_answer a = { .stream = (uint16_t)(h->b & 0xff),
-				 .above = h->c,
-				 .ok = h->d >> 63 == 0,
-				 .last = h->d,
-				 .reason = (uint32_t)h->d };
-
-	if (c != NULL && c->wire)
-		host_tail(s, c->host, h->a, h->b >> 8, &a);
-}
-
-static void on_tail_asked(struct sim *s, const struct happening *h)
-{
-	struct conn *c = find(s, h->a);
-	const struct stream *st = &s->js.stream[h->b & 0xff];
-
-	if (c == NULL || !c->wire || s->now < st->silent_until || (s->now < st->down_until && down_is_silent(s, st)) ||
-	    mishap(s, s->plan.chance.ack_lost))
-		return;
-	later(s, travel(s), on_tail_answer, h->a, h->b, h->c,
-	      s->now < st->down_until ? UINT64_C(1) << 63 | st->down_reason : st->sequence);
-}
-
-void js_tail(struct sim *s, uint64_t conn, uint16_t stream, uint64_t above, uint64_t serial)
-{
-	struct conn *c = find(s, conn);
-	int64_t at = s->now + travel(s);
-
-	if (c == NULL || !c->wire)
-		return;
-	c->last_arrival = at > c->last_arrival ? at : c->last_arrival;
-	later(s, c->last_arrival - s->now, on_tail_asked, conn, serial << 8 | stream, above, 0);
+	for (int i = 0; i < MAX_STREAMS; i++)
+		free(s->js.stream[i].log);
+	free(s->js.testimony);
 }
 
 void js_heal(struct sim *s)
@@ -295,5 +314,6 @@ void js_heal(struct sim *s)
 		struct stream *st = &s->js.stream[i];
 
 		st->down_until = st->full_until = st->silent_until = st->busy_until = st->refused_until = 0;
+		st->lookback_until = 0;
 	}
 }

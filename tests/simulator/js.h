@@ -3,20 +3,49 @@
 #define SIM_JS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { MAX_STREAMS = 3 };
 
 struct sim;
 
+/* What a message says of the snapshot from which it was sent. */
+struct testimony {
+	uint64_t horizon;  /* every xid below it had ended before; */
+	uint32_t timeline; /* of this history */
+	bool evident;      /* else it says nothing */
+};
+
+/* What stands at one sequence of a stream. */
+struct entry {
+	int32_t message; /* NOTHING, STRANGER, or which */
+	uint32_t said;   /* its testimony: which of js.testimony */
+	uint32_t losses; /* the stream's, when it was stored */
+	bool again;      /* the sequence had been given before */
+};
+
+enum { NOTHING = 0, STRANGER = -1 };
+
 struct stream {
-	uint64_t sequence; /* the last one stored */
-	uint64_t term;     /* counts leaders */
+	uint64_t first;    /* nothing stands below */
+	uint64_t sequence; /* the last one given */
+	uint64_t high;     /* it never ended above that */
+	uint64_t created;  /* its name was given to so many streams before */
+	uint32_t losses;   /* so often it lost its end, or became another */
+	struct entry *log; /* of the sequences above base */
+	size_t log_size;
+	uint64_t base;
+	uint64_t term; /* counts leaders */
 	int64_t down_until, full_until, silent_until, busy_until;
 	uint32_t down_reason, down_status, full_reason, full_status;
 	int32_t refused_key; /* the messages of one key are refused */
 	uint32_t refused_reason, refused_status;
 	int64_t refused_until;
+	/* A look at what it holds is refused, or meets silence, or is not permitted, or takes long every time. */
+	int64_t lookback_until;
+	enum { LOOKBACK_REFUSED, LOOKBACK_SILENT, LOOKBACK_DENIED, LOOKBACK_SLOW } lookback;
+	uint32_t lookback_reason;
 };
 
 /* One connection of one host. It dies twice: the wire first, then the host hears of it. */
@@ -34,6 +63,8 @@ struct js {
 	struct stream stream[MAX_STREAMS];
 	struct conn conn[MAX_CONNS];
 	uint64_t serials;
+	struct testimony *testimony; /* one for each publish; 0 is none */
+	size_t testimonies, testimonies_size;
 	int64_t clock; /* how far the servers' clock is off: the window of deduplication runs on it */
 };
 
@@ -45,22 +76,49 @@ struct reply {
 	uint32_t reason, status; /* else refused */
 };
 
-/* What a stream answers to "what do you hold?": everything stored above `above`, up to `last`. */
-struct tail_answer {
-	bool ok;
-	uint32_t reason; /* else */
-	uint16_t stream;
-	uint64_t above, last;
-};
-
 uint64_t js_connect(struct sim *s, uint32_t host);
 /* The wire dies now; the host hears of it later, or at once. */
 void js_cut(struct sim *s, uint64_t conn);
 /* (What is called id here and in js.c is a message's number: see pg.h.) */
-void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token);
+void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token, const struct testimony *t);
 
-/* Asks a stream; host_tail() is called with the answer, or never. */
-void js_tail(struct sim *s, uint64_t conn, uint16_t stream, uint64_t above, uint64_t serial);
+/* --- for the other files of the fake JetStream --- */
+
+/* The connection of this number, or NULL. */
+struct conn *js_conn(struct sim *s, uint64_t serial);
+int64_t js_travel(struct sim *s);
+/* Nobody answers for it. */
+bool js_is_silent(const struct sim *s, const struct stream *st);
+/* Frees what the streams hold. */
+void js_close(struct sim *s);
+
+/* --- js_lookback.c: what a stream tells of what it holds --- */
+
+/* Asks a stream: host_lookback_begins() and host_lookback_reads() are called when the server answers, host_lookback_told() with
+ * the end of it, or never. */
+void js_lookback(struct sim *s, uint64_t conn, uint16_t stream, uint64_t serial);
+/* Looks are refused until then, in one of several ways. */
+void js_refuses_lookback(struct sim *s, struct stream *st, int64_t until);
+
+/* --- js_log.c: what a stream holds, and how it loses that --- */
+
+/* Stores it; the sequence that it got. */
+uint64_t log_append(struct sim *s, struct stream *st, int32_t message, uint32_t said);
+/* What stands there; NULL where nothing can. */
+struct entry *log_at(const struct stream *st, uint64_t sequence);
+/* The servers lost what was written last. */
+void js_truncates(struct sim *s, struct stream *st);
+/* Deleted, and created again under the same name. */
+void js_recreates(struct sim *s, struct stream *st);
+/* What stands at its front goes: purged, or expired. */
+void js_purges(struct sim *s, struct stream *st);
+/* A work queue: what stands at its front was taken by a consumer. */
+void js_is_consumed(struct sim *s, struct stream *st);
+/* It keeps the last message of each key: those before it go. */
+void js_replaces(struct sim *s, struct stream *st);
+/* Some of what it holds is deleted, one by one. */
+void js_deletes(struct sim *s, struct stream *st);
+
 /* --- js_election.c --- */
 
 /* Its answer is "not now", in one of many ways, or none at all. */

@@ -99,7 +99,7 @@ static void fill_row(struct sim *s, const struct producer *p)
 									    : prng_below(&s->dice, streams));
 	f->poison = mishap(s, s->plan.chance.poison);
 	if (mishap(s, s->plan.chance.defect))
-		f->defect = DEFECT_SUBJECT_UNROUTED;
+		f->defect = DEFECT_HEADERS_SHAPE;
 }
 
 static void draw(struct sim *s, struct producer *p)
@@ -133,9 +133,9 @@ static void undo_savepoint(struct sim *s, struct producer *p)
 
 static void on_prepared(struct sim *s, const struct happening *h)
 {
-	if (s->pg.tx[h->a].state != TX_PREPARED)
+	if (s->pg.tx[h->a].state != TX_PREPARED && s->pg.tx[h->a].state != TX_PREPARING)
 		return;
-	if (s->phase == PHASE_HEAL)
+	if (s->phase == PHASE_HEAL || s->pg.tx[h->a].state == TX_PREPARING)
 		later(s, SECOND, on_prepared, h->a, 0, 0, 0);
 	else if (prng_below(&s->dice, 3) == 0)
 		tx_abort(s, (uint32_t)h->a);
@@ -254,7 +254,7 @@ void load_finish(struct sim *s)
 	for (size_t i = s->pg.running_count; i-- > 0;) {
 		uint32_t tx = s->pg.running[i];
 
-		if (s->pg.tx[tx].state == TX_PREPARED && prng_below(&s->dice, 2) == 0)
+		if (s->pg.tx[tx].state != TX_RUNNING && prng_below(&s->dice, 2) == 0)
 			tx_commit(s, tx);
 		else
 			tx_abort(s, tx);

@@ -1,40 +1,16 @@
-/* The simulator: many seeds, each a world of its own. A seed that fails is played again and again with less of
- * everything, as long as it fails in the same way; then its story is told.
- *
- *     sim --seeds N [--from S] [--verbose]    N seeds, one line at the end; --verbose: the faults by kind before it
- *     sim --seed S [--trace]                  one seed, its whole story
- *     --as-it-is                              a violation is told without a try to make it smaller
- *
- * Smaller (what a failing seed was shrunk to):
- *     --only KIND,...  --without KIND,...     these kinds of faults, or all but these; "none" is none
- *     --faults-until N                        only the first N faults
- *     --rows N  --producers N  --relays N     at most so many
- *     --dice N                                the same plan with other dice
- *
- * A flawed world, in which some seed must find out what the design warns of (see world.h):
- *     --flaw NAME; --flaws lists them
- */
+/* The simulator of the outbox's core: how one seed is played, from the load to the drain. (Its command line: player.h.) */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "host.h"
 #include "load.h"
-#include "shrink.h"
+#include "mutant.h"
+#include "player.h"
 #include "world.h"
 
 static struct sim sim;
-static struct {
-	uint64_t seeds, from;
-	bool one, trace, verbose, as_it_is;
-	enum flaw flaw;
-	struct overrides overrides;
-} options = { .seeds = 1000, .from = 1, .overrides.faults_until = UINT64_MAX };
-
 /* --- one seed --- */
 
 static void run_until(struct sim *s, int64_t until)
@@ -175,7 +151,7 @@ static void run_phases(struct sim *s)
 	run_until_unpaused(s);
 	/* Transactions that stay open delay nobody's rows but their own; a held lane holds nobody else. (Unless the
 	 * core is built with so few exceptions that it must stop reading.) */
-	if ((int)LIMIT_EXCEPTIONS > (int)MAX_IDS)
+	if (s->core->limits->exceptions > MAX_IDS)
 		run_until_settled(s, true);
 	enter(s, PHASE_DECIDE);
 	load_finish(s);
@@ -188,7 +164,7 @@ static void run_phases(struct sim *s)
 }
 
 /* False: a promise was broken; sim.violation says which. */
-static bool run(uint64_t seed, const struct overrides *o, bool tracing, bool loud)
+static bool run(uint64_t seed, const struct overrides *o, int flaw, bool tracing, bool loud)
 {
 	struct sim *s = &sim;
 	volatile bool held = false;
@@ -197,7 +173,7 @@ static bool run(uint64_t seed, const struct overrides *o, bool tracing, bool lou
 	sim_open(s, seed, o);
 	s->tracing = tracing;
 	s->loud = loud;
-	s->flaw = options.flaw;
+	s->flaw = (enum flaw)flaw;
 	if (setjmp(s->violated) == 0) {
 		run_phases(s);
 		held = true;
@@ -209,168 +185,42 @@ static bool run(uint64_t seed, const struct overrides *o, bool tracing, bool lou
 	return held;
 }
 
-/* --- many seeds --- */
+/* --- what is told --- */
 
-static void tell_plan(const struct plan *p)
+static void tell_plan(void)
 {
+	const struct plan *p = &sim.plan;
 	const struct delivery_settings *s = &p->settings;
 
 	printf("ordering=%d poison=%d streams=%u window=%u/%u queue=%u/%u ack_timeout=%u retry=%u..%u mark=%u grace=%u "
-	       "lease=%u sleep=%u poll=%u hosts=%u keys=%u\n",
+	       "lease=%u sleep=%u poll=%u hosts=%u keys=%u dedupe=%" PRId64 "%s%s%s\n",
 	       s->ordering, s->poison, s->streams, s->window_messages, s->window_bytes, s->queue_messages,
 	       s->queue_bytes, s->ack_timeout_ms, s->retry_min_ms, s->retry_max_ms, s->mark_interval_ms, s->grace_ms,
-	       s->lease_ms, s->sleep_after_ms, s->safety_poll_ms, p->hosts, p->keys);
-}
-
-static bool play_failing(const struct overrides *o)
-{
-	return run(sim.seed, o, false, false);
-}
-
-/* The seed that has just failed: how small it gets, and its story. */
-static void tell_violation(void)
-{
-	struct overrides o = options.overrides;
-	char first[sizeof sim.violation], replay[1024];
-	uint64_t faults = sim.faults;
-
-	memcpy(first, sim.violation, sizeof first);
-	if (!options.trace && !options.as_it_is) {
-		shrink(&sim, &o, play_failing);
-		run(sim.seed, &o, true, false);
-		trace_tell();
-	}
-	tell_plan(&sim.plan);
-	shrink_tell(&sim, &o, replay, sizeof replay);
-	printf("seed %" PRIu64 ": %s\n", sim.seed, first);
-	if (!options.trace && !options.as_it_is)
-		printf("shrunk from %" PRIu64 " faults to %" PRIu64 ", %" PRId64 " messages: %s\n", faults, sim.faults,
-		       sim.pg.messages, sim.violation);
-	printf("replay: tests/sim %s%s%s --trace\n", replay, options.flaw ? " --flaw " : "",
-	       options.flaw ? flaw_name[options.flaw] : "");
-}
-
-/* An assertion of the core. */
-static void on_abort(int signal)
-{
-	(void)signal;
-	snprintf(sim.violation, sizeof sim.violation, "an assertion of the core failed");
-	longjmp(sim.violated, 1);
-}
-
-static void catch_aborts(void)
-{
-	struct sigaction action = { .sa_handler = on_abort, .sa_flags = SA_NODEFER };
-
-	sigaction(SIGABRT, &action, NULL);
-}
-
-_Noreturn static void usage(const char *what)
-{
-	fprintf(stderr, "sim: what is \"%s\"? See the head of tests/simulator/main.c.\n", what);
-	exit(64);
-}
-
-static uint64_t kinds(char *list)
-{
-	uint64_t set = 0;
-
-	while (list != NULL) {
-		const char *name = strsep(&list, ",");
-
-		if (strcmp(name, "none") == 0)
-			continue;
-		if (fault_named(name) == FAULTS)
-			usage(name);
-		set |= UINT64_C(1) << fault_named(name);
-	}
-	return set;
-}
-
-static enum flaw flaw_named(const char *name)
-{
-	for (int f = 1; f < FLAWS; f++)
-		if (strcmp(flaw_name[f], name) == 0)
-			return (enum flaw)f;
-	usage(name);
-}
-
-static void parse_value(const char *name, char *value)
-{
-	struct overrides *o = &options.overrides;
-	uint64_t number = strtoull(value, NULL, 10);
-
-	if (strcmp(name, "--seeds") == 0)
-		options.seeds = number;
-	else if (strcmp(name, "--from") == 0)
-		options.from = number;
-	else if (strcmp(name, "--seed") == 0)
-		options.from = number, options.one = true;
-	else if (strcmp(name, "--only") == 0)
-		o->without |= ~kinds(value);
-	else if (strcmp(name, "--without") == 0)
-		o->without |= kinds(value);
-	else if (strcmp(name, "--faults-until") == 0)
-		o->faults_until = number;
-	else if (strcmp(name, "--rows") == 0)
-		o->rows = (uint32_t)number;
-	else if (strcmp(name, "--producers") == 0)
-		o->producers = (uint32_t)number;
-	else if (strcmp(name, "--relays") == 0)
-		o->hosts = (uint32_t)number;
-	else if (strcmp(name, "--dice") == 0)
-		o->dice = (uint32_t)number;
-	else if (strcmp(name, "--flaw") == 0)
-		options.flaw = flaw_named(value);
-	else
-		usage(name);
-}
-
-_Noreturn static void list_flaws(void)
-{
-	for (int f = 1; f < FLAWS; f++)
-		printf("%s|%s\n", flaw_name[f], flaw_meaning[f]);
-	exit(0);
-}
-
-static void parse(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--trace") == 0)
-			options.trace = true;
-		else if (strcmp(argv[i], "--verbose") == 0)
-			options.verbose = true;
-		else if (strcmp(argv[i], "--as-it-is") == 0)
-			options.as_it_is = true;
-		else if (strcmp(argv[i], "--flaws") == 0)
-			list_flaws();
-		else if (i + 1 < argc)
-			parse_value(argv[i], argv[i + 1]), i++;
-		else
-			usage(argv[i]);
-	}
-	if (options.one)
-		options.seeds = 1;
+	       s->lease_ms, s->sleep_after_ms, s->safety_poll_ms, p->hosts, p->keys, p->window_us / 1000,
+	       p->small ? " small" : "", p->mark_apart ? " mark_apart" : "", p->overlaps ? " overlaps" : "");
 }
 
 /* --- the sum --- */
 
 static struct {
-	uint64_t steps, faults, kind[FAULTS], seeds_with[FAULTS];
-	uint64_t messages, stored, duplicates, undone, phantoms, reused; /* see tell_counts() */
+	uint64_t kind[FAULTS], seeds_with[FAULTS];
+	uint64_t messages, stored, duplicates, undone, phantoms, reused, gone, deleted, proved; /* see tell_counts() */
 } sum;
 
-static void add_up(const struct sim *s)
+static void add_up(void)
 {
-	sum.steps += s->steps;
-	sum.faults += s->faults;
+	const struct sim *s = &sim;
+
+	sum.proved += s->proved;
 	for (int64_t m = 1; m <= s->pg.messages; m++) {
 		const struct fact *f = &s->pg.fact[m];
 
 		sum.messages += f->fate == FATE_COMMITTED || f->undone;
 		sum.stored += f->copies > 0;
-		sum.duplicates += f->copies > 1 ? f->copies - 1 : 0;
-		sum.undone += f->undone; /* a failover took its commit back */
+		sum.duplicates += f->standing > 1 ? f->standing - 1 : 0;
+		sum.gone += f->copies > 0 && f->standing == 0; /* the stream lost it, or somebody took it out there */
+		sum.deleted += f->deleted && f->copies == 0;   /* its row, before it was sent */
+		sum.undone += f->undone;                       /* a failover took its commit back */
 		sum.phantoms += f->copies > 0 && f->fate != FATE_COMMITTED;
 		sum.reused += f->undone && s->pg.row[f->id] != m && s->pg.row[f->id] != 0; /* its id is another's */
 	}
@@ -384,6 +234,7 @@ static void tell_counts(void)
 {
 	printf("messages=%" PRIu64 "\nstored=%" PRIu64 "\nduplicates=%" PRIu64 "\n", sum.messages, sum.stored,
 	       sum.duplicates);
+	printf("gone=%" PRIu64 "\nproved=%" PRIu64 "\ndeleted=%" PRIu64 "\n", sum.gone, sum.proved, sum.deleted);
 	printf("undone=%" PRIu64 "\nphantoms=%" PRIu64 "\nreused=%" PRIu64 "\n", sum.undone, sum.phantoms, sum.reused);
 }
 
@@ -394,24 +245,48 @@ static void tell_kinds(void)
 		       sum.seeds_with[f]);
 }
 
+static void tell_sum(void)
+{
+	tell_kinds();
+	tell_counts();
+}
+
+static const char *name_of_fault(int f)
+{
+	return fault_name((enum fault)f);
+}
+
 int main(int argc, char **argv)
 {
-	parse(argc, argv);
-	catch_aborts();
-	for (uint64_t seed = options.from; seed < options.from + options.seeds; seed++) {
-		if (!run(seed, &options.overrides, options.trace, options.trace)) {
-			tell_violation();
-			return 1;
-		}
-		add_up(&sim);
-	}
-	if (options.one)
-		tell_plan(&sim.plan);
-	if (options.verbose) {
-		tell_kinds();
-		tell_counts();
-	}
-	printf("seeds=%" PRIu64 " steps=%" PRIu64 " faults=%" PRIu64 " violations=0\n", options.seeds, sum.steps,
-	       sum.faults);
-	return 0;
+	static const struct player_size sizes[] = {
+		{ "--rows", offsetof(struct overrides, rows), &sim.plan.rows },
+		{ "--relays", offsetof(struct overrides, hosts), &sim.plan.hosts },
+		{ "--producers", offsetof(struct overrides, producers), &sim.plan.producers },
+		{ NULL, 0, NULL },
+	};
+	static const struct player player = {
+		.program = "tests/sim",
+		.can_be_tight = true,
+		.sizes = sizes,
+		.faults = FAULTS,
+		.flaws = FLAWS,
+		.fault_name = name_of_fault,
+		.flaw_name = flaw_name,
+		.flaw_meaning = flaw_meaning,
+		.mutant_play = mutant_play,
+		.mutant_list = mutant_list,
+		.run = run,
+		.tell_plan = tell_plan,
+		.add_up = add_up,
+		.tell_sum = tell_sum,
+		.seed = &sim.seed,
+		.steps = &sim.steps,
+		.faults_done = &sim.faults,
+		.of_kind = sim.of_kind,
+		.violation = sim.violation,
+		.violation_bytes = sizeof sim.violation,
+		.violated = &sim.violated,
+	};
+
+	return player_main(&player, argc, argv);
 }

@@ -52,27 +52,41 @@ struct fact {
 	uint8_t slot;    /* of the ring */
 	int64_t created; /* by the database's clock */
 	bool inserted;   /* the row is there, if only for its own transaction; until then the id is all that is drawn */
-	bool truncated;
+	bool truncated;  /* with its slot, */
+	bool deleted;    /* by somebody who should not have */
 
 	enum copy copy;
-	uint64_t sequence; /* of its first copy */
-	uint32_t copies;
+	uint64_t sequence;      /* of its last copy: what the window says */
+	uint64_t lowest;        /* of the copies that stand */
+	uint32_t copies;        /* ever stored, */
+	uint32_t standing;      /* and still there */
+	uint32_t stored_losses; /* the stream's, when the last one was stored */
 	int64_t window_ends;
 	/* Nothing could know better than to store it twice: a copy of it lay in the network for about half a window, or
 	 * the servers forgot it before its time. */
 	bool repeatable;
+	uint64_t told_by[2]; /* by host: the session of its that was told last that it is stored, 0 = none */
+	uint64_t
+		first_sent_by; /* the session of the one that sent it first, and what it knew of the end of the stream */
+	uint64_t first_end, first_notices;
+	int64_t sent_ms; /* by whom ever, the last time */
+	uint64_t sent_by,
+		alone_by;  /* the last session that sent it; in which it was refused, not answered, or held back */
 	bool doomed, mute; /* proposed, and its leader is gone: it will be lost; nobody will be told */
 
 	bool dead, held; /* stands in dead_letter */
 	enum decision decision;
-	bool given_up; /* by an operator */
+	bool given_up;                 /* by an operator */
+	uint64_t read_by, vanished_by; /* the last session that got its row, that said that it is gone */
 
 	/* what a failover does not take back */
 	bool undone;       /* its commit: whatever was sent of it by then is a phantom */
 	bool was_given_up; /* a decision: later ones of its key may be stored already */
+	bool was_dead;     /* a letter */
+	bool was_deleted;  /* its row: the same */
 };
 
-enum tx_state { TX_RUNNING, TX_PREPARED, TX_COMMITTED, TX_ABORTED };
+enum tx_state { TX_RUNNING, TX_PREPARING, TX_PREPARED, TX_COMMITTED, TX_ABORTED };
 
 struct tx {
 	enum tx_state state;
@@ -110,8 +124,9 @@ struct pg {
 	size_t exceptions, exceptions_size;
 	size_t dead;
 	struct {
-		uint64_t sequence; /* FLOOR_UNKNOWN: nothing on record */
+		uint64_t sequence; /* LOW_WATER_UNKNOWN: nothing on record */
 		int64_t last_id;   /* of the ledger's row */
+		uint32_t losses;   /* of its end that are on record with this */
 	} floor[3];
 	uint32_t timeline;    /* raised by every failover */
 	uint32_t led_on;      /* the last leader's */
@@ -144,6 +159,7 @@ bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key);
 void tx_insert(struct sim *s, int64_t message);
 /* Everything from this message on is undone, and the locks taken since: the transaction was as `then`. */
 void tx_rollback_to(struct sim *s, uint32_t tx, int64_t message, const struct tx *then);
+/* PREPARE TRANSACTION: its locks move to another holder, which takes a moment. */
 void tx_prepare(struct sim *s, uint32_t tx);
 void tx_commit(struct sim *s, uint32_t tx);
 void tx_abort(struct sim *s, uint32_t tx);
@@ -158,6 +174,8 @@ uint64_t pg_xmin(const struct sim *s);
 /* boxhaul.outbox_xmin() */
 uint64_t pg_outbox_xmin(const struct sim *s);
 bool pg_visible(const struct sim *s, int64_t message);
+/* Somebody deletes a row, or a few, that nobody has sent yet. */
+void pg_deletes_rows(struct sim *s);
 /* Was its transaction over when so many had ended? pg_visible_in_snapshot() */
 bool pg_visible_then(const struct sim *s, int64_t message, uint64_t ended);
 
@@ -166,8 +184,8 @@ bool pg_visible_then(const struct sim *s, int64_t message, uint64_t ended);
 uint64_t books_lead(struct sim *s);
 /* The leader says that it publishes nothing more; somebody before it may, for so long. */
 void books_resign(struct sim *s, uint64_t epoch, int64_t others_ms);
-/* False: another one leads. */
-bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m);
+/* False: another one leads. `losses`, by stream: what the leader knew of them when it wrote the mark. */
+bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m, const uint32_t *losses);
 bool books_unsettled(const struct sim *s, int64_t id);
 void books_decide(struct sim *s, int64_t message, enum decision what);
 /* An operator; the one who pauses what is paused changes nothing. */

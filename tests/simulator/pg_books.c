@@ -1,4 +1,4 @@
-/* The books: position, exceptions, dead letters. What sql/004_ledger.sql does, and nothing cleverer. */
+/* The books: position, exceptions, dead letters. What sql/004_books.sql does, and nothing cleverer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,10 +20,11 @@ void books_resign(struct sim *s, uint64_t epoch, int64_t others_ms)
 }
 
 /* The ledger's newest row of each stream, by the ids it covers. */
-static void note_floor(struct sim *s, const struct sent *sent)
+static void note_floor(struct sim *s, const struct sent *sent, const uint32_t *losses)
 {
 	if (sent->last < s->pg.floor[sent->stream].last_id)
 		return;
+	s->pg.floor[sent->stream].losses = losses[sent->stream];
 	s->pg.floor[sent->stream].sequence = sent->sequence;
 	s->pg.floor[sent->stream].last_id = sent->last;
 }
@@ -86,13 +87,13 @@ static struct id_range take_out(struct sim *s, int64_t lo)
 	return was;
 }
 
-static void bury(struct sim *s, const struct dead *d)
+static void bury(struct sim *s, const struct dead_letter *d)
 {
 	struct fact *f = FACT_OF(s, d->id);
 
 	check_dead(s, d);
 	s->pg.dead += !f->dead;
-	f->dead = true;
+	f->dead = f->was_dead = true;
 	f->held = d->held;
 	f->decision = UNDECIDED;
 	if (d->held)
@@ -108,7 +109,7 @@ static void unbury(struct sim *s, int64_t id)
 	f->dead = f->held = false;
 }
 
-bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m)
+bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m, const uint32_t *losses)
 {
 	struct pg *pg = &s->pg;
 	struct id_range *touched;
@@ -116,6 +117,8 @@ bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m)
 
 	if (epoch != pg->epoch)
 		return false;
+	demand(s, m->from == pg->position, "mark: the position is %lld, not %lld", (long long)pg->position,
+	       (long long)m->from);
 	demand(s, m->position >= pg->position, "mark: the position goes back from %lld to %lld",
 	       (long long)pg->position, (long long)m->position);
 	touched = calloc(m->gone_count + 1, sizeof *touched);
@@ -135,10 +138,10 @@ bool books_mark(struct sim *s, uint64_t epoch, const struct mark *m)
 			       (long long)m->dead[i].id);
 		bury(s, &m->dead[i]);
 	}
-	for (size_t i = 0; i < m->undead_count; i++)
-		unbury(s, m->undead[i]);
+	for (size_t i = 0; i < m->resolved_count; i++)
+		unbury(s, m->resolved[i]);
 	for (size_t i = 0; i < m->sent_count; i++)
-		note_floor(s, &m->sent[i]);
+		note_floor(s, &m->sent[i], losses);
 	check_marked(s, m, touched, n);
 	free(touched);
 	return true;

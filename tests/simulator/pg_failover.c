@@ -63,6 +63,7 @@ static void keep_truth(struct fact *now, const struct fact *lost, bool known)
 		now->rolled_back = was.rolled_back;
 		now->inserted = was.inserted;
 		now->truncated = was.truncated;
+		now->deleted = was.deleted;
 		now->dead = was.dead;
 		now->held = was.held;
 		now->decision = was.decision;
@@ -107,7 +108,7 @@ void standby_takes_over(struct sim *s)
 	trace(s, "pg      FAILOVER: id %lld, was %lld; position %lld", (long long)s->pg.last_id, (long long)was,
 	      (long long)s->pg.position);
 	for (size_t i = s->pg.running_count; i-- > 0;)
-		if (s->pg.tx[s->pg.running[i]].state == TX_RUNNING)
+		if (s->pg.tx[s->pg.running[i]].state <= TX_PREPARING)
 			tx_abort(s, s->pg.running[i]);
 	check_failed_over(s);
 	load_restart(s);

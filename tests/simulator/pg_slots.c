@@ -1,4 +1,4 @@
-/* The ring of slots: what truncate_slot() of sql/004_ledger.sql does, step by step, while producers go on.
+/* The ring of slots: what truncate_slot() of sql/004_books.sql does, step by step, while producers go on.
  *
  *     look (no lock) --> time passes --> lock or give up --> look again --> TRUNCATE
  *
@@ -27,12 +27,19 @@ static bool in_slot(const struct fact *f, uint32_t slot)
 	return f->inserted && f->slot == slot && !f->truncated;
 }
 
+static bool is_row_of(const struct sim *s, int64_t id, uint32_t slot)
+{
+	const struct fact *f = FACT_OF(s, id);
+
+	return in_slot(f, slot) && f->fate == FATE_COMMITTED && !f->deleted;
+}
+
 /* ORDER BY id DESC LIMIT 1; 0 = no row. */
 static int64_t top_of(const struct sim *s, uint32_t slot)
 {
 	int64_t id = s->pg.last_id;
 
-	while (id > 0 && !(in_slot(FACT_OF(s, id), slot) && FACT_OF(s, id)->fate == FATE_COMMITTED))
+	while (id > 0 && !is_row_of(s, id, slot))
 		id--;
 	return id;
 }
@@ -55,8 +62,8 @@ static bool has_exception(const struct sim *s, uint32_t slot)
 {
 	for (size_t i = 0; i < s->pg.exceptions; i++)
 		for (int64_t id = s->pg.exception[i].lo; id <= s->pg.exception[i].hi; id++)
-			if (in_slot(FACT_OF(s, id), slot) && FACT_OF(s, id)->fate == FATE_COMMITTED)
-				return true;
+			if (is_row_of(s, id, slot))
+				return s->flaw != FLAW_truncate_parked;
 	return false;
 }
 
@@ -76,7 +83,8 @@ static void truncate(struct sim *s, uint32_t slot)
 
 		if (!in_slot(f, slot))
 			continue;
-		check_truncated(s, id);
+		if (!f->deleted)
+			check_truncated(s, id);
 		f->truncated = true;
 		rows++;
 	}

@@ -85,7 +85,7 @@ bool tx_lock_key(struct sim *s, uint32_t tx, int32_t key)
 {
 	struct tx *t = &s->pg.tx[tx];
 
-	if (key == NO_KEY || (t->keys & UINT32_C(1) << key) != 0)
+	if (key == NO_KEY || s->plan.overlaps || (t->keys & UINT32_C(1) << key) != 0)
 		return true;
 	if (s->pg.key_locked[key])
 		return false;
@@ -123,12 +123,19 @@ static void tx_end(struct sim *s, uint32_t tx)
 	t->locks_outbox = false;
 }
 
+static void on_prepared(struct sim *s, const struct happening *h)
+{
+	if (s->pg.tx[h->a].state == TX_PREPARING)
+		s->pg.tx[h->a].state = TX_PREPARED;
+}
+
 void tx_prepare(struct sim *s, uint32_t tx)
 {
 	/* Keeps its xid and its locks. A transaction that notifies cannot be prepared: the hint is left out. */
-	s->pg.tx[tx].state = TX_PREPARED;
+	s->pg.tx[tx].state = TX_PREPARING;
 	s->pg.tx[tx].was_prepared = true;
 	s->pg.tx[tx].notifies = false;
+	later(s, prng_spread(&s->dice, 0, 10 * MS), on_prepared, tx, 0, 0, 0);
 }
 
 void tx_commit(struct sim *s, uint32_t tx)
@@ -179,6 +186,8 @@ static uint64_t oldest(const struct sim *s, bool outbox_only)
 
 		if (outbox_only && t->state == TX_PREPARED && s->flaw == FLAW_prepared_unseen)
 			continue;
+		if (outbox_only && t->state == TX_PREPARING && s->flaw == FLAW_preparing_unseen)
+			continue;
 		if (t->xid < min && (t->locks_outbox || !outbox_only))
 			min = t->xid;
 	}
@@ -195,9 +204,46 @@ uint64_t pg_outbox_xmin(const struct sim *s)
 	return oldest(s, true);
 }
 
+/* (A dead letter that holds its key has a copy of its row.) */
 bool pg_visible(const struct sim *s, int64_t message)
 {
-	return s->pg.fact[message].fate == FATE_COMMITTED && !s->pg.fact[message].truncated;
+	const struct fact *f = &s->pg.fact[message];
+
+	return f->fate == FATE_COMMITTED && ((!f->truncated && !f->deleted) || (f->dead && f->held));
+}
+
+static bool is_unsent(const struct sim *s, int64_t id)
+{
+	const struct fact *f = FACT_OF(s, id);
+
+	return f->fate == FATE_COMMITTED && f->inserted && !f->truncated && !s->pg.settled[id];
+}
+
+/* Among what waits, as often as not. */
+static int64_t any_unsent(struct sim *s)
+{
+	const struct pg *pg = &s->pg;
+
+	if (pg->exceptions > 0 && prng_below(&s->dice, 2) == 0) {
+		const struct exception_row *e = &pg->exception[prng_below(&s->dice, pg->exceptions)];
+
+		return prng_between(&s->dice, e->lo, e->hi);
+	}
+	return prng_between(&s->dice, pg->position > 20 ? pg->position - 20 : 1, pg->last_id + 1);
+}
+
+void pg_deletes_rows(struct sim *s)
+{
+	int64_t id = any_unsent(s), end = id + prng_spread(&s->dice, 0, 5);
+
+	for (; id <= end && id <= s->pg.last_id; id++) {
+		struct fact *f = FACT_OF(s, id);
+
+		if (!is_unsent(s, id) || f->deleted)
+			continue;
+		trace(s, "pg      somebody deletes %s", told(s, s->pg.row[id]));
+		f->deleted = f->was_deleted = true;
+	}
 }
 
 bool pg_visible_then(const struct sim *s, int64_t message, uint64_t ended)
@@ -211,7 +257,7 @@ void pg_crash(struct sim *s)
 
 	trace(s, "pg      CRASH");
 	for (size_t i = pg->running_count; i-- > 0;)
-		if (pg->tx[pg->running[i]].state == TX_RUNNING)
+		if (pg->tx[pg->running[i]].state <= TX_PREPARING)
 			tx_abort(s, pg->running[i]);
 	/* The sequence is logged 32 values ahead: after a crash it goes on behind them. */
 	if (pg->last_id + 33 < MAX_IDS - 1 && prng_below(&s->dice, 2) == 0)

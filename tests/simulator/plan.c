@@ -44,7 +44,7 @@ static void draw_settings(struct delivery_settings *s, struct prng *dice)
 {
 	memset(s, 0, sizeof *s);
 	s->ordering = (enum ordering)ONE_OF(dice, ORDERING_STRICT, ORDERING_STRICT, ORDERING_STRICT, ORDERING_STRICT,
-					    ORDERING_STRICT, ORDERING_STRICT, ORDERING_PIPELINED, ORDERING_NONE);
+					    ORDERING_STRICT, ORDERING_PIPELINED, ORDERING_PIPELINED, ORDERING_NONE);
 	s->poison = prng_below(dice, 2) == 0 ? POISON_SKIP : POISON_HOLD;
 	s->streams = (uint32_t)prng_between(dice, 1, 3);
 	s->window_messages = ONE_OF(dice, 1, 2, 3, 4, 7, 16, 20, 64);
@@ -78,8 +78,11 @@ static void draw_load(struct plan *p, struct prng *dice)
 		prng_below(dice, 3) == 0 ? prng_between(dice, 50000, 1500000) : 2 * p->load_us * p->producers / p->rows;
 	p->unkeyed = ONE_OF(dice, 0, 100000, 300000, 900000);
 	p->key_picks_stream = prng_below(dice, 2) == 0;
+	p->overlaps = prng_below(dice, 8) == 0;
 	p->decides = prng_below(dice, 2) == 0;
 	p->audits = prng_below(dice, 4) == 0;
+	p->small = prng_below(dice, 4) == 0;
+	p->mark_apart = prng_below(dice, 4) == 0;
 	p->pg_us = prng_spread(dice, 50, 5000);
 	p->bus_us = prng_spread(dice, 50, 8000);
 	p->retention_us = prng_below(dice, 2) == 0 ? 0 : prng_between(dice, 20, 3000) * 1000;
@@ -139,7 +142,7 @@ void plan_draw(struct plan *p, struct prng *dice)
 	p->clustered = mood != CALM && (p->every.election > 0 || prng_below(dice, 3) == 0);
 	p->in_process = prng_below(dice, 2) == 0;
 	p->taps = prng_below(dice, 4) == 0;
-	p->long_window = prng_below(dice, 4) != 0;
+	p->long_window = prng_below(dice, 2) == 0;
 	p->forgets = !p->long_window && prng_below(dice, 2) == 0;
 	p->window_us = p->long_window ? INT64_C(86400) * 1000000 : prng_between(dice, 100, 2000) * 1000;
 	/* In the calm seeds nothing may be sent twice: answers are always in time. */
@@ -153,6 +156,7 @@ void plan_shrink(struct plan *p, const struct overrides *o)
 		p->rows = o->rows;
 	if (o->hosts != 0 && o->hosts < p->hosts)
 		p->hosts = o->hosts;
+	p->small |= o->tight;
 	if (o->producers != 0 && o->producers < p->producers)
 		p->producers = o->producers;
 }
@@ -160,15 +164,6 @@ void plan_shrink(struct plan *p, const struct overrides *o)
 const char *fault_name(enum fault f)
 {
 	return name_of_fault[f];
-}
-
-enum fault fault_named(const char *name)
-{
-	enum fault f = 0;
-
-	while (f < FAULTS && strcmp(name_of_fault[f], name) != 0)
-		f++;
-	return f;
 }
 
 bool plan_has(const struct plan *p, enum fault f)

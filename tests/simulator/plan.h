@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "core/delivery.h"
+#include "overrides.h"
 #include "prng.h"
 
 /* Every fault there is, in one table: name, and the highest rate in a mild seed and in a rough one.
@@ -29,35 +30,49 @@
 	X(ack_late, 5000, 100000)            \
 	X(ack_twice, 5000, 100000)           \
 	X(garbage, 2000, 20000)              \
+	X(proposal_slow, 5000, 100000)       \
+	X(stranger, 20000, 600000)           \
+	X(lookback_slow, 50000, 950000)      \
 	/* the database */                   \
 	X(query_slow, 1000, 10000)           \
 	X(fetch_failed, 2000, 50000)         \
+	X(fetch_cut, 10000, 200000)          \
 	X(notify_lost, 100000, 500000)       \
+	X(mind_changed, 200000, 900000)      \
 	/* the relay: per effect */          \
 	X(crash, 300, 3000)                  \
 	X(freeze, 300, 3000)
 
 /* These come by themselves, with the shortest mean time between them in ms (four times that in a mild seed). */
-#define INTERVALS(X)            \
-	X(session_lost, 300)    \
-	X(database_crash, 1500) \
-	X(failover, 1500)       \
-	X(switchover, 1500)     \
-	X(horizon_held, 300)    \
-	X(database_clock, 400)  \
-	X(bus_lost, 200)        \
-	X(socket_full, 400)     \
-	X(pause, 500)           \
-	X(kill, 500)            \
-	X(election, 400)        \
-	X(server_restart, 1000) \
-	X(server_clock, 400)    \
-	X(stream_down, 500)     \
-	X(stream_full, 500)     \
-	X(stream_silent, 500)   \
-	X(stream_busy, 300)     \
-	X(lane_refused, 300)    \
-	X(reload, 200)          \
+#define INTERVALS(X)              \
+	X(session_lost, 300)      \
+	X(database_crash, 1500)   \
+	X(failover, 1500)         \
+	X(switchover, 1500)       \
+	X(horizon_held, 300)      \
+	X(database_clock, 400)    \
+	X(bus_lost, 200)          \
+	X(socket_full, 400)       \
+	X(pause, 500)             \
+	X(kill, 500)              \
+	X(election, 400)          \
+	X(server_restart, 1000)   \
+	X(server_clock, 400)      \
+	X(stream_down, 500)       \
+	X(stream_full, 500)       \
+	X(stream_silent, 500)     \
+	X(stream_busy, 300)       \
+	X(stream_truncated, 700)  \
+	X(stream_recreated, 1500) \
+	X(stream_purged, 700)     \
+	X(stream_deleted, 300)    \
+	X(stream_consumed, 200)   \
+	X(stream_replaced, 200)   \
+	X(rows_deleted, 200)      \
+	X(lookback_refused, 400)  \
+	X(drain, 700)             \
+	X(lane_refused, 300)      \
+	X(reload, 200)            \
 	X(operator_pause, 1500)
 
 #define AS_FIELD(name, ...) uint32_t name;
@@ -84,14 +99,6 @@ enum fault {
 
 #define FIRST_INTERVAL ((enum fault)(sizeof(struct chances) / sizeof(uint32_t)))
 
-/* What one gives on the command line to make a seed smaller: less of everything, the dice the same. */
-struct overrides {
-	uint64_t without;                /* a bit for each fault that does not happen */
-	uint64_t faults_until;           /* only so many faults happen; UINT64_MAX = all */
-	uint32_t rows, hosts, producers; /* at most so many; 0 = as drawn */
-	uint32_t dice;                   /* the same plan with other dice; 0 = those that drew it */
-};
-
 struct plan {
 	struct delivery_settings settings;
 	uint32_t hosts, keys, producers;
@@ -100,14 +107,17 @@ struct plan {
 	int64_t idle_us;       /* between two transactions of a producer, at most */
 	uint32_t unkeyed;      /* chance per million of a row without a key */
 	bool key_picks_stream; /* else the rows of one key go to several streams */
-	bool decides;          /* an operator decides while the load runs; else only at the end */
-	bool audits;           /* delivery_audit() after every step */
-	bool clustered;        /* proposals that may get lost, duplicates with sequence 0 */
-	bool in_process;       /* answers 10158 where others answer sequence 0 */
-	bool taps;             /* somebody subscribes to everything: a missing stream is silent */
-	bool long_window;      /* longer than every outage: no duplicate may be stored */
-	bool forgets;          /* messages leave the stream, and a restarted server does not know them any more */
-	int64_t window_us;     /* of deduplication */
+	bool overlaps;     /* nobody locks a key: rows of one key may be committed in any order, and none is promised */
+	bool decides;      /* an operator decides while the load runs; else only at the end */
+	bool audits;       /* delivery_audit() after every step */
+	bool small;        /* the core with very small limits */
+	bool mark_apart;   /* marks and fetches may overtake each other */
+	bool clustered;    /* proposals that may get lost, duplicates with sequence 0 */
+	bool in_process;   /* answers 10158 where others answer sequence 0 */
+	bool taps;         /* somebody subscribes to everything: a missing stream is silent */
+	bool long_window;  /* longer than every outage: no duplicate may be stored */
+	bool forgets;      /* messages leave the stream, and a restarted server does not know them any more */
+	int64_t window_us; /* of deduplication */
 	int64_t retention_us, slot_us; /* 0 = nothing is ever truncated */
 	int64_t pg_us, bus_us;         /* one way, at most */
 	struct chances chance;
@@ -118,8 +128,6 @@ void plan_draw(struct plan *p, struct prng *dice);
 void plan_shrink(struct plan *p, const struct overrides *o);
 
 const char *fault_name(enum fault f);
-/* FAULTS where there is none of that name. */
-enum fault fault_named(const char *name);
 
 /* Is the fault drawn at all? */
 bool plan_has(const struct plan *p, enum fault f);

@@ -5,20 +5,23 @@
 
 #include <ctype.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "world.h"
-
-enum { ROUNDS = 3, DICE = 12 };
+enum { ROUNDS = 3, DICE = 12, WORDS_BYTES = 512 };
 
 static struct {
-	const struct sim *s;
+	const struct player *p;
 	struct overrides *best;
-	shrink_play *play;
-	char violation[sizeof((struct sim *)0)->violation];
+	uint64_t seed;
+	int flaw;
+	char violation[WORDS_BYTES];
 } goal;
+
+static uint32_t *size_of(struct overrides *o, const struct player_size *size)
+{
+	return (uint32_t *)(void *)((char *)o + size->offset);
+}
 
 static bool same_words(const char *a, const char *b)
 {
@@ -37,7 +40,7 @@ static bool same_words(const char *a, const char *b)
 /* Still the same? Then that is the best by now. */
 static bool try(const struct overrides *o)
 {
-	if (goal.play(o) || !same_words(goal.s->violation, goal.violation))
+	if (goal.p->run(goal.seed, o, goal.flaw, false, false) || !same_words(goal.p->violation, goal.violation))
 		return false;
 	*goal.best = *o;
 	return true;
@@ -57,7 +60,8 @@ static bool try_dice(struct overrides *o)
 
 static void fewer_faults(void)
 {
-	uint64_t lo = 0, hi = goal.s->faults < goal.best->faults_until ? goal.s->faults : goal.best->faults_until;
+	uint64_t done = *goal.p->faults_done, lo = 0,
+		 hi = done < goal.best->faults_until ? done : goal.best->faults_until;
 
 	while (lo < hi) {
 		struct overrides o = *goal.best;
@@ -72,81 +76,74 @@ static void fewer_faults(void)
 
 static void fewer_kinds(void)
 {
-	for (int f = 0; f < FAULTS; f++) {
+	for (int f = 0; f < goal.p->faults; f++) {
 		struct overrides o = *goal.best;
 
 		o.without |= UINT64_C(1) << f;
-		if (goal.s->of_kind[f] > 0 && o.without != goal.best->without)
+		if (goal.p->of_kind[f] > 0 && o.without != goal.best->without)
 			try_dice(&o);
 	}
 }
 
-/* `of` is one of best's: the smallest of 1, 2, 4, ... that will do. */
-static void less(uint32_t *of, uint32_t now)
+/* The smallest of 1, 2, 4, ... that will do. */
+static void less(const struct player_size *size)
 {
-	struct overrides before = *goal.best, o;
+	uint32_t now = *size->now;
 
 	for (uint32_t n = 1; n < now; n *= 2) {
-		*of = n;
-		o = *goal.best;
-		*goal.best = before;
+		struct overrides o = *goal.best;
+
+		*size_of(&o, size) = n;
 		if (try_dice(&o))
 			return;
 	}
 }
 
-void shrink(const struct sim *s, struct overrides *o, shrink_play *play)
+void shrink(const struct player *p, struct overrides *o, int flaw)
 {
-	goal.s = s;
+	goal.p = p;
 	goal.best = o;
-	goal.play = play;
-	memcpy(goal.violation, s->violation, sizeof goal.violation);
+	goal.seed = *p->seed;
+	goal.flaw = flaw;
+	snprintf(goal.violation, sizeof goal.violation, "%s", p->violation);
 	for (int round = 0; round < ROUNDS; round++) {
 		struct overrides before = *o;
 
 		fewer_kinds();
-		less(&o->rows, s->plan.rows);
-		less(&o->hosts, s->plan.hosts);
-		less(&o->producers, s->plan.producers);
+		for (const struct player_size *size = p->sizes; size->option != NULL; size++)
+			less(size);
 		fewer_faults();
 		if (memcmp(&before, o, sizeof before) == 0)
 			break;
 	}
 }
 
-__attribute__((format(printf, 3, 4))) static void add(char *text, size_t size, const char *format, ...)
-{
-	size_t n = strlen(text);
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text + n, size - n, format, args);
-	va_end(args);
-}
-
-void shrink_tell(const struct sim *s, const struct overrides *o, char *text, size_t size)
+static void tell_kinds(const struct player *p)
 {
 	const char *comma = "";
 
-	snprintf(text, size, "--seed %" PRIu64, s->seed);
+	printf(" --only ");
+	for (int f = 0; f < p->faults; f++)
+		if (p->of_kind[f] > 0) {
+			printf("%s%s", comma, p->fault_name(f));
+			comma = ",";
+		}
+	if (*comma == '\0')
+		printf("none");
+}
+
+void shrink_tell(const struct player *p, const struct overrides *o)
+{
+	struct overrides copy = *o;
+
+	printf("%s--seed %" PRIu64, o->tight ? "--tight " : "", *p->seed);
 	if (o->dice != 0)
-		add(text, size, " --dice %u", o->dice);
-	if (o->without != 0) {
-		add(text, size, " --only ");
-		for (int f = 0; f < FAULTS; f++)
-			if (s->of_kind[f] > 0) {
-				add(text, size, "%s%s", comma, fault_name((enum fault)f));
-				comma = ",";
-			}
-		if (*comma == '\0')
-			add(text, size, "none");
-	}
+		printf(" --dice %" PRIu32, o->dice);
+	if (o->without != 0)
+		tell_kinds(p);
 	if (o->faults_until != UINT64_MAX)
-		add(text, size, " --faults-until %" PRIu64, o->faults_until);
-	if (o->rows != 0)
-		add(text, size, " --rows %u", o->rows);
-	if (o->producers != 0)
-		add(text, size, " --producers %u", o->producers);
-	if (o->hosts != 0)
-		add(text, size, " --relays %u", o->hosts);
+		printf(" --faults-until %" PRIu64, o->faults_until);
+	for (const struct player_size *size = p->sizes; size->option != NULL; size++)
+		if (*size_of(&copy, size) != 0)
+			printf(" %s %" PRIu32, size->option, *size_of(&copy, size));
 }

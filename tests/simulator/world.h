@@ -7,10 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core.h"
 #include "js.h"
 #include "pg.h"
 #include "plan.h"
 #include "prng.h"
+#include "agenda.h"
 
 enum { MAX_HOSTS = 2, MAX_STEPS = 1000000, MS = 1000, SECOND = 1000 * MS }; /* the clock counts microseconds */
 
@@ -19,8 +21,8 @@ struct host;
 
 /* Something to come. What it is about may be gone by then: a and b name it by number, never by pointer. */
 struct happening {
-	int64_t at;
-	uint64_t order; /* of two at the same time, the one that was planned first */
+	int64_t at; /* this and the next: a struct due */
+	uint64_t order;
 	void (*run)(struct sim *s, const struct happening *h);
 	uint64_t a, b, c, d;
 };
@@ -37,6 +39,11 @@ enum phase { PHASE_LOAD, PHASE_HEAL, PHASE_DECIDE, PHASE_REST, PHASE_DRAIN };
 	X(seq_0, "a duplicate with sequence 0 is taken for an ack")                                              \
 	X(deposed_keeps_socket, "what stands before the socket of a deposed relay is written after all")         \
 	X(kept_reads_now, "what is asked for as of a kept snapshot is read as of now")                           \
+	X(cut_is_complete, "an answer that is cut off by its bytes is taken for all there is")                   \
+	X(witness_of_another_history, "what was sent before a failover is believed behind it")                   \
+	X(lease_unseen, "a new leader does not hear of the lease of the one before")                             \
+	X(preparing_unseen, "the evidence leaves out who is just being prepared")                                \
+	X(truncate_parked, "a slot is emptied though a row of it is parked")                                     \
 	X(truncate_unlocked, "a slot is emptied without its lock in hand")                                       \
 	X(truncate_unchecked, "a slot is emptied for what it held before it was locked")
 
@@ -53,11 +60,11 @@ struct sim {
 	uint64_t seed;
 	struct prng dice;
 	struct plan plan;
+	const struct core *core;
 	enum phase phase;
 	int64_t now;
 	uint64_t orders;
-	struct happening *heap;
-	size_t heap_count, heap_size;
+	struct agenda agenda; /* of happenings */
 
 	struct pg pg, *standby; /* NULL = it has all that is committed */
 	struct js js;
@@ -65,6 +72,7 @@ struct sim {
 
 	uint64_t steps, faults;   /* events given to a core; faults done to it, */
 	uint64_t of_kind[FAULTS]; /* by kind */
+	uint64_t proved;          /* so often a message was taken for stored by a later one */
 	const struct overrides *overrides;
 	bool tracing, loud;
 	enum flaw flaw;
@@ -106,7 +114,6 @@ _Noreturn void violated(struct sim *s, const char *format, ...) __attribute__((f
 
 /* One line of the story, kept only when it will be told. */
 void trace_line(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void trace_tell(void);
 
 #define trace(s, ...) ((s)->tracing ? trace_line((s), __VA_ARGS__) : (void)0)
 

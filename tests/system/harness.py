@@ -30,7 +30,7 @@ from jetstream import JetStream  # noqa: E402
 from nats_client import Client  # noqa: E402
 from process import DEADLINE, Workspace, wait_until  # noqa: E402
 from reconcile import dead_letters, reconcile  # noqa: E402
-from relay import Relay  # noqa: E402
+from relay import SETTLED, Relay  # noqa: E402
 from servers import Postgres, nats_server  # noqa: E402
 from shop import Habits, Ledger, Shop, create_schema, seal  # noqa: E402
 
@@ -42,6 +42,9 @@ ASKED_FOR = (None, 0, UNDRAINED, -signal.SIGKILL)  # statuses of a relay that ha
 
 def encode(body):
     return json.dumps(seal(body)).encode()
+
+
+ILLEGAL = "orders..x"  # an empty token: can never be sent
 
 
 class Writer:
@@ -135,6 +138,7 @@ class Writer:
 class SystemTest(unittest.TestCase):
     postgres_settings = {}
     nats_settings = {}
+    _kept = {}  # what makes a migrated server -> one, and where a copy of what it held is
 
     @classmethod
     def setUpClass(cls):
@@ -145,18 +149,33 @@ class SystemTest(unittest.TestCase):
         # fsync guards against power cuts, which no test makes: kill -9 of everything loses nothing without it.
         cls.pg = cls.workspace.add(Postgres(cls.workspace.path("pg"), **{"fsync": "off", **cls.postgres_settings}))
         cls.nats = cls.workspace.add(nats_server(cls.workspace.path("nats"), **cls.nats_settings))
-        cls.pg.start()
         cls.nats.start()
         cls._numbers = itertools.count(1)
+        cls._start_migrated()
+
+    @classmethod
+    def _start_migrated(cls):
+        """What a migrated server holds is made once for all classes of a file that want the same: initdb and migrate cost as much as
+        several tests."""
+        wanted = {name: value for name, value in cls._settings("migrated").items() if name not in ("postgres", "nats")}
+        key = cls._make_template.__func__, cls.pg.programs, json.dumps([cls.postgres_settings, wanted])
+        if key in SystemTest._kept:
+            cls.pg.begin_with(*SystemTest._kept[key])
+            cls.pg.start()
+            return
+        cls.pg.start()
         cls._make_template()
+        cls.pg.stop()
+        directory = unittest.enterModuleContext(Workspace()).path("kept")
+        cls.pg.keep(directory)
+        SystemTest._kept[key] = cls.pg, directory
+        cls.pg.start()
 
     @classmethod
     def _make_template(cls):
         cls.pg.execute(f"ALTER ROLE {cls.pg.superuser} SET statement_timeout = '{DEADLINE}s'")  # no test hangs
         cls.pg.execute("CREATE DATABASE migrated")
-        done = Relay(cls.program, cls.workspace.path("migrate"), cls._settings("migrated")).command("migrate")
-        if done.returncode != 0:
-            raise RuntimeError(f"boxhaul migrate ended with status {done.returncode}:\n{done.stdout}")
+        Relay(cls.program, cls.workspace.path("migrate"), cls._settings("migrated")).migrate()
         cls.pg.create_login(RELAY, "boxhaul_relay")
         cls.pg.create_login(SERVICE, "boxhaul_writer")
         with contextlib.closing(cls.pg.connect("migrated")) as connection:
@@ -230,6 +249,15 @@ class SystemTest(unittest.TestCase):
         self.connections.append(self.pg.connect(self.database, user))
         return self.connections[-1]
 
+    def let_illegal_rows_in(self):
+        """A row with the subject ILLEGAL becomes a dead letter from now on; else no producer could insert one."""
+        self.sql("ALTER TABLE boxhaul.outbox DROP CONSTRAINT IF EXISTS outbox_subject")
+
+    def insert_illegal(self, key=None, count=1):
+        self.let_illegal_rows_in()
+        self.sql("INSERT INTO boxhaul.outbox (subject, key, payload) SELECT %s, %s, '{}' FROM generate_series(1, %s)",
+                 (ILLEGAL, key, count))
+
     def sql(self, statement, values=None, user=None):
         """One statement in the test's database; returns the rows, if it has any."""
         return self.pg.execute(statement, values, self.database, user)
@@ -252,7 +280,7 @@ class SystemTest(unittest.TestCase):
 
     def status(self, relay):
         """What the relay says of itself; {} when it does not answer."""
-        return json.loads(relay.get("/status")[1] or "{}")
+        return relay.status()
 
     def metric(self, relay, name):
         """One number of the relay's metrics; one that has just been started may not answer yet."""
@@ -276,14 +304,13 @@ class SystemTest(unittest.TestCase):
 
     def is_settled(self):
         """Everything committed is marked sent (or dead), and every missing id accounted for."""
-        return self.sql("""SELECT NOT EXISTS (SELECT FROM boxhaul.exceptions) AND
-            position >= (SELECT coalesce(max(id), 0) FROM boxhaul.outbox) FROM boxhaul.position""")[0][0]
+        return self.sql(SETTLED)[0][0]
 
     def is_asleep(self):
         """The relay has announced that it sleeps: producers notify it, and it asks for nothing."""
-        return self.sql("SELECT last_value FROM boxhaul.relay_asleep") == [(2,)]
+        return self.sql("SELECT boxhaul.is_asleep()") == [(True,)]
 
-    def wait(self, condition, what, deadline=DEADLINE, pause=0.05, progress=lambda: None):
+    def wait(self, condition, what, deadline=DEADLINE, pause=None, progress=lambda: None):
         """Poll until condition() is true; a relay that crashes meanwhile is an error at once. The deadline begins anew
         with each progress()."""
         def check():

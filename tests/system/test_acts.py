@@ -4,12 +4,14 @@ import json
 import re
 import signal
 import subprocess
+import threading
 import time
 import unittest
 
 from harness import RELAY, STREAM, SystemTest
 from process import DEADLINE
 from relay import Relay
+from test_answers import on_terminal
 
 LARGE = 2000  # bytes; the stream of these tests takes less
 SHORTEST_WINDOW = 100_000_000  # ns: the server allows no shorter one
@@ -54,16 +56,18 @@ class Pause(Acts):
         self.assertEqual(self.count(), count, "messages while all is quiet")
         status, text = relay.get("/readyz")
         self.assertEqual(status, 200)
-        self.assertRegex(text, r"^ready: leading, paused by \w+ on .* since .*: for a test$")
-        self.assertRegex(self.act("status"), r"^paused by .+ for .+ \(for a test\): `boxhaul resume` goes on; \d+ messages wait")
+        self.assertRegex(text, r"^ready: Paused by \w+ on .* since .*: for a test: nothing is sent.*\n`boxhaul resume -c .*` goes on\n$")
+        self.assertRegex(self.act("status"), r"^Paused by .+ since .+: for a test: nothing is sent; \d+ messages wait, the oldest for .+\n"
+                         r"`boxhaul resume -c .+` goes on\n")
         self.assertIn("\nboxhaul_paused 1\n", relay.get("/metrics")[1])
-        self.assertRegex(self.status(relay)["paused"], "^by .*: for a test$")
+        self.assertRegex(self.status(relay)["paused_by"], "^by .*: for a test$")
+        self.assertEqual(self.status(relay)["state"], "paused")
         self.assertIn("paused already", self.act("pause"))
         self.assertEqual(self.count(), count)
         self.assertEqual(self.act("resume"), "resumed\n")
         self.assertEqual(self.act("resume"), "it was not paused\n")
         self.audit()
-        self.assertEqual(relay.get("/readyz")[1], "ready: leading\n")
+        self.wait(lambda: relay.get("/readyz")[1] == "ready: All is delivered\n", "all to be delivered")
 
     def test_what_is_said_of_one_pause_is_not_said_of_the_next(self):
         self.start_relay()
@@ -117,11 +121,11 @@ class Pause(Acts):
         self.wait_settled()
         self.nats.pause()
         writer.write(None, 20).commit()
-        self.wait(lambda: self.status(relay).get("in_flight") == 20, "the messages to be in flight")
+        self.wait(lambda: self.status(relay).get("in_flight_messages") == 20, "the messages to be in flight")
         relay.pause()  # so that they stay it, however long the looks take
         self.assertIn("not settled yet", self.act("pause", "--timeout", "1ms", status=FAILED))
         self.assertIn("paused\n", self.act("pause", "--no-wait"))
-        self.assertRegex(self.act("status"), r"^pausing, not quiet yet: by .+ for .+: `boxhaul resume` goes on")
+        self.assertRegex(self.act("status"), r"^Paused by .+ since .+: nothing is sent; \d+ messages wait, .+\n`boxhaul resume -c .+` goes on\n")
         self.nats.resume()
         self.wait_for_messages(21)
         relay.resume()
@@ -130,28 +134,6 @@ class Pause(Acts):
         writer.write("k", 5).commit()
         self.act("pause")
         self.assertEqual(self.count(), count)
-        self.act("resume")
-        self.audit()
-
-    def test_a_leader_from_before_there_were_pauses(self):
-        """Of an earlier release: it has led on since before the migration. (Here it is one of ours, with an answer under way.)"""
-        relay = self.start_relay(delivery={"ack_timeout": "25s"})
-        writer = self.writer("w")
-        writer.write("k", 1).commit()
-        self.wait_settled()  # it has looked at the stream: it will send without asking NATS anything
-        self.sql("UPDATE boxhaul.schema_version SET applied_at = clock_timestamp() WHERE version = 8")
-        self.nats.pause()
-        writer.write("k", 1).commit()
-        self.wait(lambda: self.status(relay).get("in_flight") == 1, "the message to be in flight")
-        relay.pause()  # so that it stays it
-        self.assertIn("is of an earlier release and obeys no pause: restart it",
-                      self.act("pause", "--timeout", "1ms", status=FAILED))
-        self.assertRegex(self.act("status"), "^not paused, the leader is of an earlier release: restart it; asked for by ")
-        self.nats.resume()
-        relay.kill9()
-        self.start_relay()
-        self.assertIn("nothing is in flight", self.act("pause"))
-        self.assertRegex(self.act("status"), "^paused by ")
         self.act("resume")
         self.audit()
 
@@ -175,7 +157,7 @@ class Pause(Acts):
         self.act("pause")
         self.start_relay()
         self.writer("w").write("k", 300).write(None, 300).commit()
-        self.assertIn("`boxhaul resume` first", self.act("drain", status=FAILED))
+        self.assertRegex(self.act("drain", status=FAILED), "`boxhaul resume -c .+` first")
         self.act("resume")
         self.assertIn(": drained; nothing is in flight", self.act("drain"))
         self.assertEqual(self.count(), 600)
@@ -195,6 +177,18 @@ class Pause(Acts):
         self.insert("free", "free 1")
         self.act("drain")
         self.assertEqual(self.bodies(), ["free 1"])
+
+    def test_drain_says_how_far_it_is(self):
+        """On a terminal, in place: how much of how much, how fast, and how long it will take."""
+        relay = self.start_relay()
+        relay.pause()  # leads, and does nothing
+        try:
+            self.writer("w").write("k", 50).commit()
+            shown = on_terminal([self.program, "drain", "-c", relay.config], lambda text: "second" in text)
+            self.assertRegex(shown, r"draining: 0 of 50 \(0 %\), 0 a second, \d+ s")
+        finally:
+            relay.resume()
+        self.wait_settled()
 
     def test_drain_without_a_leader(self):
         self.insert("k", "1")
@@ -232,6 +226,7 @@ class DeadLetters(Acts):
         self.assertEqual(list(self.letters("--reason", "LARGER than the stream")), [a, b])
         self.assertEqual(self.letters("--reason", "else"), {})
         self.assertEqual(self.letters("--older", "1h"), {})
+        self.assertRegex(self.act("dead-letters", "list"), r"^ID +DIED +STATE +KEY +SUBJECT +REASON\n")
         self.assertRegex(self.act("dead-letters", "list"), rf"(?m)^{a} .* dead +a +orders\.paid .*larger than")
         self.assertEqual(list(self.letters("--older", "0s")), [a, b])
 
@@ -251,7 +246,7 @@ class DeadLetters(Acts):
         self.wait_for_letters(1)
         self.assertIn("larger than", self.act("dead-letters", "list", user="watcher"))
         self.act("dead-letters", "show", letter, user="watcher")
-        self.assertIn("boxhaul_relay to act", self.act("dead-letters", "show", letter, "--payload", user="watcher",
+        self.assertIn("GRANT boxhaul_relay TO this login", self.act("dead-letters", "show", letter, "--payload", user="watcher",
                                                        status=FAILED))
         for words in (["dead-letters", "redrive", letter], ["pause"], ["resume"]):
             self.assertIn("permission denied", self.act(*words, user="watcher", status=FAILED))
@@ -317,6 +312,52 @@ class DeadLetters(Acts):
         self.assertEqual(self.bodies(), ["a 1", "a 2"])
         self.assertEqual(self.letters(), {})
 
+    def test_redrive_that_waits(self):
+        relay = self.start_relay()
+        small, large = self.large("a", 1), self.insert("b", "b".ljust(3 * LARGE, "."))
+        self.wait_for_letters(2)
+        with self.jetstream() as jetstream:
+            jetstream.update(STREAM, max_msg_size=2 * LARGE)
+        said = self.act("dead-letters", "redrive", "--all", "--wait", status=FAILED)
+        self.assertRegex(said, r"redrive: 2 .*\nstored 1, dead again 1\ndead again: 1: .*larger than the stream.*\n")
+        command = re.search("`boxhaul (dead-letters list [^`]*)`", said)[1].split()
+        self.assertIn("larger than the stream", self.act(*command))
+        self.assertEqual(self.bodies(), ["a 1"])
+        self.assertNotIn(small, self.letters())
+        letter, = self.letters()
+        self.assertGreater(letter, large)
+        self.widen()
+        self.act("pause")
+        said = self.act("dead-letters", "redrive", str(letter), "--wait", status=FAILED)
+        self.assertRegex(said, r"stored 0, dead again 0, still waiting 1\n")
+        resume = re.search("paused by .*`boxhaul (resume [^`]*)`", said)[1].split()
+        self.act(*resume)
+        self.wait_for_messages(2)
+        self.assertIn("stored 0, dead again 0\n", self.act("dead-letters", "redrive", "--all", "--wait"))
+        self.assertIn("how long to --wait", self.act("dead-letters", "redrive", "--all", "--timeout", "1s", status=USAGE))
+        self.sql("INSERT INTO boxhaul.dead_letter (id, subject, payload, reason, attempts, held) VALUES "
+                 "(9, 'orders.x', 'nine', 'test', 0, false), (10, 'orders.x', 'ten', 'test', 0, false)")
+        self.nats.pause()
+        try:
+            self.assertIn("stored 0, dead again 0, still waiting 1\n",
+                          self.act("dead-letters", "redrive", "9", "--wait", "--timeout", "1ms", status=FAILED))
+        finally:
+            self.nats.resume()
+        self.wait_settled()
+        relay.stop()
+        self.assertIn("nobody leads", self.act("dead-letters", "redrive", "10", "--wait", status=FAILED))
+
+    def test_a_held_letter_that_is_waited_for(self):
+        self.start_relay(delivery={"poison": "hold"})
+        letter = self.large("a", 1)
+        self.insert("a", "a 2")
+        self.wait_for_letters(1)
+        self.assertIn("stored 0, dead again 1\n", self.act("dead-letters", "redrive", str(letter), "--wait", status=FAILED))
+        self.widen()
+        self.assertIn("stored 1, dead again 0\n", self.act("dead-letters", "redrive", str(letter), "--wait"))
+        self.wait_settled()
+        self.assertEqual(self.bodies(), ["a 1", "a 2"])
+
     def test_discard_asks(self):
         self.start_relay()
         a, b = self.large("a", 1), self.large("b", 1)
@@ -343,7 +384,7 @@ class DeadLetters(Acts):
         self.assertIn("nothing to send", self.act("dead-letters", "redrive", "8", status=FAILED))
 
 
-class Reconcile(Acts):
+class ReconcileTest(Acts):
     def reconcile(self, status=0, **expected):
         """The figures of the last line; what is not expected is 0."""
         said = self.act("reconcile", status=status)
@@ -352,6 +393,10 @@ class Reconcile(Acts):
         self.assertEqual(figures, {**dict.fromkeys(names, 0), **expected}, said)
         return said
 
+    def named(self, said, command):
+        """The words of a command that was told to be run, without the program's."""
+        return re.search(rf"`boxhaul ({command} [^`]*)`", said)[1].split()
+
     def remove(self, index):
         """Take a message out of the stream, behind everybody's back; returns its row's id."""
         message = self.stored()[index]
@@ -359,6 +404,9 @@ class Reconcile(Acts):
             jetstream.delete_message(STREAM, message.seq)
         return self.sql("SELECT id FROM boxhaul.outbox WHERE message_id = %s", (message.msg_id,))[0][0]
 
+
+
+class Reconcile(ReconcileTest):
     def test_everything_is_there(self):
         self.start_relay()
         self.reconcile()
@@ -374,8 +422,12 @@ class Reconcile(Acts):
         lost = [self.remove(700), self.remove(10)]
         said = self.reconcile(status=FAILED, committed=1000, stored=998, missing=2)
         named = re.findall(r"(?m)^missing: id=(\d+) stream=ORDERS message_id=[0-9a-f-]{36}$", said)
-        self.assertEqual(sorted(map(int, named)), sorted(lost))
+        self.assertEqual(list(map(int, named)), sorted(lost))
         self.assertIn("2 messages have been deleted from the middle", said)
+        told = json.loads(self.act("reconcile", "--json", status=FAILED))
+        self.assertEqual([m["id"] for m in told["missing"]], sorted(lost))
+        self.assertEqual((told["committed"], told["stored"], told["unchecked"]), (1000, 998, 0))
+        self.assertEqual(told["notes"], ["stream ORDERS: 2 messages have been deleted from the middle of it"])
         relay.stop()
         self.writer("v").write("k", 7).commit()
         self.reconcile(status=FAILED, committed=1007, stored=998, missing=2, pending=7)
@@ -434,6 +486,90 @@ class Reconcile(Acts):
         self.assertIn("not all of it could be read", self.act("reconcile", status=UNREACHABLE))
 
 
+class ReplayMissing(ReconcileTest):
+    """What the broker lost is sent again by the command that reconcile names."""
+
+    def lose_the_stream(self):
+        with self.jetstream() as jetstream:
+            jetstream.delete(STREAM)
+            jetstream.create(STREAM, ["orders.>"])
+
+    def insert_some(self, name, count=3):
+        for n in range(1, count + 1):
+            for key in ("a", "b"):
+                self.insert(key, f"{name} {key} {n}")
+
+    def of_key(self, key):
+        return [m for m in self.stored() if f" {key} " in m.payload.decode()]
+
+    def test_a_stream_made_anew(self):
+        relay = self.start_relay()
+        self.insert_some("lost")
+        self.wait_settled()
+        before = {m.payload: m.msg_id for m in self.stored()}
+        self.lose_the_stream()
+        self.insert_some("kept")
+        self.wait_settled()
+        relay.stop()
+        self.insert_some("waits")  # a backlog: it keeps its place before what is sent again
+        said = self.reconcile(status=FAILED, committed=18, stored=6, missing=6, pending=6)
+        words = self.named(said, "replay")
+        self.assertIn("say --yes", self.act(*words, status=USAGE))
+        self.assertEqual(self.act(*words, "--dry-run"), "replay: 6 messages would be sent again\n")
+        self.assertIn("6 messages are in the outbox again", self.act(*words, "--yes"))
+        self.reconcile(committed=24, stored=6, pending=12, discarded=6)
+        self.start_relay()
+        self.wait_settled()
+        self.reconcile(committed=24, stored=18, discarded=6)
+        self.assertEqual(self.act(*words, "--yes"), "replay: nothing is missing\n")
+        for key in ("a", "b"):
+            stored = self.of_key(key)
+            self.assertEqual([m.payload.decode() for m in stored],
+                             [f"{name} {key} {n}" for name in ("kept", "waits", "lost") for n in (1, 2, 3)])
+            for copy in stored[6:]:
+                self.assertEqual(copy.headers["Boxhaul-Replay-Of"], [before[copy.payload]])
+        self.assertRegex(self.act("explain", "1"), r"message 1 was replayed by \w+ at .*: it is sent again as another row")
+
+    def test_a_copy_that_is_lost(self):
+        self.start_relay()
+        self.insert_some("lost", 1)
+        self.wait_settled()
+        first = {m.payload: m.msg_id for m in self.stored()}
+        for _ in range(2):
+            self.lose_the_stream()
+            self.act("replay", "--missing", "--yes")
+            self.wait_settled()
+        self.assertEqual({m.payload: m.headers["Boxhaul-Replay-Of"][0] for m in self.stored()}, first)
+        self.reconcile(committed=6, stored=2, discarded=4)
+
+    def test_two_at_once_send_it_once(self):
+        self.start_relay()
+        self.insert_some("lost", 20)
+        self.wait_settled()
+        self.lose_the_stream()
+        with self.connect() as connection, connection.cursor() as held:
+            held.execute("SELECT copied FROM boxhaul.replay_lost(ARRAY[3, 5], 1, 1000000)")  # no more than the first
+            self.assertEqual(held.fetchone(), (1,))
+            other = threading.Thread(target=self.act, args=("replay", "--missing", "--yes"))
+            other.start()
+            self.wait(lambda: self.pg.backends("wait_event_type = 'Lock'"), "the other to wait")
+            connection.commit()
+            other.join()
+        self.wait_settled()
+        self.reconcile(committed=80, stored=40, discarded=40)
+        self.assertEqual(len(self.stored()), 40)
+
+    def test_what_it_does_not_take(self):
+        self.start_relay()
+        self.writer("w").write("k", 20).commit()
+        self.wait_settled()
+        self.assertIn("--missing takes all", self.act("replay", "--missing", "--from", "1", status=USAGE))
+        with self.jetstream() as jetstream:
+            jetstream.purge(STREAM)
+        self.assertRegex(self.act("replay", "--missing", "--yes"), "20 messages cannot be checked, .*`boxhaul reconcile -c .*`")
+        self.assertEqual(self.newest(), 20)
+
+
 class Replay(Acts):
     def test_again_in_order_and_marked_as_copies(self):
         self.start_relay()
@@ -461,7 +597,7 @@ class Replay(Acts):
         self.assertIn("replay: 10 messages", self.act("replay", "--since", "1h", "--dry-run"))
         self.assertIn("replay: 10 messages", self.act("replay", "--since", "yesterday", "--dry-run"))
         self.assertIn("replay: 0 messages", self.act("replay", "--since", "tomorrow", "--dry-run"))
-        self.assertIn("say from where", self.act("replay", status=USAGE))
+        self.assertIn("say which", self.act("replay", status=USAGE))
         self.assertIn("invalid input", self.act("replay", "--since", "yesteryear", status=FAILED))
         self.assertIn("missing=0", self.act("reconcile"))
 

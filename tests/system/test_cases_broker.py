@@ -2,6 +2,7 @@
 everything, an enemy. And other clients that meddle with our acknowledgements."""
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -10,8 +11,8 @@ import time
 import unittest
 
 from harness import RELAY, STREAM, UNDRAINED
-from nats_client import Client
-from test_operation import QUICK, OperationTest, stream
+from nats_client import Client, NatsError
+from test_operation import QUICK, OperationTest, health, stream
 from wire import Wire
 
 
@@ -199,7 +200,7 @@ class Hostile(OperationTest):
         relay = self.relay_against(enemy)
         self.writer("w").write("k", 3).write(None, 40).commit()
         self.wait(lambda: enemy.answers > 2 * len(self.LIES), "enough answers")
-        self.assertEqual((self.status(relay)["acked"], self.status(relay)["dead_letters"]), (0, 0))
+        self.assertEqual((self.status(relay)["acks_total"], self.status(relay)["dead_letters_total"]), (0, 0))
         self.assertEqual(relay.get("/livez")[0], 200)
         self.assertIn(relay.stop(), (0, UNDRAINED))
         self.start_relay()
@@ -230,7 +231,7 @@ class Meddlers(OperationTest):
             client.flush()
         self.assertEqual(len(inboxes), 1)
         self.assertRegex(inboxes.pop(), r"^_INBOX\.[0-9a-f]{32}\.c$", "128 random bits")
-        self.assertEqual((self.status(relay)["acked"], self.sql("SELECT last_seq FROM boxhaul.sent")), (0, []))
+        self.assertEqual((self.status(relay)["acks_total"], self.sql("SELECT low_water FROM boxhaul.sent")), (0, []))
         with self.jetstream() as jetstream:
             jetstream.update(STREAM, subjects=["orders.>"])
         self.audit()
@@ -251,6 +252,100 @@ class Meddlers(OperationTest):
                 relay.stop()
         self.assertEqual(len(inboxes), 3)
         self.audit()
+
+
+def answer_all(test, answer):
+    """Answers every message in the stream's place, as a server of another version may: answer(message) is the JSON."""
+    client = Client(test.nats.url(), deadline=600)
+    test.addCleanup(client.close)
+    sid = client.subscribe("orders.>")
+    client.flush()
+
+    def serve():
+        with contextlib.suppress(NatsError, OSError, ValueError):
+            while True:
+                seen = client.next(sid)
+                if seen.reply:
+                    client.publish(seen.reply, json.dumps(answer(seen)).encode())
+    threading.Thread(target=serve, daemon=True).start()
+
+
+class Sequences(OperationTest):
+    """A stream's first sequence may be anything up to 2^64 - 1 (first_seq, since 2.10)."""
+
+    def test_above_2_63(self):
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["unused"])
+        numbers = itertools.count(2 ** 63 + 5)
+        answer_all(self, lambda _: {"stream": STREAM, "seq": next(numbers)})
+        relay = self.start_relay(streams=[stream()], **QUICK)
+        self.writer("w").write("k", 3).commit()
+        self.wait_settled()
+        self.assertEqual((self.status(relay)["acks_total"], self.status(relay)["refusals_total"]), (3, {}))
+        relay.stop()
+        relay = self.start_relay(streams=[stream()], **QUICK)  # from a floor up there
+        self.writer("w").write("k").commit()
+        self.wait_settled()
+        self.assertEqual(self.status(relay)["acks_total"], 1)
+
+
+class Words(OperationTest):
+    """What the server says when it refuses is for whoever has to do something about it, also where the relay knows no more of it
+    than a number: it stands in the log, in the books, and wherever an operator asks."""
+
+    def setUp(self):
+        super().setUp()
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["unused"])  # what it holds can be asked for, and what we send goes by
+        self.errors = {}  # subject -> error
+
+    def refuse(self, subject, code, err_code, description):
+        self.errors[subject] = {"code": code, "err_code": err_code, "description": description}
+
+    def start_refusing(self):
+        answer_all(self, lambda seen: {"error": self.errors[seen.subject], "stream": STREAM, "seq": 0})
+
+    def wait_for_problem(self, relay, said):
+        """Among those that the page lists."""
+        self.wait(lambda: any(said in problem["summary"] for problem in self.status(relay)["problems"]), f"a problem: {said}")
+
+    def test_of_an_error_that_nobody_knows(self):
+        said = r"error of the server (10999): the moon\nis new, says nats://u:***@x ?"
+        too_large = "message is larger than the stream's max_msg_size (10054): 7 bytes too many"
+        self.refuse("orders.paid", 400, 10999, "the moon\nis new, says nats://u:secret@x \u2603")
+        self.refuse("orders.large", 400, 10054, "7 bytes too many")
+        self.start_refusing()
+        relay = self.start_relay(streams=[stream()], **QUICK)
+        self.writer("w").write("k", 2).write("other", subject="orders.large").commit()
+        self.wait_for_log(relay, level="warn", msg="lane is held back", why=said, code="10999")
+        self.wait_for_log(relay, level="error", msg="dead letter", why=too_large)
+        self.wait(lambda: self.states().get("parked") == {said}, "the lane to be in the books")
+        self.assertEqual(self.sql("SELECT id, reason FROM boxhaul.dead_letter"), [(3, too_large)])
+        self.assertIn(said, relay.command("status").stdout)
+        self.assertIn(f"message 1 is parked: {said}", relay.command("explain", "1").stdout)
+        self.assertIn(f"message 3 is a dead letter: {too_large}", relay.command("explain", "3").stdout)
+        self.assertIn(too_large, relay.command("dead-letters", "list").stdout)
+        self.wait(lambda: self.status(relay)["refused_last"] == f"message 1 of {STREAM}: {said}", "the port to say it")
+        self.wait_for_problem(relay, said)
+        self.assertNotIn("moon", relay.get("/metrics")[1], "a label with words in it would be a series for each of them")
+        self.assertIn('boxhaul_refusals_total{reason="error of the server (10999)"}', relay.get("/metrics")[1])
+        with open(relay.log, encoding="utf-8") as log:
+            self.assertNotIn("secret", log.read())
+
+    def test_of_an_error_of_the_stream(self):
+        """Our sentence first, the server's words behind it; a probe is refused again and again."""
+        said = "insufficient storage (10047): disk 3 is full"
+        self.refuse("orders.paid", 500, 10047, "disk 3 is full")
+        self.start_refusing()
+        relay = self.start_relay(streams=[stream()], health=health(stall_after="1s"), **QUICK)
+        self.writer("w").write("k", 2).commit()
+        self.wait_for_log(relay, msg="stream takes no messages now: holding them back", why=said)
+        self.wait_for_page(relay, "/readyz", 503, f"stream {STREAM}: {said}: the stream does not take orders.>")
+        self.wait_for_problem(relay, said)
+        self.assertIn(f"{STREAM}: nothing sent yet; takes nothing: {said}: the stream does not take", relay.command("status").stdout)
+        self.assertEqual(self.status(relay)["streams"][0]["reason"], said)
+        self.wait(lambda: self.states().get("parked") == {said}, "the books to say it")
+        self.assertIn(f"message 1 is parked: {said}", relay.command("explain", "1").stdout)
 
 
 if __name__ == "__main__":

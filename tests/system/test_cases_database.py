@@ -54,7 +54,7 @@ class UnknownOutcome(DatabaseTest):
         self.wait(lambda: self.status(relay)["epoch"] == 2, "the relay to lead again")
         self.writer("after").write("k", 5, seq=100).commit()
         self.audit()
-        return self.status(relay)["duplicates"]
+        return self.status(relay)["duplicates_total"]
 
     def test_it_was_committed_and_nobody_heard_of_it(self):
         relay = self.lose_one_mark(lambda connection, data: data)
@@ -107,7 +107,8 @@ class Histories(DatabaseTest):
 
     def test_a_standby_that_missed_commits_and_the_old_primary_back(self):
         """Messages of transactions that the standby never saw stay in the stream. New rows get their ids once more, and
-        arrive all the same. And when the old primary is back, writable, the relay does not serve it."""
+        arrive all the same. And when the old primary is back, writable, and the first host of the connection string, the relay
+        does not serve it: it goes to the next host."""
         self.writer("early").write("k", 10).commit()
         relay = self.start_relay()
         self.wait_settled()
@@ -135,13 +136,28 @@ class Histories(DatabaseTest):
             with connection, connection.cursor() as cursor:
                 cursor.execute("SELECT boxhaul.publish('orders.stray', 'x')")
         self.assertEqual(relay.get("/livez")[0], 200)
-        time.sleep(3)  # it looks again every 2 s
+        relay.wait_until_ready()  # the old one still stands, and is the first host
         self.assertEqual(self.count(), 10 + 50 + 60, "nothing of the old primary is published")
-        old.stop()
-        relay.wait_until_ready()
         self.writer("last").write("k", 5).commit()
         self.audit()
         self.assertEqual({m.subject for m in self.stored()}, {"orders.paid"})
+        relay.stop()
+        old.stop()
+
+    def test_a_standby_first(self):
+        """Without target_session_attrs libpq takes the first host that answers: the relay tries the next one."""
+        twin = self.copy()
+        twin.start()
+        self.addCleanup(twin.stop)
+        relay = self.start_relay(postgres={"conninfo": f"postgresql:///{self.database}?host={twin.directory},{self.pg.directory}"
+                                                       f"&port={twin.port},{self.pg.port}&user={RELAY}"})
+        self.writer("first").write("k", 10).commit()
+        self.wait_settled()
+        for pid in self.pg.backends(f"usename = '{RELAY}'"):
+            self.pg.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        self.writer("second").write("k", 10).commit()
+        self.wait_settled()
+        self.audit()
         relay.stop()
 
     def test_a_dump_restored_elsewhere(self):
@@ -162,13 +178,13 @@ class Histories(DatabaseTest):
             relay = self.start_relay(outbox={"gap_grace": "0s"}, postgres={"conninfo": self.pg.conninfo(self.database, RELAY)})
             self.writer("new").write("k", 20).commit()
             self.audit()
-            self.assertEqual(self.status(relay)["acked"], 25)
+            self.assertEqual(self.status(relay)["acks_total"], 25)
             relay.stop()
         finally:
             self.pg = here
 
     def restore(self, server):
-        for role in ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor"):
+        for role in ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor", "boxhaul_handler"):
             server.execute(f"CREATE ROLE {role} NOLOGIN")
         server.create_login(RELAY, "boxhaul_relay")
         server.create_login(SERVICE, "boxhaul_writer")
@@ -186,9 +202,10 @@ class Histories(DatabaseTest):
         relay.stop()
         self.sql("SELECT setval('boxhaul.outbox_id_seq', 10)")
         relay.start()
-        self.wait_unready(relay, "ids up to 10 are drawn, but the position is 50", "setval")
-        self.sql("SELECT setval('boxhaul.outbox_id_seq', 50)")
-        relay.wait_until_ready()
+        self.wait_unready(relay, "ids up to 10 are drawn, but the position is 50", "boxhaul.mend_ids()")
+        relay.stop()
+        self.sql("SELECT boxhaul.mend_ids()")
+        relay.start().wait_until_ready()
         self.writer("v").write("k", 5).commit()
         self.audit()
 
@@ -281,7 +298,7 @@ class Schema(DatabaseTest):
         failed = {"level": "warn", "msg": "reading the outbox failed"}
         self.check("ALTER TABLE boxhaul.outbox RENAME payload TO body", "ALTER TABLE boxhaul.outbox RENAME body TO payload",
                    "payload", **failed, sqlstate="42703")
-        self.check("ALTER TABLE boxhaul.outbox RENAME TO inbox", "ALTER TABLE boxhaul.inbox RENAME TO outbox",
+        self.check("ALTER TABLE boxhaul.outbox RENAME TO elsewhere", "ALTER TABLE boxhaul.elsewhere RENAME TO outbox",
                    "boxhaul.outbox", **failed, sqlstate="42P01")
         self.check("REVOKE SELECT ON boxhaul.outbox FROM boxhaul_relay", "GRANT SELECT ON boxhaul.outbox TO boxhaul_relay",
                    "permission denied", **failed, sqlstate="42501")
@@ -305,7 +322,7 @@ class Schema(DatabaseTest):
     def test_the_position_is_gone(self):
         self.sql("CREATE TABLE aside AS SELECT * FROM boxhaul.position; DELETE FROM boxhaul.position")
         relay = self.add_relay().start()
-        self.wait_unready(relay, "query returned no rows")
+        self.wait_unready(relay, "boxhaul.position is empty: nobody knows what was sent")
         self.writer("w").write("k").commit()
         self.sql("INSERT INTO boxhaul.position SELECT * FROM aside")
         self.audit()

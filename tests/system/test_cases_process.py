@@ -47,8 +47,8 @@ class Pause(FaultTest):
 
 
 class Cores(OperationTest):
-    def test_no_core_file(self):
-        """It would hold passwords. The relay switches it off, whatever it was started with."""
+    def setUp(self):
+        super().setUp()
         _soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
         if os.geteuid() == 0:
             hard = resource.RLIM_INFINITY
@@ -57,8 +57,26 @@ class Cores(OperationTest):
         before = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_CORE, before)
+        self.hard = hard
+
+    def test_no_core_file(self):
+        """It would hold passwords. The relay switches it off, whatever it was started with."""
         relay = self.start_relay()
         self.assertEqual(resource.prlimit(relay.pid, resource.RLIMIT_CORE), (0, 0))
+        self.assertNotIn("core files and debuggers", self.log(relay))
+
+    def test_allowed_for_a_debugger(self):
+        """By a switch whose name says what core files hold, and by no other value of it; the log warns."""
+        for value, limit in (("1", self.hard), ("yes", 0), ("", 0)):
+            relay = self.add_relay().start({"BOXHAUL_ALLOW_CORE_FILES_WITH_SECRETS": value}).wait_until_ready()
+            self.assertEqual(resource.prlimit(relay.pid, resource.RLIMIT_CORE)[1], limit, "the hard limit")
+            self.assertEqual("core files and debuggers are allowed: they show passwords" in self.log(relay), value == "1")
+            self.assertEqual(relay.stop(), 0)
+
+    @staticmethod
+    def log(relay):
+        with open(relay.log, encoding="utf-8") as f:
+            return f.read()
 
 
 class Descriptors(OperationTest):
@@ -76,10 +94,19 @@ class Descriptors(OperationTest):
                 self.assertEqual(done.returncode, 1, f"{limit} descriptors: {done.stdout}")
                 self.assertIn('msg="cannot start: too few file descriptors are left"', done.stdout)
                 self.assertIn("LimitNOFILE=", done.stdout)
-        relay.spawn(["prlimit", "--nofile=32", *run])
+        relay.spawn(["prlimit", "--nofile=36", *run])
         relay.wait_until_ready()
         self.writer("w").write("k", 5).commit()
         self.audit()
+
+    def test_the_standard_ones_are_closed(self):
+        """They are opened first of all: else a server's socket gets such a number, and the log is written into it."""
+        relay = self.add_relay(health={"listen": "off"}, log={"level": "debug"})
+        relay.spawn(["/bin/sh", "-c", 'exec "$0" run -c "$1" <&- >&- 2>&-', self.program, relay.config])
+        self.writer("w").write("k", 50).commit()
+        self.wait_settled()
+        self.audit()
+        self.assertEqual({os.readlink(f"/proc/{relay.pid}/fd/{fd}") for fd in range(3)}, {os.devnull})
 
     def test_none_is_left(self):
         relay = self.start_relay(**QUICK)

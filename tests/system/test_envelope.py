@@ -17,7 +17,7 @@ MEBI = 1 << 20
 class EnvelopeTest(SystemTest):
     def insert(self, headers=None, subject="orders.paid", key="order-42", payload=b"{}", user=SERVICE):
         """Returns (id, message id)."""
-        return self.sql("INSERT INTO boxhaul.outbox (subject, key, payload, headers) VALUES (%s, %s, %s, %s::jsonb) "
+        return self.sql("INSERT INTO boxhaul.outgoing (subject, key, payload, headers) VALUES (%s, %s, %s, %s::jsonb) "
                         "RETURNING id, message_id::text", (subject, key, payload, headers and json.dumps(headers)), user)[0]
 
     def lines(self, message_id):
@@ -51,7 +51,7 @@ class Trace(EnvelopeTest):
         written = {self.insert(headers)[1]: headers for headers in traces}
         self.wait_settled()
         for message_id, headers in written.items():
-            got = [line for line in self.lines(message_id) if not line.startswith(b"ce-")]
+            got = [line for line in self.lines(message_id) if not line.startswith((b"ce-", b"Boxhaul-Key: "))]
             self.assertEqual(got, sorted(f"{name}: {value}".encode() for name, value in headers.items()))
 
     def test_raw(self):
@@ -78,7 +78,7 @@ class Events(EnvelopeTest):
         self.assertEqual(got, {"ce-specversion": "1.0", "ce-id": message_id, "ce-type": "orders.paid",
                                "ce-source": f"/boxhaul/{relay.settings['name']}", "ce-partitionkey": "order-42",
                                "ce-datacontenttype": "application/json;%20charset=utf-8",
-                               "Content-Type": "application/json; charset=utf-8"})
+                               "Content-Type": "application/json; charset=utf-8", "Boxhaul-Key": "order-42"})
 
     def test_what_the_row_says_goes_before(self):
         self.start_relay(event_source="https://shop.example/orders?a=%20", **EVENTS)
@@ -88,7 +88,7 @@ class Events(EnvelopeTest):
         _, mine = self.insert(own)
         _, plain = self.insert(key=None, subject="orders.zürich")
         self.wait_settled()
-        self.assertEqual(self.attributes(mine), {"ce-specversion": "1.0", "ce-id": mine, **own,
+        self.assertEqual(self.attributes(mine), {"ce-specversion": "1.0", "ce-id": mine, **own, "Boxhaul-Key": "order-42",
                                                  "ce-subject": "Euro%20%E2%82%AC%20%F0%9F%98%80"})
         got = self.attributes(plain)
         del got["ce-time"]
@@ -124,12 +124,15 @@ class Events(EnvelopeTest):
         headers = {"ce-id": "1", "CE-SpecVersion": "0.3", "content-type": "application/cloudevents+json", "ce-a_b": "%"}
         _, message_id = self.insert(headers)
         self.wait_settled()
-        self.assertEqual(self.lines(message_id), sorted(f"{name}: {value}".encode() for name, value in headers.items()))
+        sent = {**headers, "Boxhaul-Key": "order-42"}
+        self.assertEqual(self.lines(message_id), sorted(f"{name}: {value}".encode() for name, value in sent.items()))
 
     def test_what_fits_no_more_is_a_dead_letter(self):
         """Headers of 64 KB, and the server's max_payload, envelope included; up to there it arrives."""
         self.start_relay(**EVENTS)
-        long_key, _ = self.insert(key="\u9375" * 7300)  # 21,900 bytes, 65,700 when they are encoded
+        self.sql("ALTER TABLE boxhaul.outbox DROP CONSTRAINT outbox_key")
+        (long_key,), = self.sql("INSERT INTO boxhaul.outbox (subject, key) VALUES ('orders.x', %s) RETURNING id",
+                                ("\u9375" * 7300,))  # 21,900 bytes, 65,700 when they are encoded
         _, fits = self.insert(key="\u9375" * 7000)
         never_read, _ = self.insert(key="k" * 50000)
         many, _ = self.insert({"ce-x": "%" * 22000})

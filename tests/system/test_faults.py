@@ -62,7 +62,7 @@ class FaultTest(SystemTest):
         self.wait_settled()
         self.nats.pause()
         self.writer("silent").write(None, 100).write("silent", 50).commit()
-        self.wait(lambda: self.status(relay).get("in_flight") == 101, "the messages to be in flight", pause=0.01)
+        self.wait(lambda: self.status(relay).get("in_flight_messages") == 101, "the messages to be in flight", pause=0.01)
 
 
 class Crashes(FaultTest):
@@ -373,7 +373,7 @@ class Shutdown(FaultTest):
         for _ in range(10):
             writer.write("key").write(None)
         writer.commit()
-        self.wait(lambda: self.status(relay)["in_flight"] == 11, "the first of the key and the keyless ones to be sent")
+        self.wait(lambda: self.status(relay)["in_flight_messages"] == 11, "the first of the key and the keyless ones to be sent")
         relay.send(signal.SIGTERM)
         self.wait(lambda: self.log_says(relay, "stopping: waiting"), "the drain to begin")
         self.nats.resume()

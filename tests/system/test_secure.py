@@ -404,7 +404,7 @@ class Jwt(NatsTest):
                     certificate=(self.ours.cert_file, self.ours.key_file),
                     login=lambda nonce: {"jwt": jwt, **user.login(nonce)}) as client:
             self.judge(list(JetStream(client).read(STREAM)))
-        self.assertEqual(self.status(relay)["acked"], 5)
+        self.assertEqual(self.status(relay)["acks_total"], 5)
         self.assert_secret(relay, user.seed)
 
     def test_users_that_are_no_more(self):

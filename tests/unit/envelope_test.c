@@ -1,5 +1,5 @@
 /* A message as an event: which headers it has, byte for byte, and what they take on the wire. */
-#include "envelope.h"
+#include "format/envelope.h"
 
 #include "tap.h"
 

@@ -1,4 +1,4 @@
-#include "log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,8 @@
 
 #include <jansson.h>
 
+#include "base/scrub.h"
+#include "base/utf8.h"
 #include "tap.h"
 
 /* The clock is the test's: this definition stands before libc's. */
@@ -89,6 +91,10 @@ static void logfmt(void)
 	      "a=\"1\\n2\\r3\\t4\\u0001\\u007f5\\u001b[0m\" c1=\"\\u009b2J\" u=\"gr\xc3\xb6\xc3\x9f"
 	      "e\"\n",
 	      "control characters are escaped, others are not");
+	log_error(b.log, "a name that turns",
+		  KS("turns", "a\xe2\x80\xae"
+			      "b\xd8\x9c\xe2\x81\xa6\xe2\x80\xa6"));
+	holds(take(&b), "turns=\"a\\u202eb\\u061c\\u2066\xe2\x80\xa6\"\n", "what turns the direction is seen");
 	log_error(b.log, "z", KS("bad", "a\xff\xc3"), KI("min", INT64_MIN));
 	holds(take(&b), "bad=\"a\xef\xbf\xbd\xef\xbf\xbd\" min=-9223372036854775808\n", "what is no UTF-8 is replaced");
 	log_error(b.log, "a message\nwith a newline");
@@ -201,6 +207,30 @@ static void collapsing(void)
 	log_free(b.log);
 	holds(take(&b), "repeated=1\n", "the end tells what is left");
 	b.log = NULL;
+	done(&b);
+}
+
+/* Behind the line that says that all is well stands nothing that says that it is not. */
+static void told_before_it_is_over(void)
+{
+	struct bench b = bench(LOG_LEVEL_INFO, LOG_LOGFMT);
+	const char *count, *over;
+
+	for (int i = 0; i < 4; i++)
+		log_error(b.log, "not connected");
+	take(&b);
+	log_warn(b.log, "not yet");
+	lacks(take(&b), "repeated", "a warning ends nothing");
+	log_info(b.log, "connected");
+	take(&b);
+	count = strstr(b.text, "msg=\"not connected\" repeated=3\n");
+	over = strstr(b.text, "msg=\"connected\"\n");
+	ok(count != NULL && over != NULL && count < over, "what was counted is told before the line that ends it");
+	log_error(b.log, "not connected", KI("try", 5));
+	holds(take(&b), "not connected\" try=5\n", "if it comes again, that is told at once");
+	boot.tv_sec += 10;
+	log_tick(b.log);
+	is_text(take(&b), "", "and nothing late");
 	done(&b);
 }
 
@@ -336,11 +366,11 @@ static void full_socket(void)
 	done(&b);
 }
 
-static void scrub(const char *text, const char *want)
+static void scrubs_to(const char *text, const char *want)
 {
 	char out[512];
 
-	log_scrub(text, out, sizeof out);
+	scrub(text, out, sizeof out);
 	is_text(out, want, want);
 }
 
@@ -348,31 +378,31 @@ static void scrubbing(void)
 {
 	char tiny[8];
 
-	scrub("", "");
-	scrub("nothing to hide: a=b, x@y", "nothing to hide: a=b, x@y");
-	scrub("nats://u:secret@host:4222", "nats://u:***@host:4222");
-	scrub("nats://token@host", "nats://***@host");
-	scrub("tls://token@host", "tls://***@host");
-	scrub("tls://token@a:b@host", "tls://***@host");
-	scrub("nats://host:4222", "nats://host:4222");
-	scrub("nats://a:b@h1:4222,nats://c:d@h2:4222", "nats://a:***@h1:4222,nats://c:***@h2:4222");
-	scrub("postgresql://u:p%40ss@h/db?sslmode=require", "postgresql://u:***@h/db?sslmode=require");
-	scrub("postgresql://u:p@ss@h/db", "postgresql://u:***@h/db");
-	scrub("postgresql://u@h/db", "postgresql://u@h/db");
-	scrub("postgresql:///db?user=u&password=secret", "postgresql:///db?user=u&password=***");
-	scrub("host=h password=secret user=u", "host=h password=*** user=u");
-	scrub("password = 'se cr\\'et' user=u", "password = '***' user=u");
-	scrub("password=se\\ cret user=u", "password=*** user=u");
-	scrub("PassWord=x", "PassWord=***");
-	scrub("sslpassword=x y", "sslpassword=*** y");
-	scrub("password='never closed", "password='***");
-	scrub("password=", "password=");
-	scrub("password='' user=u", "password='' user=u");
-	scrub("password authentication failed for user \"u\"", "password authentication failed for user \"u\"");
-	scrub("could not connect to nats://u:s@h: refused", "could not connect to nats://u:***@h: refused");
-	log_scrub("password=secret", tiny, sizeof tiny);
+	scrubs_to("", "");
+	scrubs_to("nothing to hide: a=b, x@y", "nothing to hide: a=b, x@y");
+	scrubs_to("nats://u:secret@host:4222", "nats://u:***@host:4222");
+	scrubs_to("nats://token@host", "nats://***@host");
+	scrubs_to("tls://token@host", "tls://***@host");
+	scrubs_to("tls://token@a:b@host", "tls://***@host");
+	scrubs_to("nats://host:4222", "nats://host:4222");
+	scrubs_to("nats://a:b@h1:4222,nats://c:d@h2:4222", "nats://a:***@h1:4222,nats://c:***@h2:4222");
+	scrubs_to("postgresql://u:p%40ss@h/db?sslmode=require", "postgresql://u:***@h/db?sslmode=require");
+	scrubs_to("postgresql://u:p@ss@h/db", "postgresql://u:***@h/db");
+	scrubs_to("postgresql://u@h/db", "postgresql://u@h/db");
+	scrubs_to("postgresql:///db?user=u&password=secret", "postgresql:///db?user=u&password=***");
+	scrubs_to("host=h password=secret user=u", "host=h password=*** user=u");
+	scrubs_to("password = 'se cr\\'et' user=u", "password = '***' user=u");
+	scrubs_to("password=se\\ cret user=u", "password=*** user=u");
+	scrubs_to("PassWord=x", "PassWord=***");
+	scrubs_to("sslpassword=x y", "sslpassword=*** y");
+	scrubs_to("password='never closed", "password='***");
+	scrubs_to("password=", "password=");
+	scrubs_to("password='' user=u", "password='' user=u");
+	scrubs_to("password authentication failed for user \"u\"", "password authentication failed for user \"u\"");
+	scrubs_to("could not connect to nats://u:s@h: refused", "could not connect to nats://u:***@h: refused");
+	scrub("password=secret", tiny, sizeof tiny);
 	is_text(tiny, "passwor", "it fits the buffer");
-	log_scrub("abc", tiny, 1);
+	scrub("abc", tiny, 1);
 	is_text(tiny, "", "of one byte, too");
 }
 
@@ -387,6 +417,29 @@ static void lines_are_scrubbed(void)
 	done(&b);
 }
 
+/* What commands and the port say of it is what the log says. */
+static void lines_of_others(void)
+{
+	static const char bad[] = "1\n2\r3\t4\x01\x7f 5\x1b[0m \xc2\x9b"
+				  "2J a\xe2\x80\xae"
+				  "b\xd8\x9c\xe2\x81\xa6 \xff gr\xc3\xb6\xc3\x9f"
+				  "e";
+	static const char good[] =
+		"1\\n2\\r3\\t4\\u0001\\u007f 5\\u001b[0m \\u009b2J a\\u202eb\\u061c\\u2066 \xef\xbf\xbd gr\xc3\xb6\xc3\x9f"
+		"e";
+	struct bench b = bench(LOG_LEVEL_INFO, LOG_LOGFMT);
+	char line[256], small[8];
+
+	is_text(utf8_line(bad, line, sizeof line), good, "a line of what others say");
+	is_text(utf8_line("abcd\xe2\x80\xae", small, sizeof small), "abcd", "no half of an escape");
+	is_text(utf8_line("abcde\xc3\xb6", small, sizeof small), "abcde\xc3\xb6", "as much as fits");
+	is_text(utf8_line("abcdef\xc3\xb6", small, sizeof small), "abcdef", "no half of a character");
+	log_error(b.log, "x", KS("v", bad));
+	take(&b);
+	holds(b.text, good, "the log says the same");
+	done(&b);
+}
+
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -396,6 +449,7 @@ int main(void)
 	json();
 	long_lines();
 	collapsing();
+	told_before_it_is_over();
 	many_messages();
 	journal();
 	errno_is_kept();
@@ -404,5 +458,6 @@ int main(void)
 	full_socket();
 	scrubbing();
 	lines_are_scrubbed();
+	lines_of_others();
 	return done_testing();
 }

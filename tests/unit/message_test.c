@@ -1,4 +1,4 @@
-#include "message.h"
+#include "format/message.h"
 
 #include <jansson.h>
 
@@ -180,6 +180,35 @@ static void each_header(void)
 	is_text(none.text, "", "still none seen");
 }
 
+/* The one that fails; 0 = none. Counts down. */
+static int allocations_left;
+
+static void *scarce(size_t n)
+{
+	return --allocations_left == 0 ? NULL : malloc(n);
+}
+
+/* Jansson blames the syntax then; a good message must not be given up for that. */
+static void without_memory(void)
+{
+	static const char json[] = "{\"b\": \"\\ud83d\\ude00\", \"a\" : \"\\u00fc\\\"\" , \"c\":\"\"} ";
+	bool failed = true;
+	int at = 0;
+
+	json_set_alloc_funcs(scarce, free);
+	while (failed && at < 1000) {
+		struct seen seen = { .stop_after = 99 };
+		enum reason defect;
+
+		allocations_left = ++at;
+		defect = message_each_header(json, sizeof json - 1, note, &seen);
+		failed = allocations_left <= 0;
+		ok(defect == (failed ? REASON_NO_MEMORY : REASON_NONE), "without allocation %d: %d", at, defect);
+	}
+	json_set_alloc_funcs(malloc, free);
+	ok(at > 5, "%d allocations", at);
+}
+
 static void matches(void)
 {
 	static const struct {
@@ -239,6 +268,7 @@ int main(void)
 	single_headers();
 	long_headers();
 	each_header();
+	without_memory();
 	matches();
 	patterns();
 	return done_testing();

@@ -5,7 +5,7 @@
 static void own_reasons(void)
 {
 	for (uint32_t r = 1; r <= REASON_LAST; r++) {
-		bool defect = r <= DEFECT_MESSAGE_LONG, known = defect || r >= REASON_NO_REPLY;
+		bool defect = r <= DEFECT_LAST, known = defect || r >= REASON_NO_REPLY;
 
 		if (!known) {
 			is_text(refusal_text(r), "error of the server", "a number nobody uses has no text of its own");
@@ -23,7 +23,7 @@ static void verdicts(void)
 {
 	static const struct {
 		uint32_t reason, status;
-		enum verdict want;
+		enum refusal_verdict want;
 		const char *why;
 	} table[] = {
 		{ REASON_NO_REPLY, 0, VERDICT_UNKNOWN, "silence: it may be stored" },

@@ -1,21 +1,15 @@
-/* What JetStream says of a stream and of what it stores. The answers are nats-server's own, shortened. */
-#include "stored.h"
+/* What JetStream says of a message that it stores. The answers are nats-server's own, shortened. */
+#include "format/stored.h"
 
 #include <string.h>
 
 #include "tap.h"
 
 static struct stored_message message;
-static struct stored_stream stream;
 
-static enum stored_verdict read_message(const char *text)
+static enum answer_verdict read_message(const char *text)
 {
 	return stored_message_read(text, strlen(text), &message);
-}
-
-static enum stored_verdict read_stream(const char *text)
-{
-	return stored_stream_read(text, strlen(text), &stream);
 }
 
 /* The headers are NATS/1.0, X-Id, Nats-Msg-Id: 01234567-89ab-cdef-0123-456789ABCDEF. */
@@ -29,44 +23,74 @@ static void messages(void)
 	static const uint8_t id[16] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
 					0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef };
 
-	is_number(read_message(with_id), STORED_OK, "a message");
+	is_number(read_message(with_id), ANSWER_OK, "a message");
 	is_number((long long)message.sequence, 7, "its sequence");
 	ok(message.has_id && memcmp(message.id.byte, id, sizeof id) == 0, "its id");
-	is_number(read_message("{\"message\":{\"subject\":\"a\",\"seq\":8,\"data\":\"eA==\"}}"), STORED_OK,
+	is_number(read_message("{\"message\":{\"subject\":\"a\",\"seq\":8,\"data\":\"eA==\"}}"), ANSWER_OK,
 		  "one without headers");
 	ok(!message.has_id && message.sequence == 8, "has no id");
 	/* NATS/1.0, Nats-Msg-Id: order-1 */
 	is_number(
 		read_message("{\"message\":{\"seq\":9,\"hdrs\":\"TkFUUy8xLjANCk5hdHMtTXNnLUlkOiBvcmRlci0xDQoNCg==\"}}"),
-		STORED_OK, "an id of somebody else");
+		ANSWER_OK, "an id of somebody else");
 	ok(!message.has_id, "is none of ours");
-	is_number(read_message("{\"message\":{\"seq\":9,\"hdrs\":\"TkFUUy8x!!!\"}}"), STORED_OK,
+	is_number(read_message("{\"message\":{\"seq\":9,\"hdrs\":\"TkFUUy8x!!!\"}}"), ANSWER_OK,
 		  "headers that are no base64");
 	ok(!message.has_id, "hold no id");
 	is_number(read_message("{\"error\":{\"code\":404,\"err_code\":10037,\"description\":\"no message found\"}}"),
-		  STORED_NOTHING, "a deleted message");
+		  ANSWER_NOTHING, "a deleted message");
 	is_number(read_message("{\"error\":{\"code\":404,\"err_code\":10059,\"description\":\"stream not found\"}}"),
-		  STORED_ERROR, "a deleted stream");
-	is_number(message.error, 10059, "and its code");
-	is_number(read_message("{\"message\":7}"), STORED_ERROR, "no object");
-	is_number(read_message("nonsense"), STORED_ERROR, "no JSON");
-	is_number(stored_message_read(NULL, 0, &message), STORED_ERROR, "nothing");
+		  ANSWER_ERROR, "a deleted stream");
+	is_number(message.error.err_code, 10059, "and its code");
+	is_text(message.error.words, "stream not found", "and its words");
+	is_number(read_message("{\"message\":{\"seq\":18446744073709551615,\"data\":\"123456789012345678901234\"}}"),
+		  ANSWER_OK, "a message at the end of all sequences");
+	ok(message.sequence == UINT64_MAX, "its sequence");
+	is_number(read_message("{\"message\":7}"), ANSWER_ERROR, "no object");
+	is_number(read_message("nonsense"), ANSWER_ERROR, "no JSON");
+	is_number(stored_message_read(NULL, 0, &message), ANSWER_ERROR, "nothing");
 }
 
-static void streams(void)
+/* Boxhaul-Snapshot: 0123456789abcdef-00000000000e6cb1; in the second a header of the row stands between it and the id. */
+static void witnesses(void)
 {
-	is_number(
-		read_stream(
-			"{\"config\":{\"name\":\"S\",\"duplicate_window\":100000000},\"created\":\"2026-01-01T00:00:00Z\","
-			"\"state\":{\"messages\":3,\"bytes\":120,\"first_seq\":2,\"last_seq\":5}}"),
-		STORED_OK, "a stream");
-	ok(stream.first == 2 && stream.last == 5 && stream.messages == 3 && stream.bytes == 120, "its state");
-	is_number((long long)stream.window_ms, 100, "its window, in milliseconds");
-	ok(strcmp(stream.created, "2026-01-01T00:00:00Z") == 0, "when it was created");
-	is_number(read_stream("{\"state\":{\"last_seq\":-1}}"), STORED_OK, "numbers that cannot be");
-	is_number((long long)stream.last, 0, "are zero");
-	is_number(read_stream("{\"error\":{\"code\":503,\"err_code\":10008}}"), STORED_ERROR, "no leader");
-	is_number(stream.error, 10008, "and its code");
+	char text[WITNESS_CHARACTERS + 1];
+	struct witness w;
+
+	read_message(
+		"{\"message\":{\"seq\":9,\"hdrs\":\"TkFUUy8xLjANCk5hdHMtTXNnLUlkOiAwMTIzNDU2Ny04OWFiLWNkZWYtMDEyMy00NTY3ODlhYmNkZWYNCkJveGhhdWwtU25hcHNob3Q6IDAxMjM0NTY3ODlhYmNkZWYtMDAwMDAwMDAwMDBlNmNiMQ0KDQo=\"}}");
+	ok(message.has_id && message.has_witness, "it says from which snapshot it was sent");
+	ok(message.witness.check == UINT64_C(0x0123456789abcdef) && message.witness.xmin == 0xe6cb1, "that");
+	read_message(
+		"{\"message\":{\"seq\":9,\"hdrs\":\"TkFUUy8xLjANCk5hdHMtTXNnLUlkOiAwMTIzNDU2Ny04OWFiLWNkZWYtMDEyMy00NTY3ODlhYmNkZWYNClg6IHkNCkJveGhhdWwtU25hcHNob3Q6IDAxMjM0NTY3ODlhYmNkZWYtMDAwMDAwMDAwMDBlNmNiMQ0KDQo=\"}}");
+	ok(message.has_id && message.has_witness, "wherever nats.c puts it");
+	read_message(with_id);
+	ok(message.has_id && !message.has_witness, "most do not say it");
+	witness_write(text, (struct witness){ .check = UINT64_MAX - 1, .xmin = 7 });
+	is_text(text, "fffffffffffffffe-0000000000000007", "as it is written");
+	ok(witness_read(text, WITNESS_CHARACTERS, &w) && w.check == UINT64_MAX - 1 && w.xmin == 7, "and read");
+	ok(!witness_read(text, WITNESS_CHARACTERS - 1, &w) &&
+		   !witness_read("fffffffffffffffe 0000000000000007", 33, &w) &&
+		   !witness_read("fffffffffffffffe-000000000000000x", 33, &w),
+	   "nothing else is read");
+	ok(witness_check(1, 2, 3) != witness_check(1, 2, 4) && witness_check(1, 2, 3) != witness_check(1, 3, 3) &&
+		   witness_check(1, 2, 3) != witness_check(2, 2, 3) && witness_check(1, 2, 3) == witness_check(1, 2, 3),
+	   "history, id and xid count");
+}
+
+static void keys(void)
+{
+	static const char keyed
+		[] = "{\"message\":{\"subject\":\"a.b\",\"seq\":1,\"hdrs\":\"TkFUUy8xLjANCmE6IGINCkJveGhhdWwtS2V5OiBrJTIweA0KDQo=\"}}",
+	   plain[] =
+		   "{\"message\":{\"subject\":\"a.c\",\"seq\":1,\"hdrs\":\"TkFUUy8xLjANCmE6IEJveGhhdWwtS2V5OiBrDQpYLUJveGhhdWwtS2V5OiB4DQoNCg==\"}}";
+	struct stored_key key;
+
+	ok(stored_key_read(keyed, strlen(keyed), &key) && key.has_key, "it has a key");
+	is_text(key.subject, "a.b", "and a subject");
+	ok(stored_key_read(plain, strlen(plain), &key) && !key.has_key, "other headers are none");
+	ok(stored_key_read("{\"message\":{\"subject\":\"a\"}}", 27, &key) && !key.has_key, "nor are no headers");
+	ok(!stored_key_read("{\"error\":{}}", 12, &key), "no message");
 }
 
 static void ids(void)
@@ -83,7 +107,8 @@ static void ids(void)
 int main(void)
 {
 	messages();
-	streams();
+	witnesses();
 	ids();
+	keys();
 	return done_testing();
 }

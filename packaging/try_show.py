@@ -1,0 +1,56 @@
+"""What the shows of packaging/try have in common: what they say, and commands that must succeed."""
+
+import sys
+import time
+
+from process import DEADLINE
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def must_succeed(relay, word):
+    """`boxhaul WORD`. Returns what it said."""
+    done = relay.command(word)
+    if done.returncode != 0:
+        raise RuntimeError(f"boxhaul {word} ended with status {done.returncode}:\n{done.stdout.rstrip()}")
+    return done.stdout
+
+
+class Flow:
+    """The live line, once a second; in place on a terminal. look() tells (figures, text): while the figures change something moves.
+    The processes must not die meanwhile."""
+
+    def __init__(self, look, processes=()):
+        self.look, self.processes = look, processes
+        self.started = self.progress = time.monotonic()
+        self.last = None
+
+    def is_over(self, seconds):
+        return time.monotonic() - self.started >= seconds
+
+    def show_until(self, done):
+        """False when it does not come to that, for nothing moves any more."""
+        while not done():
+            time.sleep(1)
+            for process in self.processes:
+                if not process.alive():
+                    raise process.died()
+            self._sample()
+            if time.monotonic() - self.progress > DEADLINE:
+                return False
+        return True
+
+    def end(self):
+        """Whatever is printed next begins a line."""
+        if sys.stdout.isatty():
+            print()
+
+    def _sample(self):
+        now, (figures, text) = time.monotonic(), self.look()
+        if figures == self.last:
+            return
+        self.last, self.progress = figures, now
+        line = f"{now - self.started:5.0f} s   {text}"
+        print(f"\r{line}\x1b[K" if sys.stdout.isatty() else f"{line}\n", end="", flush=True)

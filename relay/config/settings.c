@@ -1,0 +1,341 @@
+/* The table, and the paths in it. */
+#include "config/settings.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/nearest.h"
+#include "config/config.h"
+
+/* clang-format off */
+#define IN(member) .offset = offsetof(struct config, member), .width = sizeof(((struct config *)0)->member)
+#define OF(member) \
+	.offset = offsetof(struct config_stream, member), .width = sizeof(((struct config_stream *)0)->member)
+#define BY(member) \
+	.offset = offsetof(struct config_subscription, member), \
+	.width = sizeof(((struct config_subscription *)0)->member)
+#define RANGE(from, to) .min = (from), .max = (to)
+#define WORDS(...) .words = (const char *const[]){ __VA_ARGS__, NULL }
+/* clang-format on */
+
+_Static_assert(ENVELOPE_RAW == 0 && ENVELOPE_CLOUDEVENTS == 1, "order of the words");
+_Static_assert(ORDERING_STRICT == 0 && ORDERING_PIPELINED == 1 && ORDERING_NONE == 2, "order of the words");
+_Static_assert(POISON_SKIP == 0 && POISON_HOLD == 1, "order of the words");
+_Static_assert(INBOX_START_ALL == 0 && INBOX_START_NEW == 1 && INBOX_START_SEQUENCE == 2, "order of the words");
+_Static_assert(CONFIG_KEY_HEADER == 0 && CONFIG_KEY_NONE == 1 && CONFIG_KEY_SUBJECT == 2, "order of the words");
+_Static_assert(INBOX_DEDUPE_IDS == 0 && INBOX_DEDUPE_POSITION == 1, "order of the words");
+_Static_assert(INBOX_ON_STOP == 0 && INBOX_ON_GO_ON == 1, "order of the words");
+_Static_assert(WAKEUP_NOTIFY == 0 && WAKEUP_POLL == 1, "order of the words");
+_Static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_DEBUG == 3 && LOG_LOGFMT == 0 && LOG_JSON == 1, "order of the words");
+
+const struct setting settings[] = {
+	{ "name", SETTING_STRING, IN(name), .example = "shop",
+	  .help = "The relay's name in its log, its metrics and pg_stat_activity. Without it: the name of this file "
+		  "without .conf." },
+	{ "envelope", SETTING_WORD, IN(envelope), .standard = "raw", WORDS("raw", "cloudevents"),
+	  .help = "raw: a message has the headers of its row. cloudevents: it is a CloudEvents 1.0 event besides, in "
+		  "binary mode: ce-id, ce-source, ce-type (the subject), ce-time, ce-partitionkey (the key) and "
+		  "ce-datacontenttype (the row's content-type) are added, and a row's own ce-... headers are attributes." },
+	{ "event_source", SETTING_STRING, IN(event_source), .example = "/boxhaul/shop",
+	  .help = "The ce-source of events: a URI or a path. Without it: /boxhaul/ and the relay's name." },
+
+	{ "postgres.conninfo", SETTING_STRING, .apply = APPLY_POSTGRES, IN(postgres.conninfo), .standard = "",
+	  .help = "The service's database: a libpq connection string or URI. What it leaves out comes from the PG... "
+		  "environment variables." },
+	{ "postgres.password_file", SETTING_FILE, .apply = APPLY_POSTGRES, IN(postgres.password_file),
+	  .example = "/etc/boxhaul/shop.pgpass",
+	  .help = "A password file in libpq's format (host:port:database:user:password). As every file named here: an "
+		  "absolute path, or the name of a systemd credential ($CREDENTIALS_DIRECTORY); read again at every "
+		  "connection; refused when others than its owner may read it (root's: others than its group)." },
+	{ "postgres.migrate_conninfo", SETTING_STRING, .apply = APPLY_LIVE, IN(postgres.migrate_conninfo),
+	  .example = "host=/run/postgresql dbname=shop user=shop_owner",
+	  .help = "For `boxhaul migrate`, which needs more rights than the relay. Without it: conninfo." },
+
+	{ "nats.urls", SETTING_STRINGS, .apply = APPLY_NATS, IN(nats.urls),
+	  .second = offsetof(struct config, nats.url_count), .standard = "nats://127.0.0.1:4222",
+	  .help = "Servers of one cluster; tls:// demands TLS." },
+	{ "nats.user", SETTING_STRING, .apply = APPLY_NATS, IN(nats.user), .example = "shop_relay",
+	  .help = "Log in with user and password." },
+	{ "nats.password_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.password_file),
+	  .example = "/etc/boxhaul/shop.nats-password", .help = "Its first line is the password of `user`." },
+	{ "nats.token_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.token_file),
+	  .example = "/etc/boxhaul/shop.nats-token", .help = "Log in with a token: the first line of the file." },
+	{ "nats.credentials_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.credentials_file),
+	  .example = "/etc/boxhaul/shop.creds", .help = "Log in with a JWT and its key: a .creds file." },
+	{ "nats.nkey_seed_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.nkey_seed_file),
+	  .example = "/etc/boxhaul/shop.nk",
+	  .help = "Log in with an nkey: its seed, which begins with SU. The server knows its public key." },
+	{ "nats.discover", SETTING_BOOL, .apply = APPLY_NATS, IN(nats.discover), .standard = "false",
+	  .help = "When the connection is lost, try the servers that the cluster announced, too." },
+	{ "nats.inbox_prefix", SETTING_STRING, .apply = APPLY_NATS, IN(nats.inbox_prefix), .standard = "_INBOX",
+	  .help = "Answers are expected under this subject, at PREFIX.>: the login must be allowed to subscribe to it. One for each "
+		  "login, such as \"_INBOX_shop\", keeps the others of the account from listening." },
+	{ "nats.jetstream_domain", SETTING_STRING, .apply = APPLY_NATS, IN(nats.jetstream_domain), .example = "hub",
+	  .help = "The JetStream domain in which the streams are, where it is not the server's own: of a hub, for a relay at "
+		  "a leaf node." },
+	{ "nats.jetstream_prefix", SETTING_STRING, .apply = APPLY_NATS, IN(nats.jetstream_prefix),
+	  .example = "JS.orders.API",
+	  .help = "Where JetStream is asked, if it is another account's: the subject under which its $JS.API is imported. "
+		  "Without it: $JS.API, or that of the domain." },
+	{ "nats.tls.required", SETTING_BOOL, .apply = APPLY_NATS, IN(nats.tls.required), .standard = "false",
+	  .help = "Refuse a connection without TLS. Also on when a URL says tls://." },
+	{ "nats.tls.ca_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.tls.ca_file), .example = "/etc/boxhaul/ca.pem",
+	  .help = "Trust these authorities instead of the system's." },
+	{ "nats.tls.cert_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.tls.cert_file),
+	  .example = "/etc/boxhaul/relay.pem", .help = "Client certificate; needs key_file." },
+	{ "nats.tls.key_file", SETTING_FILE, .apply = APPLY_NATS, IN(nats.tls.key_file),
+	  .example = "/etc/boxhaul/relay.key", .help = "Its private key." },
+
+	{ "streams", SETTING_GROUPS, .offset = offsetof(struct config, streams), .width = sizeof(void *),
+	  .second = offsetof(struct config, stream_count), .element = sizeof(struct config_stream),
+	  .max = LIMIT_STREAMS, .required = true, .example = "{ name = \"...\"; subjects = [ \"...\" ]; }",
+	  .help = "The JetStream streams that take the messages, and the subjects that go to each. A row with any "
+		  "other subject becomes a dead letter." },
+	{ "streams.name", SETTING_STRING, .required = true, OF(name), .example = "ORDERS",
+	  .help = "The stream's name in JetStream." },
+	{ "streams.subjects", SETTING_STRINGS, .required = true, OF(subjects),
+	  .second = offsetof(struct config_stream, subject_count), .example = "orders.>",
+	  .help = "Patterns: * is one token, > is one or more at the end. No two may overlap." },
+	{ "streams.create", SETTING_BOOL, OF(create), .standard = "false",
+	  .help = "Create the stream where it is missing." },
+	{ "streams.replicas", SETTING_INTEGER, OF(replicas), RANGE(1, 5), .standard = "1", .help = "For create." },
+	{ "streams.duplicate_window", SETTING_DURATION, OF(duplicate_window_ms), RANGE(SECOND, 7 * DAY),
+	  .standard = "2m", .help = "For create, and the least that `boxhaul check` accepts without a warning." },
+
+	{ "delivery.ordering", SETTING_WORD, IN(delivery.ordering), .standard = "strict",
+	  WORDS("strict", "pipelined", "none"),
+	  .help = "strict: one message of a key in flight. pipelined: many, faster for a hot key, but its order may be "
+		  "lost when one of them fails alone. none: keys are ignored." },
+	{ "delivery.poison", SETTING_WORD, .apply = APPLY_LIVE, IN(delivery.poison), .standard = "skip",
+	  WORDS("skip", "hold"),
+	  .help = "Behind a dead letter its key goes on (skip), or waits for `redrive` or `discard` (hold)." },
+	{ "delivery.window", SETTING_INTEGER, .apply = APPLY_LIVE, IN(delivery.window_messages), RANGE(1, 65536),
+	  .standard = "1024", .help = "Messages in flight at most." },
+	{ "delivery.window_bytes", SETTING_SIZE, .apply = APPLY_LIVE, IN(delivery.window_bytes), RANGE(KIB, 1024 * MIB),
+	  .standard = "8MiB", .help = "Bytes in flight at most." },
+	{ "delivery.queue", SETTING_INTEGER, IN(delivery.queue_messages), RANGE(16, 65536), .standard = "4096",
+	  .help = "Messages in memory at most, those in flight included." },
+	{ "delivery.queue_bytes", SETTING_SIZE, .apply = APPLY_LIVE, IN(delivery.queue_bytes), RANGE(KIB, 1024 * MIB),
+	  .standard = "16MiB", .help = "Bytes in memory at most." },
+	{ "delivery.ack_timeout", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.ack_timeout_ms),
+	  RANGE(100, 5 * MINUTE), .standard = "5s",
+	  .help = "Send again what the stream has not acknowledged by then." },
+	{ "delivery.retry_min", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.retry_min_ms), RANGE(1, HOUR),
+	  .standard = "100ms",
+	  .help = "The first pause before a message is tried again; it doubles, with jitter, up to retry_max." },
+	{ "delivery.retry_max", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.retry_max_ms), RANGE(1, HOUR),
+	  .standard = "10s", .help = "The longest pause." },
+	{ "delivery.mark_interval", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.mark_interval_ms),
+	  RANGE(1, 10 * SECOND), .standard = "100ms",
+	  .help = "Write to the database what is sent once in this time at most." },
+	{ "delivery.drain_timeout", SETTING_DURATION, .apply = APPLY_LIVE, IN(drain_timeout_ms), RANGE(0, 10 * MINUTE),
+	  .standard = "10s", .help = "After SIGTERM: wait so long for acknowledgements before the end." },
+
+	{ "outbox.retention", SETTING_DURATION, .apply = APPLY_LIVE, IN(retention_ms), RANGE(SECOND, 30ull * DAY),
+	  .standard = "1h",
+	  .help = "Keep rows that are sent for so long at least. Run `boxhaul migrate` after a change." },
+	{ "outbox.max_message_size", SETTING_SIZE, .apply = APPLY_LIVE, IN(max_message_bytes), RANGE(KIB, 64 * MIB),
+	  .standard = "1MiB",
+	  .help = "Payload, headers and key; not above the server's max_payload. Run `boxhaul migrate` after a change." },
+	{ "outbox.wakeup", SETTING_WORD, IN(wakeup), .standard = "notify", WORDS("notify", "poll"),
+	  .help = "How an idle relay learns of a row: a notification, or polling every 100 ms (where notifications "
+		  "do not arrive)." },
+	{ "outbox.safety_poll", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.safety_poll_ms), RANGE(100, HOUR),
+	  .standard = "30s", .help = "An idle relay looks this often without being told." },
+	{ "outbox.sleep_after", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.sleep_after_ms), RANGE(10, MINUTE),
+	  .standard = "200ms", .help = "Idle means: no row for so long, or for 12 ms where rows come one by one." },
+	{ "outbox.gap_grace", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.grace_ms), RANGE(0, MINUTE),
+	  .standard = "1s",
+	  .help = "An id missing for less than this is waited for in memory; one missing for longer is written down. "
+		  "Either way only its own message is late." },
+	{ "outbox.lease", SETTING_DURATION, IN(delivery.lease_ms), RANGE(SECOND, MINUTE), .standard = "5s",
+	  .help = "Publish nothing when the database has given no sign of life for so long: another relay may lead." },
+
+	{ "inbox", SETTING_GROUPS, .offset = offsetof(struct config, subscriptions), .width = sizeof(void *),
+	  .second = offsetof(struct config, inbox_count), .element = sizeof(struct config_subscription),
+	  .max = LIMIT_INBOX, .example = "{ name = \"...\"; stream = \"...\"; subjects = [ \"...\" ]; }",
+	  .help = "Subscriptions: messages of a stream that take effect in this database, each exactly once and in order per "
+		  "key. Without any, nothing is taken. `boxhaul-sql`(7) has the calls for workers." },
+	{ "inbox.name", SETTING_STRING, .required = true, BY(name), .example = "billing",
+	  .help = "What `boxhaul.receive` and the commands call it. Another name is another subscription, which begins anew; "
+		  "the old one stays until `boxhaul inbox drop`." },
+	{ "inbox.stream", SETTING_STRING, .required = true, BY(stream), .example = "ORDERS",
+	  .help = "The stream, by its name in JetStream: one that keeps its messages by limits. A work queue, an interest stream "
+		  "and a mirror are refused." },
+	{ "inbox.subjects", SETTING_STRINGS, .required = true, BY(subjects),
+	  .second = offsetof(struct config_subscription, subject_count), .example = "orders.>",
+	  .help = "What is taken of it: * is one token, > is one or more at the end. No two may overlap. nats-server before 2.10 "
+		  "has room for one." },
+	{ "inbox.start", SETTING_CHOICE, BY(start), .second = offsetof(struct config_subscription, start_sequence),
+	  .standard = "all", WORDS("all", "new", ""), RANGE(1, INT64_MAX),
+	  .help = "Where a subscription that has no position yet begins: with all that the stream holds, with what is new, or at "
+		  "a sequence of the stream. A database that fails over to a state from before it began is taken from there again by a "
+		  "relay that knew; one that was started since begins anew, and its log says where." },
+	{ "inbox.key", SETTING_CHOICE, BY(key), .second = offsetof(struct config_subscription, key_token),
+	  .standard = "header", WORDS("header", "none", "subject:"), RANGE(1, 64),
+	  .help = "Where the key of a message stands. header: Boxhaul-Key, which boxhaul sends. subject:2: the "
+		  "second token of its subject. none: no message has a key, and there is no order among them. It can change only "
+		  "while no message waits." },
+	{ "inbox.lanes", SETTING_INTEGER, BY(lanes), RANGE(1, 256), .standard = "64",
+	  .help = "So many workers can handle messages at once. A key has one lane. It can change only while no message waits." },
+	{ "inbox.dedupe", SETTING_WORD, BY(dedupe), .standard = "ids", WORDS("ids", "position"),
+	  .help = "ids: a message whose Nats-Msg-Id came within `retention` is left out, wherever in the stream it stands. "
+		  "position: ids are not kept, which is faster, but what the stream holds twice is taken twice, and a stream that "
+		  "was truncated or made anew stops the subscription." },
+	{ "inbox.handler", SETTING_STRING, BY(handler), .standard = "",
+	  .help = "A function that boxhaul calls for each message: schema.function, of one argument, boxhaul.inbox. Without it, "
+		  "workers of the service call `boxhaul.receive` and `boxhaul.done`." },
+	{ "inbox.workers", SETTING_INTEGER, BY(workers), RANGE(1, 64), .standard = "1",
+	  .help = "With a handler: sessions that call it." },
+	{ "inbox.max_attempts", SETTING_INTEGER, .apply = APPLY_LIVE, BY(max_attempts), RANGE(1, 1000000),
+	  .standard = "10", .help = "A message that failed so often is given up, as `poison` says." },
+	{ "inbox.stuck_after", SETTING_DURATION, .apply = APPLY_LIVE, BY(stuck_after_ms), RANGE(100, DAY),
+	  .standard = "1m",
+	  .help = "A message that workers were given, and that is neither done nor failed for so long, is shown." },
+	{ "inbox.crash_attempts", SETTING_INTEGER, .apply = APPLY_LIVE, BY(crash_attempts), RANGE(0, 1000000),
+	  .standard = "3",
+	  .help = "After it was given out so often since then, it is parked as if it had failed. 0: never." },
+	{ "inbox.handler_timeout", SETTING_DURATION, .apply = APPLY_LIVE, BY(handler_timeout_ms), RANGE(10, HOUR),
+	  .standard = "30s", .help = "With a handler: a message that takes longer has failed." },
+	{ "inbox.poison", SETTING_WORD, .apply = APPLY_LIVE, BY(poison), .standard = "hold", WORDS("skip", "hold"),
+	  .help = "A message that is given up becomes a dead letter and its key goes on (skip), or holds its key until somebody "
+		  "retries or skips it (hold)." },
+	{ "inbox.retention", SETTING_DURATION, .apply = APPLY_LIVE, BY(retention_ms), RANGE(SECOND, 365ull * DAY),
+	  .standard = "7d",
+	  .help = "Keep messages that are handled, and the ids that are known, for so long at least: longer than a publisher may "
+		  "send a message again." },
+	{ "inbox.on_gap", SETTING_WORD, .apply = APPLY_LIVE, BY(on_gap), .standard = "stop", WORDS("stop", "continue"),
+	  .help = "Messages left the stream before they were taken: stop until somebody accepts that, or record it and go on." },
+	{ "inbox.on_recreated", SETTING_WORD, .apply = APPLY_LIVE, BY(on_recreated), .standard = "stop",
+	  WORDS("stop", "restart"),
+	  .help = "The stream was deleted and made anew: stop until somebody decides, or take it from its beginning." },
+	{ "inbox.queue", SETTING_INTEGER, BY(queue_messages), RANGE(16, 65536), .standard = "4096",
+	  .help = "Messages in memory at most." },
+	{ "inbox.queue_bytes", SETTING_SIZE, BY(queue_bytes), RANGE(KIB, 1024 * MIB), .standard = "8MiB",
+	  .help = "Bytes in memory at most, but for one message that is larger." },
+
+	{ "sagas.stream", SETTING_STRING, IN(sagas.stream), .standard = "SAGAS",
+	  .help = "The stream with the answers to sagas that are started in this database: one that keeps its messages by limits." },
+	{ "sagas.replies", SETTING_STRING, IN(sagas.replies), .example = "shop.saga",
+	  .help = "The subject of these answers: every command says it, and participants publish to it. Each database that starts "
+		  "sagas has one of its own. Without it no saga can be started here. boxhaul-saga(7) is about sagas." },
+	{ "sagas.tick", SETTING_DURATION, .apply = APPLY_LIVE, IN(sagas.tick_ms), RANGE(10, MINUTE), .standard = "1s",
+	  .help = "While a saga is open, look once in this time at least whether a deadline has passed. What is started meanwhile "
+		  "may have one that is nearer than all others, so no deadline is taken much later than this." },
+	{ "sagas.retention", SETTING_DURATION, .apply = APPLY_LIVE, IN(sagas.retention_ms), RANGE(SECOND, 365ull * DAY),
+	  .standard = "30d",
+	  .help = "Keep sagas that have ended, and what was done here for sagas of others, for so long at least: longer than the streams "
+		  "with the commands keep their messages." },
+
+	{ "health.listen", SETTING_LISTEN, IN(health.address), .second = offsetof(struct config, health.port),
+	  .standard = "127.0.0.1:9431",
+	  .help = "Address and port for the page /, and for /livez, /readyz, /healthz, /metrics and /status; \"off\" for none. IPv6: "
+		  "\"[::1]:9431\". Where nobody sets it, and another relay has the default one, there is none. A unit's relay "
+		  "answers at /run/boxhaul/NAME/health.sock besides." },
+	{ "health.stall_after", SETTING_DURATION, .apply = APPLY_LIVE, IN(health.stall_after_ms), RANGE(SECOND, HOUR),
+	  .standard = "30s", .help = "A backlog and no acknowledgement for so long is not ready." },
+
+	{ "log.level", SETTING_WORD, .apply = APPLY_LIVE, IN(log.level), .standard = "info",
+	  WORDS("error", "warn", "info", "debug"), .help = "What is less important is not written." },
+	{ "log.format", SETTING_WORD, .apply = APPLY_LIVE, IN(log.format), .standard = "logfmt",
+	  WORDS("logfmt", "json"), .help = "One line per event." },
+	{ "log.stats_interval", SETTING_DURATION, .apply = APPLY_LIVE, IN(log.stats_interval_ms), RANGE(SECOND, DAY),
+	  .standard = "1m", .help = "One line of figures in this time." },
+};
+
+const size_t settings_count = sizeof settings / sizeof settings[0];
+
+const struct setting *setting_find(const char *path)
+{
+	for (size_t i = 0; i < settings_count; i++)
+		if (strcmp(settings[i].path, path) == 0)
+			return &settings[i];
+	return NULL;
+}
+
+static bool below(const char *path, const char *group)
+{
+	size_t n = strlen(group);
+
+	return strncmp(path, group, n) == 0 && path[n] == '.';
+}
+
+const struct setting *setting_list_of(const struct setting *s)
+{
+	for (size_t i = 0; i < settings_count; i++)
+		if (settings[i].type == SETTING_GROUPS && below(s->path, settings[i].path))
+			return &settings[i];
+	return NULL;
+}
+
+bool setting_is_top(const struct setting *s)
+{
+	return setting_list_of(s) == NULL;
+}
+
+bool setting_is_group(const char *path)
+{
+	for (size_t i = 0; i < settings_count; i++)
+		if (below(settings[i].path, path))
+			return true;
+	return false;
+}
+
+const char *setting_wants(const struct setting *s)
+{
+	switch (s->type) {
+	case SETTING_STRING: return "a text in double quotes";
+	case SETTING_FILE: return "an absolute path in double quotes, or the name of a file in $CREDENTIALS_DIRECTORY";
+	case SETTING_DURATION:
+		return "a duration with its unit in double quotes, such as \"250ms\", \"5s\", \"2m\", \"1h\", \"1d\"";
+	case SETTING_SIZE: return "a number of bytes, or a text such as \"64KB\", \"1MiB\"";
+	case SETTING_INTEGER: return "a whole number";
+	case SETTING_BOOL: return "true or false";
+	case SETTING_WORD: return "a word in double quotes";
+	case SETTING_LISTEN: return "a text such as \"127.0.0.1:9431\", \"[::1]:9431\" or \"off\"";
+	case SETTING_STRINGS: return "a list of texts: [ \"...\", \"...\" ]";
+	case SETTING_CHOICE: return "a word in double quotes, or a number";
+	case SETTING_GROUPS: return "a list of groups: ( { name = \"...\"; ... } )";
+	}
+	return "";
+}
+
+/* Suggestions. */
+
+static unsigned least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+const char *setting_leaf(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot != NULL ? dot + 1 : path;
+}
+
+bool setting_nearest(const char *path, char *out, size_t size)
+{
+	unsigned best = nearest_limit(setting_leaf(path)); /* exclusive */
+
+	for (size_t i = 0; i < settings_count; i++) {
+		char candidate[NEAREST_MAX_BYTES + 1];
+		char *dot = candidate;
+
+		/* The groups a setting stands in are candidates, too; a right name in a wrong group is one error. */
+		snprintf(candidate, sizeof candidate, "%s", settings[i].path);
+		while (dot != NULL) {
+			unsigned d = least(nearest_distance(path, candidate),
+					   nearest_distance(setting_leaf(path), setting_leaf(candidate)) + 1);
+
+			if (d < best) {
+				best = d;
+				snprintf(out, size, "%s", candidate);
+			}
+			dot = strrchr(candidate, '.');
+			if (dot != NULL)
+				*dot = '\0';
+		}
+	}
+	return best < nearest_limit(setting_leaf(path));
+}

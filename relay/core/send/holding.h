@@ -1,0 +1,40 @@
+/* How messages leave memory, and how streams and lanes are held back and come back. Alone in writing struct block. What became
+ * of messages is said by outcomes (outcome.h). (What the source may ask of what is parked stands in send.h.) */
+#ifndef BOXHAUL_CORE_SEND_HOLDING_H
+#define BOXHAUL_CORE_SEND_HOLDING_H
+
+#include "core/send/sender_state.h"
+
+/* A lead begins or ends: everything is open, and nothing is parked. */
+void holding_begin(struct sender *s);
+
+/* m is stored. It leaves memory, and what it probed opens. */
+void holding_settle(struct sender *s, struct message *m);
+
+/* m can never be stored. It leaves memory as a dead letter, and its lane goes on, or with POISON_HOLD waits for an operator.
+ * Where so many lanes are blocked that it cannot, m stays, and is tried again. There must be credit for a dead letter. */
+void holding_dead_letter(struct sender *s, struct message *m, uint32_t reason);
+
+/* m leaves memory and is held back with b, which is shut. */
+void holding_park(struct sender *s, struct message *m, struct block *b);
+
+/* m's stream takes nothing now: m, and everything of it that is not in flight, is held back. */
+void holding_block_stream(struct sender *s, struct message *m, uint32_t reason);
+
+/* m's lane cannot go on now: m, and what of it is not in flight, is held back. Where so many lanes are blocked that it
+ * cannot, m stays, and is tried again. */
+void holding_block_lane(struct sender *s, struct message *m, uint32_t reason);
+
+/* Which block keeps a message of this stream, lane (or SCOPE_NONE) and ticket out of memory, or NULL. */
+struct block *holding_gate(struct sender *s, uint16_t stream, scope_id lane, int64_t ticket);
+
+/* A message that was offered does not come to memory, but is held back with b. The outcome is the caller's. */
+void holding_turn_away(struct sender *s, struct block *b, uint16_t stream, scope_id lane, int64_t ticket);
+
+/* Does m probe its stream or its lane? */
+bool holding_is_probe(struct sender *s, const struct message *m);
+
+/* So many tickets are not parked for b any more. b may be gone afterwards. */
+void holding_unparked(struct sender *s, struct block *b, size_t tickets);
+
+#endif

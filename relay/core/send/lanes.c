@@ -1,0 +1,364 @@
+/* Lanes: who may be sent next.
+ *
+ *     lane:   first                         waiting              last
+ *               |                              |                   |
+ *           [IN_FLIGHT] - [READY] - ... - [WAITING] - [WAITING] - ...
+ *            `---- active, at most limit ----'
+ *
+ * Why order holds with the limit 1 (strict): a message becomes READY only when all before it in its lane have
+ * left, and a message leaves only when it is stored (acked), given up (dead letter) or parked; parking a
+ * message parks its whole lane, or its stream, behind it. So no later message of the lane can reach the
+ * stream before it. Replaying several in flight would not be enough: the ones that were stored are dropped
+ * as duplicates and the lost one lands behind them.
+ *
+ * Given up means: on record. A verdict may be another one when the row is read again (a limit was raised, another relay has
+ * another configuration). Were the lane to go on while the dead letter is in our memory alone, and we break, the next leader might find the
+ * row good, and send it behind what followed it. So it stays in its lane, UNRECORDED, until the mark that wrote it has been answered. */
+#include "core/send/lanes.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mutant.h"
+
+bool lanes_create(struct lanes *l, size_t slots, bool pipelined)
+{
+	*l = (struct lanes){ .slots = slots, .pipelined = pipelined, .buckets = 2 * slots };
+	l->message = calloc(slots, sizeof *l->message);
+	l->pool = calloc(slots, sizeof *l->pool);
+	l->bucket = calloc(l->buckets, sizeof *l->bucket);
+	if (l->message == NULL || l->pool == NULL || l->bucket == NULL) {
+		lanes_destroy(l);
+		return false;
+	}
+	for (size_t i = slots; i-- > 0;) {
+		l->pool[i].chain = l->free_lanes;
+		l->free_lanes = &l->pool[i];
+	}
+	for (size_t i = 0; i < slots; i++) {
+		struct message *m = &l->message[i];
+		struct message_list *list = &l->place[PLACE_FREE];
+
+		m->prev = list->last;
+		*(list->last != NULL ? &list->last->next : &list->first) = m;
+		list->last = m;
+		list->count++;
+	}
+	return true;
+}
+
+void lanes_destroy(struct lanes *l)
+{
+	free(l->message);
+	free(l->pool);
+	free(l->bucket);
+	*l = (struct lanes){ .slots = 0 };
+}
+
+static inline void list_remove(struct message_list *list, struct message *m)
+{
+	*(m->prev != NULL ? &m->prev->next : &list->first) = m->next;
+	*(m->next != NULL ? &m->next->prev : &list->last) = m->prev;
+	list->count--;
+}
+
+/* Behind `at`; NULL = in front of all. */
+static void list_insert(struct message_list *list, struct message *m, struct message *at)
+{
+	m->prev = at;
+	m->next = at != NULL ? at->next : list->first;
+	*(m->prev != NULL ? &m->prev->next : &list->first) = m;
+	*(m->next != NULL ? &m->next->prev : &list->last) = m;
+	list->count++;
+}
+
+static inline void list_append(struct message_list *list, struct message *m)
+{
+	m->prev = list->last;
+	m->next = NULL;
+	*(list->last != NULL ? &list->last->next : &list->first) = m;
+	list->last = m;
+	list->count++;
+}
+
+static void move_to_backoff(struct lanes *l, struct message *m)
+{
+	struct message *at = l->place[PLACE_BACKOFF].last;
+
+	while (at != NULL && at->at_ms > m->at_ms)
+		at = at->prev;
+	list_insert(&l->place[PLACE_BACKOFF], m, at);
+}
+
+void lanes_move(struct lanes *l, struct message *m, enum place to)
+{
+	list_remove(&l->place[m->place], m);
+	m->place = to;
+	if (to == PLACE_BACKOFF)
+		move_to_backoff(l, m);
+	else
+		list_append(&l->place[to], m);
+}
+
+static bool is_active(const struct message *m)
+{
+	return m->place == PLACE_READY || m->place == PLACE_ASKING || m->place == PLACE_IN_FLIGHT ||
+	       m->place == PLACE_BACKOFF;
+}
+
+/* --- finding lanes --- */
+
+static struct lane **bucket_of(struct lanes *l, uint64_t hash)
+{
+	return &l->bucket[(hash * UINT64_C(0x9e3779b97f4a7c15) >> 32) % l->buckets];
+}
+
+static struct lane *lane_get(struct lanes *l, uint64_t hash)
+{
+	struct lane **at = bucket_of(l, hash), *lane;
+
+	for (lane = *at; lane != NULL; lane = lane->chain)
+		if (lane->hash == hash)
+			return lane;
+	lane = l->free_lanes;
+	assert(lane != NULL); /* as many lanes as messages */
+	l->free_lanes = lane->chain;
+	*lane = (struct lane){ .hash = hash, .chain = *at };
+	return *at = lane;
+}
+
+static void lane_put(struct lanes *l, struct lane *lane)
+{
+	struct lane **at = bucket_of(l, lane->hash);
+
+	assert(lane->first == NULL && lane->active == 0);
+	while (*at != lane)
+		at = &(*at)->chain;
+	*at = lane->chain;
+	lane->chain = l->free_lanes;
+	l->free_lanes = lane;
+}
+
+/* --- the flow through a lane --- */
+
+static uint32_t most_active(const struct lanes *l, const struct lane *lane)
+{
+	return l->pipelined && lane->flow == LANE_FLOWS ? UINT32_MAX : 1 + MUTANT(lane_of_two);
+}
+
+static void lane_promote(struct lanes *l, struct lane *lane)
+{
+	struct message *m;
+
+	while ((m = lane->waiting) != NULL && lane->active < most_active(l, lane) && lane->flow != LANE_SETTLES &&
+	       (lane->unrecorded == 0 || m->defect)) {
+		lane->waiting = m->lane_next;
+		lane->active++;
+		lanes_move(l, m, PLACE_READY);
+	}
+}
+
+/* Pipelined: when the last of those in flight is answered, begin again with the oldest that is left. */
+static void lane_settle(struct lanes *l, struct lane *lane)
+{
+	if (lane->flow != LANE_SETTLES || lane->active > 0)
+		return;
+	lane->flow = LANE_RECOVERING;
+	assert(lane->active == 0);
+	lane->waiting = lane->first;
+	if (lane->first != NULL) {
+		struct message *m = lane->first;
+
+		lane->waiting = m->lane_next;
+		lane->active++;
+		m->at_ms = lane->until_ms;
+		lanes_move(l, m, PLACE_BACKOFF);
+	}
+}
+
+static void deactivate(struct lanes *l, struct message *m)
+{
+	assert(is_active(m) && m->lane->active > 0);
+	m->lane->active--;
+	lanes_move(l, m, PLACE_WAITING);
+}
+
+struct message *lanes_add(struct lanes *l, int64_t ticket, bool keyed, uint64_t hash)
+{
+	struct message *m = l->place[PLACE_FREE].first;
+	uint32_t generation = m->generation + !MUTANT(slot_reused);
+	struct lane *lane = keyed ? lane_get(l, hash) : NULL;
+
+	list_remove(&l->place[PLACE_FREE], m);
+	*m = (struct message){ .ticket = ticket,
+			       .generation = generation,
+			       .lane = lane,
+			       .place = PLACE_WAITING,
+			       .copies = { .first_ms = NEVER, .low_water = LOW_WATER_NONE } };
+	list_append(&l->place[PLACE_WAITING], m);
+	m->age_prev = l->newest;
+	*(l->newest != NULL ? &l->newest->age_next : &l->oldest) = m;
+	l->newest = m;
+	if (lane == NULL) {
+		lanes_move(l, m, PLACE_READY);
+		return m;
+	}
+	m->lane_prev = lane->last;
+	*(lane->last != NULL ? &lane->last->lane_next : &lane->first) = m;
+	lane->last = m;
+	if (lane->waiting == NULL)
+		lane->waiting = m;
+	if (lane->active == 0 || l->pipelined || MUTANT(lane_of_two))
+		lane_promote(l, lane);
+	return m;
+}
+
+static void lane_unlink(struct lane *lane, struct message *m)
+{
+	if (is_active(m))
+		lane->active--;
+	if (lane->waiting == m)
+		lane->waiting = m->lane_next;
+	*(m->lane_prev != NULL ? &m->lane_prev->lane_next : &lane->first) = m->lane_next;
+	*(m->lane_next != NULL ? &m->lane_next->lane_prev : &lane->last) = m->lane_prev;
+}
+
+static void age_unlink(struct lanes *l, struct message *m)
+{
+	*(m->age_prev != NULL ? &m->age_prev->age_next : &l->oldest) = m->age_next;
+	*(m->age_next != NULL ? &m->age_next->age_prev : &l->newest) = m->age_prev;
+}
+
+void lanes_dead_letter(struct lanes *l, struct message *m)
+{
+	assert(!l->pipelined && is_active(m) && m->lane->first != NULL);
+	age_unlink(l, m);
+	m->lane->active--;
+	m->lane->unrecorded++;
+	lanes_move(l, m, PLACE_UNRECORDED);
+	lane_promote(l, m->lane);
+}
+
+void lanes_finish(struct lanes *l, struct message *m)
+{
+	struct lane *lane = m->lane;
+
+	if (m->place != PLACE_UNRECORDED)
+		age_unlink(l, m);
+	else
+		lane->unrecorded--;
+	if (lane != NULL) {
+		lane_unlink(lane, m);
+		lane_settle(l, lane);
+		lane_promote(l, lane);
+		if (lane->first == NULL)
+			lane_put(l, lane);
+	}
+	m->lane = NULL;
+	lanes_move(l, m, PLACE_DONE);
+}
+
+void lanes_retry(struct lanes *l, struct message *m, int64_t until_ms)
+{
+	struct lane *lane = m->lane;
+
+	assert(m->place == PLACE_IN_FLIGHT || m->place == PLACE_READY);
+	m->at_ms = until_ms;
+	if (lane == NULL || !l->pipelined) {
+		lanes_move(l, m, PLACE_BACKOFF);
+		return;
+	}
+	/* Call back what was not sent yet, let the others in flight be answered, then begin at the oldest. */
+	lane->flow = LANE_SETTLES;
+	if (until_ms > lane->until_ms)
+		lane->until_ms = until_ms;
+	deactivate(l, m);
+	for (struct message *x = lane->first; x != NULL; x = x->lane_next)
+		if (x->place == PLACE_READY || x->place == PLACE_BACKOFF ||
+		    (x->place == PLACE_ASKING && !MUTANT(asking_not_recalled)))
+			deactivate(l, x);
+	lane_settle(l, lane);
+}
+
+void lanes_rewind(struct lanes *l)
+{
+	struct message_list *flight = &l->place[PLACE_IN_FLIGHT], *ready = &l->place[PLACE_READY];
+	struct message *at = MUTANT(rewound_last) ? ready->last : NULL;
+
+	while (flight->first != NULL) {
+		struct message *m = flight->first;
+
+		assert(m->place == PLACE_IN_FLIGHT);
+		/* An outage is nobody's failure. */
+		m->tries -= m->tries > 0;
+		if (m->lane != NULL && m->lane->flow == LANE_SETTLES) {
+			deactivate(l, m);
+			lane_settle(l, m->lane);
+			continue;
+		}
+		list_remove(flight, m);
+		list_insert(ready, m, at);
+		m->place = PLACE_READY;
+		at = m;
+	}
+}
+
+void lanes_answer(struct lanes *l, uint16_t stream)
+{
+	struct message_list *ready = &l->place[PLACE_READY];
+	struct message *at = MUTANT(answered_last) ? ready->last : NULL, *next;
+
+	for (struct message *m = l->place[PLACE_ASKING].first; m != NULL; m = next) {
+		next = m->next;
+		if (m->stream != stream)
+			continue;
+		list_remove(&l->place[PLACE_ASKING], m);
+		list_insert(ready, m, at);
+		m->place = PLACE_READY;
+		at = m;
+	}
+}
+
+static void lane_audit(const struct lanes *l, const struct lane *lane)
+{
+	uint32_t active = 0, unrecorded = 0;
+	bool waiting = false;
+
+	assert(lane->first != NULL);
+	for (const struct message *m = lane->first; m != NULL; m = m->lane_next) {
+		assert(m->lane == lane && m->place != PLACE_FREE && m->place != PLACE_DONE);
+		assert(m->lane_next == NULL ? lane->last == m : m->lane_next->lane_prev == m);
+		if (lane->waiting == m)
+			waiting = true;
+		active += is_active(m);
+		unrecorded += m->place == PLACE_UNRECORDED;
+		assert(lane->flow == LANE_SETTLES || m->place == PLACE_UNRECORDED || is_active(m) != waiting);
+	}
+	assert(active == lane->active && unrecorded == lane->unrecorded);
+	assert(l->pipelined || active == 1 || (active == 0 && unrecorded > 0));
+}
+
+void lanes_audit(const struct lanes *l)
+{
+	size_t all = 0, aged = 0;
+
+	for (int p = 0; p < PLACES; p++) {
+		size_t n = 0;
+
+		for (const struct message *m = l->place[p].first; m != NULL; m = m->next, n++) {
+			assert((int)m->place == p);
+			assert(p != PLACE_BACKOFF || m->next == NULL || m->next->at_ms >= m->at_ms);
+		}
+		assert(n == l->place[p].count);
+		all += n;
+	}
+	assert(all == l->slots);
+	for (const struct message *m = l->oldest; m != NULL; m = m->age_next)
+		aged++;
+	assert(aged + l->place[PLACE_UNRECORDED].count ==
+	       l->slots - l->place[PLACE_FREE].count - l->place[PLACE_DONE].count);
+	for (size_t i = 0; i < l->buckets; i++)
+		for (const struct lane *lane = l->bucket[i]; lane != NULL; lane = lane->chain)
+			lane_audit(l, lane);
+}

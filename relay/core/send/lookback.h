@@ -1,0 +1,34 @@
+/* The look-back: what the streams already hold (G4). Alone in writing struct lookback.
+ *
+ * A stream is sent to only while its state is KNOWN or BLIND; see the picture and the table in lookback.c. (Question and answer
+ * are declared in send.h.) */
+#ifndef BOXHAUL_CORE_SEND_LOOKBACK_H
+#define BOXHAUL_CORE_SEND_LOOKBACK_H
+
+#include "core/send/sender_state.h"
+
+/* --- what happens --- */
+
+/* We lead: nothing is known but the low waters that earlier leaders left. */
+void lookback_begin(struct sender *s, const uint64_t *inherited);
+
+/* The connection is gone: no answer will come, and what waited for one waits for a new question. */
+void lookback_interrupted(struct sender *s);
+
+/* The stream has stored m, which is still in memory, at this sequence: so says the answer to this attempt. */
+void lookback_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence, bool duplicate);
+
+/* m, which is READY, is being sent. Fills in whether nobody can say that its stream does not hold it already (blind), and
+ * the latest time to write it to the socket (by_ms). */
+void lookback_sent(struct sender *s, struct message *m, struct effect *f);
+
+/* --- what is asked --- */
+
+/* Must m's stream be asked before m may be sent? Then the caller calls lookback_ask(), and m waits at ASKING. */
+bool lookback_needed(const struct sender *s, const struct message *m);
+void lookback_ask(struct sender *s, struct message *m);
+
+/* When the next question may be asked that waits for a time; INT64_MAX: none. */
+int64_t lookback_deadline(const struct sender *s);
+
+#endif

@@ -1,0 +1,117 @@
+/* The state of the sender, for the files of core/send alone; its face is send.h. Each part names the file that writes it;
+ * the others only read it, and call that file's functions. */
+#ifndef BOXHAUL_CORE_SEND_SENDER_STATE_H
+#define BOXHAUL_CORE_SEND_SENDER_STATE_H
+
+#include <assert.h>
+
+#include "core/backoff.h"
+#include "core/notes.h"
+#include "core/send/blocks.h"
+#include "core/send/lanes.h"
+
+/* Is it known what a stream holds? And is it being asked? See the table in lookback.c. */
+enum knowledge {
+	LOOKBACK_UNKNOWN, /* nothing is sent to it */
+	LOOKBACK_TAKES,   /* the same; but it stored a message that was sent though nobody could read it */
+	LOOKBACK_KNOWN,   /* it may be sent to */
+	LOOKBACK_BLIND,   /* it takes messages, but cannot be read: sent to all the same, until the next connection */
+};
+
+enum question {
+	QUESTION_NONE,
+	QUESTION_WANTED,
+	QUESTION_ASKED, /* the answer is awaited */
+};
+
+/* How much of what others sent has been looked for since we lead. */
+enum phase {
+	PHASE_UNREAD,      /* nothing */
+	PHASE_UNREAD_SENT, /* nothing; and a message was sent blindly before */
+	PHASE_READ,        /* what was stored up to the first look-back */
+	PHASE_OURS,        /* all: nobody else can have stored anything since the last one */
+};
+
+struct lookback {
+	enum knowledge knowledge;
+	enum question question;
+	enum phase phase;
+	bool truncated;         /* it has lost its end: what was found in it is void, and the next question says so */
+	uint32_t rounds;        /* answers in a row that took too long to count */
+	uint32_t failures;      /* questions in a row that were refused, or not answered */
+	int64_t blind_probe;    /* the ticket that may be sent once though nobody could read it; 0 = none */
+	uint64_t read_up_to;    /* read up to here, or ours: nothing is read twice */
+	struct sequences acked; /* above: ours, and settled */
+	uint64_t asked_end;     /* where it ended at least when the question was asked */
+	uint64_t inherited;     /* the low water that earlier leaders left */
+	int64_t asked_ms, heard_ms;  /* of the last answer: when it was asked for, and when it came; 0 = none */
+	int64_t duplicate_window_ms; /* 0 = not known */
+	int64_t again_ms;            /* a question that nobody waits for failed: not before this */
+};
+
+struct sender {
+	const struct delivery_settings *set; /* the owner's; may change between two steps */
+	struct notes *notes;                 /* the owner's */
+	struct delivery_stats *stats;        /* the owner's: what counts events is written as they happen */
+	struct lanes lanes;
+	struct blocks blocks;
+	struct backoff backoff;
+
+	/* memory.c */
+	uint64_t flight_bytes, resident_bytes;
+	struct outcomes outcomes;
+
+	/* sender.c */
+	int64_t now_ms;
+	bool bus_up;
+	uint32_t round;       /* of the source's reading */
+	uint32_t dead_credit; /* so many dead letters may still be made before the source says more */
+	struct predecessor {
+		int64_t until_ms; /* an earlier leader may publish until then; we did, at most, until we took the lead */
+		bool last_is_known;
+		int64_t last_ticket; /* and nothing above this; INT64_MAX until it is known */
+		bool remains;        /* some of it may be left to be sent */
+	} predecessor;
+
+	/* holding.c */
+	int64_t due_ms; /* the earliest block that is due */
+
+	/* sending.c */
+	uint32_t send_window, send_window_credit;
+	uint32_t flight_limit; /* the window; or what was in flight already when it was made smaller */
+	uint32_t silent[LIMIT_STREAMS];
+	struct acked {
+		uint64_t count, highest;
+	} acked[LIMIT_STREAMS];
+
+	/* lookback.c */
+	struct lookback lookback[LIMIT_STREAMS];
+};
+
+/* When what failed so often in a row may be tried again. */
+static inline int64_t sender_state_retry_at(struct sender *s, uint32_t failures)
+{
+	return s->now_ms + backoff_pause_ms(&s->backoff, s->set->retry_min_ms, s->set->retry_max_ms, failures);
+}
+
+/* The block of m's stream; and of its lane, or NULL. */
+static inline struct block *sender_state_stream_block(struct sender *s, const struct message *m)
+{
+	return &s->blocks.stream[m->stream];
+}
+static inline struct block *sender_state_lane_block(struct sender *s, const struct message *m)
+{
+	return m->lane != NULL && s->blocks.lanes > 0 ? blocks_find(&s->blocks, m->lane->hash) : NULL;
+}
+
+static inline size_t sender_state_resident(const struct sender *s)
+{
+	return s->lanes.slots - s->lanes.place[PLACE_FREE].count;
+}
+
+static inline int64_t sender_state_earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+#endif

@@ -1,0 +1,59 @@
+#include "run/relay_state.h"
+
+#include <stdlib.h>
+
+enum { IDLE_PAUSE_POLL_MS = 100 };
+
+void relay_step(struct relay *r, struct event ev)
+{
+	ev.now_ms = loop_now_ms();
+	ev.random = (uint32_t)random();
+	delivery_step(r->core, &ev);
+}
+
+void relay_refuse(struct relay *r, uint64_t token, uint32_t reason)
+{
+	struct event ev = { .kind = EVENT_REFUSED };
+
+	ev.refused.token = token;
+	ev.refused.reason = reason;
+	relay_step(r, ev);
+}
+
+void relay_tell_keyless(struct relay *r, const struct parcel *parcel)
+{
+	if (parcel == NULL || !parcel->keyless)
+		return;
+	r->keyless++;
+	log_warn(r->log, "a message is sent without its Boxhaul-Key: there is no room for it, or it is no UTF-8",
+		 KI("id", parcel->id),
+		 KS("do", "who takes it has no order for it: use shorter keys, or a larger outbox.max_message_size"));
+}
+
+struct delivery_settings relay_core_settings(const struct relay *r)
+{
+	struct delivery_settings s = r->config->delivery;
+
+	if (!r->has_outbox)
+		s.streams = 1; /* a core that is idle wants one all the same */
+	if (r->config->wakeup == WAKEUP_POLL) {
+		s.sleep_after_ms = SLEEP_NEVER;
+		s.idle_pause_ms = IDLE_PAUSE_POLL_MS;
+	}
+	if (r->cuts.alone)
+		s.window_messages = 1;
+	return s;
+}
+
+void relay_adjust_core(struct relay *r)
+{
+	struct delivery_settings settings = relay_core_settings(r);
+
+	relay_step(r, (struct event){ .kind = EVENT_SETTINGS, .settings = &settings });
+}
+
+void relay_finish(struct relay *r, enum exit_code code)
+{
+	r->exit = code;
+	loop_stop(r->loop);
+}

@@ -1,0 +1,405 @@
+/* One line a figure: name, type, where it shows, where it stands, help. */
+#include "watch/figures.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "books/inbox_ledger.h"
+#include "books/ledger.h"
+#include "core/refusal.h"
+#include "flow/publisher.h"
+
+enum kind {
+	FLAG,         /* bool */
+	WHOLE,        /* int64_t; in PROCESS: negative = not known */
+	COUNT,        /* uint64_t */
+	SMALL,        /* uint32_t */
+	REAL,         /* double; the same */
+	MICROSECONDS, /* int64_t, told in seconds */
+	TIMES,        /* struct histogram */
+};
+
+/* The structure the value stands in, or how several are found. */
+enum place {
+	FACTS,
+	STATS,
+	BACKLOG, /* no sample where the backlog is not known */
+	PUBLISHER,
+	VERDICT,
+	PROCESS,
+	STREAM,               /* one for each stream: in its struct stream_state */
+	STREAM_QUEUE,         /* one for each stream: its messages in memory */
+	STREAM_LOST,          /* one for each stream: whether what it held is gone */
+	WAKEUP_CAUSES,        /* one for each cause, by enum wakeup */
+	REASONS,              /* one for each reason of a refusal that occurred */
+	STATEMENT,            /* one for each statement on our own tables */
+	SUBSCRIPTION,         /* one for each subscription: in its struct inbox_subscription_facts */
+	SUBSCRIPTION_BACKLOG, /* one for each whose backlog is known */
+	SUBSCRIPTION_STATS,   /* one for each: in the core's struct inbox_stats */
+	SUBSCRIPTION_HANDLER, /* one for each that has a handler */
+	SUBSCRIPTION_LAG,     /* one for each whose lag is known, in messages */
+	SUBSCRIPTION_BEHIND,  /* the same, in seconds */
+	SUBSCRIPTION_STOPPED, /* one for each: is it? */
+	SAGAS,                /* no sample where their figures are not known */
+	SAGAS_HERE,           /* no sample where none are started here */
+	SAGAS_OPEN,           /* one for each name and state of those that are open */
+	STATE,                /* one for each state of the verdict: 1 for the one that is true */
+	INFO,                 /* always 1; see info() */
+	ASLEEP,
+};
+
+#define KIND_OF(x)                        \
+	_Generic((x), bool                \
+		 : FLAG, int64_t          \
+		 : WHOLE, uint64_t        \
+		 : COUNT, uint32_t        \
+		 : SMALL, double          \
+		 : REAL, struct histogram \
+		 : TIMES)
+#define IN(where, type, member) \
+	.place = (where), .kind = KIND_OF(((type *)NULL)->member), .offset = offsetof(type, member)
+#define OF_FACTS(member) IN(FACTS, struct facts, member)
+#define OF_STATS(member) IN(STATS, struct delivery_stats, member)
+#define OF_BACKLOG(member) IN(BACKLOG, struct backlog_figures, member)
+#define OF_PUBLISHER(member) IN(PUBLISHER, struct publisher_figures, member)
+#define OF_VERDICT(member) IN(VERDICT, struct verdict, member)
+#define OF_PROCESS(member) IN(PROCESS, struct process_figures, member)
+#define OF_STREAM(member) .label = "stream", IN(STREAM, struct stream_state, member)
+#define OF_SUBSCRIPTION(member) .label = "subscription", IN(SUBSCRIPTION, struct inbox_subscription_facts, member)
+#define OF_SUBSCRIPTION_STATS(member) .label = "subscription", IN(SUBSCRIPTION_STATS, struct inbox_stats, member)
+#define OF_SUBSCRIPTION_BACKLOG(member) .label = "subscription", IN(SUBSCRIPTION_BACKLOG, struct inbox_backlog, member)
+#define OF_SUBSCRIPTION_HANDLER(member) \
+	.label = "subscription", IN(SUBSCRIPTION_HANDLER, struct inbox_workers_figures, member)
+#define OF_SUBSCRIPTION_LAG(member) \
+	.label = "subscription", IN(SUBSCRIPTION_LAG, struct inbox_subscription_facts, member)
+#define OF_SAGAS(member) IN(SAGAS, struct saga_figures, member)
+#define SAGA_TIME(member) .place = SAGAS, .kind = MICROSECONDS, .offset = offsetof(struct saga_figures, member)
+#define AGE(member) .place = BACKLOG, .kind = MICROSECONDS, .offset = offsetof(struct backlog_figures, member)
+#define EACH(what, where) .label = (what), .place = (where)
+
+#define GAUGE(n, s, h, ...) { .name = (n), .type = FIGURE_GAUGE, .shown = (s), .help = (h), __VA_ARGS__ },
+#define COUNTER(n, s, h, ...) { .name = (n), .type = FIGURE_COUNTER, .shown = (s), .help = (h), __VA_ARGS__ },
+#define HISTOGRAM(n, s, h, ...) { .name = (n), .type = FIGURE_HISTOGRAM, .shown = (s), .help = (h), __VA_ARGS__ },
+
+enum { NOWHERE = 0, STATUS = IN_STATUS, LOG_TOO = IN_STATUS | IN_LOG };
+
+/* clang-format off */
+const struct figure figures[] = {
+	GAUGE("boxhaul_info", NOWHERE, "Always 1; its labels tell which relay this is: name of the instance, database, server (PostgreSQL's system_identifier; empty until it is known), and version of boxhaul.", EACH("name", INFO))
+	GAUGE("boxhaul_state", NOWHERE, "1 for the state the relay is in, 0 for the others; the same words as on its page and in boxhaul status.", EACH("state", STATE))
+	GAUGE("boxhaul_ready", STATUS, "1 if /readyz answers 200: the relay delivers, stands by, or is paused.", OF_VERDICT(ready))
+	GAUGE("boxhaul_leader", STATUS, "1 if this relay leads, which means that it is the one that sends.", OF_FACTS(leads))
+	GAUGE("boxhaul_standby", STATUS, "1 if this relay stands by while another one leads.", OF_FACTS(stands_by))
+	GAUGE("boxhaul_schema_behind", STATUS, "How many versions the schema is behind the program: boxhaul migrate makes it 0. Less than 0 if the schema is that of a newer boxhaul.", OF_FACTS(schema_behind))
+	GAUGE("boxhaul_postgres_up", NOWHERE, "1 while the relay is connected to PostgreSQL.", OF_FACTS(postgres_up))
+	GAUGE("boxhaul_nats_up", NOWHERE, "1 while the relay is connected to NATS.", OF_FACTS(nats_up))
+	COUNTER("boxhaul_postgres_connects_total", STATUS, "Sessions opened with PostgreSQL.", OF_FACTS(connects_postgres))
+	COUNTER("boxhaul_nats_connects_total", STATUS, "Connections opened to NATS.", OF_FACTS(connects_nats))
+	GAUGE("boxhaul_config_last_reload_successful", STATUS, "0 if the last reload of the configuration was refused and the one before it still counts.", OF_FACTS(reload_ok))
+
+	GAUGE("boxhaul_lag_seconds", STATUS, "How long the oldest message that could be sent has been waiting; 0 if none waits; without those held back. Leader only.", AGE(oldest_us))
+	GAUGE("boxhaul_oldest_unsent_seconds", STATUS, "How long the oldest message that is not sent has been waiting, those held back included; 0 if there is none. Leader only.", AGE(oldest_any_us))
+	GAUGE("boxhaul_backlog_messages", STATUS, "Messages that wait to be sent: those in memory, the ids above the highest one read, and about so many rows as have come into view among the missing ids. Leader only.", OF_BACKLOG(messages))
+	GAUGE("boxhaul_unrouted_messages", STATUS, "Messages held because no stream of the configuration takes their subject. Leader only.", OF_STATS(unrouted))
+	GAUGE("boxhaul_dead_letters", STATUS, "Dead letters that stand in the table now; counted up to 10000. Leader only.", OF_BACKLOG(dead_letters))
+	GAUGE("boxhaul_dead_letters_held", STATUS, "Dead letters that hold back their key until somebody redrives or discards them; counted up to 10000. Leader only.", OF_BACKLOG(held_letters))
+
+	COUNTER("boxhaul_rows_total", STATUS, "Rows read from the outbox.", OF_STATS(rows))
+	COUNTER("boxhaul_publishes_total", STATUS, "Messages sent to JetStream, repeats included.", OF_STATS(published))
+	COUNTER("boxhaul_publish_payload_bytes_total", STATUS, "Bytes of payload sent to JetStream, repeats included.", OF_PUBLISHER(payload_bytes))
+	COUNTER("boxhaul_keyless_total", STATUS, "Messages that were read and go without the header Boxhaul-Key, because it would make them too large.", OF_FACTS(keyless))
+	COUNTER("boxhaul_acks_total", LOG_TOO, "Messages that JetStream acknowledged as stored.", OF_STATS(acked))
+	COUNTER("boxhaul_duplicates_total", LOG_TOO, "Acknowledgements that said the message had been stored before.", OF_STATS(duplicates))
+	HISTOGRAM("boxhaul_ack_seconds", NOWHERE, "Time from the sending of a message to its acknowledgement.", OF_PUBLISHER(ack))
+	HISTOGRAM("boxhaul_delivery_seconds", NOWHERE, "Time from the insertion of a row (created_at) to the acknowledgement of its message.", OF_PUBLISHER(delivery))
+	COUNTER("boxhaul_refusals_total", LOG_TOO, "Messages that JetStream refused, by the reason it gave.", EACH("reason", REASONS))
+	COUNTER("boxhaul_ack_timeouts_total", STATUS, "Messages that JetStream did not answer in time (delivery.ack_timeout).", OF_STATS(timeouts))
+	COUNTER("boxhaul_retries_total", STATUS, "Messages that were due to be sent again, after a refusal or a timeout.", OF_STATS(retries))
+	COUNTER("boxhaul_dead_letters_total", LOG_TOO, "Messages that were given up and moved to boxhaul.dead_letter.", OF_STATS(dead))
+	COUNTER("boxhaul_parked_total", STATUS, "Messages held back because their stream or their key could not be sent to.", OF_STATS(parked))
+	COUNTER("boxhaul_voided_ids_total", STATUS, "Ids without a row, because the transaction that drew them was rolled back.", OF_STATS(voided))
+	COUNTER("boxhaul_vanished_ids_total", STATUS, "Rows that were deleted from the outbox before they were sent: 0, unless somebody deletes rows by hand.", OF_STATS(vanished))
+	COUNTER("boxhaul_stale_replies_total", STATUS, "Answers of JetStream that came too late to matter.", OF_STATS(stale_replies))
+	COUNTER("boxhaul_lookbacks_total", STATUS, "Look-backs: times the relay read the end of a stream to find out which messages are stored there already.", OF_STATS(lookbacks))
+
+	COUNTER("boxhaul_wakeups_total", LOG_TOO, "Times the relay asked the outbox for rows, by what caused it.", EACH("source", WAKEUP_CAUSES))
+	COUNTER("boxhaul_notifications_total", STATUS, "Notifications received from PostgreSQL.", OF_STATS(notifications))
+	COUNTER("boxhaul_postgres_statements_total", STATUS, "Statements sent to PostgreSQL, by name; each is a transaction of its own.", EACH("statement", STATEMENT))
+	COUNTER("boxhaul_marks_total", LOG_TOO, "Transactions that recorded progress in the database.", OF_STATS(marks))
+	COUNTER("boxhaul_slot_truncations_total", STATUS, "Partitions of the outbox that were emptied after their rows had been sent.", OF_FACTS(truncations))
+	GAUGE("boxhaul_position", LOG_TOO, "The id up to which every message is settled, except for those in the exceptions.", OF_STATS(position))
+	GAUGE("boxhaul_read_id", LOG_TOO, "The highest id read from the outbox.", OF_STATS(read))
+	GAUGE("boxhaul_asleep", STATUS, "1 while the relay does not poll, but waits for a notification.", .place = ASLEEP)
+	GAUGE("boxhaul_paused", STATUS, "1 while an operator's pause stands and nothing is sent.", OF_STATS(paused))
+
+	GAUGE("boxhaul_queue_messages", LOG_TOO, "Messages in the relay's memory.", OF_STATS(resident))
+	GAUGE("boxhaul_queue_bytes", STATUS, "Bytes of memory that the messages in the relay's memory take.", OF_STATS(resident_bytes))
+	GAUGE("boxhaul_in_flight_messages", LOG_TOO, "Messages that are sent and not yet acknowledged.", OF_STATS(in_flight))
+	GAUGE("boxhaul_backing_off_messages", STATUS, "Messages that wait for their time to be sent again.", OF_STATS(backing_off))
+	GAUGE("boxhaul_asking_messages", STATUS, "Messages that wait until the relay has read which messages their stream holds already.", OF_STATS(asking))
+	GAUGE("boxhaul_found_messages", STATUS, "Message ids that were read from the ends of the streams and are remembered, others' included; at most 131072.", OF_FACTS(found))
+	GAUGE("boxhaul_window_messages", STATUS, "Messages that may be in flight now.", OF_STATS(window))
+	GAUGE("boxhaul_exceptions", LOG_TOO, "Ranges of ids at or below the position or the highest id read that are not settled; at most 65536.", OF_STATS(exceptions))
+	GAUGE("boxhaul_missing_ranges", STATUS, "Ranges of ids that are not visible: their transactions are open or were rolled back.", OF_STATS(missing))
+	GAUGE("boxhaul_parked_ranges", STATUS, "Ranges of ids that are held back because their stream or key cannot be sent to.", OF_STATS(parked_ranges))
+	GAUGE("boxhaul_blocked_lanes", STATUS, "Keys whose messages are held back.", OF_STATS(blocked_lanes))
+	GAUGE("boxhaul_full", STATUS, "1 while the relay reads nothing new, because it cannot remember any more exceptions.", OF_STATS(full))
+
+	GAUGE("boxhaul_stream_blocked", STATUS, "1 while the stream takes no messages.", OF_STREAM(blocked))
+	GAUGE("boxhaul_stream_lost", STATUS, "1 if the stream was made anew, or has lost its end, since the relay leads, and rows are still kept that can be sent again; boxhaul reconcile lists what is missing.", EACH("stream", STREAM_LOST))
+	COUNTER("boxhaul_stream_acks_total", STATUS, "Messages that JetStream acknowledged as stored, by stream.", OF_STREAM(acked))
+	GAUGE("boxhaul_stream_sequence", STATUS, "The highest sequence in the stream that was acknowledged to this relay.", OF_STREAM(sequence))
+	GAUGE("boxhaul_stream_queue_messages", STATUS, "Messages in the relay's memory, by stream. Leader only.", EACH("stream", STREAM_QUEUE))
+
+	GAUGE("boxhaul_inbox_leader", STATUS, "1 if this relay takes the subscription's messages.", OF_SUBSCRIPTION(leads))
+	GAUGE("boxhaul_inbox_stopped", STATUS, "1 while nothing is taken until somebody decides: a gap, a stream that was truncated or made anew, or one that cannot be read.", EACH("subscription", SUBSCRIPTION_STOPPED))
+	GAUGE("boxhaul_inbox_paused", STATUS, "1 while an operator's pause stands and nothing is taken or handed out.", OF_SUBSCRIPTION(paused))
+	GAUGE("boxhaul_inbox_position", STATUS, "The sequence of the stream up to which everything that matched is taken.", OF_SUBSCRIPTION_STATS(position))
+	GAUGE("boxhaul_inbox_lag_messages", STATUS, "Messages that stand in the stream, or are on their way, and are not taken yet. Leader only.", OF_SUBSCRIPTION_LAG(lag_messages))
+	GAUGE("boxhaul_inbox_lag_seconds", STATUS, "How long ago all that had come to the stream was taken: 0 while a consumer works and none waits. It grows while nothing is taken, whatever the reason: stopped, paused, no database, no JetStream. Leader only.", .label = "subscription", .place = SUBSCRIPTION_BEHIND, .kind = MICROSECONDS, .offset = offsetof(struct inbox_subscription_facts, lag_us))
+	COUNTER("boxhaul_inbox_taken_total", LOG_TOO, "Messages that were taken into the database.", OF_SUBSCRIPTION(taken))
+	COUNTER("boxhaul_inbox_left_out_total", STATUS, "Messages that were left out, because their id was known.", OF_SUBSCRIPTION(left_out))
+	COUNTER("boxhaul_inbox_untakable_total", STATUS, "Messages that could not be stored and became dead letters at once.", OF_SUBSCRIPTION(dead))
+	COUNTER("boxhaul_inbox_lost_total", STATUS, "Sequences that left the stream before they were taken, and that were passed over; not all need have been messages of the subscription.", OF_SUBSCRIPTION(lost))
+	COUNTER("boxhaul_inbox_consumers_total", STATUS, "Consumers that were made in JetStream; each doubt makes another one.", OF_SUBSCRIPTION_STATS(consumers))
+	COUNTER("boxhaul_inbox_rewinds_total", STATUS, "Times the position went back, because the stream had lost its end.", OF_SUBSCRIPTION_STATS(rewinds))
+	GAUGE("boxhaul_inbox_waiting", STATUS, "Messages that are taken and not handled. Leader only.", OF_SUBSCRIPTION_BACKLOG(waiting))
+	GAUGE("boxhaul_inbox_oldest_unhandled_seconds", STATUS, "How long ago the oldest message that is not handled was taken; 0 if there is none. Leader only.", .label = "subscription", .place = SUBSCRIPTION_BACKLOG, .kind = MICROSECONDS, .offset = offsetof(struct inbox_backlog, oldest_us))
+	GAUGE("boxhaul_inbox_parked", STATUS, "Messages that failed, and those of their keys behind them. Leader only.", OF_SUBSCRIPTION_BACKLOG(parked))
+	GAUGE("boxhaul_inbox_held", STATUS, "Messages that failed max_attempts times, and hold their key until somebody retries or skips them. Leader only.", OF_SUBSCRIPTION_BACKLOG(held))
+	GAUGE("boxhaul_inbox_standing_lanes", STATUS, "Lanes whose first message is handed out again and again, and neither done nor failed. Leader only.", OF_SUBSCRIPTION_BACKLOG(standing))
+	GAUGE("boxhaul_inbox_dead_letters", STATUS, "Dead letters of the inbox that stand in the table now. Leader only.", OF_SUBSCRIPTION_BACKLOG(dead_letters))
+	COUNTER("boxhaul_inbox_handled_total", LOG_TOO, "Messages that the handler in the database handled, called by this relay.", OF_SUBSCRIPTION_HANDLER(handled))
+	COUNTER("boxhaul_inbox_failed_total", STATUS, "Calls for a message that the handler in the database ended with an error, or did not end in time.", OF_SUBSCRIPTION_HANDLER(failed))
+	COUNTER("boxhaul_inbox_repeated_calls_total", STATUS, "Calls of the handler in the database that a conflict or an outage ended; they are no attempts.", OF_SUBSCRIPTION_HANDLER(repeated))
+	GAUGE("boxhaul_inbox_handler_sessions", STATUS, "Sessions that call the handler in the database.", OF_SUBSCRIPTION_HANDLER(sessions))
+
+	GAUGE("boxhaul_saga_clock", STATUS, "1 while this relay takes the deadlines of the sagas that are started in its database.", IN(SAGAS_HERE, struct saga_facts, runs))
+	GAUGE("boxhaul_saga_open", NOWHERE, "Sagas that have not ended, by name and state. Leader only.", EACH("saga", SAGAS_OPEN))
+	GAUGE("boxhaul_saga_stuck", STATUS, "Sagas that do not end without somebody: attempts are used up and the answer is not to be done without, or an answer tells of a history that is lost. Leader only.", OF_SAGAS(stuck))
+	GAUGE("boxhaul_saga_oldest_open_seconds", STATUS, "How long ago the oldest saga that has not ended was started; 0 if there is none. Leader only.", SAGA_TIME(oldest_us))
+	COUNTER("boxhaul_saga_timeouts_total", STATUS, "Deadlines of sagas that passed without an answer. Leader only.", OF_SAGAS(timeouts))
+	GAUGE("boxhaul_saga_late_seconds", STATUS, "How late the last deadline was that was taken. Leader only.", SAGA_TIME(late_us))
+
+	COUNTER("process_cpu_seconds_total", NOWHERE, "User and system CPU time spent, in seconds.", OF_PROCESS(cpu_seconds))
+	GAUGE("process_start_time_seconds", NOWHERE, "When the process was started, in seconds since 1970.", OF_PROCESS(start_seconds))
+	GAUGE("process_resident_memory_bytes", NOWHERE, "Resident memory in bytes.", OF_PROCESS(resident_bytes))
+	GAUGE("process_virtual_memory_bytes", NOWHERE, "Virtual memory in bytes.", OF_PROCESS(virtual_bytes))
+	GAUGE("process_open_fds", NOWHERE, "File descriptors that are open.", OF_PROCESS(open_fds))
+	GAUGE("process_max_fds", NOWHERE, "File descriptors that may be open.", OF_PROCESS(max_fds))
+};
+/* clang-format on */
+const size_t figures_count = sizeof figures / sizeof figures[0];
+
+const char *figure_key(const struct figure *figure)
+{
+	static const char *const prefixes[] = { "boxhaul_stream_", "boxhaul_inbox_", "boxhaul_saga_", "boxhaul_" };
+
+	for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+		if (strncmp(figure->name, prefixes[i], strlen(prefixes[i])) == 0)
+			return figure->name + strlen(prefixes[i]);
+	return figure->name;
+}
+
+/* --- samples --- */
+
+static bool count(struct figure_sample *out, const char *label, int64_t n)
+{
+	out->label = label;
+	out->type = SAMPLE_COUNT;
+	out->count = n;
+	return true;
+}
+
+static bool flag(struct figure_sample *out, const char *label, bool is)
+{
+	out->label = label;
+	out->type = SAMPLE_FLAG;
+	out->flag = is;
+	return true;
+}
+
+static bool real(struct figure_sample *out, const char *label, double n)
+{
+	out->label = label;
+	out->type = SAMPLE_REAL;
+	out->real = n;
+	return true;
+}
+
+static bool value(enum kind kind, const void *at, const char *label, struct figure_sample *out)
+{
+	switch (kind) {
+	case FLAG: return flag(out, label, *(const bool *)at);
+	case WHOLE: return count(out, label, *(const int64_t *)at);
+	case COUNT: return count(out, label, (int64_t) * (const uint64_t *)at);
+	case SMALL: return count(out, label, *(const uint32_t *)at);
+	case REAL: return real(out, label, *(const double *)at);
+	case MICROSECONDS: return real(out, label, (double)*(const int64_t *)at / 1e6);
+	case TIMES: break;
+	}
+	out->label = label;
+	out->type = SAMPLE_TIMES;
+	out->times = at;
+	return true;
+}
+
+static const char *cause(size_t i)
+{
+	static const char *const causes[WAKEUPS] = {
+		[WAKEUP_OF_POLL] = "poll", [WAKEUP_OF_SAFETY] = "safety_poll", [WAKEUP_OF_NOTIFY] = "notify",
+		[WAKEUP_OF_MORE] = "more", [WAKEUP_OF_PROBE] = "probe",
+	};
+
+	return causes[i];
+}
+
+/* The i-th that occurred. */
+static bool refusals(const struct delivery_stats *s, size_t i, struct figure_sample *out)
+{
+	for (size_t k = 0; k < sizeof s->refusals / sizeof s->refusals[0]; k++) {
+		uint32_t reason = s->refusals[k].reason;
+
+		if (s->refusals[k].count == 0 || i-- > 0)
+			continue;
+		/* Without the server's words: they may differ from message to message, and each would be a series of its own. */
+		reasons_sentence(reason, "", out->text, sizeof out->text);
+		return count(out, reason == REASON_NONE ? "other" : out->text, (int64_t)s->refusals[k].count);
+	}
+	return false;
+}
+
+/* Of a subscription the structure that the figure stands in; NULL: it is not known. */
+static const void *of_subscription(enum place place, const struct inbox_subscription_facts *s)
+{
+	switch (place) {
+	case SUBSCRIPTION_BACKLOG: return s->backlog->known ? s->backlog : NULL;
+	case SUBSCRIPTION_STATS: return s->stats;
+	case SUBSCRIPTION_HANDLER: return s->has_handler ? &s->handler : NULL;
+	case SUBSCRIPTION_LAG: return s->lag_known ? s : NULL;
+	case SUBSCRIPTION_BEHIND: return s->lag_us >= 0 ? s : NULL;
+	default: return s;
+	}
+}
+
+/* The i-th of those that are known. */
+static bool subscription(const struct figure *g, const struct inbox_facts *f, size_t i, struct figure_sample *out)
+{
+	for (size_t k = 0; f != NULL && k < f->count; k++) {
+		const struct inbox_subscription_facts *s = &f->subscription[k];
+		const char *base = of_subscription((enum place)g->place, s);
+
+		if (base == NULL || i-- > 0)
+			continue;
+		return g->place == SUBSCRIPTION_STOPPED ? flag(out, s->name, s->stats->stop != INBOX_STOP_NONE)
+							: value((enum kind)g->kind, base + g->offset, s->name, out);
+	}
+	return false;
+}
+
+/* The i-th name and state. Its label is the name, for one name may be open in two states. */
+static bool open_sagas(const struct saga_figures *f, size_t i, struct figure_sample *out)
+{
+	if (i >= f->kinds)
+		return false;
+	out->more[0].name = "state";
+	out->more[0].value = f->kind[i].state;
+	out->more[1].name = NULL;
+	return count(out, f->kind[i].name, (int64_t)f->kind[i].open);
+}
+
+/* Of the outbox's session, then of the inbox's. */
+static bool statement(const struct facts *f, size_t i, struct figure_sample *out)
+{
+	size_t of_outbox = f->statements != NULL ? STATEMENTS : 0;
+
+	if (i < of_outbox)
+		return count(out, ledger_statement_name((unsigned)i), (int64_t)f->statements[i]);
+	i -= of_outbox;
+	return f->inbox != NULL && f->inbox->count > 0 && i < INBOX_STATEMENTS &&
+	       count(out, inbox_ledger_statement_name((unsigned)i), (int64_t)f->inbox->statements[i]);
+}
+
+/* Who the relay is, in labels: alerts and the dashboard join it to the other figures by job and instance, which every scrape adds. Of a
+ * server its own number, not its address: relays of one database may have different ways to it, and databases of one name may be on
+ * different servers. */
+static bool info(const struct facts *f, struct figure_sample *out)
+{
+	out->text[0] = '\0';
+	if (f->server != 0)
+		snprintf(out->text, sizeof out->text, "%" PRIu64, f->server);
+	out->more[0].name = "database";
+	out->more[0].value = f->database;
+	out->more[1].name = "server";
+	out->more[1].value = out->text;
+	out->more[2].name = "version";
+	out->more[2].value = PACKAGE_VERSION;
+	out->more[3].name = NULL;
+	return count(out, f->instance, 1);
+}
+
+static bool one_of_many(const struct figure *g, const struct figure_source *s, size_t i, struct figure_sample *out)
+{
+	const struct facts *f = s->facts;
+
+	switch ((enum place)g->place) {
+	case STREAM:
+		return i < f->stream_count && value((enum kind)g->kind, (const char *)&f->stats->stream[i] + g->offset,
+						    f->stream[i].name, out);
+	case STREAM_QUEUE:
+		return f->backlog->known && i < f->stream_count &&
+		       count(out, f->stream[i].name, f->backlog->stream[i].messages);
+	case STREAM_LOST: return i < f->stream_count && flag(out, f->stream[i].name, f->stream[i].lost_ms != 0);
+	case WAKEUP_CAUSES: return i < WAKEUPS && count(out, cause(i), (int64_t)f->stats->wakeups[i]);
+	case REASONS: return refusals(f->stats, i, out);
+	case STATEMENT: return statement(f, i, out);
+	case SUBSCRIPTION:
+	case SUBSCRIPTION_BACKLOG:
+	case SUBSCRIPTION_STATS:
+	case SUBSCRIPTION_HANDLER:
+	case SUBSCRIPTION_LAG:
+	case SUBSCRIPTION_BEHIND:
+	case SUBSCRIPTION_STOPPED: return subscription(g, f->inbox, i, out);
+	case SAGAS_OPEN: return f->inbox != NULL && open_sagas(f->inbox->sagas.figures, i, out);
+	case STATE:
+		return i < VERDICT_STATES &&
+		       flag(out, verdict_state_text((enum verdict_state)i), i == s->verdict->state);
+	default: return i == 0 && info(f, out);
+	}
+}
+
+static const void *base_of(const struct figure *g, const struct figure_source *s)
+{
+	switch ((enum place)g->place) {
+	case FACTS: return s->facts;
+	case STATS: return s->facts->stats;
+	case BACKLOG: return s->facts->backlog->known ? s->facts->backlog : NULL;
+	case PUBLISHER: return s->facts->publisher;
+	case VERDICT: return s->verdict;
+	case SAGAS:
+		return s->facts->inbox != NULL && s->facts->inbox->sagas.figures->known ? s->facts->inbox->sagas.figures
+											: NULL;
+	case SAGAS_HERE: return s->facts->inbox != NULL && s->facts->inbox->sagas.here ? &s->facts->inbox->sagas : NULL;
+	default: return s->process;
+	}
+}
+
+bool figure_sample(const struct figure *g, const struct figure_source *s, size_t i, struct figure_sample *out)
+{
+	const char *base;
+
+	out->more[0].name = NULL;
+	if (g->label != NULL)
+		return one_of_many(g, s, i, out);
+	if (i > 0)
+		return false;
+	if (g->place == ASLEEP)
+		return flag(out, NULL, s->facts->stats->pace == PACE_ASLEEP);
+	base = base_of(g, s);
+	if (base == NULL)
+		return false;
+	value((enum kind)g->kind, base + g->offset, NULL, out);
+	/* The kernel did not tell. */
+	return g->place != PROCESS || (out->type == SAMPLE_REAL ? out->real >= 0 : out->count >= 0);
+}

@@ -1,0 +1,226 @@
+"""Advice about the configuration and the process, followed to the letter while messages wait. tests/remedies.md lists every advice."""
+
+import os
+import re
+import resource
+import socket
+import subprocess
+import unittest
+
+from harness import RELAY, STREAM
+from process import free_port
+from relay import to_libconfig
+from remedies import RemedyTest
+
+DONE, CONFIG_WRONG = 0, 3
+ORDERS = {"name": STREAM, "subjects": ["orders.>"], "create": True}
+
+
+class Configuration(RemedyTest):
+    """Each complaint, and the file as it asks for; the relay does not start before, and sends what waits then."""
+
+    def complaints(self):
+        """(what is wrong, what is said, what it asks for): groups of the configuration, or a change of its text."""
+        nats = {"urls": [self.nats.url()]}
+        login = [self.nats.url("u", "p")]
+        cert = {"tls": {"cert_file": "/c", "key_file": "/k"}}
+        taking = {"name": "i", "stream": STREAM, "subjects": ["orders.>"]}
+        return [
+            ({"name": "a b"}, r"is not usable: write up to 48 letters, digits, '.', '_' and '-'", {"name": "a_b.-1"}),
+            ({"nats": {**nats, "user": "u", "password_file": "/p", "token_file": "/t"}}, "are two ways to log in: leave one out",
+             {"nats": {**nats, "token_file": "/t"}}),
+            ({"nats": {"urls": login, "token_file": "/t"}}, "the login in the URL would be used instead of .*: leave one out",
+             {"nats": {"urls": login}}),
+            ({"nats": {**nats, "user": "u"}}, "nats.user needs a password: add password_file", {"nats": {**nats, "user": "u", "password_file": "/p"}}),
+            ({"nats": {**nats, "password_file": "/p"}}, "nats.password_file needs a user: add user", {"nats": {**nats, "user": "u", "password_file": "/p"}}),
+            ({"nats": {**nats, "jetstream_domain": "hub", "jetstream_prefix": "js"}}, "say the same in two ways: leave one out",
+             {"nats": {**nats, "jetstream_domain": "hub"}}),
+            ({"nats": {**nats, "tls": {"cert_file": "/c"}}}, "needs its private key: add key_file", {"nats": {**nats, **cert}}),
+            ({"nats": {**nats, "tls": {"key_file": "/k"}}}, "needs its certificate: add cert_file", {"nats": {**nats, **cert}}),
+            ({"nats": {**nats, "token_file": "relative/token"}}, "is no absolute path: begin it with /", {"nats": {**nats, "token_file": "/token"}}),
+            ({"streams": [{**ORDERS, "subjects": ["box.>"]}], "nats": {**nats, "inbox_prefix": "box"}}, "takes the answers to this relay: narrow it",
+             {"streams": [{**ORDERS, "subjects": ["box.orders"]}], "nats": {**nats, "inbox_prefix": "box"}}),
+            ({"streams": [{**ORDERS, "subjects": ["box.>"]}], "nats": {**nats, "inbox_prefix": "box"}}, "or choose another nats.inbox_prefix than",
+             {"streams": [{**ORDERS, "subjects": ["box.>"]}], "nats": {**nats, "inbox_prefix": "else"}}),
+            ({"streams": [ORDERS, {**ORDERS, "subjects": ["more"]}]}, "stands twice .*: put all its subjects into one",
+             {"streams": [{**ORDERS, "subjects": ["orders.>", "more"]}]}),
+            ({"inbox": [{**taking, "subjects": ["orders.>", "orders.x"]}]}, "overlap: .*narrow or leave out one of them", {"inbox": [taking]}),
+            ({"streams": []}, "streams is empty: add .*, or leave it out", {"streams": [ORDERS]}),
+            (("streams", None), r"streams and inbox are missing: add streams = \(", {"streams": [ORDERS]}),
+            ({"streams": [{"name": STREAM}]}, 'this group of streams has no subjects: add subjects', {"streams": [ORDERS]}),
+            ({"streams": [{**ORDERS, "name": f"S{n}", "subjects": [f"s{n}"]} for n in range(40)]}, "and one relay serves .* at most: leave some out",
+             {"streams": [ORDERS]}),
+            ({"surprise": 1}, "unknown key surprise: `boxhaul config-sample` lists them all", {}),
+            ('name = "other";\n', "duplicate setting name: it stands further above, too: leave one out", ""),
+            ("log = { level = \"info\"\n", "look for a missing quote, bracket or ';' here or on the line before", "log = { level = \"info\"; };\n"),
+            ("log = { level = \"info; };\n", "this quote is never closed: add \"", "log = { level = \"info\"; };\n"),
+        ]
+
+    def write(self, relay, what):
+        if isinstance(what, tuple):
+            text = to_libconfig({name: group for name, group in relay.settings.items() if name not in what})
+        else:
+            text = to_libconfig({**relay.settings, **what}) if isinstance(what, dict) else to_libconfig(relay.settings) + what
+        with open(relay.config, "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def test_each_complaint(self):
+        relay = self.add_quick(True)
+        for wrong, words, right in self.complaints():
+            with self.subTest(words):
+                self.write(relay, wrong)
+                done = relay.command("config", "show")
+                self.assertEqual(done.returncode, CONFIG_WRONG, done.stdout)
+                self.assertRegex(done.stdout, words)
+                self.write(relay, right)
+                done = relay.command("config", "show")
+                self.assertEqual(done.returncode, DONE, done.stdout)
+
+    def test_messages_wait_for_a_file_that_is_right(self):
+        relay = self.add_quick(True)
+        good = relay.settings
+        self.insert(3)
+        relay.configure({**good, "streams": [{"name": STREAM}]})
+        self.assertEqual(relay.start().wait(), CONFIG_WRONG)
+        self.assertIn("has no subjects: add subjects", relay.log_tail(10))
+        relay.configure(good)
+        self.judge(relay.start())
+
+    def boxhaul(self, *words, **options):
+        return subprocess.run([self.program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=60, check=False, **options)
+
+    def test_the_sample_that_is_named(self):
+        """A file that is not there: what `config-sample` prints is one, and lists every key."""
+        path = self.workspace.path(f"{self.database}.sample.conf")
+        done = self.boxhaul("config", "show", "-c", path)
+        self.assertEqual(done.returncode, CONFIG_WRONG)
+        sample = self.boxhaul(*re.search("`boxhaul (config-sample)` prints one", done.stdout)[1].split()).stdout
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(sample)
+        self.assertEqual(self.boxhaul("config", "show", "-c", path).returncode, DONE)
+
+    def test_a_name_for_stdin(self):
+        text = to_libconfig({**self.add_quick(True).settings, "name": "shop"})
+        nameless = re.sub(r'name = "shop";\n', "", text, count=1)
+        for given, code in ((nameless, CONFIG_WRONG), (nameless + 'name = "mine";\n', DONE)):
+            done = subprocess.run([self.program, "config", "show", "-c", "-"], input=given, capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual("add name" in done.stderr, False)
+
+    def test_a_password_that_everybody_may_read(self):
+        """A warning: it works. Then the mode is changed as it says."""
+        relay = self.add_quick(True, postgres={"conninfo": self.pg.conninfo(self.database, RELAY, tcp=True)})
+        os.chmod(relay.config, 0o644)
+        self.insert(3)
+        line = next(l for l in relay.command("check").stdout.splitlines() if "everybody may read this file" in l)
+        self.assertEqual(subprocess.run(["chmod", re.search("chmod (o-r) it", line)[1], relay.config], check=True).returncode, 0)
+        self.assertNotIn("everybody may read", relay.command("check").stdout)
+        self.judge(relay.start())
+
+    def test_a_connection_string(self):
+        """A name with a blank in it, as it is and quoted."""
+        relay = self.add_quick(True, postgres={"conninfo": self.pg.conninfo(self.database, RELAY) + " application_name=my relay"}).start()
+        self.insert(3)
+        self.said(relay, "the connection string is not understood: quote or escape spaces")
+        relay.stop()
+        relay.configure({**relay.settings, "postgres": {"conninfo": self.pg.conninfo(self.database, RELAY) + " application_name='my relay'"}})
+        self.judge(relay.start())
+
+    def test_a_password_in_the_environment(self):
+        relay = self.add_quick(True)
+        secret = self.workspace.path(f"{self.database}.pgpass")
+        with open(secret, "w", encoding="utf-8") as f:
+            os.fchmod(f.fileno(), 0o600)
+            f.write(f"*:*:*:*:{self.pg.password}\n")
+        self.insert(3)
+        conninfo = self.pg.conninfo(self.database, RELAY, tcp=True)
+        self.assertEqual(relay.start(env={**os.environ, "BOXHAUL_POSTGRES_CONNINFO": conninfo}).wait(), CONFIG_WRONG)
+        self.assertIn("an environment keeps no secret: use a password file", relay.log_tail(10))
+        bare = conninfo.replace(f"password={self.pg.password} ", "")
+        relay.start(env={**os.environ, "BOXHAUL_POSTGRES_CONNINFO": bare, "BOXHAUL_POSTGRES_PASSWORD_FILE": secret})
+        self.judge(relay)
+
+
+class Process(RemedyTest):
+    def test_a_port_that_is_taken(self):
+        """Both halves: another port; or what listens there is stopped."""
+        port = free_port()
+        relay = self.add_quick(True, health={"listen": f"127.0.0.1:{port}"})
+        good = relay.settings
+        with socket.create_server(("127.0.0.1", port)):
+            self.insert(3)
+            self.assertEqual(relay.start().wait(), CONFIG_WRONG)
+            self.assertIn("change health.listen, or stop what listens there", relay.log_tail(5))
+            relay.configure({**good, "health": {"listen": f"127.0.0.1:{free_port()}"}})
+            self.judge(relay.start())
+            relay.stop()
+        relay.configure(good)
+        self.insert(3)
+        self.judge(relay.start())
+
+    def test_the_default_port_is_taken(self):
+        """Messages go all the same; with a port of its own it is asked there."""
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", 9431))
+                s.listen()
+            except OSError:
+                pass  # somebody else's: as good
+            relay = self.add_quick(True)
+            named = relay.settings
+            relay.configure({name: group for name, group in named.items() if name != "health"})
+            relay.settings = named
+            self.insert(3)
+            relay.start()
+            self.wait_for_messages(3)
+            self.assertIn("set health.listen where each relay of this machine is to have a port", relay.log_tail(20))
+            relay.stop()
+        relay.configure(named)
+        self.insert(3)
+        self.judge(relay.start())
+
+    def test_too_few_descriptors(self):
+        relay = self.add_quick(True)
+        self.insert(3)
+        least = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (24, least[1]))
+        try:
+            with open(relay.log, "ab") as log:
+                few = subprocess.run(["sh", "-c", 'ulimit -Hn 24; exec "$@"', "sh", self.program, "run", "-c", relay.config], check=False,
+                                     stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=60)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, least)
+        self.assertEqual(few.returncode, 1)
+        self.assertIn("allow more: LimitNOFILE= in the unit, `ulimit -n` in a shell", relay.log_tail(5))
+        needed = int(re.search(r"needed=(\d+)", relay.log_tail(5))[1])
+        relay.spawn(["sh", "-c", f'ulimit -n {needed + 3}; exec "$@"', "sh", self.program, "run", "-c", relay.config])
+        self.judge(relay)
+
+    def test_core_files(self):
+        relay = self.add_quick(True)
+        self.insert(3)
+        relay.start(env={**os.environ, "BOXHAUL_ALLOW_CORE_FILES_WITH_SECRETS": "1"})
+        line = self.said(relay, "core files and debuggers are allowed.*unset it when you are done")
+        relay.stop()
+        name = re.search(r'why="(\w+) is set"', line)[1]
+        before = relay.log_tail(1000).count(name)
+        relay.start()
+        self.judge(relay)
+        self.assertEqual(relay.log_tail(1000).count(name), before)
+
+    def test_a_key_that_has_no_room(self):
+        """A shorter key has it."""
+        relay = self.add_quick(True)
+        self.sql("ALTER TABLE boxhaul.outbox DROP CONSTRAINT outbox_key")
+        relay.start().wait_until_ready()
+        for key in ("k" * 70_000, "k"):
+            self.inserted.append(f"m{len(self.inserted)}")
+            self.sql("INSERT INTO boxhaul.outbox (subject, key, payload) VALUES ('orders.x', %s, %s)", (key, self.inserted[-1].encode()))
+        self.said(relay, "it is sent without its Boxhaul-Key|a message is sent without its Boxhaul-Key.*use shorter keys")
+        self.judge(relay)
+        self.assertEqual([m.headers.get("Boxhaul-Key") for m in self.stored()], [None, ["k"]])
+
+
+if __name__ == "__main__":
+    unittest.main()
