@@ -62,7 +62,7 @@ def _is_free(port):
 
 
 def wait_until(condition, what, deadline=DEADLINE, pause=None, progress=lambda: None):
-    """Poll until condition() is true; what it waited for stands in the error. The deadline begins anew whenever
+    """Poll until condition() is true; what it waited for stands in the error (a function is asked for it then). The deadline begins anew whenever
     progress() says something else than before: how long much work takes is a matter of the machine.
 
     Without a pause it asks the less often the longer it has waited, by a tenth of that: each question may be a session with a server,
@@ -72,7 +72,7 @@ def wait_until(condition, what, deadline=DEADLINE, pause=None, progress=lambda: 
     while not (result := condition()):
         if time.monotonic() > end:
             if (now := progress()) == before:
-                raise TimeoutError(f"waited {deadline} s for {what}")
+                raise TimeoutError(f"waited {deadline} s for {what() if callable(what) else what}")
             end, before = time.monotonic() + deadline, now
         time.sleep(min(max(0.03, (time.monotonic() - begin) / 10), 0.15) if pause is None else pause)
     return result

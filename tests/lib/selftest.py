@@ -414,6 +414,40 @@ class Waiting(unittest.TestCase):
         self.assertEqual(looks, [0, 1, 2, 3, 4, 5, 5])
 
 
+class AllFiles(unittest.TestCase):
+    """system/all.py, on files that are no tests: what passes only alone is told, what fails twice fails it."""
+
+    SAYS = "import os, sys, time\nprint(os.path.basename(__file__), 'says', time.sleep(0.1))\n"
+    ONCE = SAYS + "first = not os.path.exists(__file__ + '.ran')\nopen(__file__ + '.ran', 'w').close()\nsys.exit(first)\n"
+
+    def play(self, **files):
+        with Workspace() as w:
+            paths = [w.path(f"{name}.py") for name in files]
+            for path, text in zip(paths, files.values()):
+                with open(path, "w", encoding="ascii") as f:
+                    f.write(text)
+            done = subprocess.run([os.path.join(HERE, "..", "system", "all.py"), w.path(), *paths], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return done.returncode, done.stdout
+
+    def test_all_pass(self):
+        code, said = self.play(a=self.SAYS, b=self.SAYS)
+        self.assertEqual((code, said.count("says"), "alone" in said), (0, 2, False), said)
+        self.assertRegex(said, r"(?m)^the slowest of 2 files, by processor time:\n +\d+\.\d s  [ab]\.py \(\d+ s by the clock\)\n")
+        self.assertRegex(said, r"(?m)^cpu=\d+ s \(user \d+, system \d+\) files=2$")
+
+    def test_one_passes_only_alone(self):
+        code, said = self.play(a=self.SAYS, b=self.ONCE)
+        self.assertEqual(code, 0, said)
+        self.assertIn("\npassed only alone: b.py; beside the others it said:\nb.py says", said)
+        self.assertTrue(said.endswith("\npassed only alone: b.py\n"), said)
+
+    def test_one_fails_twice(self):
+        code, said = self.play(a=self.ONCE, b=self.SAYS + "sys.exit(1)\n")
+        self.assertEqual(code, 1, said)
+        self.assertTrue(said.endswith("\npassed only alone: a.py\nfailed twice: b.py\n"), said)
+
+
 class Configuration(unittest.TestCase):
     def test_libconfig(self):
         self.assertEqual(to_libconfig({"name": 'a"b\\', "health": {"port": 1, "on": True},
