@@ -114,6 +114,13 @@ CREATE OR REPLACE FUNCTION boxhaul.dead_letters(above bigint DEFAULT -1, up_to b
      ORDER BY d.id LIMIT most
 $$;
 
+-- All that is told of one, but headers and payload. row_kept: its row is still in the outbox. NULL: there is no such dead letter.
+CREATE OR REPLACE FUNCTION boxhaul.dead_letter_show(dead bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT to_jsonb(d) || jsonb_build_object('row_kept', EXISTS (SELECT FROM boxhaul.outbox o WHERE o.id = d.id))
+      FROM boxhaul.dead_letters(dead - 1, dead) d
+$$;
+
 -- Returns the id under which it is sent now; NULL: it is not.
 CREATE OR REPLACE FUNCTION boxhaul.decide(dead bigint, what text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -219,9 +226,10 @@ $$;
 -- What became of the rows above `above` and up to `up_to`, `most` of them, by ascending id. fate: their state in
 -- boxhaul.messages, or 'discarded'. No plan may read the outbox from end to end to find the next rows.
 CREATE OR REPLACE FUNCTION boxhaul.fates(above bigint, up_to bigint, most integer)
-    RETURNS TABLE (id bigint, message_id uuid, subject text, created_at timestamptz, fate text)
+    RETURNS TABLE (id bigint, message_id uuid, subject text, created_at timestamptz, created_s bigint, fate text)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     SELECT m.id, m.message_id, CASE WHEN getdatabaseencoding() = 'UTF8' THEN m.subject ELSE boxhaul.shown(m.subject) END, m.created_at,
+           CASE WHEN isfinite(m.created_at) THEN floor(extract(epoch FROM m.created_at))::bigint ELSE 0 END,
            CASE WHEN m.state = 'sent' AND EXISTS (SELECT FROM boxhaul.discarded d WHERE d.id = m.id) THEN 'discarded'
                 ELSE m.state END
       FROM boxhaul.messages m WHERE m.id > above AND m.id <= up_to ORDER BY m.id LIMIT most

@@ -52,8 +52,8 @@ GRANT SELECT ON boxhaul.position, boxhaul.exceptions, boxhaul.sent, boxhaul.paus
 GRANT EXECUTE ON FUNCTION boxhaul.slot_seconds(), boxhaul.is_asleep(), boxhaul.ids(), boxhaul.ids_differ(), boxhaul.ids_remedy(text), boxhaul.late_rows(bigint),
     boxhaul.shown(text), boxhaul.leader_lock(), boxhaul.leader_pid(), boxhaul.activity(), boxhaul.appeared(), boxhaul.hot(), boxhaul.status(jsonb),
     boxhaul.explain(bigint, jsonb), boxhaul.pause_state(bigint), boxhaul.first_waiting(bigint),
-    boxhaul.dead_letters(bigint, bigint, text, text, interval, integer), boxhaul.kept(), boxhaul.fates(bigint, bigint, integer),
-    boxhaul.redriven(bigint[]),
+    boxhaul.dead_letters(bigint, bigint, text, text, interval, integer), boxhaul.dead_letter_show(bigint),
+    boxhaul.kept(), boxhaul.fates(bigint, bigint, integer), boxhaul.redriven(bigint[]),
     boxhaul.not_granted(), boxhaul.owner_lacks(), boxhaul.seconds_since(timestamptz, timestamptz),
     boxhaul.find_message(uuid, text) TO boxhaul_relay, boxhaul_monitor;
 

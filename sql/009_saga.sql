@@ -1613,6 +1613,62 @@ SELECT d.name, d.version, d.steps, d.turn = max(d.turn) OVER (PARTITION BY d.nam
   LEFT JOIN (SELECT s.name, s.version, count(*) FILTER (WHERE s.ended_at IS NULL) AS open, count(s.ended_at) AS ended
                FROM boxhaul.saga s GROUP BY s.name, s.version) c ON c.name = d.name AND c.version = d.version;
 
+-- How long something is ago, in seconds; NULL for a time that is none or infinite.
+CREATE OR REPLACE FUNCTION boxhaul.saga_ago(at timestamptz) RETURNS double precision
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN isfinite(at) THEN extract(epoch FROM clock_timestamp() - at)::float8 END
+$$;
+
+-- Those that match, the newest first, each as an object: the columns of boxhaul.sagas and how long ago.
+CREATE OR REPLACE FUNCTION boxhaul.saga_list(open boolean DEFAULT false, stuck boolean DEFAULT false, by_name text DEFAULT NULL,
+                                             older interval DEFAULT NULL, most bigint DEFAULT NULL) RETURNS SETOF jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT to_jsonb(s) || jsonb_build_object('started_seconds', boxhaul.saga_ago(s.started_at),
+               'waiting_seconds', boxhaul.saga_ago(s.waiting_since), 'stuck_seconds', boxhaul.saga_ago(s.stuck_since))
+      FROM boxhaul.sagas s
+     WHERE (NOT saga_list.open OR s.ended_at IS NULL) AND (NOT saga_list.stuck OR s.stuck IS NOT NULL)
+       AND (by_name IS NULL OR s.name = by_name) AND (older IS NULL OR s.started_at <= clock_timestamp() - older)
+     ORDER BY s.started_at DESC, s.id LIMIT most
+$$;
+
+-- One of them with its timeline, but without data and replies. NULL: there is none. An orphan whose saga is not on record has a row for each
+-- of its answers: the first one is told.
+CREATE OR REPLACE FUNCTION boxhaul.saga_show(saga uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT to_jsonb(s) || jsonb_build_object('started_seconds', boxhaul.saga_ago(s.started_at),
+               'waiting_seconds', boxhaul.saga_ago(s.waiting_since), 'stuck_seconds', boxhaul.saga_ago(s.stuck_since),
+               'ended_seconds', boxhaul.saga_ago(s.ended_at), 'due_seconds', -boxhaul.saga_ago(s.due_at),
+               'timeline', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'n', t.n, 'at', t.at, 'seconds', extract(epoch FROM t.at - s.started_at)::float8, 'event', t.event,
+                   'action', t.action, 'step', t.step, 'dir', t.dir, 'attempt', t.attempt, 'detail', t.detail, 'message', t.message,
+                   'message_id', t.message_id, 'message_state', t.message_state, 'sent_at', t.sent_at, 'last_error', t.last_error)
+                   ORDER BY t.n), '[]') FROM boxhaul.saga_timeline t WHERE t.saga = s.id))
+      FROM boxhaul.sagas s WHERE s.id = saga_show.saga LIMIT 1
+$$;
+
+-- Steps whose deadline is shorter than one answer in twenty took lately, of the last thousand sagas that have ended: from the first command
+-- on, for what was answered in time at the second attempt was late for the first. With fewer than twenty answers nothing is said.
+CREATE OR REPLACE FUNCTION boxhaul.saga_slow_steps()
+    RETURNS TABLE (name text, step text, took_seconds double precision, answers bigint, deadline_seconds double precision)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    WITH ended AS (SELECT s.id, s.name FROM boxhaul.saga s WHERE s.ended_at IS NOT NULL ORDER BY s.ended_at DESC LIMIT 1000),
+         answered AS (
+             SELECT e.name, a.step, date_part('epoch', min(a.at) - min(c.at)) AS took
+               FROM ended e
+               JOIN boxhaul.saga_log a ON a.saga = e.id AND a.event IN ('done', 'refused') AND a.dir = 'do'
+               JOIN boxhaul.saga_log c ON c.saga = e.id AND c.event = 'sent' AND c.step = a.step AND c.dir = 'do'
+              GROUP BY e.id, e.name, a.step),
+         usual AS (
+             SELECT a.name, a.step, percentile_disc(0.95) WITHIN GROUP (ORDER BY a.took) AS took, count(*) AS answers
+               FROM answered a GROUP BY a.name, a.step HAVING count(*) >= 20)
+    SELECT u.name, u.step, u.took, u.answers, x.seconds
+      FROM usual u
+      JOIN boxhaul.saga_definitions d ON d.name = u.name AND d.current
+      JOIN LATERAL (SELECT t.step ->> 'name' AS step, date_part('epoch', (t.step ->> 'deadline')::interval) AS seconds
+                      FROM jsonb_array_elements(d.steps) t (step) WHERE NOT t.step ? 'call') x ON x.step = u.step
+     WHERE u.took >= x.seconds ORDER BY 1, 2
+$$;
+
 -- The state of it all, for status and metrics: open ones are found by an index, so it does not grow with what has ended. stuck counts what
 -- is shown as stuck, orphans too; worst is the one that is since the longest time.
 CREATE OR REPLACE FUNCTION boxhaul.saga_look() RETURNS jsonb
@@ -1691,7 +1747,8 @@ GRANT SELECT (saga, n, at, event, action, step, dir, attempt, detail, message, m
    ON boxhaul.saga_timeline TO boxhaul_monitor;
 GRANT SELECT ON boxhaul.saga_timeline TO boxhaul_relay;
 GRANT SELECT ON boxhaul.sagas, boxhaul.saga_definitions, boxhaul.saga_settings TO boxhaul_relay, boxhaul_monitor;
-GRANT EXECUTE ON FUNCTION boxhaul.saga_look(), boxhaul.saga_unclocked(),
+GRANT EXECUTE ON FUNCTION boxhaul.saga_look(), boxhaul.saga_unclocked(), boxhaul.saga_ago(timestamptz),
+    boxhaul.saga_list(boolean, boolean, text, interval, bigint), boxhaul.saga_show(uuid), boxhaul.saga_slow_steps(),
     boxhaul.saga_transition(text, text, text, boolean, boolean, boolean, boolean, boolean, boolean) TO boxhaul_relay, boxhaul_monitor;
 
 INSERT INTO boxhaul.schema_version (version, name) VALUES (9, 'saga') ON CONFLICT DO NOTHING;

@@ -21,21 +21,8 @@ static const char version_query[] =
 	" FROM boxhaul.saga_definitions d JOIN boxhaul.saga_definitions c ON c.name = d.name AND c.current"
 	" WHERE NOT d.current AND d.open > 0 ORDER BY d.name, d.version";
 
-/* Of those that ended last, how long answers took from the first command on: what was answered in time at the second attempt was late for the
- * first. With a few answers nothing can be said. */
-static const char lag_query[] =
-	"WITH ended AS (SELECT s.id, s.name FROM boxhaul.saga s WHERE s.ended_at IS NOT NULL ORDER BY s.ended_at DESC LIMIT 1000),"
-	" answered AS (SELECT e.name, a.step, pg_catalog.date_part('epoch', pg_catalog.min(a.at) - pg_catalog.min(c.at)) AS took"
-	"   FROM ended e JOIN boxhaul.saga_log a ON a.saga = e.id AND a.event IN ('done', 'refused') AND a.dir = 'do'"
-	"   JOIN boxhaul.saga_log c ON c.saga = e.id AND c.event = 'sent' AND c.step = a.step AND c.dir = 'do'"
-	"   GROUP BY e.id, e.name, a.step),"
-	" usual AS (SELECT a.name, a.step, pg_catalog.percentile_disc(0.95) WITHIN GROUP (ORDER BY a.took) AS took, pg_catalog.count(*) AS of"
-	"   FROM answered a GROUP BY a.name, a.step HAVING pg_catalog.count(*) >= 20)"
-	" SELECT u.name, u.step, u.took::pg_catalog.text, u.of::pg_catalog.text,"
-	"  pg_catalog.date_part('epoch', (x.step ->> 'deadline')::pg_catalog.interval)::pg_catalog.text"
-	" FROM usual u JOIN boxhaul.saga_definitions d ON d.name = u.name AND d.current"
-	" JOIN LATERAL pg_catalog.jsonb_array_elements(d.steps) AS x (step) ON x.step ->> 'name' = u.step AND NOT x.step ? 'call'"
-	" WHERE u.took >= pg_catalog.date_part('epoch', (x.step ->> 'deadline')::pg_catalog.interval) ORDER BY 1, 2";
+static const char slow_query[] =
+	"SELECT name, step, took_seconds, answers, deadline_seconds FROM boxhaul.saga_slow_steps()";
 /* clang-format on */
 
 /* NULL after saying why there is no answer. */
@@ -113,7 +100,7 @@ static void check_versions(struct check *c, struct pg_session *s)
 
 static void check_deadlines(struct check *c, struct pg_session *s)
 {
-	const struct pg_result *r = ask(c, s, lag_query);
+	const struct pg_result *r = ask(c, s, slow_query);
 	char took[32], deadline[32];
 
 	for (int i = 0; r != NULL && i < pg_rows(r); i++)

@@ -12,25 +12,23 @@
 #include "command/commands.h"
 #include "command/letter.h"
 #include "command/line.h"
+#include "command/look.h"
 #include "command/out.h"
 #include "command/redriven.h"
 #include "command/session.h"
 
 enum { PAGE = 500, NAMED_MAX = 100, LINE_BYTES = 512, STATE_WIDTH = 8 };
 
-/* $1 to $5: after which id, up to which; key, part of the reason, for so many milliseconds; NULL: any. */
-#define CHOSEN "boxhaul.dead_letters($1, $2, $3, $4, pg_catalog.make_interval(secs => $5::pg_catalog.float8 / 1000)"
+/* $1 to $5: after which id, up to which; key, part of the reason, died so long ago; NULL: any. */
+#define CHOSEN "boxhaul.dead_letters($1, $2, $3, $4, $5"
 
-static const char page_query[] =
-	"SELECT d.id, pg_catalog.to_char(d.died_at, 'YYYY-MM-DD HH24:MI:SS'), d.attempts, d.state, coalesce(d.key, '-'),"
-	" coalesce(d.subject, '-'), d.reason, pg_catalog.to_jsonb(d) FROM " CHOSEN ", $6) d";
-
+static const char page_query[] = "SELECT d.id, pg_catalog.to_jsonb(d) FROM " CHOSEN ", $6) d";
 static const char count_query[] = "SELECT count(*), coalesce(max(d.id), 0) FROM " CHOSEN ") d";
 
 struct choice {
 	const struct config *config;
-	const char *key, *reason, *older_ms;
-	char milliseconds[LETTER_OLDER_BYTES];
+	const char *key, *reason, *older;
+	char interval[LETTER_OLDER_BYTES];
 };
 
 static void choose(const struct call *call, struct choice *c)
@@ -38,125 +36,67 @@ static void choose(const struct call *call, struct choice *c)
 	*c = (struct choice){ .config = call->config,
 			      .key = call->text[OPTION_KEY],
 			      .reason = call->text[OPTION_REASON] };
-	c->older_ms = letter_older(call, c->milliseconds);
+	c->older = letter_older(call, c->interval);
 }
 
 /* --- list --- */
 
-/* One page behind `after`, which moves. Returns how many there were, or -1 after saying why not. */
-static int print_page(struct pg_session *s, const struct out *out, const struct choice *c, bool json, int64_t *after,
-		      size_t shown)
-{
-	char above[24], most[24];
-	const char *p[] = { above, LETTER_NEWEST, c->key, c->reason, c->older_ms, most };
-	const struct pg_result *r;
-
-	snprintf(above, sizeof above, "%" PRId64, *after);
-	snprintf(most, sizeof most, "%d", PAGE);
-	r = pg_session_run(s, page_query, 6, p);
-	if (pg_error(r) != NULL) {
-		session_failed(c->config, "cannot list the dead letters", r);
-		return -1;
-	}
-	if (!json && shown == 0 && pg_rows(r) > 0)
-		out_print(out, INK_DIM, "%-10s %-19s  %-8s %-24s %-40s %s\n", "ID", "DIED", "STATE", "KEY", "SUBJECT",
-			  "REASON");
-	for (int i = 0; i < pg_rows(r); i++)
-		if (json)
-			fprintf(out->file, "%s%s", shown + (size_t)i > 0 ? ",\n " : "", pg_text(r, i, 7));
-		else
-			letter_row(out, r, i, STATE_WIDTH);
-	if (pg_rows(r) > 0)
-		*after = strtoll(pg_text(r, pg_rows(r) - 1, 0), NULL, 10);
-	return pg_rows(r);
-}
-
 enum exit_code command_letters_list(const struct call *call)
 {
-	bool json = call->given[OPTION_JSON], more = true;
-	struct out out = out_open(stdout);
 	struct pg_session *s = session_open(call, LOGIN_RELAY);
-	struct choice c;
-	int64_t after = -1;
-	size_t shown = 0;
-	int n = 0;
+	struct letter_pages pages;
+	enum exit_code code;
 
 	if (s == NULL)
 		return EXIT_UNREACHABLE;
-	choose(call, &c);
-	if (json)
-		fputc('[', stdout);
-	while (more && (n = print_page(s, &out, &c, json, &after, shown)) >= 0) {
-		shown += (size_t)n;
-		more = n == PAGE;
-	}
-	if (json)
-		fputs("]\n", stdout);
-	else if (shown == 0 && n >= 0)
-		puts("no dead letters");
+	letter_pages_begin(&pages, call, "cannot list the dead letters", page_query);
+	pages.p[pages.count++] = pages.above;
+	pages.p[pages.count++] = LETTER_NEWEST;
+	pages.p[pages.count++] = call->text[OPTION_KEY];
+	pages.p[pages.count++] = call->text[OPTION_REASON];
+	pages.p[pages.count++] = call->given[OPTION_OLDER] ? pages.older : NULL;
+	pages.p[pages.count++] = pages.most;
+	code = letter_list(&pages, s, call, "state", STATE_WIDTH);
 	pg_session_close(s);
-	return n >= 0 && out_flush(&out) ? EXIT_OK : EXIT_FAILED;
+	return code;
 }
 
 /* --- show --- */
 
-static const char show_query[] = "SELECT pg_catalog.to_jsonb(d) || pg_catalog.jsonb_build_object('row_kept',"
-				 "  EXISTS (SELECT FROM boxhaul.outbox o WHERE o.id = d.id)),"
-				 " d.state, pg_catalog.to_char(d.died_at, 'YYYY-MM-DD HH24:MI:SS TZ'),"
-				 " pg_catalog.to_char(d.created_at, 'YYYY-MM-DD HH24:MI:SS TZ')"
-				 " FROM boxhaul.dead_letters($1::pg_catalog.int8 - 1, $1) d";
-
-static const char payload_query[] =
-	"SELECT coalesce(d.headers::pg_catalog.text, '{}'), pg_catalog.encode(d.payload, 'hex'),"
-	" pg_catalog.translate(pg_catalog.encode(d.payload, 'base64'), E'\\n', '')"
-	" FROM boxhaul.dead_letter d WHERE d.id = $1";
-
-static const char *text_of(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s != NULL ? s : "-";
-}
+static const char content_query[] = LETTER_CONTENT " FROM boxhaul.dead_letter d WHERE d.id = $1";
 
 /* What redrive would do. */
 static const char *prospect(const json_t *o)
 {
-	if (json_is_string(json_object_get(o, "decision")))
+	if (look_at(o, "decision") != NULL)
 		return "is decided: the relay carries it out when it leads and is not paused";
-	if (json_is_true(json_object_get(o, "held")))
+	if (look_is(o, "held"))
 		return "holds its key: redrive sends it in its old place, discard lets the others go on";
 	return "its key has gone on: redrive sends it behind everything that is in the outbox by then";
 }
 
-static void print_letter(const struct out *out, const struct pg_result *r)
+static void print_letter(const struct out *out, const json_t *o)
 {
-	json_t *o = json_loads(pg_text(r, 0, 0), 0, NULL);
-	char attempts[24];
-
-	snprintf(attempts, sizeof attempts, "%lld", (long long)json_integer_value(json_object_get(o, "attempts")));
-	letter_field(out, "message id", text_of(o, "message_id"));
-	letter_field(out, "subject", text_of(o, "subject"));
-	letter_field(out, "key", text_of(o, "key"));
-	letter_field(out, "inserted", pg_text(r, 0, 3));
-	letter_field(out, "died", pg_text(r, 0, 2));
-	letter_field(out, "reason", text_of(o, "reason"));
-	letter_field(out, "attempts", attempts);
-	letter_field(out, "state", pg_text(r, 0, 1));
+	letter_text(out, "message id", o, "message_id");
+	letter_text(out, "subject", o, "subject");
+	letter_text(out, "key", o, "key");
+	letter_text(out, "inserted", o, "created_at");
+	letter_text(out, "died", o, "died_at");
+	letter_text(out, "reason", o, "reason");
+	letter_line(out, "attempts", "%.0f", look_number(o, "attempts"));
+	letter_text(out, "state", o, "state");
 	letter_field(out, "", prospect(o));
 	letter_field(out, "its row",
-		     json_is_true(json_object_get(o, "row_kept"))
-			     ? "is still in the outbox"
-			     : "is not in the outbox any more; the letter has a copy of all of it");
-	json_decref(o);
+		     look_is(o, "row_kept") ? "is still in the outbox"
+					    : "is not in the outbox any more; the letter has a copy of all of it");
 }
 
 static enum exit_code show(struct pg_session *s, const struct call *call)
 {
 	const char *p[] = { call->arguments[0] };
 	char target[CONFIG_TARGET_BYTES];
-	bool json = call->given[OPTION_JSON], payload = call->given[OPTION_PAYLOAD];
-	struct out out = out_open(stdout);
-	const struct pg_result *r = pg_session_run(s, show_query, 1, p);
+	const struct pg_result *r =
+		pg_session_run(s, "SELECT d FROM boxhaul.dead_letter_show($1) d WHERE d IS NOT NULL", 1, p);
 
 	if (pg_error(r) != NULL)
 		return session_failed(call->config, "cannot show the dead letter", r);
@@ -166,24 +106,7 @@ static enum exit_code show(struct pg_session *s, const struct call *call)
 			p[0], config_target(call->config, target));
 		return EXIT_FAILED;
 	}
-	if (json)
-		printf("%.*s", (int)strlen(pg_text(r, 0, 0)) - 1, pg_text(r, 0, 0));
-	else
-		print_letter(&out, r);
-	if (payload) {
-		r = pg_session_run(s, payload_query, 1, p);
-		if (pg_error(r) != NULL)
-			return session_failed(call->config, "cannot show headers and payload", r);
-		if (json) {
-			printf(", \"headers\": %s, \"payload_base64\": \"%s\"", pg_text(r, 0, 0), pg_text(r, 0, 2));
-		} else {
-			letter_field(&out, "headers", pg_text(r, 0, 0));
-			letter_payload(pg_text(r, 0, 1));
-		}
-	}
-	if (json)
-		puts("}");
-	return out_flush(&out) ? EXIT_OK : EXIT_FAILED;
+	return letter_show(s, call, r, print_letter, content_query, 1, p);
 }
 
 enum exit_code command_letters_show(const struct call *call)
@@ -212,11 +135,10 @@ struct deciding {
 /* Those above `above` and up to `up_to`. */
 static enum exit_code decide(struct deciding *d, const char *above, const char *up_to)
 {
-	static const char call[] =
-		"SELECT last, decided, failed, coalesce(why, ''), coalesce(sent_as, '{}') FROM boxhaul.decide_many($1, $2, $3, $4, $5,"
-		" pg_catalog.make_interval(secs => $6::pg_catalog.float8 / 1000), $7)";
+	static const char call[] = "SELECT last, decided, failed, coalesce(why, ''), coalesce(sent_as, '{}')"
+				   " FROM boxhaul.decide_many($1, $2, $3, $4, $5, $6, $7)";
 	char last[24], most[24];
-	const char *p[] = { d->what, last, up_to, d->choice.key, d->choice.reason, d->choice.older_ms, most };
+	const char *p[] = { d->what, last, up_to, d->choice.key, d->choice.reason, d->choice.older, most };
 	const struct pg_result *r;
 
 	snprintf(last, sizeof last, "%s", above);
@@ -265,7 +187,7 @@ static enum exit_code decide_named(struct deciding *d, const struct call *call)
 /* Those that are there now: what dies again behind them is not caught in a circle. */
 static enum exit_code decide_chosen(struct deciding *d, const struct call *call, bool asks)
 {
-	const char *p[] = { "-1", LETTER_NEWEST, d->choice.key, d->choice.reason, d->choice.older_ms };
+	const char *p[] = { "-1", LETTER_NEWEST, d->choice.key, d->choice.reason, d->choice.older };
 	const struct pg_result *r = pg_session_run(d->session, count_query, 5, p);
 	enum exit_code code = EXIT_OK;
 	char top[24];

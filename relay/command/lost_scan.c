@@ -18,9 +18,7 @@ enum { PAGE = 5000, CLOCKS_DIFFER_S = 600, ANSWER_PATIENCE_MS = 4000 };
 /* --- the outbox --- */
 
 static const char page_query[] =
-	"SELECT id, message_id, subject, CASE WHEN pg_catalog.isfinite(created_at)"
-	" THEN pg_catalog.floor(extract(epoch FROM created_at))::pg_catalog.int8 ELSE 0 END, fate"
-	" FROM boxhaul.fates($1, $2, $3)";
+	"SELECT id, message_id, subject, created_s, fate FROM boxhaul.fates($1, $2, $3)";
 
 static void want(struct lost_scan *s, const struct id_set_member *m)
 {

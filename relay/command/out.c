@@ -60,6 +60,16 @@ void out_redraw(const struct out *o, const char *page)
 	fputs("\033[J\033[?7h", o->file);
 }
 
+void out_element(const struct out *o, bool first, const char *json)
+{
+	fprintf(o->file, "%s%s", first ? "[" : ",\n ", json);
+}
+
+void out_end(const struct out *o, bool empty)
+{
+	fputs(empty ? "[]\n" : "]\n", o->file);
+}
+
 bool out_flush(const struct out *o)
 {
 	return fflush(o->file) == 0 && !ferror(o->file);

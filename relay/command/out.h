@@ -21,6 +21,10 @@ __attribute__((format(printf, 3, 4))) void out_print(const struct out *o, enum i
 /* Draws a page over the one before it, without a moment in which there is none; on anything but a terminal, behind it. */
 void out_redraw(const struct out *o, const char *page);
 
+/* An array of JSON, one element after the other, each already JSON; and its end, also where there was none. */
+void out_element(const struct out *o, bool first, const char *json);
+void out_end(const struct out *o, bool empty);
+
 /* False if it could not all be written (a full disk, a pipe without a reader). */
 bool out_flush(const struct out *o);
 

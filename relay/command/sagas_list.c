@@ -16,20 +16,6 @@ enum { LIST_MOST = 1000, LINE_BYTES = 512 };
 
 /* --- list --- */
 
-/* clang-format off */
-static const char list_query[] =
-	"SELECT pg_catalog.to_jsonb(s) || pg_catalog.jsonb_build_object("
-	" 'started_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - s.started_at)::pg_catalog.float8,"
-	" 'waiting_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - s.waiting_since)::pg_catalog.float8,"
-	" 'stuck_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - s.stuck_since)::pg_catalog.float8)"
-	" FROM boxhaul.sagas s"
-	" WHERE ($1::pg_catalog.text IS NULL OR s.ended_at IS NULL) AND ($2::pg_catalog.text IS NULL OR s.stuck IS NOT NULL)"
-	" AND ($3::pg_catalog.text IS NULL OR s.name = $3)"
-	" AND ($4::pg_catalog.text IS NULL OR s.started_at <= pg_catalog.clock_timestamp()"
-	"      - pg_catalog.make_interval(secs => $4::pg_catalog.float8 / 1000))"
-	" ORDER BY s.started_at DESC, s.id LIMIT $5::pg_catalog.int8";
-/* clang-format on */
-
 static void print_line(const struct out *out, const json_t *o)
 {
 	char key[64], waits[LINE_BYTES], age[32];
@@ -69,25 +55,23 @@ static enum exit_code list(struct pg_session *s, const struct call *call)
 	struct out out = out_open(stdout);
 	char older[LETTER_OLDER_BYTES], most[24];
 	bool json = call->given[OPTION_JSON], all = call->given[OPTION_ALL], ok = true;
-	const char *p[] = { call->given[OPTION_OPEN] ? "" : NULL, call->given[OPTION_STUCK] ? "" : NULL,
+	const char *p[] = { call->given[OPTION_OPEN] ? "true" : "false", call->given[OPTION_STUCK] ? "true" : "false",
 			    call->text[OPTION_NAME], letter_older(call, older), all ? NULL : most };
 	const struct pg_result *r;
 	int rows;
 
 	snprintf(most, sizeof most, "%d", LIST_MOST + 1);
-	r = pg_session_run(s, list_query, 5, p);
+	r = pg_session_run(s, "SELECT boxhaul.saga_list($1, $2, $3, $4, $5)", 5, p);
 	if (pg_error(r) != NULL)
 		return session_failed(call->config, "cannot list the sagas", r);
 	rows = !all && pg_rows(r) > LIST_MOST ? LIST_MOST : pg_rows(r);
-	if (json)
-		fputc('[', stdout);
 	for (int i = 0; i < rows; i++)
 		if (json)
-			printf("%s%s", i > 0 ? ",\n " : "", pg_text(r, i, 0));
+			out_element(&out, i == 0, pg_text(r, i, 0));
 		else
 			ok &= print_row(&out, pg_text(r, i, 0));
 	if (json)
-		fputs("]\n", stdout);
+		out_end(&out, rows == 0);
 	else if (rows == 0)
 		puts("no sagas");
 	if (pg_rows(r) > rows)

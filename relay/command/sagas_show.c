@@ -17,23 +17,6 @@
 
 enum { LINE_BYTES = 1024, EVENT_WIDTH = 34 };
 
-/* clang-format off */
-#define AGO(what) "extract(epoch FROM pg_catalog.clock_timestamp() - " what ")::pg_catalog.float8"
-
-/* An orphan whose saga is not on record has a row for each of its answers. A deadline may be infinite. */
-static const char look_query[] =
-	"SELECT pg_catalog.to_jsonb(s) || pg_catalog.jsonb_build_object("
-	" 'started_seconds', " AGO("s.started_at") ", 'waiting_seconds', " AGO("s.waiting_since") ","
-	" 'stuck_seconds', " AGO("s.stuck_since") ", 'ended_seconds', " AGO("s.ended_at") ","
-	" 'due_seconds', CASE WHEN pg_catalog.isfinite(s.due_at) THEN -" AGO("s.due_at") " END,"
-	" 'timeline', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object("
-	"   'n', t.n, 'at', t.at, 'seconds', extract(epoch FROM t.at - s.started_at)::pg_catalog.float8, 'event', t.event,"
-	"   'action', t.action, 'step', t.step, 'dir', t.dir, 'attempt', t.attempt, 'detail', t.detail, 'message', t.message,"
-	"   'message_id', t.message_id, 'message_state', t.message_state, 'sent_at', t.sent_at, 'last_error', t.last_error)"
-	"   ORDER BY t.n), '[]') FROM boxhaul.saga_timeline t WHERE t.saga = s.id))"
-	" FROM boxhaul.sagas s WHERE s.id = $1 LIMIT 1";
-/* clang-format on */
-
 const char *sagas_show_id(const struct call *call)
 {
 	const char *id = call->arguments[0];
@@ -47,7 +30,8 @@ const char *sagas_show_id(const struct call *call)
 
 enum exit_code sagas_show_look(struct pg_session *s, const struct call *call, const char *id, json_t **out)
 {
-	const struct pg_result *r = pg_session_run(s, look_query, 1, (const char *[]){ id });
+	const struct pg_result *r = pg_session_run(s, "SELECT s FROM boxhaul.saga_show($1) s WHERE s IS NOT NULL", 1,
+						   (const char *[]){ id });
 	char target[CONFIG_TARGET_BYTES];
 
 	*out = NULL;
