@@ -127,7 +127,6 @@ static void tell_plan(void)
 /* --- the sum --- */
 
 static struct {
-	uint64_t kind[INBOX_FAULTS], seeds_with[INBOX_FAULTS];
 	uint64_t published, copies, taken, effects, known, gaps, rewinds, restarts, excused, dead;
 } sum;
 
@@ -145,17 +144,10 @@ static void add_up(void)
 	sum.restarts += s->restarts;
 	sum.excused += s->excused;
 	sum.dead += s->dead;
-	for (int f = 0; f < INBOX_FAULTS; f++) {
-		sum.kind[f] += s->of_kind[f];
-		sum.seeds_with[f] += s->of_kind[f] > 0;
-	}
 }
 
 static void tell_sum(void)
 {
-	for (int f = 0; f < INBOX_FAULTS; f++)
-		printf("fault=%s times=%" PRIu64 " seeds=%" PRIu64 "\n", inbox_fault_name((enum inbox_fault)f),
-		       sum.kind[f], sum.seeds_with[f]);
 	printf("published=%" PRIu64 "\ncopies=%" PRIu64 "\ntaken=%" PRIu64 "\neffects=%" PRIu64 "\nknown=%" PRIu64 "\n",
 	       sum.published, sum.copies, sum.taken, sum.effects, sum.known);
 	printf("gaps=%" PRIu64 "\nrewinds=%" PRIu64 "\nrestarts=%" PRIu64 "\nexcused=%" PRIu64 "\ndead=%" PRIu64 "\n",

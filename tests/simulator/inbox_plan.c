@@ -1,44 +1,14 @@
-/* As in plan.c: half of all faults are off in any one seed, so that the others are seen in every pairing. */
 #include "inbox_plan.h"
 
 #include <string.h>
 
-enum mood { CALM, LONE, RACE, FEW, MILD, ROUGH };
+#include "draw.h"
 
 static const char *const name_of_fault[INBOX_FAULTS] = {
 #define AS_TEXT(name, ...) [INBOX_FAULT_##name] = #name,
 	INBOX_CHANCES(AS_TEXT) INBOX_INTERVALS(AS_TEXT)
 #undef AS_TEXT
 };
-
-static uint32_t one_of(struct prng *dice, const uint32_t *choice, size_t n)
-{
-	return choice[prng_below(dice, n)];
-}
-
-#define ONE_OF(dice, ...) \
-	one_of(dice, (const uint32_t[]){ __VA_ARGS__ }, sizeof(uint32_t[]){ __VA_ARGS__ } / sizeof(uint32_t))
-
-static bool is_off(struct prng *dice, enum mood mood)
-{
-	return mood <= RACE || prng_below(dice, 8) >= (mood == FEW ? 1 : 4);
-}
-
-static uint32_t chance(struct prng *dice, enum mood mood, uint32_t mild, uint32_t rough)
-{
-	if (is_off(dice, mood))
-		return 0;
-	return (uint32_t)prng_between(dice, 1, mood == MILD ? mild : rough);
-}
-
-static int64_t interval(struct prng *dice, enum mood mood, int64_t shortest_ms)
-{
-	if (is_off(dice, mood))
-		return 0;
-	if (mood == MILD)
-		shortest_ms *= 4;
-	return prng_spread(dice, shortest_ms, shortest_ms * 20) * 1000;
-}
 
 static void draw_settings(struct inbox_settings *s, struct prng *dice)
 {
@@ -96,10 +66,10 @@ static void draw_load(struct inbox_plan *p, struct prng *dice)
 
 static void draw_faults(struct inbox_plan *p, struct prng *dice, enum mood mood)
 {
-#define DRAW(name, ...) p->chance.name = chance(dice, mood, __VA_ARGS__);
+#define DRAW(name, ...) p->chance.name = draw_chance(dice, mood, __VA_ARGS__);
 	INBOX_CHANCES(DRAW)
 #undef DRAW
-#define DRAW(name, ...) p->every.name = interval(dice, mood, __VA_ARGS__);
+#define DRAW(name, ...) p->every.name = draw_interval(dice, mood, __VA_ARGS__);
 	INBOX_INTERVALS(DRAW)
 #undef DRAW
 }
@@ -120,7 +90,6 @@ static void draw_race(struct inbox_plan *p, struct prng *dice)
 #undef F
 	const enum inbox_fault *with = company[prng_below(dice, sizeof company / sizeof company[0])];
 
-	draw_faults(p, dice, RACE);
 	for (int i = 0; i < 4; i++)
 		if (with[i] < INBOX_FIRST_INTERVAL)
 			((uint32_t *)&p->chance)[with[i]] = 150000;
@@ -130,50 +99,35 @@ static void draw_race(struct inbox_plan *p, struct prng *dice)
 	p->quiet = prng_below(dice, 2) == 0 ? 500000 : p->quiet;
 }
 
-/* One kind of fault and no other. */
-static void draw_lone_fault(struct inbox_plan *p, struct prng *dice)
+static struct draw_rates rates(const struct inbox_plan *p)
 {
-	enum inbox_fault lone = (enum inbox_fault)prng_below(dice, INBOX_FAULTS);
-
-	do
-		draw_faults(p, dice, ROUGH);
-	while (!inbox_plan_has(p, lone));
-	for (enum inbox_fault f = 0; f < INBOX_FIRST_INTERVAL; f++)
-		((uint32_t *)&p->chance)[f] *= f == lone;
-	for (enum inbox_fault f = INBOX_FIRST_INTERVAL; f < INBOX_FAULTS; f++)
-		((int64_t *)&p->every)[f - INBOX_FIRST_INTERVAL] *= f == lone;
+	return DRAW_RATES(&p->chance, &p->every);
 }
 
 void inbox_plan_draw(struct inbox_plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, RACE, RACE, FEW, MILD, ROUGH, ROUGH };
 	enum mood mood = of_eight[prng_below(dice, 8)];
+	struct draw_rates all = rates(p);
 
 	memset(p, 0, sizeof *p);
 	draw_subscriptions(p, dice);
 	draw_load(p, dice);
+	draw_faults(p, dice, mood == LONE ? ALL : mood);
 	if (mood == LONE)
-		draw_lone_fault(p, dice);
+		draw_only(&all, dice);
 	else if (mood == RACE)
 		draw_race(p, dice);
-	else
-		draw_faults(p, dice, mood);
 	if (p->every.second_leader > 0 || p->chance.freeze > 0)
 		p->hosts = 2;
 }
 
-static void at_most(uint32_t *what, uint32_t most)
-{
-	if (most != 0 && most < *what)
-		*what = most;
-}
-
 void inbox_plan_shrink(struct inbox_plan *p, const struct overrides *o)
 {
-	at_most(&p->messages, o->messages);
-	at_most(&p->before, p->messages);
-	at_most(&p->hosts, o->hosts);
-	at_most(&p->subscriptions, o->subscriptions);
+	draw_at_most(&p->messages, o->messages);
+	draw_at_most(&p->before, p->messages);
+	draw_at_most(&p->hosts, o->hosts);
+	draw_at_most(&p->subscriptions, o->subscriptions);
 }
 
 const char *inbox_fault_name(enum inbox_fault f)
@@ -183,7 +137,7 @@ const char *inbox_fault_name(enum inbox_fault f)
 
 bool inbox_plan_has(const struct inbox_plan *p, enum inbox_fault f)
 {
-	if (f < INBOX_FIRST_INTERVAL)
-		return ((const uint32_t *)&p->chance)[f] != 0;
-	return ((const int64_t *)&p->every)[f - INBOX_FIRST_INTERVAL] != 0;
+	struct draw_rates all = rates(p);
+
+	return draw_is_on(&all, f);
 }

@@ -203,8 +203,7 @@ static void tell_plan(void)
 /* --- the sum --- */
 
 static struct {
-	uint64_t kind[FAULTS], seeds_with[FAULTS];
-	uint64_t messages, stored, duplicates, undone, phantoms, reused, gone, deleted, proved; /* see tell_counts() */
+	uint64_t messages, stored, duplicates, undone, phantoms, reused, gone, deleted, proved; /* see tell_sum() */
 } sum;
 
 static void add_up(void)
@@ -224,31 +223,14 @@ static void add_up(void)
 		sum.phantoms += f->copies > 0 && f->fate != FATE_COMMITTED;
 		sum.reused += f->undone && s->pg.row[f->id] != m && s->pg.row[f->id] != 0; /* its id is another's */
 	}
-	for (int f = 0; f < FAULTS; f++) {
-		sum.kind[f] += s->of_kind[f];
-		sum.seeds_with[f] += s->of_kind[f] > 0;
-	}
 }
 
-static void tell_counts(void)
+static void tell_sum(void)
 {
 	printf("messages=%" PRIu64 "\nstored=%" PRIu64 "\nduplicates=%" PRIu64 "\n", sum.messages, sum.stored,
 	       sum.duplicates);
 	printf("gone=%" PRIu64 "\nproved=%" PRIu64 "\ndeleted=%" PRIu64 "\n", sum.gone, sum.proved, sum.deleted);
 	printf("undone=%" PRIu64 "\nphantoms=%" PRIu64 "\nreused=%" PRIu64 "\n", sum.undone, sum.phantoms, sum.reused);
-}
-
-static void tell_kinds(void)
-{
-	for (int f = 0; f < FAULTS; f++)
-		printf("fault=%s times=%" PRIu64 " seeds=%" PRIu64 "\n", fault_name((enum fault)f), sum.kind[f],
-		       sum.seeds_with[f]);
-}
-
-static void tell_sum(void)
-{
-	tell_kinds();
-	tell_counts();
 }
 
 static const char *name_of_fault(int f)

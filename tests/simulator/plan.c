@@ -1,44 +1,14 @@
-/* Half of all faults are off in any one seed, so that the others are seen in every pairing; in some seeds all but one. */
 #include "plan.h"
 
 #include <string.h>
 
-enum mood { CALM, LONE, FEW, MILD, ROUGH };
+#include "draw.h"
 
 static const char *const name_of_fault[FAULTS] = {
 #define AS_TEXT(name, ...) [FAULT_##name] = #name,
 	CHANCES(AS_TEXT) INTERVALS(AS_TEXT)
 #undef AS_TEXT
 };
-
-static uint32_t one_of(struct prng *dice, const uint32_t *choice, size_t n)
-{
-	return choice[prng_below(dice, n)];
-}
-
-#define ONE_OF(dice, ...) \
-	one_of(dice, (const uint32_t[]){ __VA_ARGS__ }, sizeof(uint32_t[]){ __VA_ARGS__ } / sizeof(uint32_t))
-
-static bool is_off(struct prng *dice, enum mood mood)
-{
-	return mood <= LONE || prng_below(dice, 8) >= (mood == FEW ? 1 : 4);
-}
-
-static uint32_t chance(struct prng *dice, enum mood mood, uint32_t mild, uint32_t rough)
-{
-	if (is_off(dice, mood))
-		return 0;
-	return (uint32_t)prng_between(dice, 1, mood == MILD ? mild : rough);
-}
-
-static int64_t interval(struct prng *dice, enum mood mood, int64_t shortest_ms)
-{
-	if (is_off(dice, mood))
-		return 0;
-	if (mood == MILD)
-		shortest_ms *= 4;
-	return prng_spread(dice, shortest_ms, shortest_ms * 20) * 1000;
-}
 
 static void draw_settings(struct delivery_settings *s, struct prng *dice)
 {
@@ -92,50 +62,31 @@ static void draw_load(struct plan *p, struct prng *dice)
 /* The order of the table is the order of the draws. */
 static void draw_faults(struct plan *p, struct prng *dice, enum mood mood)
 {
-#define DRAW(name, ...) p->chance.name = chance(dice, mood, __VA_ARGS__);
+#define DRAW(name, ...) p->chance.name = draw_chance(dice, mood, __VA_ARGS__);
 	CHANCES(DRAW)
 #undef DRAW
-#define DRAW(name, ...) p->every.name = interval(dice, mood, __VA_ARGS__);
+#define DRAW(name, ...) p->every.name = draw_interval(dice, mood, __VA_ARGS__);
 	INTERVALS(DRAW)
 #undef DRAW
 }
 
-static uint32_t *chance_of(struct plan *p, enum fault f)
+static struct draw_rates rates(const struct plan *p)
 {
-	return (uint32_t *)&p->chance + f;
-}
-
-static int64_t *interval_of(struct plan *p, enum fault f)
-{
-	return (int64_t *)&p->every + (f - FIRST_INTERVAL);
-}
-
-/* One kind of fault and no other. (Drawn with all the others, until it is on.) */
-static void draw_lone_fault(struct plan *p, struct prng *dice)
-{
-	enum fault lone = (enum fault)prng_below(dice, FAULTS);
-
-	do
-		draw_faults(p, dice, ROUGH);
-	while (!plan_has(p, lone));
-	for (enum fault f = 0; f < FIRST_INTERVAL; f++)
-		*chance_of(p, f) *= f == lone;
-	for (enum fault f = FIRST_INTERVAL; f < FAULTS; f++)
-		*interval_of(p, f) *= f == lone;
+	return DRAW_RATES(&p->chance, &p->every);
 }
 
 void plan_draw(struct plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, FEW, MILD, MILD, ROUGH, ROUGH, ROUGH };
 	enum mood mood = of_eight[prng_below(dice, 8)];
+	struct draw_rates all = rates(p);
 
 	memset(p, 0, sizeof *p);
 	draw_settings(&p->settings, dice);
 	draw_load(p, dice);
+	draw_faults(p, dice, mood == LONE ? ALL : mood);
 	if (mood == LONE)
-		draw_lone_fault(p, dice);
-	else
-		draw_faults(p, dice, mood);
+		draw_only(&all, dice);
 	/* Who stands still is of interest where another takes over. */
 	if (p->every.pause > 0 || p->chance.freeze > 0)
 		p->hosts = 2;
@@ -152,13 +103,10 @@ void plan_draw(struct plan *p, struct prng *dice)
 
 void plan_shrink(struct plan *p, const struct overrides *o)
 {
-	if (o->rows != 0 && o->rows < p->rows)
-		p->rows = o->rows;
-	if (o->hosts != 0 && o->hosts < p->hosts)
-		p->hosts = o->hosts;
+	draw_at_most(&p->rows, o->rows);
+	draw_at_most(&p->hosts, o->hosts);
+	draw_at_most(&p->producers, o->producers);
 	p->small |= o->tight;
-	if (o->producers != 0 && o->producers < p->producers)
-		p->producers = o->producers;
 }
 
 const char *fault_name(enum fault f)
@@ -168,7 +116,7 @@ const char *fault_name(enum fault f)
 
 bool plan_has(const struct plan *p, enum fault f)
 {
-	if (f < FIRST_INTERVAL)
-		return ((const uint32_t *)&p->chance)[f] != 0;
-	return ((const int64_t *)&p->every)[f - FIRST_INTERVAL] != 0;
+	struct draw_rates all = rates(p);
+
+	return draw_is_on(&all, f);
 }

@@ -11,6 +11,9 @@
 
 static const struct player *player;
 static struct {
+	uint64_t times, seeds;
+} sum[64]; /* by kind of fault; a set of them is a number (kinds()) */
+static struct {
 	uint64_t seeds, from;
 	bool one, trace, verbose, as_it_is;
 	int flaw; /* 0 = none */
@@ -86,7 +89,7 @@ static void parse_value(const char *name, char *value)
 		o->dice = (uint32_t)number;
 	else if (strcmp(name, "--flaw") == 0)
 		options.flaw = flaw_named(value);
-	else if (strcmp(name, "--mutant") == 0 && player->mutant_play(value))
+	else if (strcmp(name, "--mutant") == 0 && player->mutant_play != NULL && player->mutant_play(value))
 		options.mutant = value;
 	else if (!parse_size(name, (uint32_t)number))
 		usage(name);
@@ -101,7 +104,8 @@ _Noreturn static void list_flaws(void)
 
 _Noreturn static void list_mutants(void)
 {
-	player->mutant_list();
+	if (player->mutant_list != NULL)
+		player->mutant_list();
 	exit(0);
 }
 
@@ -160,6 +164,25 @@ static void tell_violation(void)
 	free(first);
 }
 
+/* --- the sum --- */
+
+static void add_up(void)
+{
+	for (int f = 0; f < player->faults; f++) {
+		sum[f].times += player->of_kind[f];
+		sum[f].seeds += player->of_kind[f] > 0;
+	}
+	player->add_up();
+}
+
+static void tell_sum(void)
+{
+	for (int f = 0; f < player->faults; f++)
+		printf("fault=%s times=%" PRIu64 " seeds=%" PRIu64 "\n", player->fault_name(f), sum[f].times,
+		       sum[f].seeds);
+	player->tell_sum();
+}
+
 /* An assertion of the core. */
 static void on_abort(int signal)
 {
@@ -183,12 +206,12 @@ int player_main(const struct player *p, int argc, char **argv)
 		}
 		steps += *p->steps;
 		faults += *p->faults_done;
-		p->add_up();
+		add_up();
 	}
 	if (options.one)
 		p->tell_plan();
 	if (options.verbose)
-		p->tell_sum();
+		tell_sum();
 	printf("seeds=%" PRIu64 " steps=%" PRIu64 " faults=%" PRIu64 " violations=0\n", options.seeds, steps, faults);
 	return 0;
 }

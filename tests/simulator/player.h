@@ -38,15 +38,17 @@ struct player {
 	const char *program; /* "tests/sim" */
 	bool can_be_tight;   /* --tight: the core with very small limits in every seed */
 	const struct player_size *sizes;
-	int faults, flaws;
+	int faults, flaws; /* 64 at most */
 	const char *(*fault_name)(int fault);
 	const char *const *flaw_name, *const *flaw_meaning; /* from 1 on */
+	/* NULL: there is no core that could have one. */
 	bool (*mutant_play)(const char *name);
 	void (*mutant_list)(void);
 
 	/* Plays a seed; flaw 0 is none. False: a promise was broken. */
 	bool (*run)(uint64_t seed, const struct overrides *o, int flaw, bool tracing, bool loud);
-	/* Of the seed that was run last: its plan is told; it is added to the sum. Then the sum is told. */
+	/* Of the seed that was run last: its plan is told; what the world counts, but for its faults, is added to the sum. Then that is
+	 * told. */
 	void (*tell_plan)(void);
 	void (*add_up)(void);
 	void (*tell_sum)(void);

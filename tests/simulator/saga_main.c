@@ -98,7 +98,7 @@ static void tell_plan(void)
 }
 
 static struct {
-	uint64_t kind[SAGA_FAULTS], seeds_with[SAGA_FAULTS], action[SAGA_ACTION_COUNT];
+	uint64_t action[SAGA_ACTION_COUNT];
 	uint64_t sagas, completed, undone, messages, timeouts, effects, orphans, excused;
 } sum;
 
@@ -116,17 +116,10 @@ static void add_up(void)
 	sum.excused += s->excused;
 	for (int a = 0; a < SAGA_ACTION_COUNT; a++)
 		sum.action[a] += s->of_action[a];
-	for (int f = 0; f < SAGA_FAULTS; f++) {
-		sum.kind[f] += s->of_kind[f];
-		sum.seeds_with[f] += s->of_kind[f] > 0;
-	}
 }
 
 static void tell_sum(void)
 {
-	for (int f = 0; f < SAGA_FAULTS; f++)
-		printf("fault=%s times=%" PRIu64 " seeds=%" PRIu64 "\n", saga_fault_name((enum saga_fault)f),
-		       sum.kind[f], sum.seeds_with[f]);
 	for (int a = 0; a < SAGA_ACTION_COUNT; a++)
 		printf("%s=%" PRIu64 "\n", saga_action_name((enum saga_action)a), sum.action[a]);
 	printf("sagas=%" PRIu64 "\nended_completed=%" PRIu64 "\nended_undone=%" PRIu64 "\nmessages=%" PRIu64
@@ -139,17 +132,6 @@ static const char *name_of_fault(int f)
 	return saga_fault_name((enum saga_fault)f);
 }
 
-/* The rules are the SQL's: there is no core here that could have a mutant. */
-static bool no_mutant(const char *name)
-{
-	(void)name;
-	return false;
-}
-
-static void list_no_mutants(void)
-{
-}
-
 static int play(int argc, char **argv)
 {
 	static const struct player_size sizes[] = {
@@ -157,6 +139,7 @@ static int play(int argc, char **argv)
 		{ "--relays", offsetof(struct overrides, hosts), &sim.plan.clocks },
 		{ NULL, 0, NULL },
 	};
+	/* The rules are the SQL's: there is no core here that could have a mutant. */
 	static const struct player player = {
 		.program = "tests/sim --saga",
 		.sizes = sizes,
@@ -165,8 +148,6 @@ static int play(int argc, char **argv)
 		.fault_name = name_of_fault,
 		.flaw_name = saga_flaw_name,
 		.flaw_meaning = saga_flaw_meaning,
-		.mutant_play = no_mutant,
-		.mutant_list = list_no_mutants,
 		.run = run,
 		.tell_plan = tell_plan,
 		.add_up = add_up,

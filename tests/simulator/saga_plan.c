@@ -1,36 +1,14 @@
-/* As in plan.c: half of all faults are off in any one seed, so that the others are seen in every pairing. */
 #include "saga_plan.h"
 
 #include <string.h>
 
-enum mood { CALM, LONE, FEW, MILD, ROUGH };
+#include "draw.h"
 
 static const char *const name_of_fault[SAGA_FAULTS] = {
 #define AS_TEXT(name, ...) [SAGA_FAULT_##name] = #name,
 	SAGA_CHANCES(AS_TEXT) SAGA_INTERVALS(AS_TEXT)
 #undef AS_TEXT
 };
-
-static bool is_off(struct prng *dice, enum mood mood)
-{
-	return mood == CALM || (mood != LONE && prng_below(dice, 8) >= (mood == FEW ? 1 : 4));
-}
-
-static uint32_t chance(struct prng *dice, enum mood mood, uint32_t mild, uint32_t rough)
-{
-	if (is_off(dice, mood))
-		return 0;
-	return (uint32_t)prng_between(dice, 1, mood == MILD ? mild : rough);
-}
-
-static int64_t interval(struct prng *dice, enum mood mood, int64_t shortest_ms)
-{
-	if (is_off(dice, mood))
-		return 0;
-	if (mood == MILD)
-		shortest_ms *= 4;
-	return prng_spread(dice, shortest_ms, shortest_ms * 20) * 1000;
-}
 
 static void draw_step(struct saga_step *step, struct prng *dice)
 {
@@ -88,37 +66,30 @@ static void draw_load(struct saga_plan *p, struct prng *dice)
 
 static void draw_faults(struct saga_plan *p, struct prng *dice, enum mood mood)
 {
-#define DRAW(name, ...) p->chance.name = chance(dice, mood, __VA_ARGS__);
+#define DRAW(name, ...) p->chance.name = draw_chance(dice, mood, __VA_ARGS__);
 	SAGA_CHANCES(DRAW)
 #undef DRAW
-#define DRAW(name, ...) p->every.name = interval(dice, mood, __VA_ARGS__);
+#define DRAW(name, ...) p->every.name = draw_interval(dice, mood, __VA_ARGS__);
 	SAGA_INTERVALS(DRAW)
 #undef DRAW
 }
 
-/* One kind of fault and no other. */
-static void draw_lone_fault(struct saga_plan *p, struct prng *dice)
+static struct draw_rates rates(const struct saga_plan *p)
 {
-	enum saga_fault lone = (enum saga_fault)prng_below(dice, SAGA_FAULTS);
-
-	draw_faults(p, dice, LONE);
-	for (enum saga_fault f = 0; f < SAGA_FIRST_INTERVAL; f++)
-		((uint32_t *)&p->chance)[f] *= f == lone;
-	for (enum saga_fault f = SAGA_FIRST_INTERVAL; f < SAGA_FAULTS; f++)
-		((int64_t *)&p->every)[f - SAGA_FIRST_INTERVAL] *= f == lone;
+	return DRAW_RATES(&p->chance, &p->every);
 }
 
 void saga_plan_draw(struct saga_plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, FEW, FEW, MILD, MILD, ROUGH, ROUGH };
 	enum mood mood = of_eight[prng_below(dice, 8)];
+	struct draw_rates all = rates(p);
 
 	memset(p, 0, sizeof *p);
 	draw_load(p, dice);
+	draw_faults(p, dice, mood == LONE ? ALL : mood);
 	if (mood == LONE)
-		draw_lone_fault(p, dice);
-	else
-		draw_faults(p, dice, mood);
+		draw_only(&all, dice);
 	/* What is kept for a month is older than all that a failover takes back. Here a load is over in seconds. */
 	if (p->retention_us > 0)
 		p->every.desk_failover = p->every.part_failover = 0;
@@ -126,10 +97,8 @@ void saga_plan_draw(struct saga_plan *p, struct prng *dice)
 
 void saga_plan_shrink(struct saga_plan *p, const struct overrides *o)
 {
-	if (o->rows != 0 && o->rows < p->sagas)
-		p->sagas = o->rows;
-	if (o->hosts != 0 && o->hosts < p->clocks)
-		p->clocks = o->hosts;
+	draw_at_most(&p->sagas, o->rows);
+	draw_at_most(&p->clocks, o->hosts);
 }
 
 const char *saga_fault_name(enum saga_fault f)
@@ -139,7 +108,7 @@ const char *saga_fault_name(enum saga_fault f)
 
 bool saga_plan_has(const struct saga_plan *p, enum saga_fault f)
 {
-	if (f < SAGA_FIRST_INTERVAL)
-		return ((const uint32_t *)&p->chance)[f] != 0;
-	return ((const int64_t *)&p->every)[f - SAGA_FIRST_INTERVAL] != 0;
+	struct draw_rates all = rates(p);
+
+	return draw_is_on(&all, f);
 }
