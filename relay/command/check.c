@@ -414,11 +414,11 @@ static void check_nats(struct check *c, const struct call *call)
 
 static void print_json(const struct check *c)
 {
+	struct out out = out_open(stdout);
 	json_t *o = json_pack("{s:s, s:b, s:O}", "instance", c->config->name, "ok", !c->failed && !c->unreachable,
 			      "checks", c->lines);
 
-	json_dumpf(o, stdout, JSON_COMPACT);
-	putchar('\n');
+	out_json(&out, o);
 	json_decref(o);
 }
 

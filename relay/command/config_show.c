@@ -80,10 +80,8 @@ enum exit_code command_config_show(const struct call *call)
 			print_list(&p, s);
 		else if (setting_is_top(s))
 			print_one(&p, s->path, s, p.config);
-	if (p.list != NULL) {
-		json_dumpf(p.list, stdout, JSON_COMPACT);
-		putchar('\n');
-	}
+	if (p.list != NULL)
+		out_json(&p.out, p.list);
 	json_decref(p.list);
 	return !out_flush(&p.out) ? EXIT_FAILED : EXIT_OK;
 }

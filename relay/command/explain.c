@@ -350,8 +350,7 @@ static void print_json(const struct story *s, const struct out *o)
 		json_object_set_new(all, "sequence", sequence_of(s->search.sequence));
 	if (s->row != NULL && s->stream != NULL && s->end == STREAM_WALK_NOT_ASKED)
 		json_object_set_new(all, "not_asked", json_string(s->search.why));
-	json_dumpf(all, o->file, JSON_COMPACT);
-	fputc('\n', o->file);
+	out_json(o, all);
 	json_decref(all);
 }
 

@@ -116,8 +116,7 @@ static enum exit_code explain(struct pg_session *s, const struct call *call)
 			print_story(&out, o, &t);
 	}
 	if (call->given[OPTION_JSON]) {
-		json_dumpf(all, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&out, all);
 	} else if (json_array_size(all) == 0) {
 		fprintf(stderr,
 			"boxhaul: no subscription knows the message id %s: it was not taken yet, or longer ago than ids are kept\n",

@@ -158,8 +158,7 @@ static enum exit_code list(struct pg_session *s, const struct call *call)
 	if (code != EXIT_OK)
 		return code;
 	if (call->given[OPTION_JSON]) {
-		json_dumpf(all, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&out, all);
 	} else {
 		json_array_foreach (all, i, o)
 			print_line(&out, o, call->config);
@@ -255,8 +254,7 @@ static enum exit_code show(struct pg_session *s, const struct call *call)
 		inbox_judge(o, call->config, what, mend);
 		json_object_set_new(o, "summary", json_string(what));
 		json_object_set_new(o, "action", json_string(mend));
-		json_dumpf(o, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&out, o);
 	} else {
 		print_subscription(&out, o, call->config);
 	}

@@ -101,7 +101,7 @@ static void print_head(const struct out *out, const char *member, int width)
 	char title[64];
 	size_t n = 0;
 
-	for (; member[n] != '\0' && n < sizeof title - 1; n++)
+	for (; n < sizeof title - 1 && member[n] != '\0'; n++)
 		title[n] = (char)toupper((unsigned char)member[n]);
 	title[n] = '\0';
 	out_print(out, INK_DIM, "%-10s %-19s  %-*s %-24s %-40s %s\n", "ID", "DIED", width, title, "KEY", "SUBJECT",
@@ -242,8 +242,7 @@ enum exit_code letter_show(struct pg_session *s, const struct call *call, const 
 			print_content(&out, r);
 	}
 	if (code == EXIT_OK && json) {
-		json_dumpf(o, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&out, o);
 	}
 	json_decref(o);
 	return code == EXIT_OK && !out_flush(&out) ? EXIT_FAILED : code;

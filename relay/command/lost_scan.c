@@ -17,8 +17,7 @@ enum { PAGE = 5000, CLOCKS_DIFFER_S = 600, ANSWER_PATIENCE_MS = 4000 };
 
 /* --- the outbox --- */
 
-static const char page_query[] =
-	"SELECT id, message_id, subject, created_s, fate FROM boxhaul.fates($1, $2, $3)";
+static const char page_query[] = "SELECT id, message_id, subject, created_s, fate FROM boxhaul.fates($1, $2, $3)";
 
 static void want(struct lost_scan *s, const struct id_set_member *m)
 {

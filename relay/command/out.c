@@ -70,6 +70,12 @@ void out_end(const struct out *o, bool empty)
 	fputs(empty ? "[]\n" : "]\n", o->file);
 }
 
+void out_json(const struct out *o, const json_t *value)
+{
+	json_dumpf(value, o->file, JSON_COMPACT);
+	fputc('\n', o->file);
+}
+
 bool out_flush(const struct out *o)
 {
 	return fflush(o->file) == 0 && !ferror(o->file);

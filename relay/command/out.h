@@ -2,6 +2,7 @@
 #ifndef BOXHAUL_COMMAND_OUT_H
 #define BOXHAUL_COMMAND_OUT_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -24,6 +25,9 @@ void out_redraw(const struct out *o, const char *page);
 /* An array of JSON, one element after the other, each already JSON; and its end, also where there was none. */
 void out_element(const struct out *o, bool first, const char *json);
 void out_end(const struct out *o, bool empty);
+
+/* A whole value, on one line. */
+void out_json(const struct out *o, const json_t *value);
 
 /* False if it could not all be written (a full disk, a pipe without a reader). */
 bool out_flush(const struct out *o);

@@ -94,6 +94,7 @@ static void print_figures(const struct reconcile *r)
 
 static void print_json(struct reconcile *r)
 {
+	struct out out = out_open(stdout);
 	const struct lost_scan *s = &r->scan;
 	json_t *o =
 		json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:O}", "instance", r->config->name, "committed",
@@ -101,8 +102,7 @@ static void print_json(struct reconcile *r)
 			  "dead", (json_int_t)s->dead, "discarded", (json_int_t)s->discarded, "unchecked",
 			  (json_int_t)s->unchecked, "missing", r->missing, "notes", r->notes);
 
-	json_dumpf(o, stdout, JSON_COMPACT);
-	putchar('\n');
+	out_json(&out, o);
 	json_decref(o);
 }
 

@@ -135,8 +135,7 @@ static enum exit_code definitions(struct pg_session *s, const struct call *call)
 	if (code != EXIT_OK)
 		return code;
 	if (call->given[OPTION_JSON]) {
-		json_dumpf(all, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&out, all);
 	} else {
 		for (i = 0; i < json_array_size(all); i++)
 			print_definition(&out, json_array_get(all, i));

@@ -237,8 +237,7 @@ static enum exit_code show(struct pg_session *s, const struct call *call)
 	if (code != EXIT_OK)
 		return code;
 	if (call->given[OPTION_JSON]) {
-		json_dumpf(o, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&out, o);
 	} else {
 		print_head(&out, o, call->config);
 		print_timeline(&out, o);

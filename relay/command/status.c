@@ -384,8 +384,7 @@ static void print_look(const struct call *call, json_t *look, const struct out *
 		print_text(out, look, call->config);
 		return;
 	}
-	json_dumpf(look, out->file, JSON_COMPACT);
-	fputc('\n', out->file);
+	out_json(out, look);
 }
 
 static enum exit_code look_and_print(const struct call *call, struct pg_session *s, const struct out *out)

@@ -89,8 +89,7 @@ static void print_all(const struct call *call, json_t *const *looks, size_t coun
 	list = json_array();
 	for (size_t i = 0; i < count; i++)
 		json_array_append(list, looks[i]);
-	json_dumpf(list, stdout, JSON_COMPACT);
-	putchar('\n');
+	out_json(&out, list);
 	json_decref(list);
 }
 

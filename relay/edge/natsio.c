@@ -12,15 +12,13 @@
 #include "base/failpoint.h"
 #include "edge/natsio_link.h"
 #include "edge/natsio_servers.h"
+#include "edge/natsio_silence.h"
 #include "edge/natsio_spent.h"
 
 enum {
 	RECONNECT_MIN_MS = 50,
 	RECONNECT_MAX_MS = 3000,
 	BUFFERED_MAX_BYTES = 64 * 1024 * 1024,
-	SILENCE_MS =
-		15000, /* twice that without any reply, and the connection is made anew; then twice as long, up to */
-	SILENCE_MAX_MS = 480000,
 	PROBATION_MS = 1000,
 };
 
@@ -43,13 +41,7 @@ struct natsio {
 	int64_t deadline_ms; /* no message is written from then on */
 	bool holds_messages; /* nats.c does, in its buffer: */
 	int64_t by_ms;       /* the earliest of theirs */
-	struct {
-		struct loop_timer *timer; /* runs while an answer is awaited */
-		bool armed;
-		uint64_t replies, replies_then; /* of this link: now, and when the timer was set */
-		unsigned periods;               /* without any reply, one behind the other */
-		int64_t pause_ms;
-	} silence;
+	struct natsio_silence silence;
 	struct natsio_spent spent;
 };
 
@@ -64,57 +56,14 @@ static struct natsio *owner(const struct natsio_link *k)
 	return k->handlers->arg;
 }
 
-/* --- is our inbox heard? ---
- *
- * What the server keeps for a connection are its subscriptions: the inbox, and nothing else. A server that is told to forbid
- * them drops them; the connection lives on, and nothing makes them anew when they are allowed again. Publishes would still be
- * stored and their acknowledgements lost, so that the same message is stored again and again, beyond the duplicate window. So a
- * connection whose inbox is not heard is worth nothing, and goes as a whole. Nothing is published by the next one before the core has read what the
- * streams hold (EVENT_BUS_UP), which takes an answer at the inbox.
- *
- * Two signs tell: the server complains of our subscription; or questions go out, and no answer of any kind comes. The second may also be
- * a broker without a leader, so it takes long, and longer each time: a new connection costs little then, and may find a
- * better server. It takes two periods, since a process that stood still finds its timer due before it has read its socket. */
-
-/* Something that wants an answer is sent. */
-static void listen_for_answers(struct natsio *io)
-{
-	if (io->silence.armed)
-		return;
-	io->silence.armed = true;
-	io->silence.replies_then = io->silence.replies;
-	loop_timer_at(io->silence.timer, loop_now_ms() + io->silence.pause_ms);
-}
-
-/* On a new link, or without one, nothing is awaited. */
-static void listen_anew(struct natsio *io)
-{
-	io->silence.armed = false;
-	io->silence.periods = 0;
-	loop_timer_at(io->silence.timer, INT64_MAX);
-}
-
 static void on_silence(void *arg)
 {
-	struct natsio *io = arg;
-
-	io->silence.armed = false;
-	if (io->silence.replies != io->silence.replies_then) {
-		io->silence.periods = 0;
-		return;
-	}
-	if (++io->silence.periods < 2) {
-		listen_for_answers(io);
-		return;
-	}
-	io->silence.pause_ms = io->silence.pause_ms * 2 < SILENCE_MAX_MS ? io->silence.pause_ms * 2 : SILENCE_MAX_MS;
-	natsio_cut(io, "nothing that was sent is answered: connecting anew, and subscribing to the inbox");
+	natsio_cut(arg, "nothing that was sent is answered: connecting anew, and subscribing to the inbox");
 }
 
 static void was_heard(struct natsio *io)
 {
-	io->silence.replies++;
-	io->silence.pause_ms = SILENCE_MS;
+	natsio_silence_heard(&io->silence);
 	io->pause_ms = RECONNECT_MIN_MS; /* it was a success, however it ends */
 }
 
@@ -226,7 +175,7 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 		io->holds_messages = true;
 		io->by_ms = m->by_ms < io->by_ms ? m->by_ms : io->by_ms;
 	}
-	listen_for_answers(io);
+	natsio_silence_asked(&io->silence);
 	natsio_spend(&io->spent, msg);
 	return s == NATS_OK;
 }
@@ -291,7 +240,7 @@ static void link_ends(struct natsio *io, const char *why, bool theirs)
 	io->link = NULL;
 	loop_timer_at(io->probation, INT64_MAX);
 	holds_nothing(io);
-	listen_anew(io);
+	natsio_silence_anew(&io->silence);
 	discard(k);
 	/* Only a link that lasted was a success. */
 	if (loop_now_ms() - io->up_ms > RECONNECT_MAX_MS)
@@ -416,7 +365,7 @@ static void complain(struct natsio *io, const char *text)
 
 	/* What may not be asked is answered by this, and by nothing else. */
 	if (strcasestr(text, "Permissions Violation for Publish") != NULL)
-		io->silence.replies++;
+		natsio_silence_heard(&io->silence);
 	io->handlers.complaint(io->handlers.arg, text);
 	if (io->link == NULL || !natsio_inbox_is_denied(&io->link->inbox, text))
 		return;
@@ -462,12 +411,11 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 		.was_read = was_read, .may_write = may_write, .was_written = was_written, .arg = io
 	};
 	io->pause_ms = RECONNECT_MIN_MS;
-	io->silence.pause_ms = SILENCE_MS;
 	io->deadline_ms = io->by_ms = INT64_MAX;
 	io->reconnect = loop_timer(l, connect_begins, io);
-	io->silence.timer = loop_timer(l, on_silence, io);
 	io->probation = loop_timer(l, link_up, io);
-	if (io->reconnect == NULL || io->silence.timer == NULL || io->probation == NULL || nats_Open(-1) != NATS_OK) {
+	if (io->reconnect == NULL || io->probation == NULL || !natsio_silence_open(&io->silence, l, on_silence, io) ||
+	    nats_Open(-1) != NATS_OK) {
 		free(io);
 		return NULL;
 	}
@@ -482,7 +430,7 @@ void natsio_close(struct natsio *io)
 		return;
 	io->closing = true;
 	loop_timer_at(io->reconnect, INT64_MAX);
-	loop_timer_at(io->silence.timer, INT64_MAX);
+	natsio_silence_anew(&io->silence);
 	loop_timer_at(io->probation, INT64_MAX);
 	if (io->link != NULL) {
 		struct natsio_link *k = io->link;
