@@ -3,6 +3,7 @@
 A child leads its own process group, so a Ctrl-C in the terminal reaches us alone and we end the children in
 order. Should we be killed outright, the kernel ends them (setpriv --pdeathsig)."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ DEADLINE = 120  # seconds: generous everywhere, for a slow machine is no fault
 
 # --pdeathsig fires when the THREAD that forked ends. So one thread that lives as long as we do forks them all.
 _launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
+ROOM = 4 << 30  # bytes: several times what is written at once
 _PORTS = 16  # that are reserved at once
 _our_ports, _reservations = [], []
 
@@ -181,9 +183,26 @@ class Process:
         wait_until(ready, f"{self.name} to be ready", deadline)
 
 
+def roomy_directory():
+    """Where much is written and nothing is to stay: in memory where there is plenty of it, for a third of the processor time of servers
+    that come and go is the file system's otherwise; /tmp where there is not, or where no program may run from there."""
+    try:
+        memory = os.statvfs("/dev/shm")
+        with open("/proc/meminfo", encoding="ascii") as f:
+            available = next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable:"))
+        with contextlib.suppress(OSError, ValueError):  # "max" where nothing is bounded
+            with open("/sys/fs/cgroup/memory.max", encoding="ascii") as f:
+                available = min(available, int(f.read()))
+    except (OSError, StopIteration):
+        return "/tmp"
+    plenty = memory.f_bavail * memory.f_frsize >= ROOM and available >= 2 * ROOM
+    return "/dev/shm" if plenty and not memory.f_flag & os.ST_NOEXEC else "/tmp"
+
+
 class Workspace:
     """A private directory and what was started in it. Leaving it, however that happens, ends the processes,
-    last started first, and removes the directory; with keep both stay.
+    last started first, and removes the directory; with keep both stay. It lies in the directory that the environment variable
+    BOXHAUL_WORKSPACES names, /tmp without.
 
         with Workspace() as w:
             pg = w.add(Postgres(w.path("pg"))).start()
@@ -200,7 +219,7 @@ class Workspace:
     def __enter__(self):
         self._catch_signals()
         # Short: a unix socket's path has at most 107 bytes. Open to pass through: PostgreSQL is another user.
-        self.directory = tempfile.mkdtemp(prefix="boxhaul-", dir="/tmp")
+        self.directory = tempfile.mkdtemp(prefix="boxhaul-", dir=os.environ.get("BOXHAUL_WORKSPACES", "/tmp"))
         os.chmod(self.directory, 0o711)
         return self
 
@@ -239,3 +258,7 @@ class Workspace:
             raise SystemExit(128 + number)
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, leave) for number in self.SIGNALS}
+
+
+if __name__ == "__main__":
+    print(roomy_directory())

@@ -13,6 +13,7 @@ import os
 import pwd
 import re
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -49,7 +50,7 @@ class Postgres(Process):
         self.port, self.password = free_port(), secrets.token_hex(16)
         self.programs = postgres_programs()
         self.settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": directory,
-                         "dynamic_shared_memory_type": "mmap",  # in data/, so kill -9 leaves nothing in /dev/shm
+                         "dynamic_shared_memory_type": "mmap",  # in data/, with which it goes after kill -9, too
                          "logging_collector": "off", **settings}
 
     def conninfo(self, dbname="postgres", user=None, tcp=False):
@@ -142,17 +143,20 @@ class Postgres(Process):
         return self
 
     def keep(self, directory):
-        """Copy what it holds, for begin_with(). It must not run."""
+        """Copy what it holds, for begin_with(). It must not run. The directory is there when it is whole."""
         assert not self.alive()
-        os.makedirs(directory, mode=0o700)
-        self._give(directory)
-        self._run("cp", "-a", self.data, directory)
+        os.makedirs(directory + ".new", mode=0o700)
+        self._give(directory + ".new")
+        self._run("cp", "-a", self.data, directory + ".new")
+        self._write_private(os.path.join(directory + ".new", "password"), self.password)
+        os.rename(directory + ".new", directory)
 
-    def begin_with(self, other, directory):
-        """Before the first start: hold what keep() of other, a server of the same programs, has copied, and have its password. (They are
+    def begin_with(self, directory):
+        """Before the first start: hold what keep() of a server of the same programs has copied, and have its password. (They are
         one system by PostgreSQL's own number then: a relay may take one for the other.)"""
         self._make_directory()
-        self.password = other.password
+        with open(os.path.join(directory, "password"), encoding="ascii") as f:
+            self.password = f.read()
         self._run("cp", "-a", os.path.join(directory, "data"), self.directory)
 
     def promote(self):
@@ -228,6 +232,28 @@ class Postgres(Process):
             with open(os.path.join(self.data, "postmaster.pid"), encoding="utf-8") as f:
                 _key, segment = f.read().splitlines()[6].split()
             subprocess.run(["ipcrm", "-m", segment], check=False, stderr=subprocess.DEVNULL)
+
+
+class Questions:
+    """A session as the superuser that is kept for questions: those who wait ask again and again, and a session for each costs ten
+    times what the answer does. Another one is made when the server has ended it, or it is to be another server's or database's."""
+
+    def __init__(self):
+        self._whose, self._connection = None, None
+
+    def ask(self, server, dbname, sql, values=None):
+        """The rows of one statement that leaves nothing in the session."""
+        if self._whose != (server, dbname) or self._connection.closed or select.select([self._connection], [], [], 0)[0]:
+            self.close()
+            self._whose, self._connection = (server, dbname), server.connect(dbname)
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall()
+
+    def close(self):
+        if self._connection:
+            self._connection.close()
+        self._whose, self._connection = None, None
 
 
 class Nats(Process):

@@ -6,6 +6,8 @@
 A file that fails is run once more when all others are through, by itself: a machine with other load must not turn down a sound tree. If
 it passes then, that is said in the last lines, with all that the first run said. If it fails again, the step fails.
 
+Their servers' data lie in memory where there is plenty of it, and what a migrated server holds is made once for all of them.
+
 Each file's processor time is that of all processes it has waited for: servers, relays, producers. Logs are kept in LOGS; the environment
 variable BOXHAUL names the program to test."""
 
@@ -20,6 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "lib")]
+
+from process import Workspace, roomy_directory  # noqa: E402
+
 AT_ONCE = 4  # twice as many as there are processors of a small machine
 HANGS = 3600  # seconds: for one that hangs
 SLOWEST = 10
@@ -46,13 +52,14 @@ def files():
     return first + [path for path in found if path not in first]
 
 
-def play(path, logs, attempt=""):
-    """Run one file; its log is in logs."""
+def play(path, logs, place, attempt=""):
+    """Run one file; its log is in logs, and what its servers write in place: also that of one which was killed goes at the end."""
     log = os.path.join(logs, os.path.basename(path) + attempt + ".log")
     begin = time.monotonic()
     with open(log, "wb") as out:
         child = subprocess.Popen(["timeout", "-k", "20", str(HANGS), "/usr/bin/python3", "-B", path, "-v"],
-                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                 env={**os.environ, "BOXHAUL_WORKSPACES": place, "BOXHAUL_KEPT": place})
         _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     return Ended(path, child.returncode == 0, time.monotonic() - begin, used.ru_utime + used.ru_stime, log)
@@ -74,9 +81,9 @@ def report(all_ended):
     print(f"cpu={used.ru_utime + used.ru_stime:.0f} s (user {used.ru_utime:.0f}, system {used.ru_stime:.0f}) files={len(all_ended)}")
 
 
-def tell_again(failed, logs):
+def tell_again(failed, logs, place):
     """Each that failed once more by itself. What passes now is told last and in full; true when all do."""
-    again = [(ended, show(play(ended.path, logs, ".alone"))) for ended in failed]
+    again = [(ended, show(play(ended.path, logs, place, ".alone"))) for ended in failed]
     for first, second in again:
         if second.passed:
             print(f"passed only alone: {first.name}; beside the others it said:")
@@ -91,10 +98,13 @@ def main():
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     logs, wanted = sys.argv[1], [os.path.abspath(path) for path in sys.argv[2:]] or files()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        ended = list(pool.map(lambda path: show(play(path, logs)), wanted))
-    report(ended)
-    sys.exit(0 if tell_again([e for e in ended if not e.passed], logs) else 1)
+    os.environ.setdefault("BOXHAUL_WORKSPACES", roomy_directory())
+    with Workspace() as workspace:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            ended = list(pool.map(lambda path: show(play(path, logs, workspace.path())), wanted))
+        report(ended)
+        passed = tell_again([e for e in ended if not e.passed], logs, workspace.path())
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ has the shop's table), the stream ORDERS for orders.>, and finds both servers up
 users with no more than the granted roles. The program under test is named by the environment variable BOXHAUL."""
 
 import contextlib
+import fcntl
+import hashlib
 import io
 import itertools
 import json
@@ -19,6 +21,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import unittest
 
@@ -31,7 +34,7 @@ from nats_client import Client  # noqa: E402
 from process import DEADLINE, Workspace, wait_until  # noqa: E402
 from reconcile import dead_letters, reconcile  # noqa: E402
 from relay import SETTLED, Relay  # noqa: E402
-from servers import Postgres, nats_server  # noqa: E402
+from servers import Postgres, Questions, nats_server  # noqa: E402
 from shop import Habits, Ledger, Shop, create_schema, seal  # noqa: E402
 
 STREAM = "ORDERS"
@@ -44,6 +47,8 @@ def encode(body):
     return json.dumps(seal(body)).encode()
 
 
+# A statement that leaves nothing in its session.
+QUESTION = re.compile(r"(?!.*(;|advisory|set_config))\s*SELECT\b", re.IGNORECASE | re.DOTALL)
 ILLEGAL = "orders..x"  # an empty token: can never be sent
 
 
@@ -138,7 +143,7 @@ class Writer:
 class SystemTest(unittest.TestCase):
     postgres_settings = {}
     nats_settings = {}
-    _kept = {}  # what makes a migrated server -> one, and where a copy of what it held is
+    _kept = None  # the directory with copies of what migrated servers held
 
     @classmethod
     def setUpClass(cls):
@@ -147,7 +152,7 @@ class SystemTest(unittest.TestCase):
             raise RuntimeError("the environment variable BOXHAUL must name the program to test")
         cls.workspace = cls.enterClassContext(Workspace())
         # fsync guards against power cuts, which no test makes: kill -9 of everything loses nothing without it.
-        cls.pg = cls.workspace.add(Postgres(cls.workspace.path("pg"), **{"fsync": "off", **cls.postgres_settings}))
+        cls.pg = cls.workspace.add(Postgres(cls.workspace.path("pg"), **{"fsync": "off", "max_wal_size": "256MB", **cls.postgres_settings}))
         cls.nats = cls.workspace.add(nats_server(cls.workspace.path("nats"), **cls.nats_settings))
         cls.nats.start()
         cls._numbers = itertools.count(1)
@@ -155,21 +160,30 @@ class SystemTest(unittest.TestCase):
 
     @classmethod
     def _start_migrated(cls):
-        """What a migrated server holds is made once for all classes of a file that want the same: initdb and migrate cost as much as
-        several tests."""
+        """What a migrated server holds is made once for all classes that want the same, of this file and, where the environment variable
+        BOXHAUL_KEPT names a directory for it, of all files: initdb and migrate cost as much as several tests."""
+        if SystemTest._kept is None:
+            SystemTest._kept = os.environ.get("BOXHAUL_KEPT") or unittest.enterModuleContext(Workspace()).path()
+        directory = os.path.join(SystemTest._kept, hashlib.sha256(cls._what_makes_it().encode()).hexdigest()[:16])
+        with open(directory + ".lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.exists(directory):
+                cls.pg.begin_with(directory)
+            else:
+                cls.pg.start()
+                cls._make_template()
+                cls.pg.stop()
+                cls.pg.keep(directory)
+        cls.pg.start()
+
+    @classmethod
+    def _what_makes_it(cls):
+        """All that a migrated server depends on: the programs, the template's steps, the settings."""
         wanted = {name: value for name, value in cls._settings("migrated").items() if name not in ("postgres", "nats")}
-        key = cls._make_template.__func__, cls.pg.programs, json.dumps([cls.postgres_settings, wanted])
-        if key in SystemTest._kept:
-            cls.pg.begin_with(*SystemTest._kept[key])
-            cls.pg.start()
-            return
-        cls.pg.start()
-        cls._make_template()
-        cls.pg.stop()
-        directory = unittest.enterModuleContext(Workspace()).path("kept")
-        cls.pg.keep(directory)
-        SystemTest._kept[key] = cls.pg, directory
-        cls.pg.start()
+        steps = cls._make_template.__func__
+        program = os.stat(cls.program)
+        return json.dumps([cls.pg.programs, os.path.realpath(cls.program), program.st_mtime_ns, program.st_size,
+                           steps.__code__.co_filename, steps.__qualname__, cls.postgres_settings, wanted])
 
     @classmethod
     def _make_template(cls):
@@ -191,7 +205,7 @@ class SystemTest(unittest.TestCase):
                              "replicas": cls.nats.replicas}]}
 
     def setUp(self):
-        self.ledger, self.shops, self.relays, self.connections = Ledger(), [], [], []
+        self.ledger, self.shops, self.relays, self.connections, self._questions = Ledger(), [], [], [], Questions()
         self._message_numbers = itertools.count(1)
         self._revive()
         self.database = f"test_{next(self._numbers)}"
@@ -260,6 +274,8 @@ class SystemTest(unittest.TestCase):
 
     def sql(self, statement, values=None, user=None):
         """One statement in the test's database; returns the rows, if it has any."""
+        if user is None and QUESTION.match(statement) and threading.current_thread() is threading.main_thread():
+            return self._questions.ask(self.pg, self.database, statement, values)
         return self.pg.execute(statement, values, self.database, user)
 
     @contextlib.contextmanager
@@ -270,9 +286,9 @@ class SystemTest(unittest.TestCase):
     # -- what a test sees
 
     def stored(self, stream=STREAM):
-        """All messages of the stream, in order."""
+        """All messages of the stream, in order; none where there is no such stream (yet)."""
         with self.jetstream() as jetstream:
-            return list(jetstream.read(stream))
+            return list(jetstream.read(stream)) if jetstream.count(stream) else []
 
     def count(self, stream=STREAM):
         with self.jetstream() as jetstream:
@@ -375,7 +391,7 @@ class SystemTest(unittest.TestCase):
         for (name,) in self.sql("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"):
             self.sql(f"ROLLBACK PREPARED '{name}'")
         wait_until(self._drop_database, "the database's sessions to end")
-        for thing in self.shops + self.connections:
+        for thing in [*self.shops, *self.connections, self._questions]:
             thing.close()
         with self.jetstream() as jetstream:
             for stream in jetstream.names():

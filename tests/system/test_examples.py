@@ -253,7 +253,7 @@ class DemoTest(SystemTest):
     def setUp(self):
         super().setUp()
         self.demo = os.path.join(TOP, "packaging", "oci", "demo")
-        self.pg.execute(f"DROP DATABASE {self.database}")
+        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
         self.pg.execute("CREATE ROLE owner LOGIN SUPERUSER")
         self.pg.execute(f"CREATE DATABASE {self.database} OWNER owner")
         self.relay = self.add_relay()

@@ -237,7 +237,7 @@ class PastTheChecks(RowsTest):
     def test_a_database_without_an_encoding(self):
         """SQL_ASCII takes every byte for text."""
         self.connection.close()
-        self.pg.execute(f"DROP DATABASE {self.database}")
+        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
         self.pg.execute(f"CREATE DATABASE {self.database} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' "
                         "TEMPLATE template0")
         relay = self.add_relay()

@@ -36,7 +36,7 @@ class DoesNotConvert(RowsTest):
 
     def setUp(self):
         super().setUp()
-        self.pg.execute(f"DROP DATABASE {self.database}")
+        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
         self.pg.execute(f"CREATE DATABASE {self.database} ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
         self.migrate()
         with contextlib.closing(self.pg.connect(self.database)) as connection:
@@ -180,7 +180,7 @@ class Ascii(RowsTest):
     """A database without an encoding holds any bytes for text."""
 
     def test_what_is_no_utf8_stops_no_command(self):
-        self.pg.execute(f"DROP DATABASE {self.database}")
+        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
         self.pg.execute(f"CREATE DATABASE {self.database} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
         self.migrate()
         connection = self.connect()
