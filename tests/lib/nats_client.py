@@ -128,6 +128,13 @@ class Client:
         self.next(sid)
         self.unsubscribe(sid)
 
+    def arrived(self, sid):
+        """The subscription's messages so far, which next() has not returned: all that the server knew of before this."""
+        self.flush()
+        messages = list(self._waiting[sid])
+        self._waiting[sid].clear()
+        return messages
+
     # -- the protocol
 
     def _greet(self, ca_file, certificate, login):

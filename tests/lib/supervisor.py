@@ -4,6 +4,8 @@ import contextlib
 import socket
 import threading
 
+from process import DEADLINE, wait_until
+
 
 class Supervisor:
     """Somebody who listens on NOTIFY_SOCKET, and keeps what is said: a list of dicts, one for each datagram."""
@@ -29,6 +31,13 @@ class Supervisor:
 
     def line(self):
         return (self.all("STATUS") or [""])[-1]
+
+    def catch_up(self, deadline=DEADLINE):
+        """Until all that was said before is kept."""
+        before = len(self.all("CAUGHT_UP"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b"CAUGHT_UP=1", self.socket.getsockname())
+        wait_until(lambda: len(self.all("CAUGHT_UP")) > before, "the supervisor to catch up", deadline)
 
     def close(self):
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ import signal
 import time
 import unittest
 
-from harness import SERVICE, STREAM, SystemTest
+from harness import RELAY, SERVICE, STREAM, SystemTest
 from jetstream import JetStreamError
 from test_once import FORGOTTEN, ShortWindow
 
@@ -17,7 +17,8 @@ HEADER = b"Boxhaul-Snapshot:"
 
 
 class Gone(ShortWindow):
-    """The relay dies before it has marked anything: within eight seconds. (The next one waits for its lease.)"""
+    """The relay dies before it has marked anything: it would mark after ten seconds, and cannot as long as the books are held. (The next
+    one waits for its lease.)"""
 
     config = {}
 
@@ -25,11 +26,23 @@ class Gone(ShortWindow):
         super().create(**{**self.config, **config})
 
     def start_relay(self, **groups):
-        return super().start_relay(delivery={"mark_interval": "8s", "ack_timeout": "800ms"}, outbox={"lease": "9s"}, **groups)
+        relay = super().start_relay(delivery={"mark_interval": "10s", "ack_timeout": "800ms"}, outbox={"lease": "15s"}, **groups)
+        self.held_books, self.service = self.connect(), self.connect(SERVICE)
+        self.held_books.cursor().execute("BEGIN; LOCK boxhaul.position IN SHARE MODE")  # without an xid: those are what it looks at
+        return relay
+
+    def kill(self, relay):
+        """What it has asked of the database goes with it: the books are let go when its sessions have ended."""
+        relay.kill9()
+        theirs = f"usename = '{RELAY}' AND datname = '{self.database}'"
+        for pid in self.pg.backends(theirs):
+            self.sql("SELECT pg_terminate_backend(%s)", (pid,))
+        self.wait(lambda: not self.pg.backends(theirs), "its sessions to end")
+        self.held_books.close()
 
     def insert(self, key, *payloads):
         for payload in payloads:
-            self.sql(INSERT, [key, payload.encode()], user=SERVICE)
+            self.service.cursor().execute(INSERT, [key, payload.encode()])
 
     def held(self):
         """(sequence, headers, payload) of everything that the stream holds. (A work queue is not read by consumers that are not its own.)"""
@@ -56,7 +69,7 @@ class Gone(ShortWindow):
         self.assertEqual(self.position(), 0, "it has marked: the test shows nothing")
 
     def take_over(self, relay):
-        relay.kill9()
+        self.kill(relay)
         time.sleep(FORGOTTEN)
         relay.start()
         relay.wait_until_ready()
@@ -84,7 +97,7 @@ class LastOfEachSubject(Gone):
         relay = self.start_relay()
         self.insert("k", "v1", "v2")
         self.wait_stored(2)
-        relay.kill9()
+        self.kill(relay)
         self.insert("k", "v3")
         relay.start()
         self.wait(lambda: self.bodies() == ["v3"], "the last one")
@@ -128,7 +141,7 @@ class WorkQueue(Gone):
         slow = self.writer("slow").write("k")
         self.insert("k", "quick")
         self.wait_stored(1)
-        relay.kill9()
+        self.kill(relay)
         slow.commit()
         time.sleep(FORGOTTEN)
         relay.start()
@@ -154,7 +167,7 @@ class WorkQueue(Gone):
         self.sql(INSERT, [None, b"without a key"], user=SERVICE)
         self.wait_stored(2)
         self.assertEqual({payload: HEADER in headers for _, headers, payload in self.held()}, {"v": True, "without a key": False})
-        relay.kill9()
+        self.kill(relay)
         with self.jetstream() as jetstream:
             jetstream.delete(STREAM)
         self.config = {}

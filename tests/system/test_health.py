@@ -19,6 +19,7 @@ from html.parser import HTMLParser
 from harness import RELAY, STREAM  # first: it says where the others are
 from browser import Browser, chromium
 from prometheus import names_of, parse_metrics
+from shop import Habits
 from test_operation import PAGES, QUICK, OperationTest, health, log_lines, stream
 
 PACKAGING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging")
@@ -322,14 +323,15 @@ class Stalls(HealthTest):
         # What waits has waited for a minute: the position alone can tell.
         self.sql("ALTER TABLE boxhaul.outbox ALTER created_at SET DEFAULT clock_timestamp() - interval '1 min'")
         self.start_relay(outbox={"gap_grace": "0s"})  # an id that is rolled back does not hold the position
-        standby = self.start_relay(health=health(stall_after="4s"), **QUICK)
-        shop = self.open_shop()
-        for _ in range(20):
+        standby = self.start_relay(health=health(stall_after="10s"), **QUICK)
+        shop = self.open_shop(habits=Habits(pause=0.05))
+        end = time.monotonic() + 15
+        while time.monotonic() < end:
             time.sleep(0.5)
             self.assertEqual((standby.get("/readyz")[0], self.status(standby)["state"]), (200, "standby"))
         self.pg.freeze()
         self.addCleanup(self.pg.thaw)
-        for _ in range(12):
+        for _ in range(24):
             time.sleep(0.5)
             self.assertNotIn("holds the lead", standby.get("/readyz")[1], "who cannot look blames nobody")
         self.pg.thaw()

@@ -210,9 +210,8 @@ class Taking(TakeTest):
             js.update(STREAM, duplicate_window=100_000_000)
         self.publish(2, payload=b"same", id=None)
         self.publish(1, id="twice")
-        time.sleep(0.5)
         with self.jetstream() as js:
-            js.publish("orders.paid", b"the copy", {"Nats-Msg-Id": "twice"})
+            self.wait(lambda: not js.publish("orders.paid", b"the copy", {"Nats-Msg-Id": "twice"}).get("duplicate"), "the window to pass")
         self.publish(1)
         self.start_taker(self.subscription(), self.subscription(name="other"))
         self.wait_taken(8)
@@ -290,7 +289,7 @@ class Taking(TakeTest):
 
     def test_what_the_encoding_of_the_database_has_not(self):
         """Dead letters, with what they are found by in characters that every encoding has; what comes again is known."""
-        self.pg.execute(f"DROP DATABASE {self.database}")
+        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
         self.pg.execute(f"CREATE DATABASE {self.database} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
         self.publish(key="%C3%BC")
         with self.jetstream() as js:
@@ -339,14 +338,14 @@ class Taking(TakeTest):
         self.wait(lambda: self.sql("SELECT created IS NOT NULL FROM boxhaul.inbox_position") == [(True,)], "the stream to be opened")
         seen, end = set(), time.monotonic() + 20
         while time.monotonic() < end:
-            seen.add(self.statement())
+            seen.update(self.statements())
             time.sleep(0.05)
         self.assertLessEqual(len(seen), 5, f"{seen}: two looks at the lanes, one at what waits, and one cleaning")
 
-    def statement(self):
-        """What the inbox's session did last, and when."""
+    def statements(self):
+        """What the inbox's session did last, and when; none while there is no session."""
         return self.sql("SELECT query_start, query FROM pg_stat_activity WHERE application_name = 'boxhaul inbox' "
-                        "AND datname = current_database()")[0]
+                        "AND datname = current_database()")
 
     def test_sleeping_workers_are_woken(self):
         self.start_taker()
@@ -495,7 +494,7 @@ class Accidents(TakeTest):
         first.pause()
         self.publish(10)
         self.wait_taken()
-        self.assertEqual(self.look("epoch"), 2)
+        self.assertGreater(self.look("epoch"), 1)
         first.resume()
         self.publish(10)
         self.judge()

@@ -2,7 +2,6 @@
 JetStream may say at any time, said by another client: none of it may leave a subscription that asks for nothing any more."""
 
 import json
-import time
 import unittest
 
 from harness import STREAM
@@ -18,16 +17,6 @@ class WireTest(_TakeTest):
         self.spy = self.enterContext(Client(self.nats.url()))
         self.asks, self.acks = (self.spy.subscribe(subject) for subject in ("$JS.API.CONSUMER.>", "$JS.ACK.>"))
         self.spy.flush()
-
-    def heard(self, sid, seconds=0.2):
-        """All that came since the last time."""
-        messages, end = [], time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            try:
-                messages.append(self.spy.next(sid, left))
-            except TimeoutError:
-                break
-        return messages
 
 
 class Asked(WireTest):
@@ -48,7 +37,7 @@ class Asked(WireTest):
         self.start_taker()
         self.publish(3)
         self.judge()
-        asked = self.heard(self.asks)
+        asked = self.spy.arrived(self.asks)
         made = [json.loads(m.payload) for m in asked if ".CREATE." in m.subject]
         self.assertGreaterEqual(len(made), 3)
         self.assertEqual({m.subject.split(".")[3] for m in asked} - {"NAMES"}, {"CREATE", "MSG", "DELETE"}, "and nothing else")
@@ -56,7 +45,7 @@ class Asked(WireTest):
         for config in (m["config"] for m in made):
             self.assertEqual((config["ack_policy"], config["mem_storage"], config["num_replicas"], config.get("durable_name"),
                               config.get("max_deliver"), config.get("deliver_subject")), ("none", True, 1, None, None, None), config)
-        self.assertEqual(self.heard(self.acks), [])
+        self.assertEqual(self.spy.arrived(self.acks), [])
         with self.jetstream() as js:
             infos = js.call(f"CONSUMER.LIST.{STREAM}")["consumers"]
         there = next(i for i in infos if i["delivered"]["consumer_seq"] > 0)
@@ -70,9 +59,8 @@ class Asked(WireTest):
         self.publish(1, id="same")
         self.wait_taken()
         for _ in range(3):
-            time.sleep(0.2)  # the window
             with self.jetstream() as js:
-                js.publish("orders.paid", b"again", {"Nats-Msg-Id": "same"})
+                self.wait(lambda js=js: not js.publish("orders.paid", b"again", {"Nats-Msg-Id": "same"}).get("duplicate"), "the window to pass")
         self.publish(1)
         self.judge()
         self.assertEqual(self.look("(taken, left_out)"), "(2,3)")
@@ -85,14 +73,12 @@ class Told(WireTest):
 
     def tell(self, status):
         """To each request that is outstanding."""
-        requests = self.heard(self.asks, 1)
-        replies = {m.reply for m in requests if ".MSG.NEXT." in m.subject}
+        replies = self.wait(lambda: {m.reply for m in self.spy.arrived(self.asks) if ".MSG.NEXT." in m.subject}, "requests to be outstanding")
         block = f"NATS/1.0 {status}\r\n\r\n".encode()
         with Client(self.nats.url()) as client:
             for reply in replies:
                 client._send(b"HPUB %s %d %d\r\n%s\r\n" % (reply.encode(), len(block), len(block), block))
             client.flush()
-        return replies
 
     def test_whatever_it_is_told(self):
         """It asks again, or makes another consumer; what comes then is taken."""
@@ -102,7 +88,7 @@ class Told(WireTest):
         for status in ("409 Leadership Change", "408 Request Timeout", "404 No Messages", "409 Consumer Deleted", "409 Batch Completed",
                        "409 Exceeded MaxWaiting", "409 Message Size Exceeds MaxBytes", "503", "423 Nats-Wrong-Pin-Id", "999 Never Heard Of"):
             with self.subTest(status):
-                self.assertTrue(self.tell(status), "requests are outstanding")
+                self.tell(status)
                 self.publish(2)
                 self.judge()
 

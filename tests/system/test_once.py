@@ -188,7 +188,7 @@ class LastLook(OperationTest):
     def test_when_the_lease_is_over(self):
         """Whenever that is: others go on all the time."""
         with self.jetstream() as jetstream:
-            relay = self.take_over(jetstream, window=12, lease=5)
+            relay = self.take_over(jetstream, window=24, lease=10)
             self.publish_as_others(jetstream)
             relay.start()
 

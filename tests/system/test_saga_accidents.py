@@ -144,7 +144,7 @@ class Deadlines(SagaTest):
 
     def test_one_that_has_ended_has_no_deadline(self):
         """NServiceBus#2515."""
-        self.define("300ms", retries=9)
+        self.define("1s", retries=9)
         self.start_desk()
         saga = self.begin()
         self.answer(self.wait_command(saga, "reserve"), "refused")
@@ -170,7 +170,7 @@ class Crashes(SagaTest):
 
     def test_postgresql_crashes_while_it_is_undone(self):
         """dbos-py#716, #742, camunda#14329: pending for ever. The deadline stands in the database; it comes, and the command again."""
-        self.define("1s", retries=3)
+        self.define("2s", retries=3)
         self.start_desk()
         saga = self.begin()
         self.walk(saga, "reserve")
@@ -198,7 +198,7 @@ class Undoing(SagaTest):
     def test_an_undo_that_fails(self):
         """eventuate-tram-sagas#75, camunda#5655: the saga was dead, and nobody was told. It is asked again and again, shown as stuck, and
         goes on by itself when the participant is mended."""
-        self.define("300ms", retries=1)
+        self.define("3s", retries=1)  # there is time to answer before that, twice
         relay = self.start_desk()
         saga = self.begin()
         self.answer(self.wait_command(saga, "reserve"))

@@ -140,7 +140,7 @@ class Notify(ServiceTest):
         self.pets(supervisor, 5)
         relay.pause()
         self.wait(relay.stopped, "it to stand still")
-        time.sleep(0.1)  # what it said before has been read
+        supervisor.catch_up()
         count = len(supervisor.all("WATCHDOG"))
         time.sleep(5 * PERIOD)
         self.assertEqual(len(supervisor.all("WATCHDOG")), count)
