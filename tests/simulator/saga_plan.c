@@ -74,7 +74,7 @@ static void draw_faults(struct saga_plan *p, struct prng *dice, enum mood mood)
 #undef DRAW
 }
 
-static struct draw_rates rates(const struct saga_plan *p)
+static struct draw_rates rates(struct saga_plan *p)
 {
 	return DRAW_RATES(&p->chance, &p->every);
 }
@@ -108,7 +108,8 @@ const char *saga_fault_name(enum saga_fault f)
 
 bool saga_plan_has(const struct saga_plan *p, enum saga_fault f)
 {
-	struct draw_rates all = rates(p);
+	struct saga_plan copy = *p; /* so that no cast takes const away */
+	struct draw_rates all = rates(&copy);
 
 	return draw_is_on(&all, f);
 }
