@@ -56,6 +56,8 @@ static const struct refusal table[] = {
 	{ REASON_CUT_FOR_IT, VERDICT_POISON, "the server ends the connection when it is sent" },
 	{ REASON_CUT, VERDICT_LANE, "the connection ends when it is sent" },
 	{ REASON_NO_MEMORY, VERDICT_RETRY, "out of memory" },
+	{ REASON_FOREIGN, VERDICT_STREAM, "somebody else has published to the stream, which is owned" },
+	{ REASON_LOST_END, VERDICT_STREAM, "the stream, which is owned, was made anew or has lost its end" },
 
 	{ 10002, VERDICT_STREAM, "account limits exceeded" },
 	{ 10008, VERDICT_STREAM, "JetStream temporarily unavailable" },

@@ -53,7 +53,9 @@ enum reason {
 	REASON_CUT_FOR_IT, /* sent alone, and the server ends the connection: it says that what it got is no good */
 	REASON_CUT,        /* sent alone, and the connection ends, again and again, without a word */
 	REASON_NO_MEMORY,  /* ours, and for now: says nothing about the message */
-	REASON_LAST = REASON_NO_MEMORY,
+	REASON_FOREIGN, /* an owned stream holds a message of somebody else: until an operator says that it may go on */
+	REASON_LOST_END, /* an owned stream is another one, or has lost its end: the same */
+	REASON_LAST = REASON_LOST_END,
 };
 
 /* `status` is the HTTP-like code beside a JetStream error code; it decides for codes not in the table. */

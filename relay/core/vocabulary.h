@@ -43,7 +43,22 @@ struct delivery_settings {
 	uint32_t safety_poll_ms;   /* asleep: poll this often without any notification */
 	uint32_t idle_pause_ms;    /* awake: the longest pause between polls that find nothing; 0 = 16 */
 	uint32_t missing_pause_us; /* between two questions for everything missing, per range; 0 = 100 */
+
+	/* Owned streams: those to which nobody else publishes. A bit for each, 1 << stream. Their messages are sent in the order in
+	 * which they were offered, all keys, with the whole window, each chained to the one before (EFFECT_PUBLISH, expected). Poison is
+	 * POISON_SKIP there, whatever `poison` says. */
+	uint32_t owned;
+	/* Of those: a message that is not ours is noted and passed by. Else it stops the stream until chain_go_on(). */
+	uint32_t foreign_passes;
+	/* The source cannot be asked again for a row that it has offered: whatever befalls an owned stream, its messages stay in memory, and
+	 * none of them is ever PARKED; that memory is full tells the source to wait. */
+	bool owned_stays;
 };
+
+static inline bool settings_owns(const struct delivery_settings *set, uint32_t stream)
+{
+	return stream < LIMIT_STREAMS && (set->owned >> stream & 1) != 0;
+}
 
 /* No stream of the configuration takes its subject: it is held until another configuration does. */
 #define STREAM_UNROUTED LIMIT_STREAMS
@@ -165,6 +180,9 @@ struct event {
 			int64_t duplicate_window_ms; /* how long the stream remembers message ids */
 			uint64_t last;               /* the stream's last sequence then */
 			bool another;                /* it is not the stream that was asked the last time */
+			/* Of an owned stream: how many messages stand above the sequence that was asked about, and not in `acked`; and
+			 * the first of them that has no id as ours have, 0 = none. */
+			uint64_t present, foreign;
 		} lookback;
 		/* Copied. Memory is laid out by ordering, streams and queue_messages, and the database has told others how
 		 * long the lease is: those four are as they were. */
@@ -217,6 +235,8 @@ enum note_kind {
 	NOTE_BLIND,       /* stream: it takes messages, but nobody can say what it holds */
 	NOTE_PREDECESSOR, /* stream: its window would not bridge the lease of an earlier leader, which is waited for */
 	NOTE_UNROUTED,    /* id: the first one that no stream takes */
+	NOTE_FOREIGN, /* stream: one of its sequences id .. last (they are no ids) holds a message of somebody else. reason: that stops
+		       * it; REASON_NONE: it is passed by */
 };
 
 struct note {
@@ -226,6 +246,8 @@ struct note {
 	uint32_t reason;
 	uint32_t attempts;
 };
+
+#define EXPECTED_ANY UINT64_MAX /* after whatever stands there */
 
 enum effect_kind {
 	EFFECT_PUBLISH,
@@ -255,6 +277,10 @@ struct effect {
 			/* All of its lane that was read with it or before it, and stands before it, is stored, or its end is on record: the
 			 * message may say from which snapshot it was sent (core/README.md, What is gone). */
 			bool evident;
+			/* Owned stream: it must be stored right after this sequence, or not at all (Nats-Expected-Last-Sequence; 0 = first
+			 * of all). Else EXPECTED_ANY. One that was found in the stream is acknowledged before anything else is asked of the
+			 * core: only then does the next one get the number that this one did not need. */
+			uint64_t expected;
 		} publish;
 		struct {
 			int64_t after; /* rows with id > after, if forward; */
@@ -303,6 +329,9 @@ struct stream_state {
 	int64_t since_ms;
 	uint64_t acked;
 	uint64_t sequence; /* highest acknowledged */
+	bool owned;
+	uint64_t broken;  /* owned: how often its chain was broken, and begun again behind what is stored */
+	uint64_t foreign; /* owned: messages of somebody else that were met */
 };
 
 /* What made us read. */

@@ -57,6 +57,7 @@ enum outcome_kind {
 	OUTCOME_OPEN, /* scope, parked: so many tickets that were parked for it are wanted again, by the next round */
 	OUTCOME_TRUNCATED, /* stream: it has lost its end; low waters that are known of it are void */
 	OUTCOME_FIRST,     /* stream, sequence: nobody led before, and what it held when we came is not ours */
+	OUTCOME_FOREIGN, /* stream, sequence: owned, and somebody else has published to it, at or behind this sequence */
 	OUTCOME_INHERITED, /* stream: whatever earlier leaders may have stored there has been looked for */
 };
 

@@ -157,6 +157,24 @@ uint64_t lookback_last_known(const struct sender *s, uint16_t stream);
 /* The low water that earlier leaders left; void since, if the stream has lost its end. */
 uint64_t lookback_inherited(const struct sender *s, uint16_t stream);
 
+/* --- owned streams --- */
+
+/* settings.owned. The messages of an owned stream are one sequence, in the order in which they were offered (which is that of tickets, but
+ * for what comes late). A window of them is in flight at once, and each names the sequence after which it must stand: the chain. What
+ * is stored is a prefix of what was sent. After whatever breaks it (a refusal, silence, a lost connection, an answer that says another
+ * sequence) nothing is sent until the stream was looked at; what is found is SETTLED, the rest is numbered anew behind the stream's end, and
+ * goes on in the same order. No key or lane of an owned stream is held back alone: what waits stops the stream, and the note NOTE_STREAM_BLOCKED
+ * names the message. Poison is a dead letter (OUTCOME_DEAD); what stands behind it goes on when the letter is on record (memory_on_record).
+ *
+ * settings.owned_stays: nothing of it is PARKED: a stream that takes nothing keeps its messages, and tries the first one again; so
+ * the source need not choose probes, and waits while there is no room (memory_resident, memory_resident_bytes).
+ *
+ * A message of somebody else in it (OUTCOME_FOREIGN, NOTE_FOREIGN): its chain stops (REASON_FOREIGN), unless settings.foreign_passes. And with
+ * owned_stays it stops when the stream has lost its end, or is another one (OUTCOME_TRUNCATED, REASON_LOST_END). A stopped one has
+ * what is in flight answered, sends nothing, and is never probed. An operator's word lets it go on; also a new lead, which knows nothing of it. */
+void chain_go_on(struct sender *s, uint16_t stream);
+bool chain_is_stopped(const struct sender *s, uint16_t stream);
+
 /* --- what is gone from a stream --- */
 
 /* See delivery_witness() and delivery_is_proved(), which are these. */
