@@ -35,6 +35,7 @@ struct delivery *delivery_create(const struct delivery_settings *s)
 	struct delivery *d = calloc(1, sizeof *d);
 
 	assert(s->streams >= 1 && s->streams <= LIMIT_STREAMS && s->queue_messages <= 65536 && s->window_messages >= 1);
+	assert(s->owned == 0 || s->ordering == ORDERING_STRICT);
 	if (d == NULL)
 		return NULL;
 	d->set = *s;
@@ -93,10 +94,19 @@ static void marked(struct delivery *d, const struct event *ev)
 static void adjust(struct delivery *d, const struct delivery_settings *s)
 {
 	assert(s->ordering == d->set.ordering && s->streams == d->set.streams && s->lease_ms == d->set.lease_ms &&
-	       s->queue_messages == d->set.queue_messages && s->window_messages >= 1);
+	       s->queue_messages == d->set.queue_messages && s->window_messages >= 1 && s->owned == d->set.owned &&
+	       s->owned_stays == d->set.owned_stays);
 	d->set = *s;
 	sending_adjust(d->send);
 	reader_adjust(d->outbox);
+}
+
+/* An operator has seen what there is to see, also that a stream was stopped. */
+static void resume(struct delivery *d)
+{
+	for (uint16_t i = 0; i < d->set.streams; i++)
+		chain_go_on(d->send, i);
+	reader_resume(d->outbox);
 }
 
 static void handle(struct delivery *d, const struct event *ev)
@@ -140,7 +150,7 @@ static void handle(struct delivery *d, const struct event *ev)
 		break;
 	case EVENT_PAUSED:
 		if (lead_pause(&d->lead, ev->paused.operator_pause))
-			reader_resume(d->outbox);
+			resume(d);
 		break;
 	case EVENT_DRAIN: lead_drain(&d->lead); break;
 	case EVENT_SETTINGS: adjust(d, ev->settings); break;

@@ -156,6 +156,11 @@ int refusal_means_copy(uint32_t reason)
 	return reason == 10158;
 }
 
+int refusal_means_chain(uint32_t reason)
+{
+	return reason == 10071 || reason == 10164 || reason == 10163;
+}
+
 int refusal_means_busy(uint32_t reason)
 {
 	return reason == 10167;

@@ -67,6 +67,9 @@ const char *refusal_text(uint32_t reason);
 /* Not because of the message, but because of another copy of it. (10158) */
 int refusal_means_copy(uint32_t reason);
 
+/* Not stored because it named another sequence than the stream's last. (10071, in words or numbers; 10163) */
+int refusal_means_chain(uint32_t reason);
+
 /* Does the server ask for a smaller window? (10167) */
 int refusal_means_busy(uint32_t reason);
 

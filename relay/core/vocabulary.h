@@ -185,7 +185,7 @@ struct event {
 			uint64_t present, foreign;
 		} lookback;
 		/* Copied. Memory is laid out by ordering, streams and queue_messages, and the database has told others how
-		 * long the lease is: those four are as they were. */
+		 * long the lease is: those four, and what is owned, are as they were. */
 		const struct delivery_settings *settings;
 		struct {
 			uint64_t operator_pause; /* which one; 0 = none: go on */

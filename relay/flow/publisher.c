@@ -1,5 +1,7 @@
 #include "flow/publisher.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,8 +15,8 @@
 /* The shortest header, `a: ` and a line end: no more of them than this fit. */
 enum { HEADER_MIN_BYTES = 5 };
 
-/* Those with the message id, the snapshot and the key. */
-enum { OWN_HEADERS = 3 };
+/* Those with the message id, the snapshot, the key, and the sequence that the stream must end with. */
+enum { OWN_HEADERS = 4, SEQUENCE_CHARACTERS = 20 };
 
 struct publisher {
 	const struct config *config;
@@ -119,14 +121,26 @@ static size_t add_key(struct natsio_header own[OWN_HEADERS], size_t count, const
 	return count + 1;
 }
 
+/* The same, of an owned stream (nats-server checks it before it stores a message: 10071). */
+static size_t add_expected(struct natsio_header own[OWN_HEADERS], size_t count, uint64_t expected,
+			   char text[SEQUENCE_CHARACTERS + 1])
+{
+	if (expected == EXPECTED_ANY)
+		return count;
+	snprintf(text, SEQUENCE_CHARACTERS + 1, "%" PRIu64, expected);
+	own[count] = (struct natsio_header){ .name = "Nats-Expected-Last-Sequence", .value = text };
+	return count + 1;
+}
+
 bool publisher_send(struct publisher *p, struct parcel *parcel, const struct effect *f, const struct witness *witness)
 {
 	/* The row's own uuid: the same at every attempt, by every relay, and never another row's, also after a restore
 	 * that hands out the same ids again. */
-	char snapshot[WITNESS_CHARACTERS + 1];
+	char snapshot[WITNESS_CHARACTERS + 1], expected[SEQUENCE_CHARACTERS + 1];
 	struct natsio_header own[OWN_HEADERS] = { { .name = "Nats-Msg-Id", .value = parcel->message_id },
 						  { .name = WITNESS_HEADER, .value = snapshot } };
-	size_t own_count = add_key(own, witness != NULL ? 2 : 1, parcel);
+	size_t own_count =
+		add_expected(own, add_key(own, witness != NULL ? 2 : 1, parcel), f->publish.expected, expected);
 	struct natsio_message m = { .subject = parcel->subject,
 				    .headers = own,
 				    .header_count = own_count,

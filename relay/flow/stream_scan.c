@@ -33,6 +33,7 @@ struct scan {
 	struct sequences acked; /* not to be asked for */
 	struct stream_reader reader;
 	uint64_t found;
+	uint64_t present, foreign; /* messages that were read; the first of them whose id is none as ours are */
 };
 
 /* One of a tree of those that were found. */
@@ -256,6 +257,8 @@ static void succeed(struct stream_scan *t, struct scan *s)
 	ev.lookback.duplicate_window_ms = s->window_ms;
 	ev.lookback.last = t->last[ev.lookback.stream] = s->last;
 	ev.lookback.another = s->another;
+	ev.lookback.present = s->present;
+	ev.lookback.foreign = s->foreign;
 	memcpy(t->created[ev.lookback.stream], s->created, sizeof t->created[0]);
 	if (s->found > 0 || s->reader.read >= LOGGED_MESSAGES)
 		log_info(t->log, "read what the stream holds since the last mark", KS("stream", name_of(t, s)),
@@ -373,6 +376,11 @@ static void on_stored(struct stream_scan *t, struct scan *s, const struct natsio
 		refuse(t, s, &m.error);
 		return;
 	}
+	if (verdict == ANSWER_OK && m.sequence > 0) {
+		s->present++;
+		if (!m.has_id && (s->foreign == 0 || m.sequence < s->foreign))
+			s->foreign = m.sequence;
+	}
 	if (verdict == ANSWER_OK && m.has_id && m.sequence > 0) {
 		s->found++;
 		keep(t, index_of(t, s), &m);
@@ -427,6 +435,15 @@ bool stream_scan_reply(struct stream_scan *t, const struct natsio_reply *reply)
 	return true;
 }
 
+/* Without knowing where an owned stream ends nothing can be sent to it. So it is asked again. */
+static void refuse_look(struct stream_scan *t, struct scan *s)
+{
+	reasons_keep(t->reasons, REASONS_NO_MESSAGE, index_of(t, s), REASON_NOT_PERMITTED,
+		     "this login may not look at what the stream holds, and it is owned: let it publish to "
+		     "$JS.API.STREAM.INFO.<stream> and $JS.API.STREAM.MSG.GET.<stream>");
+	fail(t, s, REASON_NOT_PERMITTED);
+}
+
 void stream_scan_complaint(struct stream_scan *t, const char *text)
 {
 	for (size_t i = 0; i < t->config->stream_count; i++) {
@@ -438,6 +455,10 @@ void stream_scan_complaint(struct stream_scan *t, const char *text)
 		snprintf(get, sizeof get, "\"%s.STREAM.MSG.GET.%s\"", prefix, name_of(t, s));
 		if (!s->under_way || (strstr(text, info) == NULL && strstr(text, get) == NULL))
 			continue;
+		if (settings_owns(&t->config->delivery, (uint32_t)i)) {
+			refuse_look(t, s);
+			continue;
+		}
 		log_warn(
 			t->log,
 			"may not look at what the stream holds: after a restart or a long outage, messages may be stored twice",

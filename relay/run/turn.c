@@ -12,7 +12,7 @@
 #include "watch/note.h"
 
 enum {
-	OWN_BYTES = 128,            /* the headers with the message id and the snapshot */
+	OWN_BYTES = 192,            /* the headers with the message id, the snapshot and the expected sequence */
 	ASLEEP_MARGIN_SECONDS = 60, /* so much longer than two safety polls is a sleeping relay notified */
 };
 

@@ -22,6 +22,22 @@ static void tell_full(struct log *log, const struct note *n, const char *why, co
 		  KU("code", n->reason), KI("id", n->id), KS("do", todo));
 }
 
+/* What takes its place in an owned stream may have been passed by what stood behind it: that is said as well. */
+static void tell_foreign(struct log *log, const struct note *n, const char *stream, const char *target)
+{
+	char todo[2600];
+
+	snprintf(
+		todo, sizeof todo,
+		"see who has published there (nats stream get %s SEQUENCE), and stop that; then boxhaul pause %s and boxhaul "
+		"resume %s",
+		stream, target, target);
+	log_error(log,
+		  n->reason != 0 ? "somebody else has published to a stream that is owned: nothing more is sent to it"
+				 : "somebody else has published to a stream that is owned",
+		  KS("stream", stream), KI("from", n->id), KI("to", n->last), KS("do", n->reason != 0 ? todo : ""));
+}
+
 void note_tell(struct log *log, const struct note *n, const struct reasons *reasons, const char *stream,
 	       const char *detail, const char *target)
 {
@@ -63,6 +79,7 @@ void note_tell(struct log *log, const struct note *n, const struct reasons *reas
 			"is too short to bridge it",
 			KS("stream", stream));
 		break;
+	case NOTE_FOREIGN: tell_foreign(log, n, stream, target); break;
 	case NOTE_UNROUTED:
 		log_error(log, "messages are held: no stream of the configuration takes their subject", KI("id", n->id),
 			  KS("do",

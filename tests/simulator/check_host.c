@@ -1,7 +1,9 @@
 /* What one relay may ask for, and when: lead, lease, windows, slots, sleep. */
 #include "check.h"
 
+#include "core/refusal.h"
 #include "host.h"
+#include "load.h"
 #include "world.h"
 
 void check_asks(struct sim *s, const struct host *h, bool already, const char *what)
@@ -26,7 +28,9 @@ static void check_window(struct sim *s, const struct host *h, int64_t message)
 			continue;
 		messages++;
 		bytes += a->bytes;
-		demand(s, set->ordering != ORDERING_STRICT || mine->key == NO_KEY || f->key != mine->key,
+		demand(s,
+		       set->ordering != ORDERING_STRICT || mine->key == NO_KEY || f->key != mine->key ||
+			       settings_owns(set, mine->stream) || settings_owns(set, f->stream),
 		       "G3: %s and %s of key %d are in flight together", told(s, a->message), told(s, message), f->key);
 	}
 	demand(s, messages <= set->window_messages, "%u messages in flight, the window is %u", messages,
@@ -83,6 +87,14 @@ void check_publish(struct sim *s, const struct host *h, const struct effect *e)
 		       (unsigned long long)e->publish.token);
 	/* In strict order a message is not even sent before all before it are stored. */
 	check_pipeline(s, h, message);
+	if (settings_owns(&s->plan.settings, s->pg.fact[message].stream)) {
+		demand(s, e->publish.expected != EXPECTED_ANY, "host %u sends %s without a chain", h->index,
+		       told(s, message));
+		check_window(s, h, message);
+		return;
+	}
+	demand(s, e->publish.expected == EXPECTED_ANY, "host %u chains %s, whose stream is not owned", h->index,
+	       told(s, message));
 	first = check_first_in_line(s, message);
 	demand(s, first == message, "G3: %s of key %d is sent before %s", told(s, message), s->pg.fact[message].key,
 	       told(s, first));
@@ -105,7 +117,11 @@ void check_lookback(struct sim *s, const struct host *h, const struct effect *e)
 	const struct stream *st = &s->js.stream[e->lookback.stream];
 	const struct told *told = &h->told[e->lookback.stream];
 
-	check_asks(s, h, h->lookback[e->lookback.stream].serial != 0 && !e->lookback.truncated, "a look");
+	/* (Once more, where what is under way may have been asked too early.) */
+	check_asks(s, h,
+		   h->lookback[e->lookback.stream].serial != 0 && !e->lookback.truncated &&
+			   !settings_owns(&s->plan.settings, e->lookback.stream),
+		   "a look");
 	demand(s, !e->lookback.truncated || st->losses > 0, "host %u says that stream %u has lost its end", h->index,
 	       e->lookback.stream);
 	demand(s, !told->must_say || e->lookback.truncated,
@@ -236,8 +252,25 @@ void check_release(struct sim *s, const struct host *h, uint32_t slot)
 	       slot);
 }
 
+/* Said of a stream that holds a message of somebody else, or has lost its end; and an operator hears of it. */
+static void check_stopped(struct sim *s, const struct host *h, const struct note *n)
+{
+	const struct stream *st = &s->js.stream[n->stream];
+
+	if (n->kind == NOTE_FOREIGN)
+		demand(s, st->foreign > 0 || st->losses > 0 || plan_has(&s->plan, FAULT_rows_deleted),
+		       "host %u says that somebody else has published to stream %u", h->index, n->stream);
+	else
+		faults_operator_is_called(s);
+}
+
 void check_note(struct sim *s, struct host *h, const struct note *n)
 {
+	if (n->kind == NOTE_FOREIGN ||
+	    (n->kind == NOTE_STREAM_BLOCKED && (n->reason == REASON_FOREIGN || n->reason == REASON_LOST_END))) {
+		check_stopped(s, h, n);
+		return;
+	}
 	if (n->kind == NOTE_RETRY || n->kind == NOTE_LANE_BLOCKED || n->kind == NOTE_STREAM_BLOCKED)
 		FACT_OF(s, n->id)->alone_by = h->session;
 	if (n->kind != NOTE_VANISHED)

@@ -14,9 +14,14 @@ static struct queue {
 	size_t count, done;
 } queue[MAX_KEYS][MAX_STREAMS];
 
+/* The same of each owned stream, whatever the key. */
+static struct queue sequence[MAX_STREAMS];
+
 void check_open(struct sim *s)
 {
 	(void)s;
+	for (int i = 0; i < MAX_STREAMS; i++)
+		sequence[i].count = sequence[i].done = 0;
 	for (int k = 0; k < MAX_KEYS; k++)
 		for (int i = 0; i < MAX_STREAMS; i++)
 			queue[k][i].count = queue[k][i].done = 0;
@@ -25,8 +30,10 @@ void check_open(struct sim *s)
 void check_committed(struct sim *s, int64_t id)
 {
 	const struct fact *f = &s->pg.fact[id];
-	struct queue *q;
+	struct queue *q = &sequence[f->stream];
 
+	if (settings_owns(&s->plan.settings, f->stream))
+		q->id[q->count++] = (int32_t)id;
 	if (f->key == NO_KEY || s->plan.overlaps)
 		return;
 	q = &queue[f->key][f->stream];
@@ -43,19 +50,24 @@ static bool out_of_the_way(const struct sim *s, const struct fact *f)
 }
 
 /* A failover took commits back. What was sent of them by then are phantoms: nothing is promised about their order. */
+static void forget_lost(const struct sim *s, struct queue *q)
+{
+	size_t n = 0;
+
+	for (size_t j = 0; j < q->count; j++)
+		if (s->pg.fact[q->id[j]].fate == FATE_COMMITTED)
+			q->id[n++] = q->id[j];
+	q->count = n;
+	q->done = 0;
+}
+
 void check_failed_over(struct sim *s)
 {
+	for (int i = 0; i < MAX_STREAMS; i++)
+		forget_lost(s, &sequence[i]);
 	for (int k = 0; k < MAX_KEYS; k++)
-		for (int i = 0; i < MAX_STREAMS; i++) {
-			struct queue *q = &queue[k][i];
-			size_t n = 0;
-
-			for (size_t j = 0; j < q->count; j++)
-				if (s->pg.fact[q->id[j]].fate == FATE_COMMITTED)
-					q->id[n++] = q->id[j];
-			q->count = n;
-			q->done = 0;
-		}
+		for (int i = 0; i < MAX_STREAMS; i++)
+			forget_lost(s, &queue[k][i]);
 }
 
 int64_t check_first_in_line(struct sim *s, int64_t id)
@@ -80,11 +92,44 @@ void check_arrived(struct sim *s, int64_t id)
 	demand(s, f->defect == 0 || f->copies > 0, "%lld has a defect (%u) and was sent", (long long)id, f->defect);
 }
 
+/* Somebody else's message took the place of one that was on its way, or the stream is another one, which ends elsewhere: what stood behind
+ * that one may have been stored before it. */
+static bool was_passed(const struct sim *s, const struct fact *f)
+{
+	return f->sent_ms * MS <= s->js.stream[f->stream].passed_at;
+}
+
+/* In an owned stream whatever could be read when this one was, and has a lower id, stands before it; whoever reads them. */
+static void check_sequence(struct sim *s, int64_t id)
+{
+	const struct fact *f = &s->pg.fact[id];
+	struct queue *q = &sequence[f->stream];
+
+	if (!settings_owns(&s->plan.settings, f->stream) || f->copies > 0 || f->fate != FATE_COMMITTED || f->undone)
+		return;
+	while (q->done < q->count && out_of_the_way(s, &s->pg.fact[q->id[q->done]]))
+		q->done++;
+	for (size_t i = q->done; i < q->count; i++) {
+		const struct fact *x = &s->pg.fact[q->id[i]];
+		uint64_t ended = s->pg.tx[x->tx].ended;
+
+		demand(s,
+		       x->id >= f->id || ended == 0 || ended > f->first_read || x->copies > 0 || out_of_the_way(s, x) ||
+			       was_passed(s, x),
+		       "G3: %s is stored in its stream, which is owned, before %s", told(s, id), told(s, q->id[i]));
+	}
+}
+
 void check_storing(struct sim *s, int64_t id)
 {
 	const struct fact *f = &s->pg.fact[id];
 	int64_t first = check_first_in_line(s, id);
 
+	check_sequence(s, id);
+	/* In an owned stream the one before may be gone already, though nobody was told that it was stored. */
+	if (settings_owns(&s->plan.settings, f->stream) &&
+	    (was_passed(s, &s->pg.fact[first]) || s->pg.fact[first].copies > 0))
+		return;
 	demand(s, f->copies > 0 || first == id, "G3: %lld of key %d is stored before %lld", (long long)id, f->key,
 	       (long long)first);
 }
@@ -103,6 +148,7 @@ void check_gone(struct sim *s, int64_t id)
 {
 	const struct fact *f = &s->pg.fact[id];
 
+	sequence[f->stream].done = 0;
 	if (f->key != NO_KEY)
 		queue[f->key][f->stream].done = 0;
 }

@@ -154,6 +154,30 @@ static void drain(struct sim *s, struct host *h)
 
 static void pause_all(struct sim *s, int64_t until);
 
+static bool is_stopped(const struct host *h)
+{
+	for (int i = 0; h != NULL && i < MAX_STREAMS; i++)
+		if (h->now.stream[i].blocked &&
+		    (h->now.stream[i].reason == REASON_FOREIGN || h->now.stream[i].reason == REASON_LOST_END))
+			return true;
+	return false;
+}
+
+/* He looks at it, and says that it may go on, until that is heard. */
+static void on_called(struct sim *s, const struct happening *h)
+{
+	if (!is_stopped(hosts_leader(s)))
+		return;
+	pause_all(s, s->now + 2500 * MS);
+	later(s, 4 * SECOND, on_called, h->a, 0, 0, 0);
+}
+
+void faults_operator_is_called(struct sim *s)
+{
+	s->called = s->now;
+	later(s, prng_spread(&s->dice, 10 * MS, SECOND), on_called, 0, 0, 0, 0);
+}
+
 /* Two operators may be at it: paused again at once. */
 static void on_resume(struct sim *s, const struct happening *h)
 {
@@ -175,6 +199,10 @@ static void strike(struct sim *s, enum fault f)
 	int64_t until = s->now + prng_spread(&s->dice, 5 * MS, 3 * SECOND);
 	struct host *h;
 
+	/* Such streams are not to be owned: boxhaul check says so. */
+	if (settings_owns(&s->plan.settings, (uint32_t)(st - s->js.stream)) &&
+	    (f == FAULT_stream_consumed || f == FAULT_stream_replaced))
+		return;
 	trace(s, "fault   %s, until %.3f", fault_name(f), (double)(until - 1000 * SECOND) / MS);
 	switch (f) {
 	case FAULT_session_lost: lose_session(s); break;

@@ -42,6 +42,7 @@ struct lookback {
 	/* the answer, as it comes in */
 	bool heard, read, another;
 	uint64_t from, last, created;
+	uint64_t present, foreign;
 	uint32_t losses;
 	struct found {
 		int32_t message;

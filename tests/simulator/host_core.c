@@ -241,7 +241,8 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 				       .by_ms = e->publish.by_ms,
 				       .testimony = { .horizon = h->horizon[e->publish.slot],
 						      .timeline = h->timeline,
-						      .evident = e->publish.evident } });
+						      .evident = e->publish.evident,
+						      .expected = e->publish.expected } });
 }
 
 static void fetch(struct sim *s, struct host *h, const struct effect *e)

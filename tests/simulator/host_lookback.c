@@ -88,6 +88,10 @@ void host_lookback_reads(struct sim *s, uint32_t host, uint16_t stream, uint64_t
 
 		if (e != NULL && e->message > 0)
 			find(l, e, q);
+		l->present += e != NULL && e->message != NOTHING;
+		/* (It may have an id like ours, or none.) */
+		if (e != NULL && e->message == STRANGER && q % 2 == 0 && l->foreign == 0)
+			l->foreign = q;
 	}
 }
 
@@ -103,6 +107,14 @@ static void keep_found(struct host *h, const struct lookback *l)
 		h->found[message] = l->found[i].sequence;
 		h->said[message] = l->found[i].said;
 	}
+}
+
+/* What was on its way to an owned stream is not waited for any more: it is there, or it is sent again. */
+static void call_back(const struct sim *s, struct host *h, uint16_t stream)
+{
+	for (size_t i = 0; i < h->attempts && settings_owns(&s->plan.settings, stream); i++)
+		if (s->pg.fact[h->attempt[i].message].stream == stream)
+			h->attempt[i].answered = true;
 }
 
 static void take(struct sim *s, struct host *h, uint16_t stream, uint32_t reason)
@@ -122,6 +134,8 @@ static void take(struct sim *s, struct host *h, uint16_t stream, uint32_t reason
 		e.lookback.duplicate_window_ms = s->plan.window_us / MS;
 		e.lookback.last = l->last;
 		e.lookback.another = l->another;
+		e.lookback.present = l->present;
+		e.lookback.foreign = l->foreign;
 	}
 	give_up(l);
 	host_step(s, h, &e);
@@ -133,8 +147,13 @@ static struct event denied(struct sim *s, struct host *h, uint16_t stream)
 	struct event e = { .kind = EVENT_LOOKBACK, .now_ms = now_ms(s) };
 
 	e.lookback.stream = stream;
-	e.lookback.ok = true;
 	e.lookback.asked_ms = h->lookback[stream].asked_ms;
+	if (settings_owns(&s->plan.settings, stream)) {
+		e.lookback.reason = REASON_NOT_PERMITTED;
+		give_up(&h->lookback[stream]);
+		return e;
+	}
+	e.lookback.ok = true;
 	h->known[stream].created = h->known[stream].last = 0;
 	h->known[stream].denied_ms = now_ms(s);
 	host_told_end(s, h, stream, 0);
@@ -166,7 +185,8 @@ void host_lookback_told(struct sim *s, uint32_t host, uint64_t conn, uint16_t st
 		take(s, h, stream, reason);
 		return;
 	}
-	h->known[stream].denied = true;
+	/* An owned stream is asked again and again: without an answer it takes nothing. */
+	h->known[stream].denied = !settings_owns(&s->plan.settings, stream);
 	e = denied(s, h, stream);
 	host_step(s, h, &e);
 }
@@ -191,6 +211,7 @@ void host_looks_back(struct sim *s, struct host *h, const struct effect *e)
 	struct lookback *l = &h->lookback[stream];
 
 	check_lookback(s, h, e);
+	call_back(s, h, stream);
 	if (e->lookback.truncated) {
 		forget_found(s, h, stream);
 		h->told[stream].must_say = false;

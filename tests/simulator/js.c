@@ -115,17 +115,31 @@ static int64_t message_of(uint64_t sent)
 	return (int64_t)(sent & UINT32_MAX);
 }
 
+static bool is_owned(const struct sim *s, uint16_t stream)
+{
+	return settings_owns(&s->plan.settings, stream);
+}
+
+static uint64_t expected_of(const struct sim *s, uint64_t sent)
+{
+	return s->js.testimony[sent >> 32].expected;
+}
+
 static void store(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token)
 {
 	int64_t id = message_of(sent);
 	struct fact *f = &s->pg.fact[id];
 	struct stream *st = &s->js.stream[f->stream];
 
-	for (uint64_t n = mishap(s, s->plan.chance.stranger) ? prng_between(&s->dice, 1, 3) : 0; n > 0; n--)
+	for (uint64_t n = !is_owned(s, f->stream) && mishap(s, s->plan.chance.stranger) ? prng_between(&s->dice, 1, 3)
+											: 0;
+	     n > 0; n--)
 		log_append(s, st, STRANGER, 0);
 	check_storing(s, id);
 	f->copy = COPY_STORED;
-	f->copies++;
+	/* A copy from before it was another stream, which nobody expects. */
+	if (f->copies++ > 0)
+		st->passed_at = s->now;
 	f->window_ends = wall(s) + s->plan.window_us;
 	f->sequence = log_append(s, st, (int32_t)id, (uint32_t)(sent >> 32));
 	f->stored_losses = st->losses;
@@ -138,9 +152,28 @@ static void store(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token)
 	reply(s, conn, (struct reply){ .token = token, .sequence = f->sequence });
 }
 
+/* A cluster looks once more when it stores: what was to stand before it may have been lost. */
+static bool out_of_place(struct sim *s, const struct happening *h, struct fact *f)
+{
+	struct stream *st = &s->js.stream[f->stream];
+	uint64_t expected = expected_of(s, h->b);
+
+	if (expected == EXPECTED_ANY)
+		return false;
+	st->proposals--;
+	if (f->doomed || expected == st->sequence)
+		return false;
+	f->copy = f->standing > 0 ? COPY_STORED : COPY_NONE;
+	refuse(s, h->a, h->c, 10071, 400);
+	return true;
+}
+
 static void on_proposal(struct sim *s, const struct happening *h)
 {
 	struct fact *f = &s->pg.fact[message_of(h->b)];
+
+	if (out_of_place(s, h, f))
+		return;
 
 	if (f->doomed || mishap(s, s->plan.chance.proposal_lost)) {
 		f->doomed = false;
@@ -223,9 +256,36 @@ static void propose(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token,
 
 	if (mishap(s, s->plan.chance.proposal_slow))
 		delay += prng_spread(&s->dice, MS, 5 * slow);
+	if (expected_of(s, sent) != EXPECTED_ANY) {
+		struct stream *st = &s->js.stream[s->pg.fact[id].stream];
+
+		/* The log of a cluster keeps the order. */
+		st->stored_at = s->now + delay > st->stored_at ? s->now + delay : st->stored_at;
+		delay = st->stored_at - s->now;
+		st->proposed = (st->proposals++ > 0 ? st->proposed : st->sequence) + 1;
+	}
 	is_slow(s, id, late + delay);
 	s->pg.fact[id].copy = COPY_PROPOSED;
 	later(s, delay, on_proposal, conn, sent, token, 0);
+}
+
+/* Somebody else publishes to a stream that is ours. */
+static void foreign_comes(struct sim *s, struct stream *st, uint16_t stream)
+{
+	if (!is_owned(s, stream) || st->proposals > 0 || !mishap(s, s->plan.chance.foreign))
+		return;
+	st->foreign++;
+	st->passed_at = s->now;
+	trace(s, "js      stream %u seq %llu is somebody else's", stream,
+	      (unsigned long long)log_append(s, st, STRANGER, 0));
+}
+
+/* It is to stand behind a sequence that is not the last one. */
+static bool wrong_place(const struct sim *s, const struct stream *st, uint64_t sent)
+{
+	uint64_t expected = expected_of(s, sent);
+
+	return expected != EXPECTED_ANY && expected != (st->proposals > 0 ? st->proposed : st->sequence);
 }
 
 /* `late`: so long it was on its way. */
@@ -238,14 +298,19 @@ static void process(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token,
 	check_arrived(s, id);
 	if (js_is_silent(s, st))
 		return;
+	foreign_comes(s, st, f->stream);
 	if (s->now < st->down_until)
 		refuse(s, conn, token, st->down_reason, st->down_status);
 	else if (s->now < st->busy_until)
 		refuse(s, conn, token, 10167, 429);
 	else if (f->poison)
 		refuse_for_good(s, conn, id, token);
+	else if (s->plan.order_first && wrong_place(s, st, sent))
+		refuse(s, conn, token, 10071, 400);
 	else if (known(s, f))
 		answer_duplicate(s, conn, f, token);
+	else if (wrong_place(s, st, sent))
+		refuse(s, conn, token, 10071, 400);
 	else if (s->now < st->full_until)
 		refuse(s, conn, token, st->full_reason, st->full_status);
 	else if (lane_refused(st, s, f))

@@ -15,6 +15,7 @@ struct testimony {
 	uint64_t horizon;  /* every xid below it had ended before; */
 	uint32_t timeline; /* of this history */
 	bool evident;      /* else it says nothing */
+	uint64_t expected; /* and no part of that: the sequence behind which it must stand, or EXPECTED_ANY */
 };
 
 /* What stands at one sequence of a stream. */
@@ -37,6 +38,13 @@ struct stream {
 	size_t log_size;
 	uint64_t base;
 	uint64_t term; /* counts leaders */
+	/* Owned: proposals that are not stored yet, where the last of them will stand, and when. */
+	uint32_t proposals;
+	uint64_t proposed;
+	int64_t stored_at;
+	uint64_t foreign;  /* messages of others in it */
+	int64_t passed_at; /* when it ended otherwise than by a message of ours: by a foreign one, by a
+			    * second copy, or as another stream */
 	int64_t down_until, full_until, silent_until, busy_until;
 	uint32_t down_reason, down_status, full_reason, full_status;
 	int32_t refused_key; /* the messages of one key are refused */

@@ -75,6 +75,7 @@ static void take_out(struct sim *s, struct stream *st, uint64_t sequence, bool f
 static void shake(struct sim *s, struct stream *st)
 {
 	st->losses++;
+	st->passed_at = s->now;
 	st->term++;
 	for (int64_t m = 1; m <= s->pg.messages; m++) {
 		struct fact *f = &s->pg.fact[m];

@@ -29,4 +29,7 @@ void faults_open(struct sim *s);
 /* Everything that is broken is mended. */
 void faults_heal(struct sim *s);
 
+/* A stream waits for the word of an operator, who hears of it. */
+void faults_operator_is_called(struct sim *s);
+
 #endif

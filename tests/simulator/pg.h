@@ -69,7 +69,9 @@ struct fact {
 	uint64_t
 		first_sent_by; /* the session of the one that sent it first, and what it knew of the end of the stream */
 	uint64_t first_end, first_notices;
-	int64_t sent_ms; /* by whom ever, the last time */
+	uint64_t
+		first_read; /* so many transactions had ended in the snapshot in which it was read first; 0 = it was not */
+	int64_t sent_ms;    /* by whom ever, the last time */
 	uint64_t sent_by,
 		alone_by;  /* the last session that sent it; in which it was refused, not answered, or held back */
 	bool doomed, mute; /* proposed, and its leader is gone: it will be lost; nobody will be told */

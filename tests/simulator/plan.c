@@ -75,6 +75,17 @@ static struct draw_rates rates(struct plan *p)
 	return DRAW_RATES(&p->chance, &p->every);
 }
 
+/* Which streams are owned; the configuration demands what goes with it. */
+static void draw_owned(struct delivery_settings *s, struct prng *dice)
+{
+	if (s->ordering != ORDERING_STRICT || prng_below(dice, 2) == 0)
+		return;
+	s->owned = (uint32_t)prng_between(dice, 1, (1 << s->streams) - 1);
+	s->owned_stays = prng_below(dice, 3) == 0;
+	s->foreign_passes = prng_below(dice, 2) == 0 ? s->owned : 0;
+	s->poison = POISON_SKIP;
+}
+
 void plan_draw(struct plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, FEW, MILD, MILD, ROUGH, ROUGH, ROUGH };
@@ -91,7 +102,9 @@ void plan_draw(struct plan *p, struct prng *dice)
 	if (p->every.pause > 0 || p->chance.freeze > 0)
 		p->hosts = 2;
 	p->clustered = mood != CALM && (p->every.election > 0 || prng_below(dice, 3) == 0);
+	p->order_first = prng_below(dice, 2) == 0;
 	p->in_process = prng_below(dice, 2) == 0;
+	draw_owned(&p->settings, dice);
 	p->taps = prng_below(dice, 4) == 0;
 	p->long_window = prng_below(dice, 2) == 0;
 	p->forgets = !p->long_window && prng_below(dice, 2) == 0;

@@ -32,6 +32,7 @@
 	X(garbage, 2000, 20000)              \
 	X(proposal_slow, 5000, 100000)       \
 	X(stranger, 20000, 600000)           \
+	X(foreign, 500, 10000)               \
 	X(lookback_slow, 50000, 950000)      \
 	/* the database */                   \
 	X(query_slow, 1000, 10000)           \
@@ -113,6 +114,7 @@ struct plan {
 	bool small;        /* the core with very small limits */
 	bool mark_apart;   /* marks and fetches may overtake each other */
 	bool clustered;    /* proposals that may get lost, duplicates with sequence 0 */
+	bool order_first;  /* looks at the expected sequence before it looks for a duplicate */
 	bool in_process;   /* answers 10158 where others answer sequence 0 */
 	bool taps;         /* somebody subscribes to everything: a missing stream is silent */
 	bool long_window;  /* longer than every outage: no duplicate may be stored */

@@ -49,6 +49,8 @@ static void take_row(struct sim *s, struct session *x, struct query *q, int64_t 
 	q->message[q->rows] = s->pg.row[id];
 	row_of(s, f, id, &q->row[q->rows++]);
 	f->read_by = x->serial;
+	if (f->first_read == 0)
+		f->first_read = q->kept ? x->kept : s->pg.ended;
 	if (q->safety_poll)
 		check_safety_poll(s, s->pg.row[id]);
 }

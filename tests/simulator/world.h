@@ -72,6 +72,7 @@ struct sim {
 
 	uint64_t steps, faults;   /* events given to a core; faults done to it, */
 	uint64_t of_kind[FAULTS]; /* by kind */
+	int64_t called;           /* when an operator was called last to a stream that is stopped */
 	uint64_t proved;          /* so often a message was taken for stored by a later one */
 	const struct overrides *overrides;
 	bool tracing, loud;

@@ -266,6 +266,8 @@ static void vanish(struct reader *r, struct exception *e)
 	if (e->kind == EXCEPTION_HELD)
 		marking_resolve_dead_letter(r, e->lo);
 	holding_gone(r->send, e->scope, e->lo, ids_of(e));
+	if (!scope_is_lane(e->scope))
+		chain_uncounted(r->send, (uint16_t)(e->scope - 1));
 	book_remove(&r->book, e);
 	marking_dirty(r);
 }

@@ -140,6 +140,7 @@ static void take(struct reader *r, const struct outcome *o)
 		marking_low_water_void(r, o->stream);
 		exceptions_truncated(r, o->stream);
 		break;
+	case OUTCOME_FOREIGN: break; /* the stream is shut, or goes on: no ticket has another fate because of it */
 	case OUTCOME_FIRST: marking_low_water_first(r, o->stream, o->sequence); break;
 	case OUTCOME_INHERITED: exceptions_looked_for(r, o->stream); break;
 	}

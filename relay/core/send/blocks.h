@@ -38,6 +38,7 @@ struct block {
 	int64_t probe;   /* the ticket that probes, 0 = none */
 	int64_t held_by; /* HELD: the ticket of the dead letter */
 	size_t parked;   /* tickets that are parked for it */
+	bool inherited;  /* a lane's: the books say so; it holds back what is of owned streams, too */
 };
 
 static inline bool block_is_shut(const struct block *b)

@@ -189,7 +189,7 @@ static bool probe_leads_its_lane(const struct sender *s, const struct block *b)
 }
 
 /* What belongs to a lane that is held back, too, stays with its lane: the lane's probe must find its oldest. */
-static void park_with_lane_or(struct sender *s, struct message *m, struct block *b)
+void holding_park_with_lane_or(struct sender *s, struct message *m, struct block *b)
 {
 	struct block *lane = sender_state_lane_block(s, m);
 
@@ -211,12 +211,12 @@ void holding_block_stream(struct sender *s, struct message *m, uint32_t reason)
 	if (b->state == BLOCK_OPEN || b->probe == m->ticket)
 		shut(s, b, reason);
 	assert(block_is_shut(b));
-	park_with_lane_or(s, m, b);
+	holding_park_with_lane_or(s, m, b);
 	for (x = s->lanes.oldest; x != NULL; x = next) {
 		next = x->age_next;
 		if (scope_of_stream(x->stream) == b->scope && x->place != PLACE_IN_FLIGHT && x->ticket != probe &&
 		    !(MUTANT(stream_half_parked) && x->keyed))
-			park_with_lane_or(s, x, b);
+			holding_park_with_lane_or(s, x, b);
 	}
 }
 
@@ -275,7 +275,8 @@ void holding_block_lane(struct sender *s, struct message *m, uint32_t reason)
 
 void holding_dead_letter(struct sender *s, struct message *m, uint32_t reason)
 {
-	bool hold = s->set->poison == POISON_HOLD && m->keyed && !MUTANT(hold_ignored);
+	bool hold =
+		s->set->poison == POISON_HOLD && m->keyed && !settings_owns(s->set, m->stream) && !MUTANT(hold_ignored);
 	struct block *stream = sender_state_stream_block(s, m);
 
 	assert(s->dead_credit > 0 && (m->place == PLACE_IN_FLIGHT || m->defect));
@@ -453,11 +454,16 @@ void holding_withdraw(struct sender *s, scope_id scope, int64_t ticket)
 
 bool holding_inherit(struct sender *s, scope_id lane, size_t tickets, int64_t held_by, bool decided)
 {
-	struct block *b = blocks_get(&s->blocks, lane);
+	struct block *b = NULL;
 
+	/* In an owned stream no lane is held back alone: they are looked for at once, in their order. But a letter that waits for an
+	 * operator, from before the stream was owned, holds its lane still. */
+	if (s->set->owned == 0 || held_by != 0 || blocks_find(&s->blocks, lane) != NULL)
+		b = blocks_get(&s->blocks, lane);
 	assert(scope_is_lane(lane) && tickets > 0);
 	if (b == NULL)
 		return false;
+	b->inherited = true;
 	if (b->state == BLOCK_OPEN)
 		b->state = BLOCK_SHUT;
 	if (held_by != 0) {

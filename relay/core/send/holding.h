@@ -1,4 +1,5 @@
-/* How messages leave memory, and how streams and lanes are held back and come back. Alone in writing struct block. What became
+/* How messages leave memory, and how streams and lanes are held back and come back. Alone in writing struct block (but for
+ * owned streams, which chain.c may shut). What became
  * of messages is said by outcomes (outcome.h). (What the source may ask of what is parked stands in send.h.) */
 #ifndef BOXHAUL_CORE_SEND_HOLDING_H
 #define BOXHAUL_CORE_SEND_HOLDING_H
@@ -17,6 +18,9 @@ void holding_dead_letter(struct sender *s, struct message *m, uint32_t reason);
 
 /* m leaves memory and is held back with b, which is shut. */
 void holding_park(struct sender *s, struct message *m, struct block *b);
+
+/* The same with its lane, if that is shut, else with b. */
+void holding_park_with_lane_or(struct sender *s, struct message *m, struct block *b);
 
 /* m's stream takes nothing now: m, and everything of it that is not in flight, is held back. */
 void holding_block_stream(struct sender *s, struct message *m, uint32_t reason);

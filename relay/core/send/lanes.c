@@ -33,9 +33,11 @@ bool lanes_create(struct lanes *l, size_t slots, bool pipelined)
 		return false;
 	}
 	for (size_t i = slots; i-- > 0;) {
-		l->pool[i].chain = l->free_lanes;
+		l->pool[i].next = l->free_lanes;
 		l->free_lanes = &l->pool[i];
 	}
+	for (size_t i = 0; i < LIMIT_STREAMS; i++)
+		l->owned[i] = (struct lane){ .owned = true, .flow = LANE_STANDS };
 	for (size_t i = 0; i < slots; i++) {
 		struct message *m = &l->message[i];
 		struct message_list *list = &l->place[PLACE_FREE];
@@ -118,13 +120,13 @@ static struct lane *lane_get(struct lanes *l, uint64_t hash)
 {
 	struct lane **at = bucket_of(l, hash), *lane;
 
-	for (lane = *at; lane != NULL; lane = lane->chain)
+	for (lane = *at; lane != NULL; lane = lane->next)
 		if (lane->hash == hash)
 			return lane;
 	lane = l->free_lanes;
 	assert(lane != NULL); /* as many lanes as messages */
-	l->free_lanes = lane->chain;
-	*lane = (struct lane){ .hash = hash, .chain = *at };
+	l->free_lanes = lane->next;
+	*lane = (struct lane){ .hash = hash, .next = *at };
 	return *at = lane;
 }
 
@@ -134,9 +136,9 @@ static void lane_put(struct lanes *l, struct lane *lane)
 
 	assert(lane->first == NULL && lane->active == 0);
 	while (*at != lane)
-		at = &(*at)->chain;
-	*at = lane->chain;
-	lane->chain = l->free_lanes;
+		at = &(*at)->next;
+	*at = lane->next;
+	lane->next = l->free_lanes;
 	l->free_lanes = lane;
 }
 
@@ -144,18 +146,31 @@ static void lane_put(struct lanes *l, struct lane *lane)
 
 static uint32_t most_active(const struct lanes *l, const struct lane *lane)
 {
+	if (lane->owned)
+		return lane->flow == LANE_FLOWS ? lane->limit : 0;
 	return l->pipelined && lane->flow == LANE_FLOWS ? UINT32_MAX : 1 + MUTANT(lane_of_two);
+}
+
+/* Those that are called back may stand before some that are in flight still, or are dead letters. */
+static void skip_to_waiting(struct lane *lane)
+{
+	while (lane->waiting != NULL && lane->waiting->place != PLACE_WAITING)
+		lane->waiting = lane->waiting->lane_next;
 }
 
 static void lane_promote(struct lanes *l, struct lane *lane)
 {
 	struct message *m;
 
+	if (lane->owned)
+		skip_to_waiting(lane);
 	while ((m = lane->waiting) != NULL && lane->active < most_active(l, lane) && lane->flow != LANE_SETTLES &&
 	       (lane->unrecorded == 0 || m->defect)) {
 		lane->waiting = m->lane_next;
 		lane->active++;
 		lanes_move(l, m, PLACE_READY);
+		if (lane->owned)
+			skip_to_waiting(lane);
 	}
 }
 
@@ -184,11 +199,11 @@ static void deactivate(struct lanes *l, struct message *m)
 	lanes_move(l, m, PLACE_WAITING);
 }
 
-struct message *lanes_add(struct lanes *l, int64_t ticket, bool keyed, uint64_t hash)
+/* lane: NULL = none. */
+static struct message *add(struct lanes *l, int64_t ticket, struct lane *lane)
 {
 	struct message *m = l->place[PLACE_FREE].first;
 	uint32_t generation = m->generation + !MUTANT(slot_reused);
-	struct lane *lane = keyed ? lane_get(l, hash) : NULL;
 
 	list_remove(&l->place[PLACE_FREE], m);
 	*m = (struct message){ .ticket = ticket,
@@ -209,9 +224,50 @@ struct message *lanes_add(struct lanes *l, int64_t ticket, bool keyed, uint64_t 
 	lane->last = m;
 	if (lane->waiting == NULL)
 		lane->waiting = m;
-	if (lane->active == 0 || l->pipelined || MUTANT(lane_of_two))
+	if (lane->active == 0 || l->pipelined || lane->owned || MUTANT(lane_of_two))
 		lane_promote(l, lane);
 	return m;
+}
+
+struct message *lanes_add(struct lanes *l, int64_t ticket, bool keyed, uint64_t hash)
+{
+	return add(l, ticket, keyed ? lane_get(l, hash) : NULL);
+}
+
+/* --- owned streams --- */
+
+struct message *lanes_add_owned(struct lanes *l, int64_t ticket, uint16_t stream)
+{
+	return add(l, ticket, &l->owned[stream]);
+}
+
+void lanes_stand(struct lanes *l, uint16_t stream)
+{
+	struct lane *lane = &l->owned[stream];
+
+	lane->flow = LANE_STANDS;
+	lane->waiting = lane->first;
+	for (struct message *m = lane->first; m != NULL; m = m->lane_next)
+		if (is_active(m) && m->place != PLACE_IN_FLIGHT)
+			deactivate(l, m);
+}
+
+void lanes_go(struct lanes *l, uint16_t stream, uint32_t limit)
+{
+	struct lane *lane = &l->owned[stream];
+
+	assert(limit > 0);
+	lane->flow = LANE_FLOWS;
+	lane->limit = limit;
+	lane->waiting = lane->first;
+	lane_promote(l, lane);
+}
+
+void lanes_recall(struct lanes *l, struct message *m)
+{
+	assert(m->place == PLACE_IN_FLIGHT && m->lane->owned && m->lane->flow == LANE_STANDS);
+	deactivate(l, m);
+	m->lane->waiting = m->lane->first;
 }
 
 static void lane_unlink(struct lane *lane, struct message *m)
@@ -237,6 +293,13 @@ void lanes_dead_letter(struct lanes *l, struct message *m)
 	m->lane->active--;
 	m->lane->unrecorded++;
 	lanes_move(l, m, PLACE_UNRECORDED);
+	/* Where many of a lane are ready at once, those behind it are not any more. */
+	for (struct message *x = m->lane_next; m->lane->owned && x != NULL && !MUTANT(unrecorded_ready);
+	     x = x->lane_next)
+		if (x->place == PLACE_READY)
+			deactivate(l, x);
+	if (m->lane->owned)
+		m->lane->waiting = m->lane->first;
 	lane_promote(l, m->lane);
 }
 
@@ -252,7 +315,7 @@ void lanes_finish(struct lanes *l, struct message *m)
 		lane_unlink(lane, m);
 		lane_settle(l, lane);
 		lane_promote(l, lane);
-		if (lane->first == NULL)
+		if (lane->first == NULL && !lane->owned)
 			lane_put(l, lane);
 	}
 	m->lane = NULL;
@@ -263,7 +326,7 @@ void lanes_retry(struct lanes *l, struct message *m, int64_t until_ms)
 {
 	struct lane *lane = m->lane;
 
-	assert(m->place == PLACE_IN_FLIGHT || m->place == PLACE_READY);
+	assert((m->place == PLACE_IN_FLIGHT || m->place == PLACE_READY) && (lane == NULL || !lane->owned));
 	m->at_ms = until_ms;
 	if (lane == NULL || !l->pipelined) {
 		lanes_move(l, m, PLACE_BACKOFF);
@@ -292,6 +355,10 @@ void lanes_rewind(struct lanes *l)
 		assert(m->place == PLACE_IN_FLIGHT);
 		/* An outage is nobody's failure. */
 		m->tries -= m->tries > 0;
+		if (m->lane != NULL && m->lane->owned) {
+			lanes_recall(l, m);
+			continue;
+		}
 		if (m->lane != NULL && m->lane->flow == LANE_SETTLES) {
 			deactivate(l, m);
 			lane_settle(l, m->lane);
@@ -333,10 +400,12 @@ static void lane_audit(const struct lanes *l, const struct lane *lane)
 			waiting = true;
 		active += is_active(m);
 		unrecorded += m->place == PLACE_UNRECORDED;
-		assert(lane->flow == LANE_SETTLES || m->place == PLACE_UNRECORDED || is_active(m) != waiting);
+		assert(lane->owned || lane->flow == LANE_SETTLES || m->place == PLACE_UNRECORDED ||
+		       is_active(m) != waiting);
+		assert(lane->flow != LANE_STANDS || !is_active(m) || m->place == PLACE_IN_FLIGHT);
 	}
 	assert(active == lane->active && unrecorded == lane->unrecorded);
-	assert(l->pipelined || active == 1 || (active == 0 && unrecorded > 0));
+	assert(l->pipelined || lane->owned || active == 1 || (active == 0 && unrecorded > 0));
 }
 
 void lanes_audit(const struct lanes *l)
@@ -359,6 +428,9 @@ void lanes_audit(const struct lanes *l)
 	assert(aged + l->place[PLACE_UNRECORDED].count ==
 	       l->slots - l->place[PLACE_FREE].count - l->place[PLACE_DONE].count);
 	for (size_t i = 0; i < l->buckets; i++)
-		for (const struct lane *lane = l->bucket[i]; lane != NULL; lane = lane->chain)
+		for (const struct lane *lane = l->bucket[i]; lane != NULL; lane = lane->next)
 			lane_audit(l, lane);
+	for (size_t i = 0; i < LIMIT_STREAMS; i++)
+		if (l->owned[i].first != NULL)
+			lane_audit(l, &l->owned[i]);
 }

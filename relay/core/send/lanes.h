@@ -9,6 +9,9 @@
  * A lane is the FIFO of one key: all its messages in memory, oldest first. At most `limit` of them are active
  * (READY, ASKING, IN_FLIGHT, BACKOFF), always the oldest; the others are WAITING. While one is UNRECORDED, none of them goes on but what is
  * a dead letter, too.
+ *
+ * All messages of an owned stream are in one lane, which is the stream's for ever, and whose limit is none. When its chain is broken it
+ * STANDS: what was READY waits again, and what is in flight is answered or called back (chain.c).
  */
 #ifndef BOXHAUL_CORE_SEND_LANES_H
 #define BOXHAUL_CORE_SEND_LANES_H
@@ -62,6 +65,9 @@ struct message {
 	struct message *next, *prev;           /* in its place */
 	struct message *lane_next, *lane_prev; /* in its lane */
 	struct message *age_next, *age_prev; /* all in memory but UNRECORDED and DONE, in the order they were offered */
+	scope_id
+		key; /* of an owned stream: the lane that it would be in; the books may hold that back, from before it was owned */
+	uint64_t due; /* of an owned stream, in flight: the sequence at which it must stand */
 };
 
 struct message_list {
@@ -79,9 +85,12 @@ struct lane {
 		LANE_FLOWS,      /* as many in flight as may be */
 		LANE_SETTLES,    /* pipelined: one failed; nothing is sent until the others in flight are answered, */
 		LANE_RECOVERING, /* and then one by one until an ack */
+		LANE_STANDS,     /* owned: none becomes ready */
 	} flow;
-	int64_t until_ms;   /* settles: and not before this */
-	struct lane *chain; /* of its hash bucket, or of the free list */
+	bool owned;
+	uint32_t limit;    /* owned: so many are active at most */
+	int64_t until_ms;  /* settles: and not before this */
+	struct lane *next; /* of its hash bucket, or of the free list */
 };
 
 struct lanes {
@@ -92,6 +101,7 @@ struct lanes {
 	struct lane *pool, *free_lanes, **bucket;
 	size_t buckets;
 	bool pipelined;
+	struct lane owned[LIMIT_STREAMS]; /* those of owned streams */
 };
 
 /* Memory for so many messages. False: there is none. */
@@ -105,6 +115,16 @@ void lanes_move(struct lanes *l, struct message *m, enum place to);
 /* A message for this ticket at the end of its lane (keyed), or ready at once. There must be a free slot. Of one lane the tickets
  * come in ascending order, but for those that were parked: they come while nothing above them is in memory. */
 struct message *lanes_add(struct lanes *l, int64_t ticket, bool keyed, uint64_t hash);
+
+/* The same for an owned stream: at the end of its lane. */
+struct message *lanes_add_owned(struct lanes *l, int64_t ticket, uint16_t stream);
+
+/* The lane of an owned stream stands: what is in flight stays so, all else waits. Then it goes on, from the oldest, with so many at once. */
+void lanes_stand(struct lanes *l, uint16_t stream);
+void lanes_go(struct lanes *l, uint16_t stream, uint32_t limit);
+
+/* m, of an owned stream whose lane stands, is in flight, and waits again. */
+void lanes_recall(struct lanes *l, struct message *m);
 
 /* m, of a lane, is a dead letter: it leaves memory's order, and keeps its lane from going on until lanes_finish(). Not for pipelined. */
 void lanes_dead_letter(struct lanes *l, struct message *m);

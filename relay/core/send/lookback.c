@@ -31,6 +31,7 @@
 #include "core/refusal.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
+#include "core/send/predecessor.h"
 #include "core/send/send.h"
 
 /* --- states --- */
@@ -138,6 +139,8 @@ static void truncated(struct sender *s, uint16_t stream, uint64_t last)
 		}
 	assert(lookback_last_known(s, stream) <= last);
 	outcomes_add(&s->outcomes, OUTCOME_TRUNCATED)->stream = stream;
+	if (settings_owns(s->set, stream))
+		chain_truncated(s, stream);
 }
 
 /* A sequence is given once, and above everything that was there when m was sent first. Else the stream has lost its end, and
@@ -180,7 +183,8 @@ void lookback_acked(struct sender *s, const struct message *m, uint16_t attempt,
 			advance_to(l, l->read_up_to);
 	}
 	/* It took a message though it could not be read: a good time to ask again. */
-	if (l->knowledge != LOOKBACK_KNOWN && l->failures >= LIMIT_LOOKBACKS_REFUSED)
+	if (l->knowledge != LOOKBACK_KNOWN && l->failures >= LIMIT_LOOKBACKS_REFUSED &&
+	    !settings_owns(s->set, m->stream))
 		take_step(l, TAKEN);
 }
 
@@ -262,6 +266,14 @@ void lookback_sent(struct sender *s, struct message *m, struct effect *f)
 	doubt_begin(m, s->now_ms, lookback_last_known(s, m->stream));
 }
 
+void lookback_want(struct sender *s, uint16_t stream)
+{
+	struct lookback *l = &s->lookback[stream];
+
+	take_step(l, NEEDED);
+	l->question = QUESTION_WANTED;
+}
+
 /* --- the question --- */
 
 /* Where the copies of everything in doubt begin that is in memory. */
@@ -280,23 +292,10 @@ static uint64_t read_above(const struct sender *s, uint16_t stream, uint64_t low
 
 	if (l->phase < PHASE_READ)
 		return lowest_in_memory(s, stream, lowest < l->inherited ? lowest : l->inherited);
-	if (l->phase != PHASE_OURS || l->rounds > 0)
+	if (l->phase != PHASE_OURS || l->rounds > 0 || settings_owns(s->set, stream))
 		return l->read_up_to;
 	lowest = lowest_in_memory(s, stream, lowest);
 	return lowest < l->read_up_to ? l->read_up_to : lowest;
-}
-
-static bool must_wait_for_predecessor(const struct sender *s, const struct lookback *l, int64_t asked_ms)
-{
-	return !MUTANT(lease_of_predecessor) && asked_ms < s->predecessor.until_ms &&
-	       l->duplicate_window_ms / 2 < s->predecessor.until_ms - asked_ms;
-}
-
-/* From then on nothing is stored that was sent before we led. (Before the first leader nothing was.) */
-static int64_t predecessor_end(const struct sender *s, const struct lookback *l)
-{
-	return l->inherited == LOW_WATER_NONE ? s->predecessor.until_ms
-					      : s->predecessor.until_ms + l->duplicate_window_ms / 4;
 }
 
 /* The last look-back is still to come, and no question is under way. */
@@ -305,28 +304,31 @@ static bool awaits_last(const struct lookback *l)
 	return l->phase == PHASE_READ && l->question != QUESTION_ASKED;
 }
 
-static bool last_is_due(const struct sender *s, const struct lookback *l)
+static bool last_is_due(const struct sender *s, uint16_t stream)
 {
-	return awaits_last(l) && s->now_ms >= predecessor_end(s, l) && s->now_ms >= l->again_ms;
+	const struct lookback *l = &s->lookback[stream];
+
+	return awaits_last(l) && s->now_ms >= predecessor_end(s, stream) && s->now_ms >= l->again_ms;
 }
 
 bool lookback_next(struct sender *s, uint16_t *stream)
 {
 	if (!s->bus_up)
 		return false;
-	for (uint32_t i = 0; i < s->set->streams; i++) {
+	for (uint16_t i = 0; i < s->set->streams; i++) {
 		struct lookback *l = &s->lookback[i];
 
-		if (last_is_due(s, l)) {
+		if (last_is_due(s, i)) {
 			if (s->predecessor.remains)
 				l->question = QUESTION_WANTED;
 			else
 				l->phase = PHASE_OURS;
 		}
 		/* The first question is asked at once: without its answer the window is not known. */
-		if (l->question != QUESTION_WANTED || (l->heard_ms != 0 && must_wait_for_predecessor(s, l, s->now_ms)))
+		if (l->question != QUESTION_WANTED ||
+		    (l->heard_ms != 0 && predecessor_must_be_waited_for(s, i, s->now_ms)))
 			continue;
-		*stream = (uint16_t)i;
+		*stream = i;
 		return true;
 	}
 	return false;
@@ -346,6 +348,8 @@ void lookback_take(struct sender *s, uint16_t stream, uint64_t lowest, struct ef
 	f->lookback.truncated = l->truncated;
 	l->truncated = false;
 	assert(s->bus_up);
+	if (settings_owns(s->set, stream))
+		chain_look_asked(s, stream);
 	f->lookback.known_end = l->asked_end = known_end(s, stream);
 }
 
@@ -353,15 +357,16 @@ int64_t lookback_deadline(const struct sender *s)
 {
 	int64_t at = INT64_MAX;
 
-	for (uint32_t i = 0; i < s->set->streams; i++) {
+	for (uint16_t i = 0; i < s->set->streams; i++) {
 		const struct lookback *l = &s->lookback[i];
 
-		if (l->question == QUESTION_WANTED && l->heard_ms != 0 && must_wait_for_predecessor(s, l, s->now_ms))
-			at = sender_state_earlier(at, s->predecessor.until_ms - l->duplicate_window_ms / 2);
+		if (l->question == QUESTION_WANTED && l->heard_ms != 0 &&
+		    predecessor_must_be_waited_for(s, i, s->now_ms))
+			at = sender_state_earlier(at, predecessor_wait_until(s, i));
 		if (!awaits_last(l))
 			continue;
-		if (s->now_ms < predecessor_end(s, l))
-			at = sender_state_earlier(at, predecessor_end(s, l));
+		if (s->now_ms < predecessor_end(s, i))
+			at = sender_state_earlier(at, predecessor_end(s, i));
 		else if (s->now_ms < l->again_ms)
 			at = sender_state_earlier(at, l->again_ms);
 	}
@@ -398,6 +403,10 @@ static void unreadable(struct sender *s, uint16_t stream, uint32_t reason)
 	l->again_ms = sender_state_retry_at(s, l->failures);
 	l->failures += l->failures < UINT32_MAX;
 	take_step(l, UNREADABLE);
+	if (settings_owns(s->set, stream)) {
+		chain_unreadable(s, stream, reason);
+		return;
+	}
 	if (l->knowledge == LOOKBACK_BLIND) {
 		notes_add(s->notes, (struct note){ .kind = NOTE_BLIND, .stream = stream });
 		lanes_answer(&s->lanes, stream);
@@ -435,19 +444,21 @@ static bool took_too_long(const struct sender *s, const struct lookback *l, int6
 	       l->rounds < LIMIT_LOOKBACK_ROUNDS;
 }
 
-static void read_now(struct sender *s, uint16_t stream, int64_t asked_ms)
+static void read_now(struct sender *s, uint16_t stream, int64_t asked_ms, uint64_t last)
 {
 	struct lookback *l = &s->lookback[stream];
 
 	l->rounds = 0;
 	take_step(l, READ);
 	l->asked_ms = asked_ms;
-	if (l->phase != PHASE_OURS && asked_ms >= predecessor_end(s, l)) {
+	if (l->phase != PHASE_OURS && asked_ms >= predecessor_end(s, stream)) {
 		l->phase = PHASE_OURS;
 		outcomes_add(&s->outcomes, OUTCOME_INHERITED)->stream = stream;
 	}
 	lanes_answer(&s->lanes, stream);
 	assert(l->knowledge == LOOKBACK_KNOWN && l->question == QUESTION_NONE);
+	if (settings_owns(s->set, stream))
+		chain_looked(s, stream, last);
 }
 
 static void readable(struct sender *s, const struct event *ev)
@@ -463,8 +474,9 @@ static void readable(struct sender *s, const struct event *ev)
 	take_step(l, ANSWERED);
 	if (ev->lookback.another || ev->lookback.last < l->asked_end)
 		truncated(s, stream, ev->lookback.last);
-	if (must_wait_for_predecessor(s, l, ev->lookback.asked_ms)) {
-		notes_add(s->notes, (struct note){ .kind = NOTE_PREDECESSOR, .stream = stream });
+	if (predecessor_must_be_waited_for(s, stream, ev->lookback.asked_ms)) {
+		if (!settings_owns(s->set, stream))
+			notes_add(s->notes, (struct note){ .kind = NOTE_PREDECESSOR, .stream = stream });
 		take_step(l, AGAIN);
 		return;
 	}
@@ -475,6 +487,8 @@ static void readable(struct sender *s, const struct event *ev)
 	tell_first(s, stream, ev->lookback.last);
 	if (l->phase < PHASE_READ)
 		l->phase = PHASE_READ;
+	if (settings_owns(s->set, stream))
+		chain_read(s, stream, ev);
 	if (ev->lookback.last > l->read_up_to)
 		advance_to(l, ev->lookback.last);
 	if (took_too_long(s, l, ev->lookback.asked_ms)) {
@@ -482,7 +496,7 @@ static void readable(struct sender *s, const struct event *ev)
 		take_step(l, AGAIN);
 		return;
 	}
-	read_now(s, stream, ev->lookback.asked_ms);
+	read_now(s, stream, ev->lookback.asked_ms, ev->lookback.last);
 }
 
 void lookback_answered(struct sender *s, const struct event *ev)

@@ -22,11 +22,23 @@ void lookback_acked(struct sender *s, const struct message *m, uint16_t attempt,
  * the latest time to write it to the socket (by_ms). */
 void lookback_sent(struct sender *s, struct message *m, struct effect *f);
 
+/* --- what it tells of an owned stream --- */
+
+/* The question goes out; it was answered (and tells of so much); that answer counts; the stream could not be read; it has lost its end. */
+void chain_look_asked(struct sender *s, uint16_t stream);
+void chain_read(struct sender *s, uint16_t stream, const struct event *ev);
+void chain_looked(struct sender *s, uint16_t stream, uint64_t last);
+void chain_unreadable(struct sender *s, uint16_t stream, uint32_t reason);
+void chain_truncated(struct sender *s, uint16_t stream);
+
 /* --- what is asked --- */
 
 /* Must m's stream be asked before m may be sent? Then the caller calls lookback_ask(), and m waits at ASKING. */
 bool lookback_needed(const struct sender *s, const struct message *m);
 void lookback_ask(struct sender *s, struct message *m);
+
+/* An owned stream is to be looked at as it is from now on: an answer that is under way does not count. */
+void lookback_want(struct sender *s, uint16_t stream);
 
 /* When the next question may be asked that waits for a time; INT64_MAX: none. */
 int64_t lookback_deadline(const struct sender *s);

@@ -21,6 +21,12 @@ void memory_retry(struct sender *s, struct message *m, int64_t until_ms)
 	lanes_retry(&s->lanes, m, until_ms);
 }
 
+void memory_recall(struct sender *s, struct message *m)
+{
+	ground(s, m);
+	lanes_recall(&s->lanes, m);
+}
+
 void memory_release(struct sender *s, struct message *m)
 {
 	assert(m->place != PLACE_FREE && m->place != PLACE_DONE && s->resident_bytes >= m->bytes);
@@ -92,7 +98,7 @@ size_t memory_in_flight(const struct sender *s)
 bool memory_has_work(const struct sender *s)
 {
 	return s->lanes.place[PLACE_READY].count > 0 || s->lanes.place[PLACE_ASKING].count > 0 ||
-	       s->lanes.place[PLACE_IN_FLIGHT].count > 0;
+	       s->lanes.place[PLACE_IN_FLIGHT].count > 0 || chain_has_work(s);
 }
 
 struct message *memory_oldest(const struct sender *s, const struct message *after)

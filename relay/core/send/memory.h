@@ -20,6 +20,9 @@ static inline void memory_departs(struct sender *s, struct message *m)
 /* m is to be sent again, not before until_ms. */
 void memory_retry(struct sender *s, struct message *m, int64_t until_ms);
 
+/* m, in flight in an owned stream, waits in its lane again. */
+void memory_recall(struct sender *s, struct message *m);
+
 /* Takes m out of memory. Its outcome is the caller's. */
 void memory_release(struct sender *s, struct message *m);
 

@@ -15,7 +15,8 @@
 /* Strict, a lane goes on behind what is stored, and behind a dead letter that is on record. */
 bool proof_is_evident(const struct sender *s, const struct message *m)
 {
-	return (s->set->ordering == ORDERING_STRICT || MUTANT(evident_pipelined)) && m->keyed && m->lane != NULL;
+	return (s->set->ordering == ORDERING_STRICT || MUTANT(evident_pipelined)) && m->keyed && m->lane != NULL &&
+	       !m->lane->owned;
 }
 
 /* Once nothing is left that an earlier leader may have sent, nobody asks. And whoever redrives a letter wants it sent: an operator may have
@@ -25,7 +26,8 @@ int32_t proof_witness(const struct sender *s, uint32_t slot, int32_t after)
 	const struct message *m = &s->lanes.message[slot], *x = after < 0 ? m : &s->lanes.message[after];
 
 	assert(slot < s->lanes.slots && m->place == PLACE_IN_FLIGHT);
-	if (m->lane == NULL || !s->predecessor.remains || (m->turn == TURN_REDRIVEN && !MUTANT(proved_redriven)))
+	if (m->lane == NULL || m->lane->owned || !s->predecessor.remains ||
+	    (m->turn == TURN_REDRIVEN && !MUTANT(proved_redriven)))
 		return -1;
 	for (x = x->lane_next; x != NULL; x = x->lane_next)
 		if ((x->stream == m->stream || MUTANT(proved_by_other_stream)) &&

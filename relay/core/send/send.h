@@ -173,6 +173,13 @@ uint64_t lookback_inherited(const struct sender *s, uint16_t stream);
  * owned_stays it stops when the stream has lost its end, or is another one (OUTCOME_TRUNCATED, REASON_LOST_END). A stopped one has
  * what is in flight answered, sends nothing, and is never probed. An operator's word lets it go on; also a new lead, which knows nothing of it. */
 void chain_go_on(struct sender *s, uint16_t stream);
+
+/* A ticket that was parked is gone, and may have been stored: what is found in its stream cannot be told from somebody else's, until the
+ * next look. */
+void chain_uncounted(struct sender *s, uint16_t stream);
+
+/* Something of an owned stream waits for a look that is due, and for nothing else. */
+bool chain_has_work(const struct sender *s);
 bool chain_is_stopped(const struct sender *s, uint16_t stream);
 
 /* --- what is gone from a stream --- */

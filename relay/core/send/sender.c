@@ -6,6 +6,7 @@
 
 #include "core/mutant.h"
 #include "core/refusal.h"
+#include "core/send/chain.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/lookback.h"
@@ -70,10 +71,13 @@ void sender_forget(struct sender *s)
 void sender_begin(struct sender *s, const uint64_t *low_water, int64_t predecessor_until_ms)
 {
 	assert(s->lanes.oldest == NULL && s->blocks.lanes == 0);
-	s->predecessor =
-		(struct predecessor){ .until_ms = predecessor_until_ms, .last_ticket = INT64_MAX, .remains = true };
+	s->predecessor = (struct predecessor){ .until_ms = predecessor_until_ms,
+					       .last_ticket = INT64_MAX,
+					       .remains = true,
+					       .lives = predecessor_until_ms > s->now_ms };
 	s->stats->last_ack_ms = s->now_ms;
 	lookback_begin(s, low_water);
+	chain_begin(s);
 }
 
 void sender_caught_up(struct sender *s, int64_t last_ticket)
@@ -98,7 +102,9 @@ void sender_bus_down(struct sender *s)
 {
 	s->bus_up = false;
 	lookback_interrupted(s);
+	chain_interrupted(s);
 	sending_interrupted(s);
+	chain_rewound(s);
 }
 
 /* --- outcomes --- */
@@ -124,7 +130,9 @@ uint32_t sender_round(struct sender *s)
 static int32_t admit(struct sender *s, const struct offer *o, scope_id lane)
 {
 	const struct row *row = o->row;
-	struct message *m = lanes_add(&s->lanes, o->ticket, lane != SCOPE_NONE, lane);
+	bool owned = settings_owns(s->set, row->stream);
+	struct message *m = owned ? lanes_add_owned(&s->lanes, o->ticket, row->stream)
+				  : lanes_add(&s->lanes, o->ticket, lane != SCOPE_NONE, lane);
 
 	m->stream = row->stream;
 	m->xid = row->xid;
@@ -137,6 +145,8 @@ static int32_t admit(struct sender *s, const struct offer *o, scope_id lane)
 	if (o->doubt != NULL)
 		doubt_restore(m, *o->doubt);
 	memory_admitted(s, m);
+	if (owned)
+		m->key = lane;
 	return (int32_t)(m - s->lanes.message);
 }
 
@@ -158,9 +168,22 @@ static int32_t turn_away(struct sender *s, const struct offer *o, scope_id lane,
 	return -1;
 }
 
+/* What it is in, but for its stream. */
+static scope_id lane_of(struct sender *s, const struct row *row)
+{
+	scope_id lane = row->keyed && s->set->ordering != ORDERING_NONE ? scope_of_lane(row->lane) : SCOPE_NONE;
+	const struct block *b;
+
+	if (!settings_owns(s->set, row->stream) || lane == SCOPE_NONE)
+		return lane;
+	/* What the same key meets in other streams is no matter of an owned one. */
+	b = s->blocks.lanes > 0 ? blocks_find(&s->blocks, lane) : NULL;
+	return b != NULL && b->inherited ? lane : SCOPE_NONE;
+}
+
 int32_t sender_offer(struct sender *s, const struct offer *o)
 {
-	scope_id lane = o->row->keyed && s->set->ordering != ORDERING_NONE ? scope_of_lane(o->row->lane) : SCOPE_NONE;
+	scope_id lane = lane_of(s, o->row);
 	struct block *b;
 
 	assert(o->ticket > 0 && (o->row->stream < s->set->streams || o->row->stream == STREAM_UNROUTED) &&
@@ -170,7 +193,9 @@ int32_t sender_offer(struct sender *s, const struct offer *o)
 			lane = o->was_parked; /* one without a key, which was held back alone */
 		holding_unparked(s, blocks_find(&s->blocks, o->was_parked), 1);
 	}
-	b = holding_gate(s, o->row->stream, lane, o->ticket);
+	b = settings_owns(s->set, o->row->stream) && s->set->owned_stays
+		    ? NULL
+		    : holding_gate(s, o->row->stream, lane, o->ticket);
 	return b != NULL ? turn_away(s, o, lane, b) : admit(s, o, lane);
 }
 
@@ -186,6 +211,7 @@ int64_t sender_deadline(const struct sender *s)
 		return at;
 	if (flight != NULL)
 		at = sender_state_earlier(at, flight->at_ms + s->set->ack_timeout_ms);
+	at = sender_state_earlier(at, chain_deadline(s));
 	return sender_state_earlier(at, sender_state_earlier(s->due_ms, lookback_deadline(s)));
 }
 
@@ -200,6 +226,9 @@ static void stream_stats(const struct sender *s, struct delivery_stats *stats)
 			.since_ms = b->since_ms,
 			.acked = s->acked[i].count,
 			.sequence = s->acked[i].highest,
+			.owned = settings_owns(s->set, i),
+			.broken = s->chain[i].broken,
+			.foreign = s->chain[i].foreign,
 		};
 	}
 }

@@ -49,6 +49,31 @@ struct lookback {
 	int64_t again_ms;            /* a question that nobody waits for failed: not before this */
 };
 
+/* Of an owned stream: where its next message must stand, and whether that is known. See the picture in chain.c. */
+struct chain {
+	enum {
+		CHAIN_BROKEN, /* it is not known: nothing is sent */
+		CHAIN_FLOWS,
+		CHAIN_STOPPED, /* and an operator is waited for */
+	} state;
+	bool looks;           /* a look was asked for since nothing was in flight any more: its answer counts */
+	uint64_t base;        /* the stream ended here when numbers were given anew */
+	uint64_t tail;        /* what has a number ends here, if all of it is stored */
+	uint64_t newest;      /* the token of the last one sent */
+	int64_t call_back_ms; /* then what is in flight still is not waited for any more; NEVER */
+	int64_t again_ms;     /* not to be looked at sooner */
+	uint32_t failures;    /* so often broken in a row, without any message that came to stand where it should */
+	int64_t sent_ms;      /* when something was sent last; 0 = never */
+	int64_t former_ms;    /* and in an earlier lead of ours */
+	/* Of the messages that looks have found above `above`, up to `upto`, so many no message of ours was told to be; `early`: those that
+	 * were told before the answer came. */
+	uint64_t unclaimed, above, upto;
+	uint64_t asked_above; /* of the look under way */
+	bool counts; /* all that we stored since the last look is known, so what else there is can be counted */
+	struct sequences early;
+	uint64_t broken, foreign; /* figures */
+};
+
 struct sender {
 	const struct delivery_settings *set; /* the owner's; may change between two steps */
 	struct notes *notes;                 /* the owner's */
@@ -71,6 +96,7 @@ struct sender {
 		bool last_is_known;
 		int64_t last_ticket; /* and nothing above this; INT64_MAX until it is known */
 		bool remains;        /* some of it may be left to be sent */
+		bool lives;          /* it may: it has not resigned, and its lease is not over */
 	} predecessor;
 
 	/* holding.c */
@@ -86,6 +112,9 @@ struct sender {
 
 	/* lookback.c */
 	struct lookback lookback[LIMIT_STREAMS];
+
+	/* chain.c */
+	struct chain chain[LIMIT_STREAMS];
 };
 
 /* When what failed so often in a row may be tried again. */
@@ -101,7 +130,9 @@ static inline struct block *sender_state_stream_block(struct sender *s, const st
 }
 static inline struct block *sender_state_lane_block(struct sender *s, const struct message *m)
 {
-	return m->lane != NULL && s->blocks.lanes > 0 ? blocks_find(&s->blocks, m->lane->hash) : NULL;
+	if (m->lane == NULL || s->blocks.lanes == 0)
+		return NULL;
+	return blocks_find(&s->blocks, m->lane->owned ? m->key : m->lane->hash);
 }
 
 static inline size_t sender_state_resident(const struct sender *s)

@@ -13,6 +13,7 @@
 
 #include "core/mutant.h"
 #include "core/refusal.h"
+#include "core/send/chain.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/lookback.h"
@@ -35,6 +36,7 @@ void sending_adjust(struct sender *s)
 	s->flight_limit = in_flight > most ? in_flight : most;
 	if (s->send_window > most)
 		s->send_window = most;
+	chain_adjust(s);
 }
 
 /* --- the send window --- */
@@ -100,9 +102,13 @@ static struct message *resolve(struct sender *s, uint64_t token, bool any_attemp
 void sending_acked(struct sender *s, const struct event *ev)
 {
 	struct message *m = resolve(s, ev->acked.token, true);
+	uint16_t stream;
+	bool owned;
 
 	if (m == NULL)
 		return;
+	stream = m->stream;
+	owned = settings_owns(s->set, stream);
 	s->stats->acked++;
 	s->stats->duplicates += ev->acked.duplicate;
 	s->stats->last_ack_ms = s->now_ms;
@@ -111,7 +117,11 @@ void sending_acked(struct sender *s, const struct event *ev)
 	lookback_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence, ev->acked.duplicate);
 	grow_send_window(s);
 	lanes_acked(m);
+	if (owned)
+		chain_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence);
 	holding_settle(s, m);
+	if (owned)
+		chain_changed(s, stream);
 }
 
 static void retry(struct sender *s, struct message *m, uint32_t reason)
@@ -140,6 +150,7 @@ static void try_again(struct sender *s, struct message *m, uint32_t reason)
 	struct block *stream = sender_state_stream_block(s, m), *lane = sender_state_lane_block(s, m);
 	bool lane_is_shut = block_is_shut(lane);
 
+	assert(!settings_owns(s->set, m->stream));
 	if (lane_is_shut && lane->probe != m->ticket) {
 		m->reason = reason;
 		holding_park(s, m, lane);
@@ -163,26 +174,42 @@ static void count_refusal(struct delivery_stats *c, uint32_t reason)
 	c->refused++;
 }
 
+static void give_up(struct sender *s, struct message *m, uint32_t reason)
+{
+	uint16_t stream = m->stream;
+	bool owned = settings_owns(s->set, stream);
+
+	if (owned)
+		chain_poisoned(s, m);
+	if (s->dead_credit > 0)
+		holding_dead_letter(s, m, reason);
+	else if (owned)
+		chain_refused(s, m, reason, VERDICT_RETRY);
+	else
+		retry(s, m, reason);
+	if (owned)
+		chain_changed(s, stream);
+}
+
 static void refuse(struct sender *s, struct message *m, uint32_t reason, uint32_t status)
 {
 	enum refusal_verdict verdict = refusal_verdict(reason, status);
 
 	assert(m->place == PLACE_IN_FLIGHT || MUTANT(late_refusal));
 	count_refusal(s->stats, reason);
-	if (verdict != VERDICT_UNKNOWN && m->attempts < UINT16_MAX)
+	if (verdict != VERDICT_UNKNOWN && !refusal_means_chain(reason) && m->attempts < UINT16_MAX)
 		m->attempts++;
 	/* It is not stored; but for one that met another copy of itself. */
 	if (verdict != VERDICT_UNKNOWN && (!refusal_means_copy(reason) || MUTANT(copy_is_refusal)))
 		doubt_end(m);
 	if (refusal_means_busy(reason))
 		shrink_send_window(s);
+	if (verdict != VERDICT_POISON && settings_owns(s->set, m->stream)) {
+		chain_refused(s, m, reason, verdict);
+		return;
+	}
 	switch (verdict) {
-	case VERDICT_POISON:
-		if (s->dead_credit == 0)
-			retry(s, m, reason);
-		else
-			holding_dead_letter(s, m, reason);
-		break;
+	case VERDICT_POISON: give_up(s, m, reason); break;
 	case VERDICT_STREAM: holding_block_stream(s, m, reason); break;
 	case VERDICT_LANE: holding_block_lane(s, m, reason); break;
 	case VERDICT_RETRY:
@@ -219,7 +246,10 @@ static void timed_out(struct sender *s, struct message *m)
 		return;
 	}
 	s->stats->timeouts++;
-	if (++s->silent[m->stream] >= LIMIT_SILENT_PUBLISHES && !holding_is_probe(s, m))
+	s->silent[m->stream]++;
+	if (settings_owns(s->set, m->stream))
+		chain_refused(s, m, REASON_NO_REPLY, VERDICT_UNKNOWN);
+	else if (s->silent[m->stream] >= LIMIT_SILENT_PUBLISHES && !holding_is_probe(s, m))
 		holding_block_stream(s, m, REASON_NO_REPLY);
 	else
 		try_again(s, m, REASON_NO_REPLY);
@@ -234,6 +264,7 @@ void sending_timers(struct sender *s)
 		timed_out(s, m);
 	while ((m = s->lanes.place[PLACE_BACKOFF].first) != NULL && s->now_ms >= m->at_ms)
 		lanes_move(&s->lanes, m, PLACE_READY);
+	chain_timers(s);
 }
 
 /* --- sending --- */
@@ -256,6 +287,9 @@ static void publish(struct sender *s, struct message *m, struct effect *f)
 	f->publish.slot = (uint32_t)(m - s->lanes.message);
 	f->publish.id = m->ticket + (MUTANT(id_of_attempt) && m->tries > 1);
 	f->publish.token = token_of(s, m);
+	f->publish.expected = EXPECTED_ANY;
+	if (settings_owns(s->set, m->stream))
+		chain_sent(s, m, f);
 }
 
 bool sending_next(struct sender *s, struct effect *f, bool *asks)
@@ -266,10 +300,15 @@ bool sending_next(struct sender *s, struct effect *f, bool *asks)
 		if (m->defect) {
 			if (s->dead_credit == 0)
 				return false;
-			holding_dead_letter(s, m, m->reason);
+			give_up(s, m, m->reason);
 			continue;
 		}
-		if (lookback_needed(s, m)) {
+		if (settings_owns(s->set, m->stream)) {
+			if (!chain_may_send(s, m)) {
+				*asks = true;
+				continue;
+			}
+		} else if (lookback_needed(s, m)) {
 			lookback_ask(s, m);
 			*asks = true;
 			continue;
