@@ -113,8 +113,15 @@ void check_marked(struct sim *s, const struct mark *m, const struct id_range *to
 	for (size_t i = 0; i < m->dead_count; i++)
 		demand(s, !FACT_OF(s, m->dead[i].id)->held || books_unsettled(s, m->dead[i].id),
 		       "held dead letter %lld is settled by the books", (long long)m->dead[i].id);
-	for (size_t i = 0; i < m->sent_count; i++)
+	for (size_t i = 0; i < m->sent_count; i++) {
 		check_ledger(s, &m->sent[i]);
+		for (size_t j = 0; j < i; j++) /* it is the key of the table: the mark would fail */
+			demand(s,
+			       m->sent[i].stream != m->sent[j].stream || m->sent[i].first != m->sent[j].first ||
+				       m->sent[i].last != m->sent[j].last,
+			       "mark: the ledger row %lld..%lld stands in it twice", (long long)m->sent[i].first,
+			       (long long)m->sent[i].last);
+	}
 	check_floors(s);
 	demand(s, s->pg.exceptions <= s->core->limits->exceptions + 8 * s->plan.settings.queue_messages,
 	       "%zu exceptions", s->pg.exceptions);

@@ -323,25 +323,33 @@ static void mark_is_sent(struct reader *r)
 	}
 }
 
+/* What came late may stand where the position passes now: then the row of its stream says it. (Said twice, of one id alone, it would be
+ * the same row twice, which the table refuses, and the mark with it.) */
 static void list_sent(struct reader *r, int64_t to)
 {
 	struct marking *m = &r->marking;
+	bool passed[LIMIT_STREAMS] = { false };
 	size_t n = 0;
 
 	raise_low_water(r, to);
 	for (uint16_t s = 0; s < r->set->streams && to > m->position; s++)
 		if (m->touched[s]) {
 			m->touched[s] = false;
+			passed[s] = !MUTANT(sent_twice);
 			m->sent[n++] = (struct sent){ .first = m->position + 1,
 						      .last = to,
 						      .stream = s,
 						      .sequence = m->low_water.in_use.sequence[s] };
 		}
-	for (size_t i = 0; i < m->late_count; i++)
-		m->sent[n++] = (struct sent){ .first = m->late[i].id,
-					      .last = m->late[i].id,
-					      .stream = m->late[i].stream,
-					      .sequence = m->low_water.in_use.sequence[m->late[i].stream] };
+	for (size_t i = 0; i < m->late_count; i++) {
+		struct late late = m->late[i];
+
+		if (!passed[late.stream] || late.id <= m->position || late.id > to)
+			m->sent[n++] = (struct sent){ .first = late.id,
+						      .last = late.id,
+						      .stream = late.stream,
+						      .sequence = m->low_water.in_use.sequence[late.stream] };
+	}
 	m->late_count = 0;
 	assert(n <= LIMIT_MARK_LATE + LIMIT_STREAMS);
 	m->mark.sent = m->sent;
