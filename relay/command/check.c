@@ -275,6 +275,21 @@ static void check_room(struct check *c, const struct config_stream *w, const str
 		     info->max_messages);
 }
 
+/* What was stored and is gone would be sent once more, behind its successors. */
+static void check_owned(struct check *c, const struct config_stream *w, const struct stream_info *info)
+{
+	if (!w->owned)
+		return;
+	if (info->retention != RETENTION_LIMITS || info->max_messages_per_subject > 0)
+		fail(c,
+		     "stream %s: it is owned, and loses messages one by one (its retention, or max_msgs_per_subject): what was "
+		     "stored without an answer could be stored again, out of its order: keep them (retention limits, "
+		     "max_msgs_per_subject -1), or owned = false",
+		     w->name);
+	else
+		ok(c, "stream %s: owned: all of it in one order", w->name);
+}
+
 static void check_sizes(const struct check *c, const struct config_stream *w, const struct stream_info *info)
 {
 	if (info->duplicate_window_ms < w->duplicate_window_ms)
@@ -300,6 +315,7 @@ static void check_found(struct check *c, const struct stream_walk *walk, const s
 	check_safety(c, w, info);
 	check_room(c, w, info);
 	check_sizes(c, w, info);
+	check_owned(c, w, info);
 	if (!stream_walk_is_allowed(walk))
 		warn(c,
 		     "stream %s: no answer to %s.STREAM.MSG.GET.%s: let this login publish to it, or messages may "

@@ -19,6 +19,8 @@ struct config_stream {
 	bool create;                  /* create the stream where it is missing */
 	uint32_t replicas;            /* for create */
 	uint32_t duplicate_window_ms; /* for create, and the least that `check` accepts without a warning */
+	bool owned;                   /* nobody else publishes to it: one order for all of it (delivery.owned) */
+	enum { FOREIGN_STOPS, FOREIGN_PASSES } foreign; /* owned: what a message of somebody else does to it */
 };
 
 /* The subscription that takes the answers to sagas. No file can say such a name, so it is nobody else's. */

@@ -122,9 +122,34 @@ static void check_overlap(struct loader *l, size_t i, size_t j)
 	}
 }
 
+/* In one order nothing can wait for an operator while what stands behind it goes on; and what is sent in no order, or in an order that
+ * may be lost, has none to keep. */
+static bool owned_fits(const struct config *c, size_t i, char *why, size_t size)
+{
+	const struct config_stream *s = &c->streams[i];
+
+	if (!s->owned)
+		return true;
+	if (c->delivery.poison == POISON_HOLD)
+		return snprintf(
+			       why, size,
+			       "streams.owned: stream %s is to be in one order, and delivery.poison = \"hold\" would stop all of it "
+			       "behind one dead letter: use \"skip\", or owned = false",
+			       s->name != NULL ? s->name : "?"),
+		       false;
+	if (c->delivery.ordering != ORDERING_STRICT)
+		return snprintf(
+			       why, size,
+			       "streams.owned: stream %s is to be in one order: that needs delivery.ordering = \"strict\"",
+			       s->name != NULL ? s->name : "?"),
+		       false;
+	return true;
+}
+
 static void check_stream(struct loader *l, size_t i)
 {
 	const char *name = l->c->streams[i].name;
+	char why[WHY_BYTES];
 	size_t k = 0;
 
 	check_stream_name(l, "streams", "name", i, name);
@@ -134,6 +159,8 @@ static void check_stream(struct loader *l, size_t i)
 		complaint_at(l, config_check_node(l, "streams", i, "name"),
 			     "streams.name = \"%s\" stands twice (line %u): put all its subjects into one", name,
 			     layers_line_of(config_check_node(l, "streams", k, "name")));
+	if (!owned_fits(l->c, i, why, sizeof why))
+		complaint_at(l, config_check_node(l, "streams", i, "owned"), "%s", why);
 	for (size_t j = 0; j < l->c->streams[i].subject_count; j++)
 		check_published(l, i, j);
 	for (size_t j = 0; j < l->c->streams[i].subject_count; j++)
@@ -270,6 +297,9 @@ void config_check_lists(struct loader *l)
 
 bool config_check_lists_fit(const struct config *c, char *why, size_t size)
 {
+	for (size_t i = 0; i < c->stream_count; i++)
+		if (!owned_fits(c, i, why, size))
+			return false;
 	for (size_t i = 0; i < c->subscription_count; i++)
 		if (!restart_fits(&c->subscriptions[i], why, size))
 			return false;

@@ -365,6 +365,10 @@ static void derive(struct loader *l)
 		config_check_name(l);
 	l->no_memory |= !config_sagas_derive(c);
 	c->delivery.streams = (uint32_t)c->stream_count;
+	for (size_t i = 0; i < c->stream_count; i++) {
+		c->delivery.owned |= (uint32_t)c->streams[i].owned << i;
+		c->delivery.foreign_passes |= (uint32_t)(c->streams[i].foreign == FOREIGN_PASSES) << i;
+	}
 	/* nats.c before 3.13 takes tls:// for nats://, and would use a server that does not ask for TLS in plain text. */
 	for (size_t i = 0; i < c->nats.url_count; i++)
 		if (c->nats.urls[i] != NULL && strncmp(c->nats.urls[i], "tls://", 6) == 0)

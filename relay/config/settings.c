@@ -101,6 +101,13 @@ const struct setting settings[] = {
 	{ "streams.replicas", SETTING_INTEGER, OF(replicas), RANGE(1, 5), .standard = "1", .help = "For create." },
 	{ "streams.duplicate_window", SETTING_DURATION, OF(duplicate_window_ms), RANGE(SECOND, 7 * DAY),
 	  .standard = "2m", .help = "For create, and the least that `boxhaul check` accepts without a warning." },
+	{ "streams.owned", SETTING_BOOL, OF(owned), .standard = "false",
+	  .help = "Only this outbox publishes to the stream. All its messages, whatever their keys, are stored in one order, "
+		  "the order in which they are read, with a whole window in flight: a hot key is as fast as many. A message "
+		  "that must wait stops the stream." },
+	{ "streams.foreign", SETTING_WORD, OF(foreign), .standard = "stop", WORDS("stop", "pass"),
+	  .help = "Owned, and somebody else has published to it: the stream stops until the relay is paused and resumed (stop), "
+		  "or it is only said (pass)." },
 
 	{ "delivery.ordering", SETTING_WORD, IN(delivery.ordering), .standard = "strict",
 	  WORDS("strict", "pipelined", "none"),

@@ -13,25 +13,29 @@
 #define INBOX "inbox = ( { " TAKES " } );\n"
 
 /* Nothing in it is what it is by default. */
-#define OTHER                                                                                                                \
-	"name = \"other\"; envelope = \"cloudevents\"; event_source = \"/other\";\n"                                         \
-	"postgres = { conninfo = \"host=/x\"; password_file = \"/p\"; migrate_conninfo = \"host=/y\"; };\n"                  \
-	"nats = { urls = [ \"nats://a\", \"tls://b\" ]; user = \"u\"; password_file = \"/w\"; discover = true;\n"            \
-	"  jetstream_domain = \"hub\"; inbox_prefix = \"_INBOX_x\";\n"                                                       \
-	"  tls = { required = true; ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"                       \
-	"streams = ( { name = \"S\"; subjects = [ \"s.>\" ]; create = true; replicas = 3; duplicate_window = \"1h\"; } );\n" \
-	"delivery = { ordering = \"none\"; poison = \"hold\"; window = 7; window_bytes = \"2MiB\"; queue = 99;\n"            \
-	"  queue_bytes = \"3MiB\"; ack_timeout = \"3m\"; retry_min = \"1ms\"; retry_max = \"2ms\";\n"                        \
-	"  mark_interval = \"6s\"; drain_timeout = \"1s\"; };\n"                                                             \
-	"outbox = { retention = \"2h\"; max_message_size = \"2KiB\"; wakeup = \"poll\"; safety_poll = \"40s\";\n"            \
-	"  sleep_after = \"1s\"; gap_grace = \"2s\"; lease = \"9s\"; };\n"                                                   \
-	"inbox = ( { name = \"o\"; stream = \"S\"; subjects = [ \"a.b\" ]; start = 5; key = \"subject:2\"; lanes = 8;\n"     \
-	"  dedupe = \"position\"; handler = \"s.f\"; workers = 2; max_attempts = 3; stuck_after = \"2m\";\n"                 \
-	"  crash_attempts = 0; handler_timeout = \"1s\"; poison = \"skip\"; retention = \"1d\"; on_gap = \"continue\";\n"    \
-	"  queue = 16; queue_bytes = 1024; } );\n"                                                                           \
-	"sagas = { stream = \"ANSWERS\"; replies = \"s.saga\"; tick = \"2s\"; retention = \"9d\"; };\n"                      \
-	"health = { listen = \"[::1]:9\"; stall_after = \"9m\"; };\n"                                                        \
+#define OTHER                                                                                                             \
+	"name = \"other\"; envelope = \"cloudevents\"; event_source = \"/other\";\n"                                      \
+	"postgres = { conninfo = \"host=/x\"; password_file = \"/p\"; migrate_conninfo = \"host=/y\"; };\n"               \
+	"nats = { urls = [ \"nats://a\", \"tls://b\" ]; user = \"u\"; password_file = \"/w\"; discover = true;\n"         \
+	"  jetstream_domain = \"hub\"; inbox_prefix = \"_INBOX_x\";\n"                                                    \
+	"  tls = { required = true; ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"                    \
+	"streams = ( { name = \"S\"; subjects = [ \"s.>\" ]; create = true; replicas = 3; duplicate_window = \"1h\";\n"   \
+	"  foreign = \"pass\"; } );\n"                                                                                    \
+	"delivery = { ordering = \"none\"; poison = \"hold\"; window = 7; window_bytes = \"2MiB\"; queue = 99;\n"         \
+	"  queue_bytes = \"3MiB\"; ack_timeout = \"3m\"; retry_min = \"1ms\"; retry_max = \"2ms\";\n"                     \
+	"  mark_interval = \"6s\"; drain_timeout = \"1s\"; };\n"                                                          \
+	"outbox = { retention = \"2h\"; max_message_size = \"2KiB\"; wakeup = \"poll\"; safety_poll = \"40s\";\n"         \
+	"  sleep_after = \"1s\"; gap_grace = \"2s\"; lease = \"9s\"; };\n"                                                \
+	"inbox = ( { name = \"o\"; stream = \"S\"; subjects = [ \"a.b\" ]; start = 5; key = \"subject:2\"; lanes = 8;\n"  \
+	"  dedupe = \"position\"; handler = \"s.f\"; workers = 2; max_attempts = 3; stuck_after = \"2m\";\n"              \
+	"  crash_attempts = 0; handler_timeout = \"1s\"; poison = \"skip\"; retention = \"1d\"; on_gap = \"continue\";\n" \
+	"  queue = 16; queue_bytes = 1024; } );\n"                                                                        \
+	"sagas = { stream = \"ANSWERS\"; replies = \"s.saga\"; tick = \"2s\"; retention = \"9d\"; };\n"                   \
+	"health = { listen = \"[::1]:9\"; stall_after = \"9m\"; };\n"                                                     \
 	"log = { level = \"warn\"; format = \"json\"; stats_interval = \"2m\"; };\n"
+
+#define OWNED \
+	"streams = ( { name = \"S\"; subjects = [ \"s\" ]; },\n{ name = \"A\"; subjects = [ \"a\" ]; owned = true; } );\n"
 
 static char directory[] = "/tmp/boxhaul-config-XXXXXX";
 
@@ -449,6 +453,11 @@ static void streams(void)
 	refused("\n\nstreams = ( );", ":3: streams is empty");
 	refused("streams = ( { subjects = [ \"a\" ]; } );", ":1: this group of streams has no name: add name");
 	refused("streams = ( { name = \"A\"; subjects = [ ]; } );", "streams.subjects is empty");
+	refused(OWNED "delivery = { poison = \"hold\"; };",
+		":2: streams.owned: stream A is to be in one order, and delivery.poison");
+	refused(OWNED "delivery = { ordering = \"none\"; };", "that needs delivery.ordering = \"strict\"");
+	refused(OWNED "delivery = { ordering = \"pipelined\"; };", "that needs delivery.ordering = \"strict\"");
+	accepted(OWNED "delivery = { poison = \"skip\"; };");
 	refused("streams = ( { name = \"A\"; subjects = [ \"a\" ]; replicas = 6; } );",
 		"streams.replicas = 6 is out of range: from 1 to 5");
 	for (size_t i = 0; i < sizeof bad_names / sizeof bad_names[0]; i++) {
@@ -869,6 +878,8 @@ static void changes(void)
 			continue; /* there is one way to log in */
 		if (strcmp(s->path, "inbox.on_recreated") == 0)
 			continue; /* the file has "position", which has one value for it */
+		if (strcmp(s->path, "streams.owned") == 0)
+			continue; /* the file has an ordering, and a poison, with which there is one value for it */
 		ok(setting_same(s, x, x) && setting_same(s, y, y), "%s is the same as itself", s->path);
 		ok(!setting_same(s, x, y) && !setting_same(s, y, x),
 		   "%s has two values that are told apart (a new setting wants one in OTHER)", s->path);
