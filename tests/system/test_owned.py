@@ -177,6 +177,13 @@ class ForeignPasses(OwnedTest):
 
 
 class Check(OwnedTest):
+    def test_a_letter_that_would_hold_all(self):
+        relay = self.add_relay(delivery={"poison": "hold"})
+        self.assertIn("would stop all of it behind one dead letter: use \"skip\"", relay.command("check").stdout)
+        self.start_relay(delivery={"poison": "skip"})
+        self.write(300)
+        self.check_order()
+
     def test_a_stream_that_loses_messages(self):
         with self.jetstream() as jetstream:
             jetstream.create(STREAM, ["orders.>"], max_msgs_per_subject=1)

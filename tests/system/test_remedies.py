@@ -303,6 +303,17 @@ class Rights(RemedyTest):
         relay.start()
         self.judge(relay)
 
+    def test_to_look_at_a_stream_that_is_owned(self):
+        """Without a look nothing is sent to it."""
+        self.grant(["orders.>"], ["_INBOX.>"])
+        stream = {"name": STREAM, "subjects": ["orders.>"], "owned": True}
+        relay = self.add_quick(nats={"urls": [self.nats.url("relay", "p")]}, streams=[stream]).start()
+        self.insert(5)
+        line = self.said(relay, "this login may not look at what the stream holds, and it is owned: let it publish to")
+        self.assertEqual(self.count(), 0)
+        self.grant(["orders.>", *(right.replace("<stream>", STREAM) for right in re.findall(r"\$JS\S+<stream>", line))], ["_INBOX.>"])
+        self.judge(relay)
+
     def test_to_publish_to_a_subject(self):
         """The runbook, exceptions: grant the permission."""
         relay, _ = self.lacks("not permitted to publish to the subject", self.ALL[1:])
