@@ -63,7 +63,7 @@ def is_advice(text):
 # --- the sources ---
 
 C_TEXT = re.compile(r'"(?:[^"\\\n]|\\.)*"(?:\s*(?:[A-Z]\w*\s*)?"(?:[^"\\\n]|\\.)*")*')
-C_SLOT = re.compile(r'(?:KS\("do",\s*|\badvise\(\w+,\s*|\b(?:fail|warn)\(c,\s*)$')
+C_SLOT = re.compile(r'(?:KS\("do",\s*|\b(?:wrong_)?advise\(\w+,\s*|\b(?:fail|warn)\(c,\s*)$')
 
 
 def of_c(path, complain):

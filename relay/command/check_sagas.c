@@ -118,7 +118,7 @@ static void check_unclocked(struct check *c, struct pg_session *s)
 	const struct pg_result *r =
 		ask(c, s, "SELECT boxhaul.saga_look() ->> 'open', boxhaul.saga_unclocked()::pg_catalog.text");
 	struct saga_facts f = { .trouble = "" };
-	struct saga_case said;
+	struct wrong said;
 
 	if (r == NULL)
 		return;

@@ -103,7 +103,7 @@ enum ink inbox_judge(const json_t *o, const struct config *config, char what[sta
 {
 	char target[CONFIG_TARGET_BYTES];
 	struct look_inbox look;
-	struct inbox_case c;
+	struct wrong c;
 	enum ink ink = INK_GOOD;
 	json_t *one;
 

@@ -6,17 +6,12 @@
 #include <stddef.h>
 
 #include "watch/inbox_facts.h"
-#include "watch/inbox_stop.h"
-
-struct inbox_case {
-	bool stalled; /* nothing is taken or handled; else only something needs somebody */
-	char what[INBOX_STOP_TEXT_BYTES], mend[INBOX_STOP_TEXT_BYTES];
-};
+#include "watch/wrong.h"
 
 /* So many things may be wrong, those that stall before the others. `f` may be NULL: there is no inbox. */
 size_t inbox_case_count(const struct inbox_facts *f);
 
 /* Is the n-th of them wrong? With `outbox` the inbox's session and connection are not the relay's only ones, which others judge. */
-bool inbox_case_is(const struct inbox_facts *f, const char *target, bool outbox, size_t n, struct inbox_case *out);
+bool inbox_case_is(const struct inbox_facts *f, const char *target, bool outbox, size_t n, struct wrong *out);
 
 #endif

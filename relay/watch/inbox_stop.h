@@ -6,9 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "watch/wrong.h"
+
 #include "core/inbox/inbox_types.h"
 
-enum { INBOX_STOP_TEXT_BYTES = 2560 };
+enum { INBOX_STOP_TEXT_BYTES = WRONG_BYTES };
 
 struct inbox_stop_case {
 	enum inbox_stop stop;

@@ -6,16 +6,12 @@
 #include <stddef.h>
 
 #include "watch/saga_facts.h"
+#include "watch/wrong.h"
 
 /* The second of them holds also where no sagas may be started. */
-enum { SAGA_CASE_UNCLOCKED = 1, SAGA_CASES = 3, SAGA_CASE_BYTES = 1024 };
-
-struct saga_case {
-	bool stalled; /* nothing goes on; else something needs somebody */
-	char what[SAGA_CASE_BYTES], mend[SAGA_CASE_BYTES];
-};
+enum { SAGA_CASE_UNCLOCKED = 1, SAGA_CASES = 3 };
 
 /* Is the n-th of them wrong? n < SAGA_CASES. */
-bool saga_case_is(const struct saga_facts *f, const char *target, size_t n, struct saga_case *out);
+bool saga_case_is(const struct saga_facts *f, const char *target, size_t n, struct wrong *out);
 
 #endif
