@@ -212,6 +212,7 @@ def metrics():
     for kind, name, help_, where in found:
         label = re.match(r'(?:EACH\(|\.label = )"(\w+)"', where)
         yield name, kind.lower(), help_, ("stream" if where.startswith("OF_STREAM") else "subscription" if where.startswith("OF_SUBSCRIPTION")
+                                          else "capture" if where.startswith("OF_CAPTURE")
                                           else label[1] if label else "")
 
 

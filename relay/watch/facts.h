@@ -8,6 +8,7 @@
 
 #include "books/reasons.h"
 #include "core/delivery.h"
+#include "watch/capture_facts.h"
 #include "watch/inbox_facts.h"
 
 struct publisher_figures; /* flow/publisher.h */
@@ -65,7 +66,8 @@ struct facts {
 	uint64_t keyless;                      /* messages that went without their Boxhaul-Key, for want of room */
 	uint64_t truncations, connects_postgres, connects_nats;
 	const struct inbox_facts *inbox;
-	uint64_t reloads;  /* of the configuration that were asked for and are over */
+	const struct capture_facts *capture; /* NULL: there are none */
+	uint64_t reloads;                    /* of the configuration that were asked for and are over */
 	bool reload_ok;    /* the last one, or there was none; else the configuration before it counts */
 	int64_t reload_ms; /* when that was; 0 = never */
 

@@ -15,6 +15,7 @@ enum kind {
 	WHOLE,        /* int64_t; in PROCESS: negative = not known */
 	COUNT,        /* uint64_t */
 	SMALL,        /* uint32_t */
+	SIZE,         /* size_t */
 	REAL,         /* double; the same */
 	MICROSECONDS, /* int64_t, told in seconds */
 	TIMES,        /* struct histogram */
@@ -41,11 +42,16 @@ enum place {
 	SUBSCRIPTION_LAG,     /* one for each whose lag is known, in messages */
 	SUBSCRIPTION_BEHIND,  /* the same, in seconds */
 	SUBSCRIPTION_STOPPED, /* one for each: is it? */
-	SAGAS,                /* no sample where their figures are not known */
-	SAGAS_HERE,           /* no sample where none are started here */
-	SAGAS_OPEN,           /* one for each name and state of those that are open */
-	STATE,                /* one for each state of the verdict: 1 for the one that is true */
-	INFO,                 /* always 1; see info() */
+	CAPTURE,              /* one for each capture: in its struct capture_one_facts */
+	CAPTURE_WAL,          /* the same, where the server was asked */
+	CAPTURE_LAG,          /* the same, where the lag is known */
+	CAPTURE_GAP,          /* one for each: is there one? */
+	CAPTURE_TABLE, /* one for each table of each capture that has a snapshot: in its struct capture_table_facts */
+	SAGAS,         /* no sample where their figures are not known */
+	SAGAS_HERE,    /* no sample where none are started here */
+	SAGAS_OPEN,    /* one for each name and state of those that are open */
+	STATE,         /* one for each state of the verdict: 1 for the one that is true */
+	INFO,          /* always 1; see info() */
 	ASLEEP,
 };
 
@@ -73,6 +79,10 @@ enum place {
 	.label = "subscription", IN(SUBSCRIPTION_HANDLER, struct inbox_workers_figures, member)
 #define OF_SUBSCRIPTION_LAG(member) \
 	.label = "subscription", IN(SUBSCRIPTION_LAG, struct inbox_subscription_facts, member)
+#define OF_CAPTURE(member) .label = "capture", IN(CAPTURE, struct capture_one_facts, member)
+#define OF_CAPTURE_WAL(member) .label = "capture", IN(CAPTURE_WAL, struct capture_one_facts, member)
+#define OF_CAPTURE_LAG(member) .label = "capture", IN(CAPTURE_LAG, struct capture_one_facts, member)
+#define OF_CAPTURE_TABLE(member) .label = "capture", IN(CAPTURE_TABLE, struct capture_table_facts, member)
 #define OF_SAGAS(member) IN(SAGAS, struct saga_figures, member)
 #define SAGA_TIME(member) .place = SAGAS, .kind = MICROSECONDS, .offset = offsetof(struct saga_figures, member)
 #define AGE(member) .place = BACKLOG, .kind = MICROSECONDS, .offset = offsetof(struct backlog_figures, member)
@@ -175,6 +185,32 @@ const struct figure figures[] = {
 	COUNTER("boxhaul_inbox_repeated_calls_total", STATUS, "Calls of the handler in the database that a conflict or an outage ended; they are no attempts.", OF_SUBSCRIPTION_HANDLER(repeated))
 	GAUGE("boxhaul_inbox_handler_sessions", STATUS, "Sessions that call the handler in the database.", OF_SUBSCRIPTION_HANDLER(sessions))
 
+	GAUGE("boxhaul_capture_leader", STATUS, "1 if this relay reads the capture's log.", OF_CAPTURE(leads))
+	GAUGE("boxhaul_capture_gap", STATUS, "1 while nothing is read until somebody decides: the replication slot is gone, lost, or another one, the server is another one, or the stream lost its end.", EACH("capture", CAPTURE_GAP))
+	GAUGE("boxhaul_capture_paused", STATUS, "1 while an operator's pause stands: the log is kept, and not read.", OF_CAPTURE(paused))
+	GAUGE("boxhaul_capture_blocked", STATUS, "1 while the stream takes no messages, so that the log is not read.", OF_CAPTURE(blocked))
+	GAUGE("boxhaul_capture_lag_bytes", STATUS, "Bytes of the server's log that are written and not confirmed by the capture. Leader only.", OF_CAPTURE_WAL(lag_bytes))
+	GAUGE("boxhaul_capture_lag_seconds", STATUS, "How long ago the oldest transaction was committed that was received and is not stored whole; 0 if all are. Leader only.", .label = "capture", .place = CAPTURE_LAG, .kind = MICROSECONDS, .offset = offsetof(struct capture_one_facts, lag_us))
+	GAUGE("boxhaul_capture_lag_commits", STATUS, "Transactions that were received and are not stored whole. Leader only.", OF_CAPTURE_LAG(lag_commits))
+	GAUGE("boxhaul_capture_retained_bytes", STATUS, "Bytes of its log that the server keeps for the capture's replication slot. Leader only.", OF_CAPTURE_WAL(retained_bytes))
+	GAUGE("boxhaul_capture_budget_bytes", STATUS, "wal_budget of the capture; 0 if it has none. Leader only.", OF_CAPTURE_WAL(budget_bytes))
+	GAUGE("boxhaul_capture_safe_bytes", STATUS, "Bytes of log after which the server takes the replication slot away (max_slot_wal_keep_size); 0 if it never does. Leader only.", OF_CAPTURE_WAL(safe_bytes))
+	GAUGE("boxhaul_capture_confirmed_lsn", STATUS, "The position up to which the server may forget its log, as a number.", OF_CAPTURE(confirmed))
+	COUNTER("boxhaul_capture_commits_total", STATUS, "Transactions with captured changes that were read from the log.", OF_CAPTURE(commits))
+	COUNTER("boxhaul_capture_changes_total", LOG_TOO, "Changes that were read from the log.", OF_CAPTURE(changes))
+	COUNTER("boxhaul_capture_read_bytes_total", STATUS, "Bytes that the server sent of its log.", OF_CAPTURE(bytes))
+	COUNTER("boxhaul_capture_stored_total", LOG_TOO, "Messages of the capture that JetStream acknowledged as stored.", OF_CAPTURE(stored))
+	COUNTER("boxhaul_capture_snapshot_rows_total", STATUS, "Rows that were there before the capture, read in chunks and stored.", OF_CAPTURE(snapshot_rows))
+	COUNTER("boxhaul_capture_chunks_total", STATUS, "Chunks of such rows that were read.", OF_CAPTURE(chunks))
+	COUNTER("boxhaul_capture_void_chunks_total", STATUS, "Chunks that were read again, because a commit could not be seen yet or the columns had changed.", OF_CAPTURE(void_chunks))
+	COUNTER("boxhaul_capture_repairs_total", STATUS, "Rows that were read again, because a change came without a value that it had left as it was.", OF_CAPTURE(repairs))
+	COUNTER("boxhaul_capture_dead_total", STATUS, "Changes that were given up and became dead letters.", OF_CAPTURE(dead))
+	GAUGE("boxhaul_capture_dead_letters", STATUS, "Dead letters of the capture that stand in the table now. Leader only.", OF_CAPTURE_WAL(dead_letters))
+	GAUGE("boxhaul_capture_carried", STATUS, "Changes that wait for their key, kept in boxhaul.carried. Leader only.", OF_CAPTURE_WAL(carried))
+	GAUGE("boxhaul_capture_unfinished_tables", STATUS, "Tables whose rows from before the capture are not all stored.", .label = "capture", .place = CAPTURE, .kind = SIZE, .offset = offsetof(struct capture_one_facts, unfinished))
+	GAUGE("boxhaul_capture_table_rows", NOWHERE, "Rows of the table's snapshot that are stored so far, by table.", OF_CAPTURE_TABLE(rows))
+	GAUGE("boxhaul_capture_table_estimate_rows", NOWHERE, "About so many rows the table's snapshot has in all, by table; 0 if nobody knows.", OF_CAPTURE_TABLE(estimate))
+
 	GAUGE("boxhaul_saga_clock", STATUS, "1 while this relay takes the deadlines of the sagas that are started in its database.", IN(SAGAS_HERE, struct saga_facts, runs))
 	GAUGE("boxhaul_saga_open", NOWHERE, "Sagas that have not ended, by name and state. Leader only.", EACH("saga", SAGAS_OPEN))
 	GAUGE("boxhaul_saga_stuck", STATUS, "Sagas that do not end without somebody: attempts are used up and the answer is not to be done without, or an answer tells of a history that is lost. Leader only.", OF_SAGAS(stuck))
@@ -194,7 +230,8 @@ const size_t figures_count = sizeof figures / sizeof figures[0];
 
 const char *figure_key(const struct figure *figure)
 {
-	static const char *const prefixes[] = { "boxhaul_stream_", "boxhaul_inbox_", "boxhaul_saga_", "boxhaul_" };
+	static const char *const prefixes[] = { "boxhaul_stream_", "boxhaul_inbox_", "boxhaul_capture_",
+						"boxhaul_saga_", "boxhaul_" };
 
 	for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
 		if (strncmp(figure->name, prefixes[i], strlen(prefixes[i])) == 0)
@@ -235,6 +272,7 @@ static bool value(enum kind kind, const void *at, const char *label, struct figu
 	case WHOLE: return count(out, label, *(const int64_t *)at);
 	case COUNT: return count(out, label, (int64_t) * (const uint64_t *)at);
 	case SMALL: return count(out, label, *(const uint32_t *)at);
+	case SIZE: return count(out, label, (int64_t) * (const size_t *)at);
 	case REAL: return real(out, label, *(const double *)at);
 	case MICROSECONDS: return real(out, label, (double)*(const int64_t *)at / 1e6);
 	case TIMES: break;
@@ -294,6 +332,44 @@ static bool subscription(const struct figure *g, const struct inbox_facts *f, si
 			continue;
 		return g->place == SUBSCRIPTION_STOPPED ? flag(out, s->name, s->stats->stop != INBOX_STOP_NONE)
 							: value((enum kind)g->kind, base + g->offset, s->name, out);
+	}
+	return false;
+}
+
+/* The i-th table that has a snapshot. Its label is the capture. */
+static bool captured_table(const struct figure *g, const struct capture_facts *f, size_t i, struct figure_sample *out)
+{
+	for (size_t k = 0; k < f->count; k++)
+		for (size_t n = 0; n < f->capture[k].table_count; n++) {
+			const struct capture_table_facts *t = &f->capture[k].table[n];
+
+			if (t->state[0] == '\0' || i-- > 0)
+				continue;
+			out->more[0].name = "table";
+			out->more[0].value = t->name;
+			out->more[1].name = NULL;
+			return value((enum kind)g->kind, (const char *)t + g->offset, f->capture[k].name, out);
+		}
+	return false;
+}
+
+static bool is_known(enum place place, const struct capture_one_facts *c)
+{
+	return place == CAPTURE_WAL ? c->wal_known : place != CAPTURE_LAG || c->lag_us >= 0;
+}
+
+/* The i-th of those that are known. */
+static bool capture(const struct figure *g, const struct capture_facts *f, size_t i, struct figure_sample *out)
+{
+	if (f == NULL || g->place == CAPTURE_TABLE)
+		return f != NULL && captured_table(g, f, i, out);
+	for (size_t k = 0; k < f->count; k++) {
+		const struct capture_one_facts *c = &f->capture[k];
+
+		if (!is_known((enum place)g->place, c) || i-- > 0)
+			continue;
+		return g->place == CAPTURE_GAP ? flag(out, c->name, strcmp(c->state, "gap") == 0)
+					       : value((enum kind)g->kind, (const char *)c + g->offset, c->name, out);
 	}
 	return false;
 }
@@ -361,6 +437,11 @@ static bool one_of_many(const struct figure *g, const struct figure_source *s, s
 	case SUBSCRIPTION_LAG:
 	case SUBSCRIPTION_BEHIND:
 	case SUBSCRIPTION_STOPPED: return subscription(g, f->inbox, i, out);
+	case CAPTURE:
+	case CAPTURE_WAL:
+	case CAPTURE_LAG:
+	case CAPTURE_GAP:
+	case CAPTURE_TABLE: return capture(g, f->capture, i, out);
 	case SAGAS_OPEN: return f->inbox != NULL && open_sagas(f->inbox->sagas.figures, i, out);
 	case STATE:
 		return i < VERDICT_STATES &&

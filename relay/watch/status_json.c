@@ -88,8 +88,47 @@ static json_t *subscriptions_of(const struct facts *f)
 	return list;
 }
 
+/* --- captures --- */
+
+static json_t *table_of(const struct capture_table_facts *t)
+{
+	return json_pack("{s:o, s:o, s:o, s:I, s:I, s:o}", "name", text_of(t->name), "state", text_or_null(t->state),
+			 "reason", text_or_null(t->reason), "rows", (json_int_t)t->rows, "estimate_rows",
+			 (json_int_t)t->estimate, "rate", t->rate >= 0 ? json_real(t->rate) : json_null());
+}
+
+static json_t *capture_of(const struct capture_one_facts *c)
+{
+	json_t *tables = json_array(),
+	       *o = json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "name", text_of(c->name), "stream",
+			      text_of(c->stream), "role", c->role, "state", text_or_null(c->state), "reason",
+			      text_or_null(c->reason), "detail", text_or_null(c->detail), "slot", text_or_null(c->slot),
+			      "tables", tables);
+
+	for (size_t i = 0; i < c->table_count; i++)
+		json_array_append_new(tables, table_of(&c->table[i]));
+	json_object_set_new(o, "trouble", text_or_null(c->trouble[0] != '\0' ? c->trouble : c->broken));
+	json_object_set_new(o, "paused_by", text_or_null(c->paused ? c->paused_by : ""));
+	json_object_set_new(o, "blocked_why", text_or_null(c->blocked ? c->blocked_why : ""));
+	json_object_set_new(o, "waits_for", text_or_null(c->waits_for));
+	json_object_set_new(o, "waits_what", text_or_null(c->waits_for[0] != '\0' ? c->waits_what : ""));
+	json_object_set_new(o, "waits_seconds",
+			    c->waits_for[0] != '\0' ? json_real((double)c->waits_us / 1e6) : json_null());
+	json_object_set_new(o, "rate", json_integer((json_int_t)c->rate));
+	return o;
+}
+
+static json_t *captures_of(const struct capture_facts *f)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; f != NULL && i < f->count; i++)
+		json_array_append_new(list, capture_of(&f->capture[i]));
+	return list;
+}
+
 /* By its name, for not every figure is known of every one. */
-static json_t *subscription_named(json_t *list, const char *name)
+static json_t *named(json_t *list, const char *name)
 {
 	json_t *o;
 	size_t i;
@@ -100,7 +139,7 @@ static json_t *subscription_named(json_t *list, const char *name)
 	return NULL;
 }
 
-static void set_subscription_figure(json_t *list, const struct figure *g, const struct figure_source *source)
+static void set_named_figure(json_t *list, const struct figure *g, const struct figure_source *source)
 {
 	struct figure_sample s;
 	json_t *o;
@@ -109,7 +148,7 @@ static void set_subscription_figure(json_t *list, const struct figure *g, const 
 	json_array_foreach (list, i, o)
 		json_object_set_new(o, figure_key(g), json_null());
 	for (size_t n = 0; figure_sample(g, source, n, &s); n++)
-		json_object_set_new(subscription_named(list, s.label), figure_key(g), value_of(&s));
+		json_object_set_new(named(list, s.label), figure_key(g), value_of(&s));
 }
 
 /* --- sagas --- */
@@ -178,7 +217,9 @@ static void set_figure(json_t *o, const struct figure *g, const struct figure_so
 	else if (strcmp(g->label, "stream") == 0)
 		set_stream_figure(json_object_get(o, "streams"), g, source);
 	else if (strcmp(g->label, "subscription") == 0)
-		set_subscription_figure(json_object_get(o, "subscriptions"), g, source);
+		set_named_figure(json_object_get(o, "subscriptions"), g, source);
+	else if (strcmp(g->label, "capture") == 0)
+		set_named_figure(json_object_get(o, "captures"), g, source);
 	else
 		json_object_set_new(o, figure_key(g), labelled(g, source));
 }
@@ -226,6 +267,7 @@ void status_json_write(FILE *out, const struct facts *f, const struct verdict *v
 		text_or_null(f->paused ? f->paused_by : ""), "refused_last", text_or_null(f->refused), "streams",
 		streams_of(f), "subscriptions", subscriptions_of(f));
 
+	json_object_set_new(o, "captures", captures_of(f->capture));
 	json_object_set_new(o, "sagas", sagas_of(&f->inbox->sagas));
 	json_object_set_new(o, "rate_10s", rate_of(f, h, 10));
 	json_object_set_new(o, "rate_60s", rate_of(f, h, 60));
@@ -234,8 +276,6 @@ void status_json_write(FILE *out, const struct facts *f, const struct verdict *v
 			continue;
 		else if (is_of_sagas(g))
 			set_figure(json_object_get(o, "sagas"), g, &source);
-		else if (g->label != NULL && strcmp(g->label, "subscription") == 0)
-			set_subscription_figure(json_object_get(o, "subscriptions"), g, &source);
 		else
 			set_figure(o, g, &source);
 	json_dumpf(o, out, JSON_INDENT(2));

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/duration.h"
+#include "watch/capture_case.h"
 #include "watch/inbox_case.h"
 
 const char *verdict_state_text(enum verdict_state state)
@@ -261,15 +263,28 @@ static bool cannot_clean(const struct facts *f, struct verdict *v)
 	return advise_check(v, f, "stalled");
 }
 
-/* The n-th thing that may be wrong with the inbox, if it is, and stalls, or does not, as is asked. */
+/* It stalls, or does not, as is asked: in the verdict's words. */
+static bool pass_on(const struct wrong *w, bool stalled, struct verdict *v)
+{
+	return w->stalled == stalled && say(v, stalled ? VERDICT_STALLED : VERDICT_DEGRADED, "%s", w->what) &&
+	       advise(v, "%s", w->mend);
+}
+
+/* The n-th thing that may be wrong with the inbox, if it is. */
 static bool inbox_is_wrong(const struct facts *f, size_t n, bool stalled, struct verdict *v)
 {
-	struct inbox_case c;
+	struct wrong w;
 
-	if (!inbox_case_is(f->inbox, f->target, f->stream_count > 0, n, &c) || c.stalled != stalled)
-		return false;
-	say(v, stalled ? VERDICT_STALLED : VERDICT_DEGRADED, "%s", c.what);
-	return advise(v, "%s", c.mend);
+	return inbox_case_is(f->inbox, f->target, f->stream_count > 0, n, &w) && pass_on(&w, stalled, v);
+}
+
+/* The same of the captures. */
+static bool capture_is_wrong(const struct facts *f, size_t n, bool stalled, struct verdict *v)
+{
+	struct wrong w;
+	bool others = f->stream_count > 0 || (f->inbox != NULL && f->inbox->count > 0);
+
+	return capture_case_is(f->capture, f->target, others, n, &w) && pass_on(&w, stalled, v);
 }
 
 static bool inbox_is_well(const struct facts *f, struct verdict *v)
@@ -290,9 +305,31 @@ static bool inbox_is_well(const struct facts *f, struct verdict *v)
 		   waiting == 1 ? " waits" : "s wait", duration_text((double)oldest_us / 1e6, age, sizeof age));
 }
 
+/* The capture that is most behind tells of all. */
+static bool captures_are_well(const struct facts *f, struct verdict *v)
+{
+	const struct capture_one_facts *worst = &f->capture->capture[0];
+	char lag[32], behind[32];
+
+	for (size_t i = 1; i < f->capture->count; i++)
+		if (f->capture->capture[i].lag_us > worst->lag_us)
+			worst = &f->capture->capture[i];
+	if (worst->unfinished > 0)
+		return say(v, VERDICT_OK, "Capturing; the rows that were there before are being read");
+	if (worst->lag_us < 1000000)
+		return say(v, VERDICT_OK, "Capturing: no commit waits for as long as a second");
+	return say(v, VERDICT_OK, "Capturing: %s is %s behind, %s of the log", worst->name,
+		   duration_text((double)worst->lag_us / 1e6, lag, sizeof lag),
+		   bytes_text(worst->lag_bytes, behind, sizeof behind));
+}
+
 static bool is_well(const struct facts *f, struct verdict *v)
 {
 	char line[96];
+
+	if (f->stream_count == 0 && (f->inbox == NULL || f->inbox->count == 0) && f->capture != NULL &&
+	    f->capture->count > 0)
+		return captures_are_well(f, v);
 
 	if (f->stream_count == 0 && f->inbox != NULL && f->inbox->count > 0)
 		return inbox_is_well(f, v);
@@ -326,15 +363,17 @@ static bool within(size_t *n, size_t count)
 	return false;
 }
 
-/* The n-th of the list. What stalls the inbox comes before what is meant to be, what does not behind all else. */
+/* The n-th of the list. What stalls the inbox, or a capture, comes before what is meant to be, what does not behind all else. */
 static bool is_true(const struct facts *f, size_t n, struct verdict *v)
 {
-	size_t inbox = inbox_case_count(f->inbox);
+	size_t inbox = inbox_case_count(f->inbox), captures = capture_case_count(f->capture);
 
 	if (within(&n, COUNT(before_inbox)))
 		return before_inbox[n](f, v);
 	if (within(&n, inbox))
 		return inbox_is_wrong(f, n, true, v);
+	if (within(&n, captures))
+		return capture_is_wrong(f, n, true, v);
 	if (within(&n, COUNT(before_streams)))
 		return before_streams[n](f, v);
 	if (within(&n, f->stream_count))
@@ -343,6 +382,8 @@ static bool is_true(const struct facts *f, size_t n, struct verdict *v)
 		return behind_streams[n](f, v);
 	if (within(&n, inbox))
 		return inbox_is_wrong(f, n, false, v);
+	if (within(&n, captures))
+		return capture_is_wrong(f, n, false, v);
 	return is_well(f, v);
 }
 
@@ -350,7 +391,7 @@ static bool is_true(const struct facts *f, size_t n, struct verdict *v)
 static bool next(const struct facts *f, size_t *at, struct verdict *v)
 {
 	size_t end = COUNT(before_inbox) + COUNT(before_streams) + f->stream_count + COUNT(behind_streams) +
-		     2 * inbox_case_count(f->inbox) + 1;
+		     2 * inbox_case_count(f->inbox) + 2 * capture_case_count(f->capture) + 1;
 
 	while (*at < end)
 		if (is_true(f, (*at)++, v))
