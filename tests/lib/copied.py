@@ -1,0 +1,357 @@
+"""A copy of captured tables, rebuilt from the stream alone, and its judge. It takes nothing of boxhaul's word: it knows what an event of
+format "row" or "text" means, and what PostgreSQL says of the tables.
+
+    copy = Copy()
+    copy.read(jetstream.read("SHOP_CDC"))
+    copy.compare(source)                # Source(pg, database, ["public.orders"])
+    copy.faults                         # {} when all is well
+
+    damaged      no event, or one without what it must carry
+    twice        the id of another message
+    disorder     a change behind one that was committed later, or did not happen later in its transaction
+    torn         a transaction begins before the one ahead of it has said which was its last change, or goes on behind that
+    stale        a row of the snapshot that is not what the changes ahead of it have made of its key
+    uncommitted  a row that only a transaction wrote which was rolled back
+    partial      at the end, a row of which a value never came
+    missing, surplus, different   at the end, against the source
+
+Each rule is one of order = "commit": where keys go their own ways (order = "key") say owned=False, and only twice, stale and the end are
+judged."""
+
+import collections
+import contextlib
+import json
+from typing import NamedTuple, Optional
+
+from event_values import Type, expected, load
+from pgoutput_log import PINNED, UNCHANGED
+
+EXAMPLES = 5
+UNDONE = "undone"  # how changed_by begins in rows that are rolled back (legacy.py)
+OPERATIONS = set("rcudtms")
+
+
+class Damaged(ValueError):
+    """What is wrong with an event."""
+
+
+class Event(NamedTuple):
+    seq: int
+    id: Optional[str]
+    op: str
+    table: str
+    key: dict
+    row: Optional[dict]
+    old: Optional[dict]
+    unchanged: list
+    position: Optional[tuple]  # (LSN, time, index); None of a row of the snapshot
+    last: bool
+    body: dict
+
+
+def canonical(values):
+    """A key as something that can be looked up: {"id": 1} -> '{"id": 1}'."""
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def position_of(text):
+    """0/3B001260.849253375684112.3 -> (LSN, time, index)"""
+    try:
+        lsn, time, index = text.split(".")
+        high, low = lsn.split("/")
+        return (int(high, 16) << 32) + int(low, 16), int(time), int(index)
+    except ValueError:
+        raise Damaged(f"Boxhaul-Position {text}") from None
+
+
+def parse(stored):
+    """A message -> Event. Damaged, where it is none."""
+    def header(name):
+        return stored.headers.get(name, [None])[0]
+    try:
+        body = load(stored.payload)
+        op, table = body["op"], body.get("table") if body["op"] == "m" else body["table"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise Damaged(f"no event: {stored.payload[:80]!r}") from e
+    if op not in OPERATIONS:
+        raise Damaged(f"op {op}")
+    if op in "rcud" and not isinstance(body.get("key"), dict):
+        raise Damaged(f"{op} without a key")
+    if op in "rcu" and not isinstance(body.get("row"), dict):
+        raise Damaged(f"{op} without a row")
+    if set(body.get("unchanged") or ()) & set(body.get("row") or ()):
+        raise Damaged("a value that was not sent has one")
+    place = header("Boxhaul-Position")
+    if op in "cudt" and place is None:
+        raise Damaged(f"{op} without Boxhaul-Position")
+    return Event(stored.seq, stored.msg_id, op, table, body.get("key") or {}, body.get("row"), body.get("old"), body.get("unchanged") or [],
+                 position_of(place) if place and op in "cudtm" else None, header("Boxhaul-Last") == "1", body)
+
+
+class Table:
+    """rows: key -> {column: value}, without the columns of which nothing has come. touched: keys of which a change has passed, so that it is
+    known what they are; emptied: that is so of all keys."""
+
+    def __init__(self):
+        self.rows, self.touched, self.emptied, self.sweep = {}, set(), False, None
+
+    def knows(self, key):
+        return self.emptied or key in self.touched
+
+    def begin_snapshot(self):
+        """Whatever is here may be of before a gap: what the snapshot does not bring, nor a change behind it, has gone."""
+        self.sweep, self.touched, self.emptied = set(self.rows), set(), False
+
+    def end_snapshot(self):
+        for key in self.sweep or ():
+            self.rows.pop(key, None)
+        self.sweep = None
+
+    def forget(self, key):
+        self.touched.add(key)
+        if self.sweep:
+            self.sweep.discard(key)
+
+
+class Copy:
+    """forks: how often the log may have gone back, for a standby that lacked the end has taken over. strict: rows of the snapshot are judged
+    (not where phantoms have passed)."""
+
+    def __init__(self, owned=True, forks=0, strict=True):
+        self.owned, self.forks, self.strict = owned, forks, strict
+        self.tables = collections.defaultdict(Table)
+        self.faults, self.examples, self.counts = collections.Counter(), [], collections.Counter()
+        self.events, self.compared = [], 0
+        self._ids, self._before = {}, None
+
+    def fault(self, kind, what):
+        self.faults[kind] += 1
+        if self.faults[kind] <= EXAMPLES:
+            self.examples.append(f"{kind}: {what}")
+
+    def clean(self):
+        return not self.faults
+
+    def __str__(self):
+        return " ".join(f"{kind}={count}" for kind, count in sorted(self.faults.items())) or "no fault"
+
+    # -- the stream
+
+    def read(self, messages):
+        """In the order of the stream; call it again with what has come since."""
+        for stored in messages:
+            try:
+                event = parse(stored)
+            except Damaged as e:
+                self.fault("damaged", f"{e}, at {stored.seq}")
+                continue
+            self.events.append(event)
+            self.counts[event.op] += 1
+            if self._is_new(event):
+                self._judge_place(event)
+                self._apply(event)
+        return self
+
+    def _is_new(self, event):
+        """Whoever consumes drops a second copy; it must not be there all the same."""
+        if event.id is None:
+            self.fault("damaged", f"no Nats-Msg-Id, at {event.seq}")
+        elif event.id in self._ids:
+            self.fault("twice", f"{event.id} at {self._ids[event.id]} and {event.seq}")
+            return False
+        else:
+            self._ids[event.id] = event.seq
+        return True
+
+    def _judge_place(self, event):
+        if not self.owned or event.position is None:
+            return
+        before, self._before = self._before, event
+        if not before:
+            return
+        same = event.position[:2] == before.position[:2]
+        if not same and not before.last:
+            self.fault("torn", f"{_place(event)} at {event.seq} begins, and {_place(before)} at {before.seq} was not the last of its own")
+        if same and before.last:
+            self.fault("torn", f"{_place(event)} at {event.seq} goes on behind its last change")
+        if (event.position[0], event.position[2]) <= (before.position[0], before.position[2]) if same else event.position[0] <= before.position[0]:
+            if self.forks and not same and event.position[1] >= before.position[1]:
+                self.forks -= 1
+            else:
+                self.fault("disorder", f"{_place(event)} at {event.seq} behind {_place(before)}")
+
+    def _apply(self, event):
+        for values in (event.row, event.old):
+            if str((values or {}).get("changed_by", "")).startswith(UNDONE):
+                self.fault("uncommitted", f"{event.table} {event.key} at {event.seq}")
+        table = self.tables[event.table] if event.table else None
+        if event.op == "t":
+            for name in event.body.get("tables") or [event.table]:
+                self._truncate(self.tables[name])
+        elif event.op == "r":
+            self._read_row(table, event)
+        elif event.op in "cu":
+            self._change(table, event)
+        elif event.op == "d":
+            key = canonical(event.key)
+            table.rows.pop(key, None)
+            table.forget(key)
+        elif event.op == "m" and event.table:
+            self._control(table, event)
+
+    @staticmethod
+    def _truncate(table):
+        table.rows, table.touched, table.emptied = {}, set(), True
+        table.sweep = None if table.sweep is None else set()
+
+    @staticmethod
+    def _control(table, event):
+        kind = event.body.get("message") or event.body.get("kind")
+        if kind == "snapshot-begin":
+            table.begin_snapshot()
+        elif kind == "snapshot-end":
+            table.end_snapshot()
+
+    def _read_row(self, table, event):
+        """A row of the snapshot: exactly what the changes ahead of it have made of its key."""
+        key = canonical(event.key)
+        here = table.rows.get(key)
+        if self.strict and table.knows(key):
+            if here is None:
+                self.fault("stale", f"{event.table} {key} at {event.seq}: it had been deleted")
+            elif differing := [name for name in event.row if name in here and here[name] != event.row[name]]:
+                self.fault("stale", f"{event.table} {key} at {event.seq}: {differing[0]} had been changed")
+        table.rows[key] = dict(event.row)
+        if table.sweep:
+            table.sweep.discard(key)
+
+    @staticmethod
+    def _change(table, event):
+        """c and u are upserts. What did not change is taken from the row as it was, under its old key if that has changed."""
+        key, before = canonical(event.key), None
+        old_key = {name: event.old[name] for name in event.key} if event.old and set(event.key) <= set(event.old) else event.key
+        before = table.rows.get(canonical(old_key))
+        if canonical(old_key) != key:
+            table.rows.pop(canonical(old_key), None)
+            table.forget(canonical(old_key))
+        kept = {name: before[name] for name in event.unchanged if before and name in before}
+        kept.update({name: event.old[name] for name in event.unchanged if event.old and name in event.old})
+        table.rows[key] = {**kept, **event.row}
+        table.forget(key)
+
+    # -- the end
+
+    def compare(self, source):
+        """Row by row. Returns (rows there, rows here, rows that differ)."""
+        there_all = here_all = 0
+        wrong = sum(self.faults[kind] for kind in ("missing", "surplus", "different", "partial"))
+        for table in source.tables:
+            there, here = source.rows(table), self.tables[table].rows
+            there_all, here_all = there_all + len(there), here_all + len(here)
+            for key in there.keys() - here.keys():
+                self.fault("missing", f"{table} {key}")
+            for key in here.keys() - there.keys():
+                self.fault("surplus", f"{table} {key}")
+            for key in there.keys() & here.keys():
+                self._compare_row(table, key, there[key], here[key])
+        self.compared = there_all
+        return there_all, here_all, sum(self.faults[kind] for kind in ("missing", "surplus", "different", "partial")) - wrong
+
+    def _compare_row(self, table, key, there, here):
+        unknown = there.keys() - here.keys()
+        differing = sorted(name for name in there.keys() & here.keys() if there[name] != here[name])
+        if differing:
+            self.fault("different", f"{table} {key}: {differing[0]} is {str(there[differing[0]])[:60]!r} there and "
+                                    f"{str(here[differing[0]])[:60]!r} here")
+        elif unknown:
+            self.fault("partial", f"{table} {key}: {sorted(unknown)[0]} never came")
+
+    def compare_with_log(self, logged, source):
+        """Every change of the log exactly once and as it was, from the first one that the stream has."""
+        changes = [event for event in self.events if event.op in "cudt"]
+        wanted = [change for change in logged if set(change.tables) & set(source.tables)]
+        if not changes:
+            return len(wanted)
+        begin = next((n for n, change in enumerate(wanted) if change.position[:2] == changes[0].position[:2]), None)
+        if begin is None:
+            self.fault("unlogged", f"{_place(changes[0])} at {changes[0].seq}, the first change of the stream")
+            return 0
+        for change, event in zip(wanted[begin:], changes):
+            if difference := self._differs(change, event, source):
+                self.fault("unlogged", f"at {event.seq}, {_place(event)} {event.op} {event.table} {event.key}: {difference}")
+                break
+        if len(wanted) - begin != len(changes):
+            self.fault("unlogged", f"{len(changes)} changes in the stream, {len(wanted) - begin} in the log from there on")
+        return len(changes)
+
+    @staticmethod
+    def _differs(change, event, source):
+        """What is not the same; None when nothing is."""
+        if (change.position, change.op) != (event.position, event.op):
+            return f"the log has {change.op} of {change.table} at {change.position} there"
+        if change.op == "t":
+            return None
+        if change.table != event.table:
+            return f"the log has it of {change.table}"
+        if change.new is not None:
+            sent = {name: text for name, text in change.new.items() if text is not UNCHANGED}
+            if source.events(change.table, sent) != event.row:
+                return f"the log has {sent}"
+            if set(change.new) - set(sent) != set(event.unchanged):
+                return f"unchanged are {sorted(set(change.new) - set(sent))}"
+        return None
+
+
+class Source:
+    """The tables as PostgreSQL has them. format is the capture's."""
+
+    def __init__(self, pg, database, tables, format="row"):
+        self.pg, self.database, self.tables, self.format = pg, database, list(tables), format
+        self._types = {}
+
+    def rows(self, table):
+        """key -> {column: value}, as events carry them."""
+        types, keys = self.types(table)
+        # By the type's output function, as the log has it: a cast says true for t, and takes the blanks from a char(n).
+        columns = ", ".join(f"""CASE WHEN "{name}" IS NULL THEN NULL ELSE format('%s', "{name}") END""" for name in types)
+        with self._session() as cursor:
+            cursor.execute(f"SELECT {columns} FROM {table}")
+            rows = [self.events(table, dict(zip(types, row))) for row in cursor.fetchall()]
+        return {canonical({name: row[name] for name in keys}): row for row in rows}
+
+    def events(self, table, texts):
+        """column -> text, as an event carries them."""
+        types, _keys = self.types(table)
+        return texts if self.format == "text" else {name: expected(text, types[name]) for name, text in texts.items()}
+
+    def types(self, table):
+        """({column: Type}, columns of the key), as they are now."""
+        if table not in self._types:
+            with self._session() as cursor:
+                cursor.execute("""
+                    WITH RECURSIVE base(attnum, attname, oid) AS (
+                        SELECT attnum, attname, atttypid FROM pg_attribute
+                        WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+                        UNION ALL SELECT b.attnum, b.attname, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd')
+                    SELECT b.attname, t.typname, coalesce(e.typname, '') FROM base b JOIN pg_type t ON t.oid = b.oid AND t.typtype <> 'd'
+                    LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' ORDER BY b.attnum""", (table,))
+                types = {name: Type(kind, element) for name, kind, element in cursor.fetchall()}
+                cursor.execute("SELECT a.attname FROM (SELECT indrelid, indkey FROM pg_index WHERE indrelid = %s::regclass AND "
+                               "(indisprimary OR indisreplident) ORDER BY indisprimary DESC LIMIT 1) i "
+                               "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)", (table,))
+                self._types[table] = types, [name for (name,) in cursor.fetchall()] or list(types)
+        return self._types[table]
+
+    def forget(self):
+        """The tables have another shape now."""
+        self._types = {}
+
+    @contextlib.contextmanager
+    def _session(self):
+        with contextlib.closing(self.pg.connect(self.database, options=PINNED)) as connection, connection.cursor() as cursor:
+            yield cursor
+
+
+def _place(event):
+    lsn, time, index = event.position
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:08X}.{time}.{index}"
