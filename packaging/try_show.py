@@ -10,11 +10,11 @@ def say(text):
     print(text, flush=True)
 
 
-def must_succeed(relay, word):
-    """`boxhaul WORD`. Returns what it said."""
-    done = relay.command(word)
+def must_succeed(relay, *words):
+    """`boxhaul WORDS`. Returns what it said."""
+    done = relay.command(*words)
     if done.returncode != 0:
-        raise RuntimeError(f"boxhaul {word} ended with status {done.returncode}:\n{done.stdout.rstrip()}")
+        raise RuntimeError(f"boxhaul {' '.join(words)} ended with status {done.returncode}:\n{done.stdout.rstrip()}")
     return done.stdout
 
 
