@@ -113,10 +113,21 @@ static const char language[] = "SET statement_timeout = 0;"
 			       " pg_catalog.set_config('IntervalStyle', 'postgres', false),"
 			       " pg_catalog.set_config('default_transaction_read_only', 'off', false)";
 
+/* How values are written, in a session whose values are compared with those of another one, and go out as they are. What ALTER DATABASE or
+ * ALTER ROLE has set would else decide it: both the walsender and who reads rows beside it need the same. Each reads back what it writes, and
+ * numbers lose no digit. */
+static const char pinned_text[] = "SELECT pg_catalog.set_config('DateStyle', 'ISO, YMD', false),"
+				  " pg_catalog.set_config('IntervalStyle', 'iso_8601', false),"
+				  " pg_catalog.set_config('TimeZone', 'UTC', false),"
+				  " pg_catalog.set_config('extra_float_digits', '3', false),"
+				  " pg_catalog.set_config('bytea_output', 'hex', false),"
+				  " pg_catalog.set_config('lc_monetary', 'C', false),"
+				  " pg_catalog.set_config('search_path', '', false)";
+
 /* False with *why set. */
-static bool set_language(PGconn *c, char **why)
+static bool set_up(PGconn *c, const char *sql, char **why)
 {
-	PGresult *r = PQexec(c, language);
+	PGresult *r = PQexec(c, sql);
 	bool ok = PQresultStatus(r) == PGRES_TUPLES_OK;
 
 	if (!ok)
@@ -138,6 +149,7 @@ static PGconn *log_in(const struct pg_options *o, const struct pg_hosts *hosts, 
 			       "host",
 			       "hostaddr",
 			       "port",
+			       "replication",
 			       "passfile",
 			       NULL };
 	struct passfile passfile = { .fd = -1 };
@@ -152,6 +164,7 @@ static PGconn *log_in(const struct pg_options *o, const struct pg_hosts *hosts, 
 				 hosts->host,
 				 hosts->hostaddr,
 				 hosts->port,
+				 o->replication ? "database" : NULL,
 				 passfile.path,
 				 NULL };
 	const char *objection;
@@ -163,7 +176,7 @@ static PGconn *log_in(const struct pg_options *o, const struct pg_hosts *hosts, 
 		return NULL;
 	}
 	if (o->password_file == NULL)
-		keys[11] = NULL;
+		keys[12] = NULL;
 	else if (!passfile_open(&passfile, o->password_file, why))
 		return NULL;
 	/* What stands before dbname is a default: the connection string wins; over that what stands behind it. NULL is not given. */
@@ -176,7 +189,7 @@ static PGconn *log_in(const struct pg_options *o, const struct pg_hosts *hosts, 
 		*why = strdup(objection);
 		PQfinish(c);
 		c = NULL;
-	} else if (!set_language(c, why)) {
+	} else if (!set_up(c, language, why) || (o->pinned_text && !set_up(c, pinned_text, why))) {
 		PQfinish(c);
 		c = NULL;
 	}

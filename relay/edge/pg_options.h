@@ -14,6 +14,8 @@ struct pg_options {
 		turn; /* of several hosts the one that is tried first: 0 the first one, 1 the second, ..., and around */
 	bool turn_alone; /* that host and no other; and it has 2 s to answer, not 5, if the string does not say */
 	bool foreign_code; /* statements call functions that are not ours: plans, locks and commits as the database has them */
+	bool pinned_text; /* values in text are written in one way, whatever the database has set (edge/pg_login.c) */
+	bool replication; /* a walsender of this database: it takes replication commands, and SQL only in the simple protocol */
 };
 
 #endif
