@@ -14,6 +14,7 @@ format "row" or "text" means, and what PostgreSQL says of the tables.
     uncommitted  a row that only a transaction wrote which was rolled back
     partial      at the end, a row of which a value never came
     missing, surplus, different   at the end, against the source
+    unlogged     a change that the source's log has otherwise, or has not; or one of the log that is not there
 
 Each rule is one of order = "commit": where keys go their own ways (order = "key") say owned=False, and only twice, stale and the end are
 judged."""
@@ -114,11 +115,11 @@ class Table:
 
 
 class Copy:
-    """forks: how often the log may have gone back, for a standby that lacked the end has taken over. strict: rows of the snapshot are judged
-    (not where phantoms have passed)."""
+    """gaps: how often the slot was lost: there a transaction may have been cut off, and the log gone back, if a standby that lacked its end
+    took over. strict: rows of the snapshot are judged (not where phantoms have passed)."""
 
-    def __init__(self, owned=True, forks=0, strict=True):
-        self.owned, self.forks, self.strict = owned, forks, strict
+    def __init__(self, owned=True, gaps=0, strict=True):
+        self.owned, self.gaps, self.strict = owned, gaps, strict
         self.tables = collections.defaultdict(Table)
         self.faults, self.examples, self.counts = collections.Counter(), [], collections.Counter()
         self.events, self.compared = [], 0
@@ -170,15 +171,16 @@ class Copy:
         if not before:
             return
         same = event.position[:2] == before.position[:2]
+        later = event.position[::2] > before.position[::2] if same else event.position[0] > before.position[0]
+        if not same and self.gaps and not (later and before.last) and event.position[1] >= before.position[1]:
+            self.gaps -= 1
+            return
         if not same and not before.last:
             self.fault("torn", f"{_place(event)} at {event.seq} begins, and {_place(before)} at {before.seq} was not the last of its own")
         if same and before.last:
             self.fault("torn", f"{_place(event)} at {event.seq} goes on behind its last change")
-        if (event.position[0], event.position[2]) <= (before.position[0], before.position[2]) if same else event.position[0] <= before.position[0]:
-            if self.forks and not same and event.position[1] >= before.position[1]:
-                self.forks -= 1
-            else:
-                self.fault("disorder", f"{_place(event)} at {event.seq} behind {_place(before)}")
+        if not later:
+            self.fault("disorder", f"{_place(event)} at {event.seq} behind {_place(before)}")
 
     def _apply(self, event):
         for values in (event.row, event.old):
@@ -267,39 +269,35 @@ class Copy:
             self.fault("partial", f"{table} {key}: {sorted(unknown)[0]} never came")
 
     def compare_with_log(self, logged, source):
-        """Every change of the log exactly once and as it was, from the first one that the stream has."""
-        changes = [event for event in self.events if event.op in "cudt"]
-        wanted = [change for change in logged if set(change.tables) & set(source.tables)]
-        if not changes:
+        """Every change of the log exactly once and as it was, from the first one that the stream has. Returns how many it has."""
+        sent = [(event, table) for event in self.events if event.op in "cudt" for table in event.body.get("tables") or [event.table]]
+        wanted = [(change, table) for change in logged for table in change.tables if table in source.tables]
+        if not sent:
             return len(wanted)
-        begin = next((n for n, change in enumerate(wanted) if change.position[:2] == changes[0].position[:2]), None)
+        begin = next((n for n, (change, _table) in enumerate(wanted) if change.position[:2] == sent[0][0].position[:2]), None)
         if begin is None:
-            self.fault("unlogged", f"{_place(changes[0])} at {changes[0].seq}, the first change of the stream")
+            self.fault("unlogged", f"{_place(sent[0][0])} at {sent[0][0].seq}, the first change of the stream")
             return 0
-        for change, event in zip(wanted[begin:], changes):
-            if difference := self._differs(change, event, source):
+        for (change, there), (event, here) in zip(wanted[begin:], sent):
+            if difference := f"the log has it of {there}" if there != here else self._differs(change, event, source):
                 self.fault("unlogged", f"at {event.seq}, {_place(event)} {event.op} {event.table} {event.key}: {difference}")
                 break
-        if len(wanted) - begin != len(changes):
-            self.fault("unlogged", f"{len(changes)} changes in the stream, {len(wanted) - begin} in the log from there on")
-        return len(changes)
+        if len(wanted) - begin != len(sent):
+            self.fault("unlogged", f"{len(sent)} changes in the stream, {len(wanted) - begin} in the log from there on")
+        return len(sent)
 
     @staticmethod
     def _differs(change, event, source):
-        """What is not the same; None when nothing is."""
-        if (change.position, change.op) != (event.position, event.op):
+        """What is not the same; None when nothing is. (The index is as whoever streams it counts; that it ascends is judged elsewhere.)"""
+        if (change.position[:2], change.op) != (event.position[:2], event.op):
             return f"the log has {change.op} of {change.table} at {change.position} there"
-        if change.op == "t":
+        if change.new is None:
             return None
-        if change.table != event.table:
-            return f"the log has it of {change.table}"
-        if change.new is not None:
-            sent = {name: text for name, text in change.new.items() if text is not UNCHANGED}
-            if source.events(change.table, sent) != event.row:
-                return f"the log has {sent}"
-            if set(change.new) - set(sent) != set(event.unchanged):
-                return f"unchanged are {sorted(set(change.new) - set(sent))}"
-        return None
+        came = {name: text for name, text in change.new.items() if text is not UNCHANGED}
+        if source.events(change.table, came) != event.row:
+            return f"the log has {came}"
+        missing = sorted(set(change.new) - set(came))
+        return f"unchanged are {missing}" if missing != sorted(event.unchanged) else None
 
 
 class Source:

@@ -68,11 +68,15 @@ class Judge(unittest.TestCase):
         self.judge([change(1, "0/20.6.0", True), change(2, "0/10.5.0", True)], row(v="2"), faults={"disorder": 1})
         self.judge([change(1, "0/20.6.0", True), change(2, "0/10.5.0", True)], row(v="2"), owned=False)
 
-    def test_a_fork_is_one_step_back_in_the_log_and_none_in_time(self):
+    def test_at_a_gap_the_log_may_go_back_or_a_transaction_be_cut_off(self):
+        """Once for each, and never back in time."""
         stream = [message(1, "u", position="0/20.6.0", row=row()), message(2, "u", position="0/10.7.0", row=row()),
                   message(3, "u", position="0/8.8.0", row=row())]
-        self.judge(stream[:2], row(), forks=1)
-        self.judge(stream, row(), forks=1, faults={"disorder": 1})
+        self.judge(stream[:2], row(), gaps=1)
+        self.judge(stream, row(), gaps=1, faults={"disorder": 1})
+        cut_off = [message(1, "u", position="0/20.6.0", last=False, row=row()), message(2, "u", position="0/30.7.0", row=row())]
+        self.judge(cut_off, row(), faults={"torn": 1})
+        self.judge(cut_off, row(), gaps=1)
 
     def test_twice(self):
         copy = self.judge([message(1, "c", row=row()), message(2, "u", id="id-1", row=row(v="b"))], row(), faults={"twice": 1})

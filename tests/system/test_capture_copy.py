@@ -1,0 +1,208 @@
+"""A captured table arrives whole and in order: while it is written to, while commits are in limbo, while the daemon dies; rebuilt from the
+stream by an independent reader and compared row by row, and each change with the log as PostgreSQL itself tells it."""
+
+import io
+import os
+import random
+import signal
+import time
+import unittest
+
+from captures import NAME, STREAM, CaptureTest
+from harness import SERVICE
+from legacy import TABLES
+
+KILLS = int(os.environ.get("CAPTURE_KILLS", "6"))  # 20 and more for a long run
+
+
+class Whole(CaptureTest):
+    def begin(self, capture=None, limbo=None, **ways):
+        """The legacy shop writes before the slot is made, and goes on."""
+        relay = self.add_capture(capture)
+        self.say(relay, "capture", "start", NAME)
+        self.witness()
+        if limbo:
+            self.open_limbo(limbo)
+        self.open_legacy(**ways)
+        self.let_work(20)
+        return relay.start()
+
+    def test_rows_that_were_there_and_changes_meanwhile(self):
+        """Pains 24 and 28: what changes while a chunk is read is neither lost nor overwritten."""
+        self.begin()
+        self.wait_complete()
+        self.let_work(100)
+        copy = self.audit_capture()
+        self.assertGreaterEqual(copy.counts["r"], self.orders)
+        self.assertGreater(min(copy.counts[op] for op in "cud"), 10)
+
+    def test_the_format_that_tables_can_be_made_of(self):
+        self.format = "text"
+        self.source = self.source_of()
+        self.begin({"format": "text"})
+        self.wait_complete()
+        self.let_work(50)
+        self.audit_capture()
+
+    def test_commits_in_limbo(self):
+        """A standby answers late: what was streamed is not yet visible to the chunks. Ten rows a chunk, so that there are many."""
+        self.begin({"chunk_rows": 10}, limbo=0.008, clients=8)
+        self.wait_complete()
+        self.audit_capture()
+
+    def test_a_commit_that_stays_in_limbo(self):
+        """The standby says nothing. Chunks wait, and the stream goes on; when it answers, so do they."""
+        self.open_limbo(0)
+        relay = self.add_capture({"chunk_rows": 10})
+        self.say(relay, "capture", "start", NAME)
+        self.witness()
+        self.limbo.silent = True
+        writer = self.connect(SERVICE)
+        import threading
+        commit = threading.Thread(target=lambda: writer.cursor().execute("UPDATE legacy.orders SET changed_by = 'limbo' WHERE id = 7"))
+        commit.start()
+        self.wait(self.limbo.waiting, "the commit to wait")
+        relay.start()
+        self.limbo.silent = False
+        commit.join()
+        self.wait_complete()
+        self.limbo.close()
+        self.audit_capture()
+
+    def test_killed_at_any_moment_while_rows_are_read(self):
+        """kill -9 again and again, commits in limbo meanwhile. It goes on where it was: no table is begun anew (pains 26 and 40)."""
+        relay = self.begin({"chunk_rows": 10, "chunk_share": 20}, limbo=0.003)
+        dice, readings = random.Random(), set()
+        for _ in range(KILLS):
+            time.sleep(dice.uniform(0.1, 1))
+            relay.kill9()
+            readings.update(self.sql("SELECT tab, reading FROM boxhaul.capture_table WHERE state = 'reading'"))
+            relay.start()
+        self.wait_complete()
+        self.let_work(50)
+        relay.kill9()
+        relay.start()
+        self.audit_capture()
+        self.assertEqual(len(readings), len({tab for tab, _reading in readings}), "a table was begun anew")
+
+    def test_told_to_end_and_started_again(self):
+        relay = self.begin()
+        for _ in range(3):
+            self.let_work(30)
+            self.assertEqual(relay.stop(), 0)
+            relay.start()
+        self.audit_capture()
+
+    def test_one_takes_over_from_another(self):
+        """Two daemons, one of them frozen for longer than its lease: it sends nothing more when it wakes."""
+        first = self.begin()
+        second = self.add_capture().start()
+        self.let_work(30)
+        first.pause()
+        self.let_work(60)
+        self.pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND backend_type = 'client backend'",
+                        (f"boxhaul-{NAME}",))
+        self.let_work(60)
+        first.resume()
+        self.let_work(30)
+        self.audit_capture()
+        self.assertTrue(second.alive())
+
+    def test_truncated_meanwhile(self):
+        self.begin({"chunk_rows": 10})
+        for tables in (["legacy.stock"], ["legacy.orders", "legacy.order_lines"]):
+            self.let_work(40)
+            self.shops[0].truncate(*tables)
+        self.let_work(40)
+        self.audit_capture()
+
+
+class Positions(CaptureTest):
+    """Where it goes on after a crash."""
+
+    def copy_in(self, first, count):
+        with self.connect().cursor() as cursor:
+            lines = "".join(f"{n}\tcopied\t{n}\n" for n in range(first, first + count))
+            cursor.copy_expert("COPY legacy.orders (id, customer, version) FROM STDIN", io.StringIO(lines))
+
+    def test_all_rows_of_a_copy_have_one_position(self):
+        """Pains 1, 2, 3 and 5: killed in the middle of a transaction, whose rows have the position of its beginning."""
+        relay = self.start_capture()
+        self.witness()
+        self.wait_complete()
+        self.wait_confirmed()
+        before = self.count(STREAM)
+        self.copy_in(1_000_000, 6000)
+        self.wait(lambda: self.count(STREAM) > before + 1000, "a part of them")
+        relay.kill9()
+        self.assertLess(self.count(STREAM), before + 6000)
+        relay.start()
+        self.audit_capture()
+        self.assertEqual(self.count(STREAM), before + 6000)
+
+    def test_a_transaction_that_is_sent_is_not_confirmed_before_it_is_stored(self):
+        """Pains 4, 5, 6 and 41: NATS takes nothing any more. The slot stays behind the first change that is not stored."""
+        relay = self.start_capture()
+        self.witness()
+        self.wait_complete()
+        self.wait_confirmed()
+        self.nats.pause()
+        (before,) = self.slot()
+        (here,), = self.sql("SELECT pg_current_wal_insert_lsn()")
+        self.sql("UPDATE legacy.orders SET changed_by = 'x' WHERE id < 20")
+        # Unrelated log behind it: keepalives tell positions far above.
+        self.sql("CREATE TABLE noise AS SELECT n FROM generate_series(1, 10000) n")
+        self.wait(lambda: self.pg.execute("SELECT sent_lsn > %s::pg_lsn + 100000 FROM pg_stat_replication WHERE application_name = %s",
+                                          (here, f"boxhaul-{NAME}")) == [(True,)], "the server to have sent it")
+        time.sleep(1.5)
+        self.assertTrue(self.sql("SELECT %s::pg_lsn <= %s::pg_lsn", (self.slot()[0], here))[0][0], f"{self.slot()} {here} {before}")
+        relay.kill9()
+        self.nats.resume()
+        relay.start()
+        self.audit_capture()
+
+    def test_log_that_is_not_ours_is_let_go_and_nothing_is_written(self):
+        """Pains 7 and 30: an idle capture confirms what comes by, without a heartbeat, and marks nothing."""
+        self.start_capture()
+        self.wait_complete()
+        self.wait_confirmed()
+        mark = self.books("xmin, ctid, marked_at")
+        self.sql("CREATE TABLE noise AS SELECT n FROM generate_series(1, 20000) n")
+        self.wait_confirmed()
+        self.assertEqual(self.books("xmin, ctid, marked_at"), mark)
+
+        def written():
+            """While nobody else writes, in two seconds."""
+            before = self.sql("SELECT pg_current_wal_insert_lsn()")
+            time.sleep(2)
+            return self.sql("SELECT pg_current_wal_insert_lsn()") != before
+        self.wait(lambda: not written(), "a moment in which nothing is written", pause=0)
+
+    def test_a_prepared_transaction_comes_when_it_is_committed(self):
+        """It was written before the slot was there, or while rows were read: whole, once, and in its place."""
+        early, late = self.connect(SERVICE), self.connect(SERVICE)
+        relay = self.add_capture({"chunk_rows": 10})
+        self.say(relay, "capture", "start", NAME)
+        early.cursor().execute("BEGIN; UPDATE legacy.orders SET changed_by = 'prepared early' WHERE id = 3; PREPARE TRANSACTION 'early'")
+        relay.start()
+        self.wait(lambda: self.pg.execute("SELECT FROM pg_stat_activity WHERE query ~ 'pg_create_logical_replication_slot' AND state = 'active' "
+                                          "AND pid <> pg_backend_pid()"), "the slot to be waited for")
+        self.sql("COMMIT PREPARED 'early'")
+        self.wait(lambda: self.state() == "live", "the capture to be live")
+        self.witness()
+        late.cursor().execute("BEGIN; UPDATE legacy.orders SET changed_by = 'prepared late' WHERE id > 490; PREPARE TRANSACTION 'late'")
+        self.sql("UPDATE legacy.orders SET changed_by = 'between' WHERE id < 10")
+        self.sql("COMMIT PREPARED 'late'")
+        copy = self.audit_capture()
+        self.assertEqual({e.row["changed_by"] for e in copy.events if e.op == "u" and e.key["id"] > 490}, {"prepared late"})
+
+
+@unittest.skipUnless(os.environ.get("CAPTURE_LONG"), "takes minutes: CAPTURE_LONG=yes")
+class Long(Whole):
+    """The same with more rows, more clients and more deaths: CAPTURE_LONG=yes CAPTURE_KILLS=20."""
+
+    orders = 20000
+
+
+if __name__ == "__main__":
+    unittest.main()

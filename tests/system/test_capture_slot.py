@@ -1,0 +1,214 @@
+"""The life of the replication slot: lost, gone, made by somebody else, left behind by a promotion. What cannot be had is said, never papered
+over; what was read again makes the copy whole. And the server, which must be able to shut down."""
+
+import contextlib
+import unittest
+
+import psycopg2
+
+from captures import NAME, SETTINGS, STREAM, CaptureTest
+from harness import RELAY
+from servers import Postgres
+
+
+class SlotTest(CaptureTest):
+    orders = 100
+
+    def start_whole(self, **groups):
+        relay = self.start_capture(**groups)
+        self.wait_complete()
+        self.wait_confirmed()
+        return relay
+
+    def wait_gap(self, relay, reason):
+        """On record, not ready, and nothing is sent."""
+        self.wait(lambda: self.state() == "gap", "the gap to be recognised")
+        self.assertEqual(self.reason(), reason)
+        self.wait(lambda: relay.get("/readyz")[0] == 503, "it not to be ready")
+        self.assertIn(reason, relay.get("/status")[1])
+
+    def change_in_the_gap(self):
+        """An insert, an update, a key that changes and a delete that no log has."""
+        self.sql("INSERT INTO legacy.orders (id, customer) VALUES (5000, 'in the gap'); DELETE FROM legacy.orders WHERE id = 1; "
+                 "UPDATE legacy.orders SET customer = 'in the gap' WHERE id = 2; UPDATE legacy.orders SET id = 6000 WHERE id = 3")
+
+    def resync(self, relay):
+        """And all is whole again, what was deleted in the gap included."""
+        incarnation, = self.books("incarnation")
+        self.say(relay, "capture", "resync", NAME)
+        self.wait(lambda: self.state() == "live", "the capture to be live")
+        self.assertEqual(self.books("incarnation"), (incarnation + 1,))
+        self.sql("UPDATE legacy.orders SET customer = 'behind the gap' WHERE id = 4")
+        return self.audit_capture(gaps=1)
+
+    def drop_slot(self):
+        """Whoever uses it is thrown out."""
+        name = self.books("slot")
+
+        def dropped():
+            with contextlib.suppress(psycopg2.errors.ObjectInUse):
+                self.pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s AND active", name)
+                self.pg.execute("SELECT pg_drop_replication_slot(%s)", name)
+                return True
+            return False
+        self.wait(dropped, "the slot to be dropped", pause=0)
+
+
+class Gaps(SlotTest):
+    def test_gone_while_the_daemon_was_away(self):
+        relay = self.start_whole()
+        relay.stop()
+        self.drop_slot()
+        self.change_in_the_gap()
+        relay.start()
+        self.wait_gap(relay, "gone")
+        before = self.count(STREAM)
+        self.assertIsNone(self.slot())
+        self.assertEqual(self.count(STREAM), before)
+        self.resync(relay)
+
+    def test_gone_under_the_daemon(self):
+        relay = self.start_whole()
+        self.drop_slot()
+        self.wait_gap(relay, "gone")
+        self.change_in_the_gap()
+        self.resync(relay)
+
+    def test_another_slot_of_the_same_name(self):
+        """Pains 17 and 18: a script, or Patroni, made it anew. It looks healthy, and what lies between is missing."""
+        relay = self.start_whole()
+        self.assertEqual(relay.stop(), 0)
+        name, = self.books("slot")
+        self.drop_slot()
+        self.change_in_the_gap()
+        self.sql("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+        relay.start()
+        self.wait_gap(relay, "foreign")
+        self.resync(relay)
+
+    def test_another_slot_of_the_same_name_and_another_plugin(self):
+        relay = self.start_whole()
+        relay.kill9()
+        name, = self.books("slot")
+        self.drop_slot()
+        self.change_in_the_gap()
+        self.pg.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))  # of the database postgres
+        relay.start()
+        self.wait_gap(relay, "foreign")
+        self.pg.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+        self.resync(relay)
+
+
+class Lost(SlotTest):
+    postgres_settings = {**SETTINGS, "max_slot_wal_keep_size": "16MB", "min_wal_size": "32MB", "max_wal_size": "64MB"}
+
+    def test_the_server_took_the_slot_away(self):
+        relay = self.start_whole()
+        relay.stop()
+        self.change_in_the_gap()
+        for _ in range(4):
+            self.pg.execute("SELECT pg_logical_emit_message(false, 'noise', 'x')")
+            self.pg.execute("SELECT pg_switch_wal()")
+        self.pg.execute("CHECKPOINT")
+        self.assertEqual(self.slot("wal_status"), ("lost",))
+        relay.start()
+        self.wait_gap(relay, "lost")
+        self.resync(relay)
+
+
+class Promotions(SlotTest):
+    def both(self, twin):
+        return {"conninfo": f"host={self.pg.directory},{twin.directory} port={self.pg.port},{twin.port} dbname={self.database} user={RELAY} "
+                            "target_session_attrs=read-write"}
+
+    def test_a_standby_that_lacks_the_end_takes_over(self):
+        """Changes that only the old primary had are in the stream and nowhere else. Positions of the log are given out again: no new change
+        is taken for an old one. What the copy has too much goes with the second snapshot."""
+        twin = self.workspace.add(Postgres(self.workspace.path(f"{self.database}-twin"), fsync="off", **SETTINGS))
+        twin.clone(self.pg, self.pg.port).start()
+        relay = self.start_whole(postgres=self.both(twin))
+        (here,), = self.sql("SELECT pg_current_wal_flush_lsn()")
+        self.wait(lambda: twin.execute("SELECT pg_last_wal_replay_lsn() >= %s", (here,)) == [(True,)], "the standby to follow")
+        twin.kill9()
+        for n in range(40):
+            self.sql("UPDATE legacy.orders SET customer = %s WHERE id = %s", (f"phantom {n}", n + 1))
+        self.sql("DELETE FROM legacy.orders WHERE id = 99; INSERT INTO legacy.orders (id, customer) VALUES (7000, 'phantom')")
+        self.wait_confirmed()
+        self.pg.kill9()
+        twin.start()
+        twin.promote()
+        old, self.pg = self.pg, twin
+
+        def go_back():
+            self.pg = old
+        self.addCleanup(go_back)
+        self.addCleanup(twin.close)
+        self.source = self.source_of()
+        self.wait_gap(relay, "gone")
+        self.change_in_the_gap()
+        for n in range(40):
+            self.sql("UPDATE legacy.orders SET customer = %s WHERE id = %s", (f"new {n}", n + 10))
+        self.resync(relay)
+
+
+class Shutdown(SlotTest):
+    def test_the_server_shuts_down_while_nats_is_away(self):
+        """Pain 10: a walsender whose reader confirms nothing keeps the server from ending, for ever. So the daemon closes the stream."""
+        relay = self.start_whole()
+        self.nats.stop()
+        self.sql("UPDATE legacy.orders SET customer = 'not stored' WHERE id < 50")
+        self.wait(lambda: relay.get("/readyz")[0] == 503, "it to miss NATS")
+        self.pg.stop("fast")  # an error, if it takes too long
+        self.pg.start()
+        self.nats.start()
+        self.audit_capture()
+
+    def test_the_server_shuts_down_while_all_is_well(self):
+        self.start_whole()
+        self.open_legacy(clients=2)
+        self.let_work(20)
+        self.pg.stop("fast")
+        self.pg.start()
+        self.let_work(20)
+        self.audit_capture()
+
+    def test_the_server_crashes(self):
+        self.start_whole()
+        self.open_legacy(clients=2)
+        for _ in range(2):
+            self.let_work(20)
+            self.pg.kill9()
+            self.pg.start()
+        self.let_work(20)
+        self.audit_capture()
+
+
+class Senders(SlotTest):
+    """Pain 9."""
+
+    postgres_settings = {**SETTINGS, "wal_sender_timeout": "2s"}
+
+    def test_nats_is_away_for_longer_than_the_server_waits(self):
+        """Status updates go on: the server does not take us for dead."""
+        self.start_whole()
+        sender = self.slot("active_pid")
+        self.nats.stop()
+        self.sql("UPDATE legacy.orders SET doc = repeat(md5(id::text), 200), customer = 'not stored'")
+        (begun,), = self.sql("SELECT clock_timestamp()")
+        self.wait(lambda: self.sql("SELECT clock_timestamp() > %s + interval '6s'", (begun,))[0][0], "three times the time-out")
+        self.assertEqual(self.slot("active_pid"), sender)
+        self.nats.start()
+        self.audit_capture()
+
+    def test_a_large_transaction(self):
+        """Larger than everything that is kept in memory, and the server decodes for a while without sending."""
+        self.start_whole()
+        self.witness()
+        sender = self.slot("active_pid")
+        self.sql("INSERT INTO legacy.order_lines SELECT n, 1, 'sku', n, repeat('x', 300), NULL FROM generate_series(100001, 130000) n")
+        self.audit_capture()
+        self.assertEqual(self.slot("active_pid"), sender)
+
+
+if __name__ == "__main__":
+    unittest.main()
