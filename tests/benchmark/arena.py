@@ -27,7 +27,7 @@ DO $$
 BEGIN
     FOR lowest IN %(first)s .. %(last)s BY %(chunk)s LOOP
         INSERT INTO %(table)s (subject, key, payload)
-        SELECT '%(prefix)s.' || i %% 4, 'key-' || i %% %(keys)s, convert_to(rpad(i::text, %(bytes)s, 'boxhaul '), 'UTF8')
+        SELECT '%(prefix)s.' || i %% %(subjects)s, 'key-' || i %% %(keys)s, convert_to(rpad(i::text, %(bytes)s, 'boxhaul '), 'UTF8')
           FROM generate_series(lowest, least(lowest + %(chunk)s - 1, %(last)s)) i;
         COMMIT;
     END LOOP;
@@ -59,12 +59,12 @@ class Database:
     def execute(self, sql, values=None):
         return self.arena.pg.execute(sql, values, self.name)
 
-    def fill(self, count, size=256, keys=1000, chunk=500, first=1, prefix="bench", table="boxhaul.outbox"):
-        """A backlog of count messages of `size` bytes over so many keys, in transactions of `chunk`."""
+    def fill(self, count, size=256, keys=1000, chunk=500, first=1, prefix="bench", table="boxhaul.outbox", subjects=4):
+        """A backlog of count messages of `size` bytes over so many keys and subjects, in transactions of `chunk`."""
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan")
             cursor.execute(FILL % {"first": first, "last": first + count - 1, "keys": keys, "bytes": size, "chunk": chunk,
-                                   "prefix": prefix, "table": table})
+                                   "prefix": prefix, "table": table, "subjects": subjects})
         return self
 
     def copy(self):

@@ -52,7 +52,7 @@ def drain(arena, database, stream=STREAM, relay=None, count=None, **groups):
         raise relay.died()
     wait_until(lambda: not database.backends(), "the relay's session to end", pause=0.02)
     gone = {name: total - before[name] for name, total in database.counts().items()}
-    return _judge(arena, stream, count, meter, {"threads": used, "database": gone})
+    return judge(arena, stream, count, meter, {"threads": used, "database": gone})
 
 
 def publish(bench, arena, count, stream=STREAM, size=256, **options):
@@ -64,7 +64,7 @@ def publish(bench, arena, count, stream=STREAM, size=256, **options):
     with meter:
         said = run_yardstick(bench, "publish", url=arena.nats.url(), count=count, bytes=size, **options)
     meter.add("publisher", said["cpu_us"])
-    return _judge(arena, stream, count, meter, said)
+    return judge(arena, stream, count, meter, said)
 
 
 def best(bench, arena):
@@ -111,7 +111,7 @@ def sent_flag(bench, arena, database, count, batch=1000):
                              batch=batch, **options)
     meter.add("sent_flag", said["cpu_us"])
     meter.add("postgres_backend", said["backend_cpu_us"])
-    return _judge(arena, STREAM, count, meter, said)
+    return judge(arena, STREAM, count, meter, said)
 
 
 def run_yardstick(bench, name, **options):
@@ -145,7 +145,8 @@ class Follower:
             raise RuntimeError(f"publish ended with status {self.process.returncode}")
 
 
-def _judge(arena, stream, count, meter, extra):
+def judge(arena, stream, count, meter, extra):
+    """The Run of what filled a stream that was empty."""
     state = arena.state(stream)
     if state["messages"] != count:
         raise RuntimeError(f"{stream} holds {state['messages']} messages, not {count}")

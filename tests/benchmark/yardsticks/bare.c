@@ -15,6 +15,8 @@ struct bare {
 	enum bare_mode mode;
 	unsigned window, in_flight;
 	uint64_t published;
+	bool chained;
+	uint64_t expected;
 	natsConnection *nc;
 	natsSubscription *sub;
 	char inbox[REPLY_BYTES];
@@ -160,9 +162,21 @@ void bare_publish(struct bare *b, const char *subject, const char *message_id, c
 	snprintf(reply, sizeof reply, "%s.%016llx", b->inbox, (unsigned long long)++b->published);
 	check(natsMsg_Create(&msg, subject, reply, payload, (int)bytes), "message");
 	check(natsMsgHeader_Set(msg, "Nats-Msg-Id", message_id), "header");
+	if (b->chained) {
+		char expected[24];
+
+		snprintf(expected, sizeof expected, "%llu", (unsigned long long)b->expected++);
+		check(natsMsgHeader_Set(msg, "Nats-Expected-Last-Sequence", expected), "header");
+	}
 	check(natsConnection_PublishMsg(b->nc, msg), "publish");
 	natsMsg_Destroy(msg);
 	b->in_flight++;
+}
+
+void bare_chain(struct bare *b, uint64_t last)
+{
+	b->chained = true;
+	b->expected = last;
 }
 
 void bare_settle(struct bare *b)

@@ -21,6 +21,10 @@ void bare_close(struct bare *b);
 /* Returns when the message is handed over: while the window is full, it waits for acknowledgements. */
 void bare_publish(struct bare *b, const char *subject, const char *message_id, const void *payload, size_t bytes);
 
+/* From now on each message says which one it expects to be the stream's last (Nats-Expected-Last-Sequence), from `last` on:
+ * a chain, for a stream that nobody else publishes to. */
+void bare_chain(struct bare *b, uint64_t last);
+
 /* Wait until everything is acknowledged. */
 void bare_settle(struct bare *b);
 

@@ -1,5 +1,6 @@
 /* The raw limit: publish --count messages of --bytes from memory, at most --window of them unacknowledged.
- * With --follow yes no more than standard input allows: a total per line, and the end of it ends all.
+ * With --follow yes no more than standard input allows: a total per line, and the end of it ends all. With --chain yes each says which
+ * message it expects to be the last of the stream, which is new. On --subjects subjects (4).
  *
  * The messages are those that arena.py fills an outbox with: the same payloads on the same subjects, and as their only header
  * a Nats-Msg-Id with a uuid. Each is made as nats.c's manual shows it. The last line has the figures, as JSON. */
@@ -72,12 +73,17 @@ int main(int argc, char **argv)
 	const char *prefix = bare_word(argc, argv, "prefix", "bench");
 	uint64_t state = (uint64_t)bare_now_us() * 2654435761U | 1;
 	char *payload = malloc(bytes + 1), subjects[4][64], id[37];
+	long spread = bare_number(argc, argv, "subjects", 4);
 	int64_t begin = bare_now_us();
 	bool follow = strcmp(bare_word(argc, argv, "follow", "no"), "yes") == 0;
 	long allowed = follow ? 0 : count, number;
 
 	if (payload == NULL)
 		bare_die("payload", "out of memory");
+	if (spread < 1 || spread > 4)
+		bare_die("--subjects", "1 to 4");
+	if (strcmp(bare_word(argc, argv, "chain", "no"), "yes") == 0)
+		bare_chain(b, 0);
 	for (int i = 0; i < 4; i++)
 		snprintf(subjects[i], sizeof subjects[i], "%s.%d", prefix, i);
 	for (number = 1; number <= count; number++) {
@@ -85,7 +91,7 @@ int main(int argc, char **argv)
 			break;
 		make_payload(payload, bytes, number);
 		make_uuid(&state, id);
-		bare_publish(b, subjects[number % 4], id, payload, bytes);
+		bare_publish(b, subjects[number % spread], id, payload, bytes);
 	}
 	bare_settle(b);
 	printf("{\"count\": %ld, \"seconds\": %.6f, \"cpu_us\": %lld}\n", number - 1,
