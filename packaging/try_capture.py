@@ -31,8 +31,7 @@ class Show:
         self.relay = workspace.add(Relay(boxhaul, workspace.path("relay"), {
             "name": "legacy", "nats": {"urls": [self.nats.url()]}, "postgres": {
                 "conninfo": self.postgres.conninfo(DATABASE, "boxhaul_reader"), "migrate_conninfo": self.postgres.conninfo(DATABASE)},
-            "capture": [{"name": CAPTURE, "tables": TABLES, "stream": STREAM, "subject": "cdc.{schema}.{table}"}],
-            "streams": [{"name": STREAM, "subjects": ["cdc.>"], "create": True}]}))
+            "capture": [{"name": CAPTURE, "tables": TABLES, "stream": STREAM, "create": True}]}))
         self.kills, self._stopping = 0, threading.Event()
         self._killer = threading.Thread(target=self._kill, daemon=True)
 

@@ -66,8 +66,8 @@ class CaptureRun(Injector):
         urls = [node.url() for node in [self.nats, *getattr(self.nats, "others", [])]]
         self.relays = [workspace.add(Relay(self.program, workspace.path(f"relay{n + 1}"), {
             "name": "legacy", "nats": {"urls": urls}, "postgres": {"conninfo": self._conninfo(READER), "migrate_conninfo": self._conninfo("postgres")},
-            "capture": [{"name": CAPTURE, "tables": TABLES, "stream": STREAM, "subject": "cdc.{schema}.{table}", "chunk_rows": 50}],
-            "streams": [{"name": STREAM, "subjects": ["cdc.>"], "create": True, "replicas": self.nats.replicas}]}))
+            "capture": [{"name": CAPTURE, "tables": TABLES, "stream": STREAM, "create": True, "replicas": self.nats.replicas,
+                         "chunk_rows": 50}]}))
             for n in range(self.options.relays)]
         self._must("migrate")
         for login in (SERVICE, READER):

@@ -4,13 +4,12 @@ stream by an independent reader and compared row by row, and each change with th
 import io
 import os
 import random
-import signal
+import threading
 import time
 import unittest
 
 from captures import NAME, STREAM, CaptureTest
 from harness import SERVICE
-from legacy import TABLES
 
 KILLS = int(os.environ.get("CAPTURE_KILLS", "6"))  # 20 and more for a long run
 
@@ -58,7 +57,6 @@ class Whole(CaptureTest):
         self.witness()
         self.limbo.silent = True
         writer = self.connect(SERVICE)
-        import threading
         commit = threading.Thread(target=lambda: writer.cursor().execute("UPDATE legacy.orders SET changed_by = 'limbo' WHERE id = 7"))
         commit.start()
         self.wait(self.limbo.waiting, "the commit to wait")

@@ -2,9 +2,12 @@
 over; what was read again makes the copy whole. And the server, which must be able to shut down."""
 
 import contextlib
+import signal
+import time
 import unittest
 
 import psycopg2
+from psycopg2.extras import LogicalReplicationConnection
 
 from captures import NAME, SETTINGS, STREAM, CaptureTest
 from harness import RELAY
@@ -181,6 +184,77 @@ class Shutdown(SlotTest):
             self.pg.start()
         self.let_work(20)
         self.audit_capture()
+
+
+    def test_a_server_that_takes_long_to_end_is_not_asked_all_the_time(self):
+        """Pain 11: another reader confirms nothing, so the server goes on shutting down. Who comes back every second keeps it busy."""
+        relay = self.start_whole()
+        self.sql("SELECT pg_create_logical_replication_slot('idler', 'pgoutput')")
+        idler = psycopg2.connect(self.pg.conninfo(self.database), connection_factory=LogicalReplicationConnection)
+        self.connections.append(idler)
+        idler.cursor().start_replication("idler", options={"proto_version": "1", "publication_names": f'"boxhaul_{NAME}"'})
+        self.sql("UPDATE legacy.orders SET customer = 'x'")
+        self.wait_confirmed()
+        asked = self.refused()
+        self.pg.send(signal.SIGINT)
+        self.wait(lambda: relay.get("/readyz")[0] == 503, "the daemon to see it")
+        time.sleep(6)
+        self.assertLessEqual(self.refused() - asked, 3)
+        idler.close()
+        self.pg.wait()
+        self.pg.start()
+        self.audit_capture()
+
+    def refused(self):
+        with open(self.pg.log, encoding="utf-8", errors="replace") as f:
+            return f.read().count("the database system is shutting down")
+
+
+class Beginnings(SlotTest):
+    def test_no_slot_without_its_publications(self):
+        """Pain 12: a slot that was made before its publication fails for ever at what was written between them."""
+        relay = self.add_capture()
+        self.say(relay, "capture", "start", NAME)
+        self.sql(f"DROP PUBLICATION boxhaul_{NAME}")
+        relay.start()
+        self.wait(lambda: f"boxhaul_{NAME}" in relay.get("/readyz")[1], "it to be said")
+        self.assertIsNone(self.slot())
+        self.assertEqual(self.state(), "creating")
+        self.sql(f"CREATE PUBLICATION boxhaul_{NAME} FOR TABLE {', '.join(self.tables)} WITH (publish_via_partition_root)")
+        self.audit_capture()
+
+    def test_rows_behind_pages_that_are_empty(self):
+        """Pain 23: a reading by pages stops there. Ours goes by keys."""
+        self.sql("INSERT INTO legacy.orders (id, doc) SELECT n, 'x' FROM generate_series(1000, 9000) n")
+        self.sql("DELETE FROM legacy.orders WHERE id BETWEEN 1000 AND 8900")
+        self.sql("VACUUM legacy.orders")
+        self.start_whole(capture={"chunk_rows": 10})
+        self.audit_capture()
+
+    def test_a_server_that_is_a_standby(self):
+        """Pain 20: an address that leads to a reader node. Nothing is done there, and it is said."""
+        twin = self.workspace.add(Postgres(self.workspace.path(f"{self.database}-twin"), fsync="off", **SETTINGS))
+        twin.clone(self.pg, self.pg.port).start()
+        self.addCleanup(twin.close)
+        relay = self.add_capture(postgres={"conninfo": twin.conninfo(self.database, RELAY)})
+        self.say(self.add_capture(), "capture", "start", NAME)
+        relay.start()
+        self.wait(lambda: relay.get("/readyz")[0] == 503 and "recovery" in relay.get("/readyz")[1], "it to be said")
+        self.assertEqual(twin.execute("SELECT count(*) FROM pg_replication_slots"), [(0,)])
+
+
+class Stalls(SlotTest):
+    def test_a_stream_that_is_full(self):
+        """Pain 35: it stands still by name, and goes on by itself."""
+        relay = self.start_whole()
+        with self.jetstream() as jetstream:
+            jetstream.update(STREAM, max_msgs=jetstream.count(STREAM) + 5)
+        self.sql("UPDATE legacy.orders SET customer = 'more than it takes'")
+        self.wait(lambda: relay.get("/readyz")[0] == 503 and STREAM in relay.get("/readyz")[1], "it to be said")
+        with self.jetstream() as jetstream:
+            jetstream.update(STREAM, max_msgs=-1)
+        self.audit_capture()
+        self.wait(lambda: relay.get("/readyz")[0] == 200, "it to be ready")
 
 
 class Senders(SlotTest):

@@ -69,6 +69,7 @@ class Captured:
     def relay(self):
         """Not started; its capture is."""
         relay = self.arena.relay(self.database, capture=[{"name": NAME, "tables": [TABLE], "stream": STREAM, "subject": "bench.0", **self.capture}])
+        relay.configure({group: value for group, value in relay.settings.items() if group != "streams"})
         if (done := relay.command("capture", "start", NAME)).returncode:
             raise RuntimeError(f"capture start: {done.stdout}")
         return relay
