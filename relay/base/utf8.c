@@ -2,6 +2,18 @@
 
 #include <stdio.h>
 
+bool utf8_valid(const char *s, size_t n)
+{
+	for (size_t i = 0; i < n;) {
+		size_t length = utf8_length(s + i, n - i);
+
+		if (length == 0)
+			return false;
+		i += length;
+	}
+	return true;
+}
+
 /* Of a character of one to three bytes. */
 static unsigned value_of(const char *s, size_t length)
 {

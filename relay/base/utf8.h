@@ -24,6 +24,8 @@ static inline size_t utf8_length(const char *s, size_t n)
 	return length;
 }
 
+bool utf8_valid(const char *s, size_t n);
+
 /* Turns the direction of what follows, or ends the line, without being seen: shown as it is, a text would read as another one.
  * (U+061C, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069.) */
 static inline bool utf8_misleads(const char *s, size_t length)

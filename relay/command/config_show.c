@@ -21,7 +21,7 @@ static const char *origin_of_default(const struct config *c, const struct settin
 		return "default: that of nats.jetstream_domain";
 	if (strcmp(s->path, "name") == 0)
 		return "default: the file's name";
-	if (strcmp(s->path, "postgres.migrate_conninfo") == 0)
+	if (strcmp(s->path, "postgres.migrate_conninfo") == 0 || strcmp(s->path, "postgres.capture_conninfo") == 0)
 		return "default: postgres.conninfo";
 	return "default";
 }

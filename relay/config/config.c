@@ -14,15 +14,53 @@ void config_free_texts(char **texts, size_t n)
 	free(texts);
 }
 
+static void free_stream(struct config_stream *s)
+{
+	free(s->name);
+	config_free_texts(s->subjects, s->subject_count);
+}
+
+static void free_captures(struct config *c)
+{
+	for (size_t i = 0; i < c->capture_count; i++) {
+		struct config_capture *x = &c->captures[i];
+
+		free(x->name);
+		config_free_texts(x->tables, x->table_count);
+		config_free_texts(x->inserts_only, x->inserts_only_count);
+		free_stream(&x->stream);
+		free(x->subject);
+	}
+	free(c->captures);
+	for (size_t i = 0; i < c->outbox_table_count; i++) {
+		struct config_outbox_table *x = &c->outbox_tables[i];
+
+		free(x->table);
+		free(x->mapping.id);
+		free(x->mapping.key);
+		free(x->mapping.payload);
+		free(x->mapping.headers);
+		config_free_texts(x->mapping.header_columns, x->mapping.header_column_count);
+		free(x->subject);
+		free(x->capture);
+	}
+	free(c->outbox_tables);
+	for (size_t i = 0; i < c->messages_count; i++) {
+		free(c->messages[i].prefix);
+		free(c->messages[i].subject);
+		free(c->messages[i].capture);
+	}
+	free(c->messages);
+}
+
 void config_free(struct config *c)
 {
 	if (c == NULL)
 		return;
-	for (size_t i = 0; i < c->stream_count; i++) {
-		free(c->streams[i].name);
-		config_free_texts(c->streams[i].subjects, c->streams[i].subject_count);
-	}
+	for (size_t i = 0; i < c->stream_count; i++)
+		free_stream(&c->streams[i]);
 	free(c->streams);
+	free_captures(c);
 	/* Where the file could not be used, those of the sagas were not counted with the others. */
 	for (size_t i = 0; i < c->inbox_count || i < c->subscription_count; i++) {
 		free(c->subscriptions[i].name);
@@ -48,6 +86,7 @@ void config_free(struct config *c)
 	free(c->postgres.conninfo);
 	free(c->postgres.password_file);
 	free(c->postgres.migrate_conninfo);
+	free(c->postgres.capture_conninfo);
 	free(c->health.address);
 	for (size_t i = 0; i < c->origin_count; i++)
 		free(c->origins[i].source);
@@ -73,6 +112,14 @@ size_t config_stream_of(const struct config *c, const char *subject)
 			if (message_subject_matches(c->streams[i].subjects[j], subject))
 				return i;
 	return c->stream_count;
+}
+
+const struct config_capture *config_capture_of(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->capture_count; i++)
+		if (strcmp(c->captures[i].name, name) == 0)
+			return &c->captures[i];
+	return NULL;
 }
 
 char *config_path(const char *name_or_path)

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "core/delivery.h"
 #include "core/inbox/inbox_types.h"
+#include "format/capture_format.h"
+#include "format/outbox_mapping.h"
 
 struct setting;
 
@@ -66,6 +68,54 @@ struct config_origin {
 	char *source;     /* "/etc/boxhaul/shop.conf:12", "BOXHAUL_NATS_URLS" */
 };
 
+/* One relay serves so many. */
+enum { LIMIT_CAPTURES = 8, LIMIT_OUTBOX_TABLES = 64, LIMIT_MESSAGES = 64 };
+
+enum config_capture_order { CONFIG_ORDER_COMMIT, CONFIG_ORDER_KEY };
+enum config_capture_snapshot { CONFIG_SNAPSHOT_KEYS, CONFIG_SNAPSHOT_WHOLE, CONFIG_SNAPSHOT_NONE };
+enum config_capture_budget { CONFIG_BUDGET_WARN, CONFIG_BUDGET_LET_GO };
+enum config_capture_gap { CONFIG_GAP_WAIT, CONFIG_GAP_RESYNC };
+enum config_capture_failover { CONFIG_FAILOVER_AUTO, CONFIG_FAILOVER_ON, CONFIG_FAILOVER_OFF };
+
+/* A capture. */
+struct config_capture {
+	char *name;    /* [a-z0-9_]{1,40}: a part of the names of its replication slots */
+	char **tables; /* schema.table as SQL writes it (format/sql_name.h); every operation of them */
+	size_t table_count;
+	char **inserts_only; /* tables of which inserts alone are sent; none of them stands in `tables` */
+	size_t inserts_only_count;
+	struct config_stream stream; /* its subjects are made of the templates of all that is sent to it */
+	char *subject;               /* a template (format/capture_subject.h) for tables; not of a bucket */
+	enum config_capture_order order;
+	enum capture_format format;
+	enum capture_int8 int8;
+	enum config_capture_snapshot snapshot;
+	uint32_t chunk_rows;
+	uint32_t chunk_bytes; /* of the rows of a chunk in memory, but for one that is larger */
+	uint32_t chunk_share; /* per cent of the time that chunks may take while a snapshot is taken: 1 .. 100 */
+	uint64_t wal_budget;  /* bytes of WAL that the slot may hold back */
+	enum config_capture_budget on_budget;
+	enum config_capture_gap gap;
+	enum config_capture_failover failover;
+	enum capture_target target; /* CAPTURE_TARGET_KV: the stream is KV_ and the bucket's name */
+};
+
+/* An outbox table of somebody else's. */
+struct config_outbox_table {
+	char *table; /* schema.table as SQL writes it */
+	struct outbox_mapping mapping;
+	char *subject; /* a template of its columns; default: the preset's */
+	enum outbox_source source;
+	char *capture; /* with OUTBOX_SOURCE_WAL: the name of one that is there. Else NULL */
+};
+
+/* Logical messages, the outbox without a table. */
+struct config_messages {
+	char *prefix; /* pg_logical_emit_message's, up to its first slash; EMITTED_PREFIX: those of boxhaul.emit() */
+	char *subject; /* a template of {prefix}, {name} and {key}; of EMITTED_PREFIX: the pattern that their subjects match */
+	char *capture; /* the name of one that is there */
+};
+
 /* As the path of a configuration: it is read from the standard input. */
 #define CONFIG_STDIN "-"
 
@@ -80,6 +130,7 @@ struct config {
 		char *conninfo;         /* libpq's; default "" */
 		char *password_file;    /* or NULL */
 		char *migrate_conninfo; /* for `migrate`; default: conninfo */
+		char *capture_conninfo; /* for captures; default: conninfo */
 	} postgres;
 	struct {
 		char **urls;
@@ -95,10 +146,16 @@ struct config {
 		} tls;
 	} nats;
 	struct config_stream *streams;
-	size_t stream_count; /* 0: there is no outbox. Not both this and subscription_count are 0 */
+	size_t stream_count; /* 0: there is no outbox. Not this, subscription_count and capture_count are 0 at once */
 	struct config_subscription *subscriptions;
 	size_t subscription_count; /* 0: there is no inbox */
 	size_t inbox_count; /* the first so many stand in the file; the one behind them, if any, is that of the sagas */
+	struct config_capture *captures;
+	size_t capture_count; /* 0: nothing is captured */
+	struct config_outbox_table *outbox_tables;
+	size_t outbox_table_count;
+	struct config_messages *messages;
+	size_t messages_count;
 	struct {
 		char *stream;          /* with the answers to sagas that are started here */
 		char *replies;         /* their subject; NULL: no sagas are started here */
@@ -133,6 +190,9 @@ const char *config_source(const struct config *c, const struct setting *s, const
 
 /* Where a message with this subject goes: the index of the first stream that is configured for it; stream_count: nowhere. */
 size_t config_stream_of(const struct config *c, const char *subject);
+
+/* The capture of that name; NULL: there is none. */
+const struct config_capture *config_capture_of(const struct config *c, const char *name);
 
 /* An instance NAME means /etc/boxhaul/NAME.conf; "-", or anything with a slash or a dot, is a path already.
  * Returns a malloc'ed path, NULL when out of memory. */

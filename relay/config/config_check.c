@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/scrub.h"
+#include "config/config_captures.h"
 #include "config/config_check_lists.h"
 #include "config/config_sagas.h"
 #include "config/settings.h"
@@ -273,6 +274,7 @@ void config_check(struct loader *l)
 	check_tls(l);
 	config_check_lists(l);
 	config_sagas_check(l);
+	config_captures_check(l);
 	for (size_t i = 0; i < l->c->stream_count; i++)
 		check_duplicate_window(l, i);
 	for (size_t i = 0; i < ORDERS; i++)
@@ -319,6 +321,8 @@ void config_check_secrets(struct loader *l)
 	check_secret(l, find(l, "postgres.conninfo"), "postgres.conninfo", l->c->postgres.conninfo);
 	check_secret(l, find(l, "postgres.migrate_conninfo"), "postgres.migrate_conninfo",
 		     l->c->postgres.migrate_conninfo);
+	check_secret(l, find(l, "postgres.capture_conninfo"), "postgres.capture_conninfo",
+		     l->c->postgres.capture_conninfo);
 	for (size_t i = 0; urls != NULL && i < l->c->nats.url_count; i++)
 		check_secret(l, config_setting_get_elem(urls, (unsigned)i), "nats.urls", l->c->nats.urls[i]);
 }

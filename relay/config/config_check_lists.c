@@ -74,7 +74,7 @@ static bool usable(const char *pattern)
 }
 
 /* It would store what is answered to us, and answer that. Answers have three tokens behind the prefix. */
-static bool takes_answers(const struct loader *l, const char *pattern)
+bool config_check_takes_answers(const struct loader *l, const char *pattern)
 {
 	const char *prefix = l->c->nats.inbox_prefix;
 	char answers[256];
@@ -94,7 +94,7 @@ static void check_published(struct loader *l, size_t i, size_t j)
 			     "streams.subjects: \"%s\" takes subjects reserved by NATS: begin it with a "
 			     "token of your own, such as \"orders.>\"",
 			     pattern);
-	else if (usable(pattern) && takes_answers(l, pattern))
+	else if (usable(pattern) && config_check_takes_answers(l, pattern))
 		complaint_at(l, subject_node(l, "streams", i, j),
 			     "streams.subjects: \"%s\" takes the answers to this relay: narrow it, or choose another "
 			     "nats.inbox_prefix than \"%s\"",
@@ -284,11 +284,12 @@ static void check_subscription(struct loader *l, size_t i)
 
 void config_check_lists(struct loader *l)
 {
-	if (find(l, "streams") == NULL && find(l, "inbox") == NULL && find(l, "sagas.replies") == NULL)
+	if (find(l, "streams") == NULL && find(l, "inbox") == NULL && find(l, "sagas.replies") == NULL &&
+	    find(l, "capture") == NULL)
 		complaint_at(
 			l, NULL,
-			"streams and inbox are missing: add streams = ( { name = \"ORDERS\"; subjects = [ \"orders.>\" ]; } ); "
-			"to publish, or inbox = ( ... ) to take");
+			"streams, inbox and capture are missing: add streams = ( { name = \"ORDERS\"; subjects = [ \"orders.>\" ]; } ); "
+			"to publish, inbox = ( ... ) to take, or capture = ( ... ) to send what others write");
 	for (size_t i = 0; i < l->c->stream_count; i++)
 		check_stream(l, i);
 	for (size_t i = 0; i < l->c->inbox_count; i++)

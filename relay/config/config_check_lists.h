@@ -15,6 +15,9 @@ config_setting_t *config_check_node(struct loader *l, const char *list, size_t i
 /* Can a stream be called so? */
 bool config_check_is_stream_name(const char *name);
 
+/* Does it take what is answered to this relay? Such a pattern is no stream's. */
+bool config_check_takes_answers(const struct loader *l, const char *pattern);
+
 /* config_check_fits() for the lists. */
 bool config_check_lists_fit(const struct config *c, char *why, size_t size);
 

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 
 #include "config/complaint.h"
+#include "config/config_captures.h"
 #include "config/config_check.h"
 #include "config/config_sagas.h"
 #include "config/environment.h"
@@ -353,6 +354,8 @@ static void derive(struct loader *l)
 		c->name = instance_name(l->path);
 	if (c->postgres.migrate_conninfo == NULL && c->postgres.conninfo != NULL)
 		c->postgres.migrate_conninfo = strdup(c->postgres.conninfo);
+	if (c->postgres.capture_conninfo == NULL && c->postgres.conninfo != NULL)
+		c->postgres.capture_conninfo = strdup(c->postgres.conninfo);
 	if (c->event_source == NULL && c->name != NULL && asprintf(&c->event_source, "/boxhaul/%s", c->name) < 0)
 		c->event_source = NULL;
 	if (c->nats.jetstream_prefix == NULL &&
@@ -360,10 +363,13 @@ static void derive(struct loader *l)
 		     c->nats.jetstream_domain != NULL ? c->nats.jetstream_domain : "") < 0)
 		c->nats.jetstream_prefix = NULL;
 	l->no_memory = l->no_memory || c->nats.jetstream_prefix == NULL || c->name == NULL ||
-		       c->postgres.migrate_conninfo == NULL || c->event_source == NULL;
+		       c->postgres.migrate_conninfo == NULL || c->postgres.capture_conninfo == NULL ||
+		       c->event_source == NULL;
 	if (unnamed && !l->failed && !l->no_memory)
 		config_check_name(l);
 	l->no_memory |= !config_sagas_derive(c);
+	if (!l->failed && !l->no_memory)
+		l->no_memory = !config_captures_derive(c);
 	c->delivery.streams = (uint32_t)c->stream_count;
 	for (size_t i = 0; i < c->stream_count; i++) {
 		c->delivery.owned |= (uint32_t)c->streams[i].owned << i;

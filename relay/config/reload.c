@@ -36,6 +36,7 @@ struct reload {
 	struct reload_handlers handlers;
 	struct config config; /* the one that counts; its texts belong to `first`, or to `current` */
 	struct config_subscription *subscriptions; /* its; their texts stay those of `first` */
+	struct config_capture *captures;           /* the same */
 	const struct config *first;
 	struct file *current; /* what was read last; its config is NULL before the first reload */
 	struct file *retired;
@@ -87,12 +88,13 @@ static bool same_stamp(const struct stamp *a, const struct stamp *b)
 
 /* --- what changes --- */
 
-/* The element of `list` in the fresh file that has the name of this one; NULL: there is none. */
+/* The element of `list` in the fresh file that has the name of this one, which is the first setting of each list; NULL: there is
+ * none. */
 static const void *fresh_element(const struct reload *r, const struct setting *list, const void *element)
 {
 	const struct setting *name = list;
 
-	while (setting_list_of(name) != list || strcmp(setting_leaf(name->path), "name") != 0)
+	while (setting_list_of(name) != list)
 		name++;
 	for (size_t i = 0; i < setting_count(list, r->fresh->config); i++)
 		if (setting_same(name, element, setting_element(list, r->fresh->config, i)))
@@ -152,10 +154,10 @@ static bool any_changed(const struct reload *r, enum setting_apply apply)
 	return false;
 }
 
-/* A subscription that stays takes what may change over. None of that is a text, so nothing of the fresh file is kept. */
-static void merge_subscription(const struct reload *r, struct config_subscription *to)
+/* A subscription or capture that stays takes what may change over. None of that is a text, so nothing of the fresh file is kept. */
+static void merge_element(const struct reload *r, const char *path, void *to)
 {
-	const struct setting *list = setting_find("inbox");
+	const struct setting *list = setting_find(path);
 	const void *fresh = fresh_element(r, list, to);
 
 	for (size_t i = 0; fresh != NULL && i < settings_count; i++)
@@ -163,8 +165,9 @@ static void merge_subscription(const struct reload *r, struct config_subscriptio
 			setting_share(&settings[i], to, fresh);
 }
 
-/* The subscriptions that it points to are `subscriptions`. */
-static struct config merged(const struct reload *r, struct config_subscription *subscriptions)
+/* The subscriptions and captures that it points to are these. */
+static struct config merged(const struct reload *r, struct config_subscription *subscriptions,
+			    struct config_capture *captures)
 {
 	struct config c = r->config;
 
@@ -173,9 +176,14 @@ static struct config merged(const struct reload *r, struct config_subscription *
 			setting_share(&settings[i], &c, r->fresh->config);
 	for (size_t i = 0; i < c.subscription_count; i++) {
 		subscriptions[i] = c.subscriptions[i];
-		merge_subscription(r, &subscriptions[i]);
+		merge_element(r, "inbox", &subscriptions[i]);
 	}
 	c.subscriptions = subscriptions;
+	for (size_t i = 0; i < c.capture_count; i++) {
+		captures[i] = c.captures[i];
+		merge_element(r, "capture", &captures[i]);
+	}
+	c.captures = captures;
 	return c;
 }
 
@@ -237,12 +245,13 @@ static void read_work(void *arg)
 static bool take(struct reload *r, struct reload_changes *changes)
 {
 	struct config_subscription merging[LIMIT_SUBSCRIPTIONS];
+	struct config_capture captures[LIMIT_CAPTURES];
 	struct config c;
 	char why[512];
 
 	if (r->fresh->config == NULL)
 		return false;
-	c = merged(r, merging);
+	c = merged(r, merging, captures);
 	if (!config_check_fits(&c, why, sizeof why)) {
 		log_each(r->log, LOG_LEVEL_ERROR, "configuration",
 			 log_fields_(KS("why", why), KS("do", "this needs a restart, not a reload")));
@@ -255,6 +264,9 @@ static bool take(struct reload *r, struct reload_changes *changes)
 	r->config.subscriptions = r->subscriptions;
 	if (c.subscription_count > 0)
 		memcpy(r->subscriptions, merging, c.subscription_count * sizeof merging[0]);
+	r->config.captures = r->captures;
+	if (c.capture_count > 0)
+		memcpy(r->captures, captures, c.capture_count * sizeof captures[0]);
 	retire(r, r->current);
 	r->current = r->fresh;
 	r->fresh = NULL;
@@ -325,8 +337,9 @@ struct reload *reload_create(struct loop *l, const struct config *config, struct
 			      .config = *config,
 			      .first = config,
 			      .subscriptions = calloc(config->subscription_count + 1, sizeof r->subscriptions[0]),
+			      .captures = calloc(config->capture_count + 1, sizeof r->captures[0]),
 			      .current = file_create() };
-	if (r->current == NULL || r->subscriptions == NULL) {
+	if (r->current == NULL || r->subscriptions == NULL || r->captures == NULL) {
 		reload_free(r);
 		return NULL;
 	}
@@ -334,6 +347,9 @@ struct reload *reload_create(struct loop *l, const struct config *config, struct
 	if (config->subscription_count > 0)
 		memcpy(r->subscriptions, config->subscriptions,
 		       config->subscription_count * sizeof r->subscriptions[0]);
+	r->config.captures = r->captures;
+	if (config->capture_count > 0)
+		memcpy(r->captures, config->captures, config->capture_count * sizeof r->captures[0]);
 	stamp_files(r->current, config);
 	return r;
 }
@@ -354,6 +370,7 @@ void reload_free(struct reload *r)
 	}
 	file_free(r->current);
 	free(r->subscriptions);
+	free(r->captures);
 	free(r);
 }
 

@@ -14,6 +14,13 @@
 #define BY(member) \
 	.offset = offsetof(struct config_subscription, member), \
 	.width = sizeof(((struct config_subscription *)0)->member)
+#define OF_CAPTURE(member) \
+	.offset = offsetof(struct config_capture, member), .width = sizeof(((struct config_capture *)0)->member)
+#define OF_OUTBOX_TABLE(member) \
+	.offset = offsetof(struct config_outbox_table, member), \
+	.width = sizeof(((struct config_outbox_table *)0)->member)
+#define OF_MESSAGES(member) \
+	.offset = offsetof(struct config_messages, member), .width = sizeof(((struct config_messages *)0)->member)
 #define RANGE(from, to) .min = (from), .max = (to)
 #define WORDS(...) .words = (const char *const[]){ __VA_ARGS__, NULL }
 /* clang-format on */
@@ -25,6 +32,21 @@ _Static_assert(INBOX_START_ALL == 0 && INBOX_START_NEW == 1 && INBOX_START_SEQUE
 _Static_assert(CONFIG_KEY_HEADER == 0 && CONFIG_KEY_NONE == 1 && CONFIG_KEY_SUBJECT == 2, "order of the words");
 _Static_assert(INBOX_DEDUPE_IDS == 0 && INBOX_DEDUPE_POSITION == 1, "order of the words");
 _Static_assert(INBOX_ON_STOP == 0 && INBOX_ON_GO_ON == 1, "order of the words");
+_Static_assert(CONFIG_ORDER_COMMIT == 0 && CONFIG_ORDER_KEY == 1, "order of the words");
+_Static_assert(CAPTURE_FORMAT_ROW == 0 && CAPTURE_FORMAT_TEXT == 1 && CAPTURE_FORMAT_DEBEZIUM == 2 &&
+		       CAPTURE_FORMAT_CLOUDEVENTS == 3,
+	       "order of the words");
+_Static_assert(CAPTURE_INT8_NUMBER == 0 && CAPTURE_INT8_STRING == 1, "order of the words");
+_Static_assert(CONFIG_SNAPSHOT_KEYS == 0 && CONFIG_SNAPSHOT_WHOLE == 1 && CONFIG_SNAPSHOT_NONE == 2,
+	       "order of the words");
+_Static_assert(CONFIG_BUDGET_WARN == 0 && CONFIG_BUDGET_LET_GO == 1, "order of the words");
+_Static_assert(CONFIG_GAP_WAIT == 0 && CONFIG_GAP_RESYNC == 1, "order of the words");
+_Static_assert(CONFIG_FAILOVER_AUTO == 0 && CONFIG_FAILOVER_ON == 1 && CONFIG_FAILOVER_OFF == 2, "order of the words");
+_Static_assert(CAPTURE_TARGET_STREAM == 0 && CAPTURE_TARGET_KV == 1, "order of the words");
+_Static_assert(OUTBOX_PRESET_NONE == 0 && OUTBOX_PRESET_DEBEZIUM == 1 && OUTBOX_PRESET_PG_TRANSACTIONAL_OUTBOX == 2 &&
+		       OUTBOX_PRESET_GO_OUTBOX == 3 && OUTBOX_PRESET_WATERMILL == 4 && OUTBOX_PRESET_MASSTRANSIT == 5,
+	       "order of the words");
+_Static_assert(OUTBOX_SOURCE_WAL == 0 && OUTBOX_SOURCE_TRIGGER == 1, "order of the words");
 _Static_assert(WAKEUP_NOTIFY == 0 && WAKEUP_POLL == 1, "order of the words");
 _Static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_DEBUG == 3 && LOG_LOGFMT == 0 && LOG_JSON == 1, "order of the words");
 
@@ -50,6 +72,11 @@ const struct setting settings[] = {
 	{ "postgres.migrate_conninfo", SETTING_STRING, .apply = APPLY_LIVE, IN(postgres.migrate_conninfo),
 	  .example = "host=/run/postgresql dbname=shop user=shop_owner",
 	  .help = "For `boxhaul migrate`, which needs more rights than the relay. Without it: conninfo." },
+
+	{ "postgres.capture_conninfo", SETTING_STRING, IN(postgres.capture_conninfo),
+	  .example = "host=/run/postgresql dbname=shop user=shop_capture",
+	  .help = "For captures, which need the attribute REPLICATION: a role that has it reads every published table, so it should "
+		  "be one of its own. Without it: conninfo." },
 
 	{ "nats.urls", SETTING_STRINGS, .apply = APPLY_NATS, IN(nats.urls),
 	  .second = offsetof(struct config, nats.url_count), .standard = "nats://127.0.0.1:4222",
@@ -220,6 +247,108 @@ const struct setting settings[] = {
 	  .help = "Messages in memory at most." },
 	{ "inbox.queue_bytes", SETTING_SIZE, BY(queue_bytes), RANGE(KIB, 1024 * MIB), .standard = "8MiB",
 	  .help = "Bytes in memory at most, but for one message that is larger." },
+
+	{ "capture", SETTING_GROUPS, .offset = offsetof(struct config, captures), .width = sizeof(void *),
+	  .second = offsetof(struct config, capture_count), .element = sizeof(struct config_capture),
+	  .max = LIMIT_CAPTURES, .example = "{ name = \"...\"; tables = [ \"...\" ]; stream = \"...\"; }",
+	  .help = "Captures: what others write, taken from PostgreSQL's log (wal_level = logical) and sent, without their knowing. "
+		  "Each has a stream. Without any, nothing is captured. `boxhaul capture plan` says what is missing for one." },
+	{ "capture.name", SETTING_STRING, .required = true, OF_CAPTURE(name), .example = "shop",
+	  .help = "What the commands, the publications and the replication slots are called by: small letters, digits and '_'. "
+		  "Another name is another capture, which begins anew; the old one keeps its slot, and with it the server's WAL, "
+		  "until `boxhaul capture drop`." },
+	{ "capture.tables", SETTING_STRINGS, OF_CAPTURE(tables), .second = offsetof(struct config_capture, table_count),
+	  .example = "public.orders",
+	  .help = "Tables whose every change is sent: each as schema.table. They need a primary key or another replica identity." },
+	{ "capture.inserts_only", SETTING_STRINGS, OF_CAPTURE(inserts_only),
+	  .second = offsetof(struct config_capture, inserts_only_count), .example = "public.visits",
+	  .help = "Tables of which inserts alone are sent, because they have no replica identity. They stand in `tables` no more." },
+	{ "capture.stream", SETTING_STRING, .required = true, OF_CAPTURE(stream.name), .example = "SHOP_CDC",
+	  .help = "The stream, by its name in JetStream. With order = \"commit\" nobody else may publish to it." },
+	{ "capture.create", SETTING_BOOL, OF_CAPTURE(stream.create), .standard = "false",
+	  .help = "Create the stream where it is missing, with the subjects that follow from what is sent to it." },
+	{ "capture.replicas", SETTING_INTEGER, OF_CAPTURE(stream.replicas), RANGE(1, 5), .standard = "1",
+	  .help = "For create." },
+	{ "capture.duplicate_window", SETTING_DURATION, OF_CAPTURE(stream.duplicate_window_ms), RANGE(SECOND, 7 * DAY),
+	  .standard = "2m", .help = "For create, and the least that `boxhaul check` accepts without a warning." },
+	{ "capture.subject", SETTING_STRING, OF_CAPTURE(subject), .standard = "cdc.{capture}.{schema}.{table}",
+	  .help = "The subject of a change, with names in braces: {capture}, {schema}, {table}, {op} (c, u, d, r, t, s), {key}, and "
+		  "{COLUMN} for a column of the key. Each stands in one token: what a token cannot hold is percent-encoded." },
+	{ "capture.order", SETTING_WORD, OF_CAPTURE(order), .standard = "commit", WORDS("commit", "key"),
+	  .help = "commit: in the order in which transactions committed, on a stream of its own. key: in order per table and key, "
+		  "on a stream that others may use, too." },
+	{ "capture.format", SETTING_WORD, OF_CAPTURE(format), .standard = "row",
+	  WORDS("row", "text", "debezium", "cloudevents"),
+	  .help = "row: JSON, for people and most consumers. text: JSON with each column as PostgreSQL writes it, from which a table "
+		  "can be made again exactly. debezium: as Debezium's, without schemas. cloudevents: row, as a CloudEvents 1.0 event "
+		  "in binary mode." },
+	{ "capture.int8", SETTING_WORD, OF_CAPTURE(int8), .standard = "number", WORDS("number", "string"),
+	  .help = "bigint in JSON. Numbers above 2^53 are not exact for consumers that read them as doubles, such as JavaScript." },
+	{ "capture.snapshot", SETTING_WORD, OF_CAPTURE(snapshot), .standard = "keys", WORDS("keys", "whole", "none"),
+	  .help = "Rows that are there already. keys: read in chunks by the key, beside the changes; this resumes anywhere. whole: read "
+		  "in one transaction, for tables without a key; from the start after a crash. none: not sent." },
+	{ "capture.chunk_rows", SETTING_INTEGER, .apply = APPLY_LIVE, OF_CAPTURE(chunk_rows), RANGE(1, 65536),
+	  .standard = "1000", .help = "Rows of a chunk at most." },
+	{ "capture.chunk_bytes", SETTING_SIZE, .apply = APPLY_LIVE, OF_CAPTURE(chunk_bytes),
+	  RANGE(64 * KIB, 1024 * MIB), .standard = "4MiB",
+	  .help = "Bytes of a chunk in memory at most, but for one row that is larger." },
+	{ "capture.chunk_share", SETTING_INTEGER, .apply = APPLY_LIVE, OF_CAPTURE(chunk_share), RANGE(1, 100),
+	  .standard = "50", .help = "Per cent of the time that chunks may take while a snapshot is taken." },
+	{ "capture.wal_budget", SETTING_SIZE, .apply = APPLY_LIVE, OF_CAPTURE(wal_budget),
+	  RANGE(64 * MIB, 1024ull * 1024 * 1024 * MIB), .standard = "8GB",
+	  .help = "So much WAL may be kept on the server for this capture before on_budget counts." },
+	{ "capture.on_budget", SETTING_WORD, .apply = APPLY_LIVE, OF_CAPTURE(on_budget), .standard = "warn",
+	  WORDS("warn", "let_go"),
+	  .help = "warn: say so, and be not ready. let_go: drop the slot before the server's disk is full; what comes then is a gap." },
+	{ "capture.gap", SETTING_WORD, OF_CAPTURE(gap), .standard = "wait", WORDS("wait", "resync"),
+	  .help = "When changes are lost for good (the slot is gone): wait for `boxhaul capture resync`, or begin it alone." },
+	{ "capture.failover", SETTING_WORD, OF_CAPTURE(failover), .standard = "auto", WORDS("auto", "on", "off"),
+	  .help = "From PostgreSQL 17 on: whether the slot is copied to standbys. auto: if synchronized_standby_slots is set." },
+	{ "capture.target", SETTING_WORD, OF_CAPTURE(target), .standard = "stream", WORDS("stream", "kv"),
+	  .help = "kv: the stream is that of a NATS KV bucket (KV_ and its name), where the key TABLE.KEY holds the row. `subject` "
+		  "is not set then." },
+
+	{ "outbox_tables", SETTING_GROUPS, .offset = offsetof(struct config, outbox_tables), .width = sizeof(void *),
+	  .second = offsetof(struct config, outbox_table_count), .element = sizeof(struct config_outbox_table),
+	  .max = LIMIT_OUTBOX_TABLES, .example = "{ table = \"...\"; preset = \"debezium\"; }",
+	  .help = "Outbox tables of other libraries: each row that is inserted is a message." },
+	{ "outbox_tables.table", SETTING_STRING, .required = true, OF_OUTBOX_TABLE(table), .example = "public.outbox",
+	  .help = "The table, as schema.table." },
+	{ "outbox_tables.preset", SETTING_WORD, OF_OUTBOX_TABLE(mapping.preset), .standard = "none",
+	  WORDS("none", "debezium", "pg-transactional-outbox", "go-outbox", "watermill", "masstransit"),
+	  .help = "The library whose columns it has. none: say them below." },
+	{ "outbox_tables.subject", SETTING_STRING, OF_OUTBOX_TABLE(subject), .example = "outbox.{aggregatetype}.{type}",
+	  .help = "The subject of a message: names in braces are columns. {COLUMN>} at the end stands for as many tokens as its value "
+		  "has. Without it: the preset's." },
+	{ "outbox_tables.source", SETTING_WORD, OF_OUTBOX_TABLE(source), .standard = "wal", WORDS("wal", "trigger"),
+	  .help = "wal: a capture reads it from the log. trigger: for servers whose wal_level cannot be logical, a trigger copies each "
+		  "row into boxhaul's own outbox, and `streams` has its subjects." },
+	{ "outbox_tables.capture", SETTING_STRING, OF_OUTBOX_TABLE(capture), .example = "shop",
+	  .help = "With source = \"wal\": the capture that sends it. Without it: the only one." },
+	{ "outbox_tables.id", SETTING_STRING, OF_OUTBOX_TABLE(mapping.id), .example = "id",
+	  .help = "The column with the message's id, a uuid. Without it: the preset's, or an id is made." },
+	{ "outbox_tables.key", SETTING_STRING, OF_OUTBOX_TABLE(mapping.key), .example = "customer_id",
+	  .help = "The column with the ordering key. Without it: the preset's, or there is none." },
+	{ "outbox_tables.payload", SETTING_STRING, OF_OUTBOX_TABLE(mapping.payload), .example = "body",
+	  .help = "The column with the payload. Without it: the preset's." },
+	{ "outbox_tables.headers", SETTING_STRING, OF_OUTBOX_TABLE(mapping.headers), .example = "meta",
+	  .help = "A json or jsonb column with an object: its members are headers. Without it: the preset's, or there is none." },
+	{ "outbox_tables.header_columns", SETTING_STRINGS, OF_OUTBOX_TABLE(mapping.header_columns),
+	  .second = offsetof(struct config_outbox_table, mapping.header_column_count), .example = "tenant",
+	  .help = "Columns that are headers by their names, beside the preset's." },
+
+	{ "messages", SETTING_GROUPS, .offset = offsetof(struct config, messages), .width = sizeof(void *),
+	  .second = offsetof(struct config, messages_count), .element = sizeof(struct config_messages),
+	  .max = LIMIT_MESSAGES, .example = "{ prefix = \"...\"; subject = \"...\"; }",
+	  .help = "Logical messages, the outbox without a table: pg_logical_emit_message(true, 'PREFIX/NAME/KEY', content), or "
+		  "boxhaul.emit(subject, payload, key, headers). From PostgreSQL 14 on." },
+	{ "messages.prefix", SETTING_STRING, .required = true, OF_MESSAGES(prefix), .example = "shop",
+	  .help = "The prefix up to its first slash. \"boxhaul\": what boxhaul.emit() wrote." },
+	{ "messages.subject", SETTING_STRING, .required = true, OF_MESSAGES(subject), .example = "shop.{name}",
+	  .help = "The subject: {prefix}, {name} and {key} are the parts of the prefix; {name>} has as many tokens as it has. For "
+		  "\"boxhaul\": the pattern of the subjects that boxhaul.emit() may be called with, such as \"shop.>\"." },
+	{ "messages.capture", SETTING_STRING, OF_MESSAGES(capture), .example = "shop",
+	  .help = "The capture that sends them. Without it: the only one." },
 
 	{ "sagas.stream", SETTING_STRING, IN(sagas.stream), .standard = "SAGAS",
 	  .help = "The stream with the answers to sagas that are started in this database: one that keeps its messages by limits." },

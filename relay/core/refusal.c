@@ -42,6 +42,9 @@ static const struct refusal table[] = {
 	{ DEFECT_MESSAGE_ID_NULL, VERDICT_POISON, "message_id is NULL" },
 	{ DEFECT_MESSAGE_LONG, VERDICT_POISON, "message is larger than max_message_size or the server's max_payload" },
 	{ DEFECT_UNREADABLE, VERDICT_POISON, "the database cannot read the row" },
+	{ DEFECT_COLUMN, VERDICT_POISON, "a column is not valid UTF-8, or holds nothing that its type writes" },
+	{ DEFECT_KEY_NULL, VERDICT_POISON, "the row has no key" },
+	{ DEFECT_EMITTED, VERDICT_POISON, "the content is not that of boxhaul.emit()" },
 
 	{ REASON_NO_REPLY, VERDICT_UNKNOWN, "no reply from the stream" },
 	{ REASON_NO_STREAM, VERDICT_STREAM, "no stream answers for the subject (503)" },

@@ -38,7 +38,10 @@ enum reason {
 	DEFECT_MESSAGE_ID_NULL,
 	DEFECT_MESSAGE_LONG, /* over max_message_size or the server's max_payload */
 	DEFECT_UNREADABLE,   /* the database cannot read it, or not as UTF-8 */
-	DEFECT_LAST = DEFECT_UNREADABLE,
+	DEFECT_COLUMN,       /* of a captured row: no UTF-8, or nothing that its type writes */
+	DEFECT_KEY_NULL,     /* of a captured row, which has no key to stand under */
+	DEFECT_EMITTED,      /* not the content of boxhaul.emit() */
+	DEFECT_LAST = DEFECT_EMITTED,
 
 	REASON_NO_REPLY = 100,  /* ack timeout */
 	REASON_NO_STREAM,       /* 503 without a body: no stream listens, or it elects a leader */

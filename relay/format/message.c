@@ -15,18 +15,6 @@
 
 #include "base/utf8.h"
 
-static bool utf8_valid(const char *s, size_t n)
-{
-	for (size_t i = 0; i < n;) {
-		size_t length = utf8_length(s + i, n - i);
-
-		if (length == 0)
-			return false;
-		i += length;
-	}
-	return true;
-}
-
 static bool control(unsigned char c)
 {
 	return c < 0x20 || c == 0x7f;

@@ -106,7 +106,7 @@ class Usage(CommandTest):
             for line, texts in ((1, ("naem", "name")), (2, ("nats.urls", "***")),
                                 (3, ("delivery.window", "whole number")), (3, ("delivery.queue", "out of range")),
                                 (3, ("delivery.ack_timeout", "no unit")),
-                                (4, ("liste", "listen")), (5, ('"loud"', '"debug"')), ("", ("streams and inbox are missing",))):
+                                (4, ("liste", "listen")), (5, ('"loud"', '"debug"')), ("", ("streams, inbox and capture are missing",))):
                 self.assertTrue(any(found.startswith(f"{path}:{line}") and all(text in found for text in texts)
                                     for found in lines), (line, texts, done.stderr))
             self.assertNotIn("s3cret", done.stderr)

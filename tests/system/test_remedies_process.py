@@ -46,7 +46,7 @@ class Configuration(RemedyTest):
              {"streams": [{**ORDERS, "subjects": ["orders.>", "more"]}]}),
             ({"inbox": [{**taking, "subjects": ["orders.>", "orders.x"]}]}, "overlap: .*narrow or leave out one of them", {"inbox": [taking]}),
             ({"streams": []}, "streams is empty: add .*, or leave it out", {"streams": [ORDERS]}),
-            (("streams", None), r"streams and inbox are missing: add streams = \(", {"streams": [ORDERS]}),
+            (("streams", None), r"streams, inbox and capture are missing: add streams = \(", {"streams": [ORDERS]}),
             ({"streams": [{"name": STREAM}]}, 'this group of streams has no subjects: add subjects', {"streams": [ORDERS]}),
             ({"streams": [{**ORDERS, "name": f"S{n}", "subjects": [f"s{n}"]} for n in range(40)]}, "and one relay serves .* at most: leave some out",
              {"streams": [ORDERS]}),

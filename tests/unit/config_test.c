@@ -12,10 +12,17 @@
 #define TAKES "name = \"i\"; stream = \"ORDERS\"; subjects = [ \"orders.>\" ];"
 #define INBOX "inbox = ( { " TAKES " } );\n"
 
+#define CAPTURES "name = \"shop\"; stream = \"CDC\"; tables = [ \"public.orders\" ];"
+#define BUCKET "target = \"kv\"; stream = \"KV_b\";"
+#define CAPTURE "capture = ( { " CAPTURES " } );\n"
+#define TABLE "outbox_tables = ( { table = \"public.outbox\"; preset = \"debezium\"; } );\n"
+#define MESSAGES "messages = ( { prefix = \"p\"; subject = \"p.{name}\"; } );\n"
+
 /* Nothing in it is what it is by default. */
 #define OTHER                                                                                                             \
 	"name = \"other\"; envelope = \"cloudevents\"; event_source = \"/other\";\n"                                      \
-	"postgres = { conninfo = \"host=/x\"; password_file = \"/p\"; migrate_conninfo = \"host=/y\"; };\n"               \
+	"postgres = { conninfo = \"host=/x\"; password_file = \"/p\"; migrate_conninfo = \"host=/y\";\n"                  \
+	"  capture_conninfo = \"host=/z\"; };\n"                                                                          \
 	"nats = { urls = [ \"nats://a\", \"tls://b\" ]; user = \"u\"; password_file = \"/w\"; discover = true;\n"         \
 	"  jetstream_domain = \"hub\"; inbox_prefix = \"_INBOX_x\";\n"                                                    \
 	"  tls = { required = true; ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"                    \
@@ -30,6 +37,13 @@
 	"  dedupe = \"position\"; handler = \"s.f\"; workers = 2; max_attempts = 3; stuck_after = \"2m\";\n"              \
 	"  crash_attempts = 0; handler_timeout = \"1s\"; poison = \"skip\"; retention = \"1d\"; on_gap = \"continue\";\n" \
 	"  queue = 16; queue_bytes = 1024; } );\n"                                                                        \
+	"capture = ( { name = \"c\"; tables = [ \"a.b\" ]; inserts_only = [ \"a.c\" ]; stream = \"C\"; create = true;\n"  \
+	"  replicas = 3; duplicate_window = \"1h\"; subject = \"c.{table}\"; order = \"key\"; format = \"text\";\n"       \
+	"  int8 = \"string\"; snapshot = \"none\"; chunk_rows = 7; chunk_bytes = \"1MiB\"; chunk_share = 9;\n"            \
+	"  wal_budget = \"1GB\"; on_budget = \"let_go\"; gap = \"resync\"; failover = \"off\"; } );\n"                    \
+	"outbox_tables = ( { table = \"a.o\"; subject = \"s.{c}\"; source = \"trigger\"; id = \"i\"; key = \"k\";\n"      \
+	"  payload = \"p\"; headers = \"h\"; header_columns = [ \"x\" ]; } );\n"                                          \
+	"messages = ( { prefix = \"m\"; subject = \"m.{key}\"; capture = \"c\"; } );\n"                                   \
 	"sagas = { stream = \"ANSWERS\"; replies = \"s.saga\"; tick = \"2s\"; retention = \"9d\"; };\n"                   \
 	"health = { listen = \"[::1]:9\"; stall_after = \"9m\"; };\n"                                                     \
 	"log = { level = \"warn\"; format = \"json\"; stats_interval = \"2m\"; };\n"
@@ -449,7 +463,7 @@ static void streams(void)
 	};
 	char text[4096];
 
-	refused("", ":1: streams and inbox are missing: add streams = (");
+	refused("", ":1: streams, inbox and capture are missing: add streams = (");
 	refused("\n\nstreams = ( );", ":3: streams is empty");
 	refused("streams = ( { subjects = [ \"a\" ]; } );", ":1: this group of streams has no name: add name");
 	refused("streams = ( { name = \"A\"; subjects = [ ]; } );", "streams.subjects is empty");
@@ -619,6 +633,169 @@ static void wrong_subscriptions(void)
 			 names[i]);
 		refused(text, "is not usable: write up to 64 letters, digits, '_' and '-'");
 	}
+}
+
+static void check_capture(const struct config *c)
+{
+	const struct config_capture *x = &c->captures[0];
+
+	is_number(x->order, CONFIG_ORDER_COMMIT, "in commit order");
+	is_number(x->format, CAPTURE_FORMAT_ROW, "rows");
+	is_number(x->snapshot, CONFIG_SNAPSHOT_KEYS, "with what is there");
+	ok(x->chunk_rows == 1000 && x->chunk_bytes == 4 * MIB && x->chunk_share == 50, "in chunks");
+	ok(x->wal_budget == 8000000000 && x->on_budget == CONFIG_BUDGET_WARN, "with a budget");
+	ok(x->gap == CONFIG_GAP_WAIT && x->failover == CONFIG_FAILOVER_AUTO, "gap, failover");
+	is_number((long long)x->stream.subject_count, 3, "the stream takes three subjects");
+	is_text(x->stream.subjects[0], "cdc.*.*.*", "of tables");
+	is_text(x->stream.subjects[1], "outbox.event.>", "of the outbox table");
+	is_text(x->stream.subjects[2], "p.*", "of messages");
+	is_text(c->outbox_tables[0].capture, "shop", "the only one");
+	is_text(c->outbox_tables[0].subject, "outbox.event.{aggregatetype>}", "as its preset says");
+	is_text(c->messages[0].capture, "shop", "the only one");
+	is_text(c->postgres.capture_conninfo, c->postgres.conninfo, "where the rest is");
+	ok(config_capture_of(c, "shop") == x && config_capture_of(c, "x") == NULL, "by its name");
+}
+
+/* What covers another subject takes its place in the stream, for JetStream refuses two that overlap. */
+static void capture_subjects(void)
+{
+	char said[16384];
+	struct config *c =
+		load("capture = ( { " CAPTURES " subject = \"a.b.{table}\"; } );\n"
+		     "messages = ( { prefix = \"p\"; subject = \"a.{name>}\"; },\n"
+		     "  { prefix = \"q\"; subject = \"a.q.x\"; }, { prefix = \"boxhaul\"; subject = \"b.>\"; } );",
+		     said);
+
+	is_text(said, "", "overlapping subjects of one stream");
+	if (c != NULL) {
+		is_number((long long)c->captures[0].stream.subject_count, 2, "are one");
+		is_text(c->captures[0].stream.subjects[0], "a.>", "the wider");
+		is_text(c->captures[0].stream.subjects[1], "b.>", "those of emit() as they are");
+	}
+	config_free(c);
+	c = load("capture = ( { name = \"x\"; stream = \"KV_b\"; target = \"kv\"; tables = [ \"s.\\\"T\\\"\" ]; } );",
+		 said);
+	is_text(said, "", "a bucket");
+	if (c != NULL) {
+		is_text(c->captures[0].stream.subjects[0], "$KV.b.>", "has its subjects");
+		ok(c->captures[0].subject == NULL, "and no template");
+	}
+	config_free(c);
+}
+
+static void captures(void)
+{
+	char said[16384];
+	struct config *c = load(CAPTURE TABLE MESSAGES, said);
+
+	is_text(said, "", "captures alone, with the least of a file");
+	if (c != NULL)
+		check_capture(c);
+	config_free(c);
+	capture_subjects();
+	accepted(STREAMS INBOX CAPTURE);
+	accepted("capture = ( { name = \"m\"; stream = \"M\"; } );" MESSAGES);
+	accepted("capture = ( { name = \"m\"; stream = \"M\"; inserts_only = [ \"a.b\" ]; } );");
+	accepted(STREAMS "outbox_tables = ( { table = \"a.b\"; preset = \"go-outbox\"; source = \"trigger\";\n"
+			 "subject = \"orders.{topic>}\"; } );");
+	accepted(
+		STREAMS
+		"capture = ( { name = \"a\"; stream = \"ORDERS\"; tables = [ \"a.b\" ]; order = \"key\"; subject = \"orders.{key}\"; },\n"
+		"{ name = \"b\"; stream = \"ORDERS\"; tables = [ \"a.b\" ]; order = \"key\"; } );");
+}
+
+static void wrong_captures(void)
+{
+	static const char *const wrong[][2] = {
+		{ "tables = [ \"orders\" ];", "capture.tables: \"orders\" is no table with its schema" },
+		{ "tables = [ \"public.Orders\" ];", "is no table with its schema" },
+		{ "tables = [ \"a.b\", \"a.\\\"b\\\"\" ];", "capture.tables: \"a.\"b\"\" stands twice" },
+		{ "tables = [ \"a.b\" ]; inserts_only = [ \"a.b\" ];", "capture.inserts_only: \"a.b\" stands twice" },
+		{ "", "this group of capture has nothing to capture: add tables" },
+		{ "tables = [ \"a.b\" ]; subject = \"{table}\";", "begins with a name, so it could be anybody's" },
+		{ "tables = [ \"a.b\" ]; subject = \"cdc.{table\";", "has a { without its name and }" },
+		{ "tables = [ \"a.b\" ]; subject = \"cdc..{table}\";", "is no subject that can be published to" },
+		{ "tables = [ \"a.b\" ]; subject = \"$SYS.{table}\";", "is no subject that can be published to" },
+		{ "tables = [ \"a.b\" ]; subject = \"orders.{table}\";",
+		  "\"orders.*\" overlaps \"orders.>\" of the stream ORDERS" },
+		{ "tables = [ \"a.b\" ]; chunk_share = 101;",
+		  "capture.chunk_share = 101 is out of range: from 1 to 100" },
+		{ "tables = [ \"a.b\" ]; wal_budget = \"1MB\";", "capture.wal_budget = 1MB is out of range" },
+		{ "tables = [ \"a.b\" ]; format = \"json\";",
+		  "capture.format = \"json\" is not known: write \"row\", \"text\", \"debezium\" or \"cloudevents\"" },
+		{ "tables = [ \"a.b\" ]; target = \"kv\";", "capture.stream = \"C\" is no bucket's" },
+		{ "tables = [ \"a.b\" ]; " BUCKET " subject = \"a\";", "capture.subject is not for target = \"kv\"" },
+		{ "tables = [ \"a.b\" ]; " BUCKET " create = true;", "capture.create is not for target = \"kv\"" },
+		{ "tables = [ \"a.b\", \"c.b\" ]; " BUCKET, "a.b and c.b have the same keys in one bucket" },
+		{ "inserts_only = [ \"a.b\" ]; " BUCKET, "capture.inserts_only is not for target = \"kv\"" },
+		{ "tables = [ \"a.b\" ]; table = [ \"a.b\" ];",
+		  "unknown key capture.table: did you mean capture.tables?" },
+	};
+	static const char *const names[] = { "", "Shop", "a-b", "a.b", "12345678901234567890123456789012345678901" };
+	char text[1024];
+
+	refused("capture = ( { stream = \"A\"; tables = [ \"a.b\" ]; } );", ":1: this group of capture has no name");
+	refused("capture = ( { name = \"a\"; tables = [ \"a.b\" ]; } );", ":1: this group of capture has no stream");
+	refused("capture = ( { " CAPTURES " },\n{ name = \"shop\"; stream = \"B\"; tables = [ \"a.b\" ]; } );",
+		":2: capture.name = \"shop\" stands twice (line 1)");
+	refused("capture = ( { " CAPTURES " },\n{ name = \"b\"; stream = \"CDC\"; tables = [ \"a.b\" ]; } );",
+		":2: capture.stream = \"CDC\" is another capture's, too (line 1)");
+	refused("streams = ( { name = \"CDC\"; subjects = [ \"x\" ]; } );\n" CAPTURE,
+		":2: capture.stream = \"CDC\" is the outbox's, too (line 1)");
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		snprintf(text, sizeof text, STREAMS "capture = ( { name = \"a\"; %s %s } );",
+			 strstr(wrong[i][0], "stream =") != NULL ? "" : "stream = \"C\";", wrong[i][0]);
+		refused(text, wrong[i][1]);
+	}
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		snprintf(text, sizeof text, "capture = ( { name = \"%s\"; stream = \"A\"; tables = [ \"a.b\" ]; } );",
+			 names[i]);
+		refused(text, "is not usable: write up to 40 small letters, digits and '_'");
+	}
+}
+
+static void wrong_outbox_tables(void)
+{
+	static const char *const wrong[][2] = {
+		{ CAPTURE "outbox_tables = ( { table = \"a.b\"; subject = \"a\"; } );", "has no payload: add payload" },
+		{ CAPTURE "outbox_tables = ( { table = \"a.b\"; payload = \"p\"; } );", "has no subject" },
+		{ CAPTURE "outbox_tables = ( { table = \"b\"; preset = \"debezium\"; } );",
+		  "is no table with its schema" },
+		{ CAPTURE "outbox_tables = ( { table = \"a.b\"; preset = \"x\"; payload = \"p\"; subject = \"s\"; } );",
+		  "outbox_tables.preset = \"x\" is not known" },
+		{ CAPTURE "outbox_tables = ( { table = \"a.b\"; preset = \"debezium\"; capture = \"x\"; } );",
+		  "outbox_tables.capture = \"x\" is no capture" },
+		{ CAPTURE "outbox_tables = ( { table = \"public.orders\"; preset = \"debezium\"; } );",
+		  "\"public.orders\" is one of capture.tables, too" },
+		{ CAPTURE
+		  "outbox_tables = ( { table = \"a.b\"; preset = \"debezium\"; },\n{ table = \"a.b\"; preset = \"debezium\"; } );",
+		  ":3: outbox_tables.table = \"a.b\" stands twice (line 2)" },
+		{ STREAMS TABLE, "outbox_tables needs a capture that sends them: add capture" },
+		{ STREAMS "outbox_tables = ( { table = \"a.b\"; preset = \"debezium\"; source = \"trigger\"; } );",
+		  "no stream takes the subjects \"outbox.event.>\" of this table" },
+		{ STREAMS
+		  "outbox_tables = ( { table = \"a.b\"; preset = \"go-outbox\"; source = \"trigger\"; subject = \"orders.x\"; capture = \"a\"; } );",
+		  "outbox_tables.capture is not for source = \"trigger\"" },
+		{ "capture = ( { " CAPTURES
+		  " }, { name = \"b\"; stream = \"B\"; tables = [ \"a.b\" ]; subject = \"b\"; } );\n" MESSAGES,
+		  "this group of messages does not say which capture sends them" },
+		{ "capture = ( { name = \"x\"; stream = \"KV_b\"; target = \"kv\"; tables = [ \"a.b\" ]; } );\n" MESSAGES,
+		  "messages: the capture \"x\" has target = \"kv\"" },
+		{ CAPTURE "messages = ( { prefix = \"a/b\"; subject = \"a\"; } );",
+		  "messages.prefix = \"a/b\" is not usable" },
+		{ CAPTURE "messages = ( { prefix = \"boxhaul.chunk\"; subject = \"a\"; } );", "is not usable" },
+		{ CAPTURE "messages = ( { prefix = \"a\"; subject = \"a.{table}\"; } );",
+		  "has {table}, which nothing stands for here" },
+		{ CAPTURE "messages = ( { prefix = \"a\"; subject = \"a.{name>}.b\"; } );",
+		  "has {name>} beside something else" },
+		{ CAPTURE "messages = ( { prefix = \"a\"; subject = \"a\"; },\n{ prefix = \"a\"; subject = \"b\"; } );",
+		  ":3: messages.prefix = \"a\" stands twice (line 2)" },
+		{ CAPTURE "messages = ( { prefix = \"boxhaul\"; subject = \"a.{name}\"; } );",
+		  "is no pattern of subjects" },
+	};
+
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+		refused(wrong[i][0], wrong[i][1]);
 }
 
 static const struct setting *setting(const char *path)
@@ -864,7 +1041,7 @@ static void credentials(void)
 static void changes(void)
 {
 	char said[16384];
-	struct config *a = load(STREAMS INBOX, said), *b = load(OTHER, said), c;
+	struct config *a = load(STREAMS INBOX CAPTURE TABLE MESSAGES, said), *b = load(OTHER, said), c;
 	struct config_subscription s1;
 
 	is_text(said, "", "two good files");
@@ -880,6 +1057,8 @@ static void changes(void)
 			continue; /* the file has "position", which has one value for it */
 		if (strcmp(s->path, "streams.owned") == 0)
 			continue; /* the file has an ordering, and a poison, with which there is one value for it */
+		if (strcmp(s->path, "capture.target") == 0)
+			continue; /* a bucket has other rules for half of the rest: captures() */
 		ok(setting_same(s, x, x) && setting_same(s, y, y), "%s is the same as itself", s->path);
 		ok(!setting_same(s, x, y) && !setting_same(s, y, x),
 		   "%s has two values that are told apart (a new setting wants one in OTHER)", s->path);
@@ -935,6 +1114,9 @@ int main(void)
 	count_streams(LIMIT_STREAMS + 1, false);
 	subscriptions();
 	wrong_subscriptions();
+	captures();
+	wrong_captures();
+	wrong_outbox_tables();
 	sagas();
 	between_settings();
 	syntax();
