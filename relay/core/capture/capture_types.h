@@ -14,13 +14,14 @@
 
 enum {
 	LIMIT_CAPTURE_TABLES = 1024,
-	LIMIT_CAPTURE_XIDS = 65536,   /* streamed transactions not known to be visible, without a new barrier */
-	LIMIT_CAPTURE_XIP = 65536,    /* transactions under way in a snapshot: with more of them a chunk is void */
-	LIMIT_CAPTURE_COMMITS = 4096, /* commit boundaries that are kept apart */
-	LIMIT_CAPTURE_LETTERS = 64,   /* dead letters of one mark */
-	LIMIT_CAPTURE_REPAIRS =
-		65536, /* of a table that are not read yet: with more of them it is read again from the start */
-	LIMIT_CAPTURE_MARK_REPAIRS = 256, /* of one mark */
+	LIMIT_CAPTURE_CHUNK_ROWS = 65536,
+	LIMIT_CAPTURE_XIDS = 65536,    /* streamed transactions not known to be visible, without a new barrier */
+	LIMIT_CAPTURE_XIP = 65536,     /* transactions under way in a snapshot: with more of them a chunk is void */
+	LIMIT_CAPTURE_COMMITS = 4096,  /* commit boundaries that are kept apart */
+	LIMIT_CAPTURE_REPAIRS = 65536, /* of a table, not read yet: with more of them it is read again from the start */
+	LIMIT_CAPTURE_LETTERS = 64,    /* dead letters of one mark */
+	LIMIT_CAPTURE_STEPS = 4,       /* steps of cursors that are not marked */
+	LIMIT_CAPTURE_NOTES = 16,
 };
 
 #define CAPTURE_NO_TABLE UINT32_MAX
@@ -37,6 +38,7 @@ struct capture_settings {
 	uint32_t chunk_share; /* 1 .. 100: per cent of the time that chunks may take from the stream */
 	uint32_t
 		chunk_wait_ms; /* so long the stream may stand still for a transaction in its limbo; then it goes on for as long */
+	uint32_t most_xids, most_repairs, most_commits; /* 0: LIMIT_CAPTURE_...; less, for tests */
 };
 
 /* --- the books --- */
@@ -53,11 +55,13 @@ enum capture_table_state {
  * purpose is no duplicate, and one that comes again after a crash is. Readings of a table count up from 1. */
 struct capture_table {
 	enum capture_table_state state;
-	uint32_t reading; /* of the walk under way; 0: it has not begun */
-	uint32_t repair_first,
-		repair_count; /* readings of repairs that are on record: first, how many; some may be empty */
-	uint64_t filenode;    /* of the walk under way (all its leaves, hashed); 0: not known */
-	uint64_t rows;        /* read, and stored */
+	uint32_t reading;  /* of the walk under way; 0: it has not begun */
+	uint32_t readings; /* the highest that was ever given; never falls, for a number is given once */
+	/* Readings of repairs whose keys stand in the books: the first, and how many from there to the last (some may have no keys). Not
+	 * a column: LEADING says what is found there, and a mark says which of them are done. */
+	uint32_t repair_first, repair_count;
+	uint64_t filenode; /* of the walk under way (all its leaves, hashed); 0: not known */
+	uint64_t rows;     /* read, and stored */
 };
 
 /* --- what comes in --- */
@@ -69,7 +73,7 @@ struct capture_row {
 		*key; /* PostgreSQL's text of the key columns, in one piece; compared byte by byte. NULL: it has none */
 	uint32_t key_bytes;
 	uint32_t bytes;  /* memory it takes while it waits */
-	uint64_t lane;   /* hash of table and key; ignored in commit order */
+	uint64_t lane;   /* hash of table and key; ignored in commit order. 0: unordered */
 	uint16_t defect; /* enum reason, 0 = none: why it can never be sent; it becomes a dead letter in its turn */
 	uint32_t slot;   /* OUT: where its payload is kept, or CAPTURE_NO_SLOT: the core let it go */
 };
@@ -207,7 +211,7 @@ struct capture_mark {
 		bool restart;             /* the cursor goes: the walk begins at the start (its reading is a new one) */
 		uint32_t slot; /* the cursor is the key of the row in this slot; CAPTURE_NO_SLOT: it stays as it is */
 			       /* Repairs of all readings below now.repair_first are done: their keys go. */
-	} * cursors;
+	} * cursors;           /* to be applied one after the other: a table may stand in it twice */
 	size_t cursor_count;
 	const struct capture_repair {
 		uint32_t table;
@@ -220,7 +224,7 @@ struct capture_mark {
 		uint32_t slot;
 		int64_t ordinal;
 		uint32_t reason, attempts;
-	} * letters; /* whole, to be put on record */
+	} * letters; /* whole, to be put on record; one may be there already */
 	size_t letter_count;
 };
 
@@ -268,7 +272,8 @@ struct capture_effect {
 		struct {
 			enum capture_chunk_kind kind;
 			uint32_t table;
-			uint32_t reading;
+			uint32_t reading; /* for the ids of its rows */
+			uint32_t repairs; /* REPAIR: the reading whose keys are to be read */
 			uint32_t
 				after; /* ROWS: behind the key of the row in this slot; CAPTURE_NO_SLOT: from_start, or else the cursor of the books */
 			bool from_start;
@@ -312,7 +317,7 @@ struct capture_stats {
 	uint32_t table;          /* that is being read; or CAPTURE_NO_TABLE */
 	uint32_t tables_open;    /* not complete */
 	uint32_t unseen_commits; /* streamed, not known to be visible */
-	uint32_t repairs;        /* not read yet */
+	uint32_t repairs;        /* readings of them that are not read yet */
 	bool lost_end;
 	uint64_t commits, changes, rows_read, rows_early, chunks, chunks_void, chunks_failed, barriers, marks, controls,
 		skipped;

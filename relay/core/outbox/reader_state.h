@@ -5,7 +5,7 @@
 
 #include "core/notes.h"
 #include "core/outbox/book.h"
-#include "core/outbox/low_water.h"
+#include "core/low_water.h"
 #include "core/outbox/pace.h"
 #include "core/send/send.h"
 

@@ -1,4 +1,4 @@
-#include "core/outbox/low_water.h"
+#include "core/low_water.h"
 
 #include <assert.h>
 

@@ -11,8 +11,8 @@
  *
  * A mark whose position has reached the `next` one may use it. Then a fresh one is taken, which is used when the position gets
  * there. LOW_WATER_UNKNOWN: nothing is known, copies may stand anywhere. LOW_WATER_NONE: nothing was ever sent. */
-#ifndef BOXHAUL_CORE_OUTBOX_LOW_WATER_H
-#define BOXHAUL_CORE_OUTBOX_LOW_WATER_H
+#ifndef BOXHAUL_CORE_LOW_WATER_H
+#define BOXHAUL_CORE_LOW_WATER_H
 
 #include <stdint.h>
 

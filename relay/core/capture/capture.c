@@ -1,0 +1,417 @@
+/* The machine of a capture: the lead, the log, the reading of rows, the sender and the marks, wired together.
+ *
+ *     log, chunks --> rows in memory --offer--> sender --outcomes--> rows --settled prefix--> marks --> confirmed
+ *
+ * Nothing is decided here but who is told what, and in which order. */
+#include "core/capture/capture.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "core/capture/capture_log.h"
+#include "core/capture/capture_mutant.h"
+#include "core/capture/capture_questions.h"
+#include "core/capture/capture_reading.h"
+#include "core/capture/capture_sending.h"
+#include "core/capture/capture_walks.h"
+
+enum { CHUNKS_IN_MEMORY = 2 }; /* one that is open, one that is being stored */
+
+static uint32_t slots_of_chunks(const struct capture_settings *s)
+{
+	return s->tables == 0 ? 0 : CHUNKS_IN_MEMORY * s->chunk_rows + s->tables + LIMIT_CAPTURE_STEPS;
+}
+
+uint32_t capture_slots(const struct capture_settings *s)
+{
+	return s->send.queue_messages + slots_of_chunks(s);
+}
+
+struct capture *capture_create(const struct capture_settings *s)
+{
+	struct capture *c = calloc(1, sizeof *c);
+
+	assert(s->send.streams == 1 && s->send.poison == POISON_SKIP && s->send.ordering == ORDERING_STRICT &&
+	       s->tables <= LIMIT_CAPTURE_TABLES && s->chunk_rows >= 1 && s->chunk_rows <= LIMIT_CAPTURE_CHUNK_ROWS &&
+	       s->chunk_share >= 1 && s->chunk_share <= 100);
+	if (c == NULL)
+		return NULL;
+	c->set = *s;
+	lead_create(&c->lead, s->send.lease_ms);
+	c->slot_of = calloc(s->send.queue_messages, sizeof *c->slot_of);
+	c->send = sender_create(&c->set.send, &c->notes, &c->send_stats);
+	if (!capture_rows_create(&c->rows, s->send.queue_messages, slots_of_chunks(s)) ||
+	    !capture_reading_create(&c->reading, &c->set, &c->rows, &c->stats) ||
+	    !capture_marking_create(&c->marking, &c->set, &c->rows, &c->reading) || c->slot_of == NULL ||
+	    c->send == NULL) {
+		capture_free(c);
+		return NULL;
+	}
+	c->outcomes = sender_outcomes(c->send);
+	return c;
+}
+
+void capture_free(struct capture *c)
+{
+	if (c == NULL)
+		return;
+	sender_free(c->send);
+	capture_rows_destroy(&c->rows);
+	capture_reading_destroy(&c->reading);
+	capture_marking_destroy(&c->marking);
+	free(c->slot_of);
+	free(c);
+}
+
+/* --- events --- */
+
+static void forget_everything(struct capture *c)
+{
+	lead_lost(&c->lead);
+	sender_forget(c->send);
+	capture_reading_forget(&c->reading);
+	capture_marking_forget(&c->marking);
+	capture_rows_begin(&c->rows, c->rows.next - 1);
+	capture_log_forget(c);
+	c->lost_end = c->lost_end_told = false;
+}
+
+static void leading(struct capture *c, const struct capture_event *ev)
+{
+	int64_t now = c->now_ms;
+	int64_t until_ms = ev->leading.predecessor_until_ms > now ? ev->leading.predecessor_until_ms : now;
+	struct commit books = { ev->leading.end_lsn, ev->leading.commit_time, ev->leading.ordinal };
+	uint64_t low_water[LIMIT_STREAMS] = { ev->leading.low_water };
+	struct level first;
+
+	forget_everything(c);
+	lead_taken(&c->lead, ev->leading.asked_ms, ev->leading.operator_pause, until_ms);
+	sender_begin(c->send, low_water, until_ms);
+	capture_rows_begin(&c->rows, ev->leading.ordinal);
+	capture_reading_begin(&c->reading, ev);
+	capture_log_begin(c, ev);
+	capture_sending_begin(c, ev);
+	first = capture_sending_level(c);
+	capture_marking_begin(&c->marking, books, &first);
+}
+
+static void marked(struct capture *c, const struct capture_event *ev)
+{
+	size_t letters = lead_is_held(&c->lead) ? capture_marking_marked(&c->marking) : SIZE_MAX;
+
+	if (letters == SIZE_MAX)
+		return;
+	c->stats.marks++;
+	lead_alive(&c->lead, ev->marked.asked_ms);
+	capture_sending_on_record(c, letters);
+}
+
+static void adjust(struct capture *c, const struct delivery_settings *s)
+{
+	assert(s->streams == 1 && s->lease_ms == c->set.send.lease_ms && s->ordering == ORDERING_STRICT &&
+	       s->poison == POISON_SKIP && s->queue_messages == c->set.send.queue_messages && s->window_messages >= 1);
+	c->set.send = *s;
+	sending_adjust(c->send);
+}
+
+static void common(struct capture *c, const struct event *ev)
+{
+	bool held = lead_is_held(&c->lead);
+
+	switch (ev->kind) {
+	case EVENT_DEPOSED:
+		if (!MUTANT(deposed_goes_on))
+			forget_everything(c);
+		break;
+	case EVENT_BUS_UP: sender_bus_up(c->send); break;
+	case EVENT_BUS_DOWN: sender_bus_down(c->send); break;
+	case EVENT_ACKED:
+		if (held)
+			sending_acked(c->send, ev);
+		break;
+	case EVENT_REFUSED:
+		if (held)
+			sending_refused(c->send, ev);
+		break;
+	case EVENT_LOOKBACK:
+		if (held)
+			lookback_answered(c->send, ev);
+		break;
+	case EVENT_RENEWED: lead_renewed(&c->lead, ev->renewed.asked_ms); break;
+	case EVENT_PAUSED: lead_pause(&c->lead, ev->paused.operator_pause); break;
+	case EVENT_DRAIN: lead_drain(&c->lead); break;
+	case EVENT_SETTINGS: adjust(c, ev->settings); break;
+	default: break; /* a tick; or what only an outbox is told */
+	}
+}
+
+static void answer(struct capture *c, struct capture_event *ev)
+{
+	struct capture_reading *r = &c->reading;
+
+	switch (ev->kind) {
+	case CAPTURE_EVENT_DRAWN: capture_reading_drawn(r, ev->drawn.xid); break;
+	case CAPTURE_EVENT_HORIZON: capture_reading_horizon(r, ev); break;
+	case CAPTURE_EVENT_CHUNK: capture_reading_chunk(r, ev); break;
+	case CAPTURE_EVENT_CHUNK_FAILED: capture_reading_failed(r, ev->chunk_failed.reason); break;
+	case CAPTURE_EVENT_CHUNK_END: capture_reading_end(r, ev->chunk_end.lsn); break;
+	default: capture_reading_control(r, ev); break;
+	}
+}
+
+static void handle(struct capture *c, struct capture_event *ev)
+{
+	switch (ev->kind) {
+	case CAPTURE_EVENT_LEADING: leading(c, ev); break;
+	case CAPTURE_EVENT_STREAM_UP: capture_log_up(c); break;
+	case CAPTURE_EVENT_STREAM_DOWN: capture_log_down(c); break;
+	case CAPTURE_EVENT_BEGIN:
+	case CAPTURE_EVENT_CHANGE:
+	case CAPTURE_EVENT_COMMIT:
+	case CAPTURE_EVENT_POSITION: capture_log_event(c, ev); break;
+	case CAPTURE_EVENT_DRAWN:
+	case CAPTURE_EVENT_HORIZON:
+	case CAPTURE_EVENT_CHUNK:
+	case CAPTURE_EVENT_CHUNK_FAILED:
+	case CAPTURE_EVENT_CHUNK_END:
+	case CAPTURE_EVENT_CONTROL: answer(c, ev); break;
+	case CAPTURE_EVENT_MARKED: marked(c, ev); break;
+	case CAPTURE_EVENT_READING: capture_reading_pause(&c->reading, ev->reading.paused); break;
+	case CAPTURE_EVENT_COMMON: common(c, ev->common); break;
+	}
+}
+
+/* What is overdue; and what became possible. */
+static void go_on(struct capture *c)
+{
+	sending_timers(c->send);
+	capture_sending_outcomes(c);
+	if (!lead_is_held(&c->lead))
+		return;
+	if (holding_is_due(c->send))
+		capture_sending_probes(c);
+	capture_sending_offer(c);
+	capture_sending_heritage(c);
+	capture_marking_settle(&c->marking);
+	/* A keepalive is confirmed only when nothing is left that came before it. */
+	if (capture_log_is_idle(c) || (MUTANT(confirm_in_flight) && !c->log.open))
+		capture_marking_idle(&c->marking, c->log.idle_lsn);
+}
+
+void capture_step(struct capture *c, struct capture_event *ev)
+{
+	if (ev->now_ms > c->now_ms)
+		c->now_ms = ev->now_ms;
+	sender_clock(c->send, c->now_ms, ev->random);
+	capture_reading_clock(&c->reading, c->now_ms);
+	handle(c, ev);
+	capture_sending_outcomes(c);
+	go_on(c);
+}
+
+/* --- effects --- */
+
+static bool next_release(struct capture *c, struct capture_effect *f)
+{
+	struct effect e;
+
+	while (memory_next_release(c->send, &e))
+		capture_sending_released(c, e.release.slot);
+	if (!capture_rows_next_release(&c->rows, &f->release.slot))
+		return false;
+	f->kind = CAPTURE_EFFECT_RELEASE;
+	return true;
+}
+
+static bool next_note(struct capture *c, struct capture_effect *f)
+{
+	if (capture_walks_next_note(&c->reading, f))
+		return true;
+	if (c->lost_end && !c->lost_end_told) {
+		c->lost_end_told = true;
+		f->kind = CAPTURE_EFFECT_LOST_END;
+		return true;
+	}
+	if (!notes_wait(&c->notes))
+		return false;
+	f->kind = CAPTURE_EFFECT_COMMON;
+	f->common.kind = EFFECT_NOTE;
+	f->common.note = notes_take(&c->notes);
+	return true;
+}
+
+static bool next_mark(struct capture *c, struct capture_effect *f)
+{
+	struct level fresh = capture_sending_level(c);
+
+	return !c->lost_end && capture_marking_next(&c->marking, c->now_ms, &fresh, f);
+}
+
+static int64_t renew_at(const struct capture *c)
+{
+	return memory_has_work(c->send) && !c->marking.under_way ? lead_renew_at(&c->lead) : INT64_MAX;
+}
+
+static bool next_renew(struct capture *c, struct capture_effect *f)
+{
+	if (c->now_ms < renew_at(c))
+		return false;
+	lead_renewing(&c->lead);
+	f->kind = CAPTURE_EFFECT_COMMON;
+	f->common.kind = EFFECT_RENEW;
+	return true;
+}
+
+static bool next_question(struct capture *c, struct capture_effect *f)
+{
+	bool between = !c->log.open;
+
+	return lead_may_read(&c->lead) && !c->lost_end && capture_questions_next(&c->reading, between, f);
+}
+
+static bool next_lookback(struct capture *c, struct capture_effect *f)
+{
+	uint16_t stream;
+
+	if (!lead_may_look(&c->lead, c->now_ms) || !lookback_next(c->send, &stream))
+		return false;
+	f->kind = CAPTURE_EFFECT_COMMON;
+	lookback_take(c->send, stream, LOW_WATER_NONE, &f->common);
+	return true;
+}
+
+static bool next_publish(struct capture *c, struct capture_effect *f)
+{
+	bool asks = false;
+
+	if (!lead_may_publish(&c->lead, c->now_ms) || c->lost_end)
+		return false;
+	f->kind = CAPTURE_EFFECT_COMMON;
+	if (sending_next(c->send, &f->common, &asks)) {
+		capture_sending_publish(c, &f->common);
+		capture_sending_outcomes(c);
+		return true;
+	}
+	/* It found messages about which the stream must be asked first; or dead letters. */
+	capture_sending_outcomes(c);
+	return (asks && next_lookback(c, f)) || next_release(c, f) || next_note(c, f) || next_mark(c, f);
+}
+
+static bool is_under_way(const struct capture *c)
+{
+	return lead_is_held(&c->lead) && !c->lost_end &&
+	       (memory_in_flight(c->send) > 0 || c->marking.under_way || capture_marking_wanted(&c->marking));
+}
+
+static bool next_quiet(struct capture *c, struct capture_effect *f)
+{
+	f->kind = CAPTURE_EFFECT_COMMON;
+	if (lead_may_be_quiet(&c->lead, c->now_ms) && !is_under_way(c)) {
+		f->common.kind = EFFECT_QUIET;
+		f->common.quiet.operator_pause = c->lead.operator_pause;
+		lead_said_quiet(&c->lead);
+		return true;
+	}
+	if (lead_may_be_drained(&c->lead) && !is_under_way(c)) {
+		f->common.kind = EFFECT_DRAINED;
+		lead_said_drained(&c->lead);
+		return true;
+	}
+	return false;
+}
+
+bool capture_next(struct capture *c, struct capture_effect *f)
+{
+	if (next_release(c, f) || next_note(c, f))
+		return true;
+	if (lead_is_held(&c->lead) &&
+	    (next_mark(c, f) || capture_marking_next_confirm(&c->marking, f) || capture_log_next(c, f) ||
+	     next_question(c, f) || next_renew(c, f) || next_lookback(c, f) || next_publish(c, f)))
+		return true;
+	return next_quiet(c, f);
+}
+
+/* --- looks --- */
+
+bool capture_takes(const struct capture *c)
+{
+	return capture_log_takes(c);
+}
+
+int64_t capture_send_deadline(const struct capture *c)
+{
+	return lead_send_deadline(&c->lead, c->now_ms);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+int64_t capture_deadline(const struct capture *c)
+{
+	int64_t at;
+
+	if (!lead_is_held(&c->lead))
+		return INT64_MAX;
+	at = earlier(sender_deadline(c->send), capture_marking_deadline(&c->marking));
+	if (lead_may_read(&c->lead))
+		at = earlier(at, capture_questions_deadline(&c->reading));
+	at = earlier(at, lead_quiet_at(&c->lead, c->now_ms));
+	return earlier(at, renew_at(c));
+}
+
+static void commit_stats(struct capture *c, struct capture_stats *s)
+{
+	s->received_lsn = c->log.idle_lsn;
+	s->received_time = c->log.time;
+	s->settled_lsn = c->marking.commits.settled.end_lsn;
+	s->settled_time = c->marking.commits.settled.time;
+	s->marked_lsn = c->marking.marked.end_lsn;
+	s->marked_time = c->marking.marked.time;
+	s->confirmed_lsn = c->marking.told;
+	s->ordinal = c->rows.next - 1;
+	s->marked_ordinal = c->marking.marked.ordinal;
+}
+
+const struct capture_stats *capture_look(struct capture *c)
+{
+	c->send_stats.leading = lead_is_held(&c->lead);
+	c->send_stats.draining = lead_is_draining(&c->lead);
+	c->send_stats.paused = c->lead.operator_pause != 0;
+	c->send_stats.notes_dropped = c->notes.dropped;
+	c->send_stats.found_is_sought = capture_sending_seeks(c);
+	sender_stats(c->send);
+	c->stats.send = &c->send_stats;
+	c->stats.lost_end = c->lost_end;
+	commit_stats(c, &c->stats);
+	capture_questions_stats(&c->reading, &c->stats);
+	return &c->stats;
+}
+
+const struct capture_table *capture_table_at(const struct capture *c, uint32_t table)
+{
+	assert(table < c->set.tables);
+	return &c->reading.table[table];
+}
+
+const char *capture_reader_name(enum capture_reader_state state)
+{
+	static const char *const names[] = {
+		[CAPTURE_READER_IDLE] = "idle",       [CAPTURE_READER_PAUSED] = "paused",
+		[CAPTURE_READER_BARRIER] = "barrier", [CAPTURE_READER_RESTING] = "resting",
+		[CAPTURE_READER_ROOM] = "room",       [CAPTURE_READER_LIMBO] = "limbo",
+		[CAPTURE_READER_READING] = "reading", [CAPTURE_READER_WINDOW] = "window",
+	};
+
+	return names[state];
+}
+
+void capture_audit(const struct capture *c)
+{
+	sender_audit(c->send);
+	capture_rows_audit(&c->rows);
+	assert(c->marking.told <= c->marking.confirmed);
+	assert(c->marking.marked.ordinal <= capture_rows_settled(&c->rows) || !lead_is_held(&c->lead));
+	assert(c->reading.chunk.left <= c->reading.chunk.count);
+}

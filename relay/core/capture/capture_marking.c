@@ -1,0 +1,173 @@
+#include "core/capture/capture_marking.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/capture/capture_mutant.h"
+#include "core/capture/capture_repairs.h"
+#include "core/capture/capture_walks.h"
+
+bool capture_marking_create(struct capture_marking *m, const struct capture_settings *set, struct capture_rows *rows,
+			    struct capture_reading *reading)
+{
+	*m = (struct capture_marking){ .set = set, .rows = rows, .reading = reading };
+	m->repair = calloc(reading->most_repairs, sizeof *m->repair);
+	return commits_create(&m->commits, set->most_commits != 0 ? set->most_commits : LIMIT_CAPTURE_COMMITS) &&
+	       m->repair != NULL;
+}
+
+void capture_marking_destroy(struct capture_marking *m)
+{
+	commits_destroy(&m->commits);
+	free(m->repair);
+}
+
+void capture_marking_forget(struct capture_marking *m)
+{
+	m->under_way = false;
+	m->letter_count = 0;
+	m->confirmed = m->told = 0;
+}
+
+void capture_marking_begin(struct capture_marking *m, struct commit books, const struct level *first)
+{
+	commits_begin(&m->commits, books);
+	m->marked = books;
+	m->confirmed = books.end_lsn;
+	m->next_ms = 0;
+	low_water_begin(&m->low_water, first);
+}
+
+/* --- what is to be put on record --- */
+
+void capture_marking_letter(struct capture_marking *m, const struct outcome *o, uint32_t slot)
+{
+	assert(m->letter_count < LIMIT_CAPTURE_LETTERS);
+	m->letter[m->letter_count++] = (struct capture_letter){
+		.slot = slot,
+		.ordinal = o->ticket,
+		.reason = o->reason,
+		.attempts = o->attempts,
+	};
+}
+
+size_t capture_marking_letter_room(const struct capture_marking *m)
+{
+	return LIMIT_CAPTURE_LETTERS - m->letter_count;
+}
+
+/* Answers come in any order: it is the settled prefix that counts, and of it the whole commits. */
+void capture_marking_settle(struct capture_marking *m)
+{
+	int64_t settled = MUTANT(prefix_of_last) ? m->rows->unoffered - 1 : capture_rows_settled(m->rows);
+	int64_t limit = capture_walks_limit(m->reading);
+
+	commits_settle(&m->commits, settled < limit ? settled : limit);
+}
+
+bool capture_marking_wanted(const struct capture_marking *m)
+{
+	return m->commits.settled.ordinal > m->marked.ordinal || m->letter_count > 0 || m->reading->repair_count > 0 ||
+	       capture_walks_step_at(m->reading, 0, capture_rows_settled(m->rows)) != NULL ||
+	       (MUTANT(idle_marks) && m->commits.settled.end_lsn > m->marked.end_lsn);
+}
+
+static void take_cursors(struct capture_marking *m)
+{
+	const struct capture_step *step;
+
+	m->mark.cursors = m->cursor;
+	m->mark.cursor_count = 0;
+	while ((step = capture_walks_step_at(m->reading, m->mark.cursor_count, capture_rows_settled(m->rows))) != NULL)
+		m->cursor[m->mark.cursor_count++] = step->cursor;
+}
+
+/* All that are known, whatever position the mark goes to: so none is ever passed. */
+static void take_repairs(struct capture_marking *m)
+{
+	m->mark.repairs = m->repair;
+	m->mark.repair_count = MUTANT(repair_unmarked) ? 0 : m->reading->repair_count;
+	if (m->mark.repair_count > 0)
+		memcpy(m->repair, m->reading->repair, m->mark.repair_count * sizeof *m->repair);
+}
+
+static void take_letters(struct capture_marking *m)
+{
+	m->mark.letters = m->sent_letter;
+	m->mark.letter_count = MUTANT(letter_unmarked) ? 0 : m->letter_count;
+	if (m->mark.letter_count > 0)
+		memcpy(m->sent_letter, m->letter, m->mark.letter_count * sizeof *m->letter);
+}
+
+bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struct level *fresh,
+			  struct capture_effect *f)
+{
+	capture_marking_settle(m);
+	if (m->under_way || now_ms < m->next_ms || !capture_marking_wanted(m))
+		return false;
+	m->under_way = true;
+	m->next_ms = now_ms + m->set->send.mark_interval_ms;
+	m->to = m->commits.settled;
+	take_cursors(m);
+	take_repairs(m);
+	take_letters(m);
+	if (m->to.ordinal >= m->low_water.next.read)
+		low_water_raise(&m->low_water, m->to.ordinal, fresh);
+	m->mark.end_lsn = m->to.end_lsn;
+	m->mark.commit_time = m->to.time;
+	m->mark.from_ordinal = m->marked.ordinal;
+	m->mark.ordinal = m->to.ordinal;
+	m->mark.low_water = MUTANT(low_water_of_now) ? fresh->sequence[0] : m->low_water.in_use.sequence[0];
+	if (MUTANT(confirm_early))
+		m->confirmed = m->to.end_lsn;
+	f->kind = CAPTURE_EFFECT_MARK;
+	f->mark = &m->mark;
+	return true;
+}
+
+size_t capture_marking_marked(struct capture_marking *m)
+{
+	size_t letters = m->mark.letter_count;
+
+	if (!m->under_way)
+		return SIZE_MAX;
+	m->under_way = false;
+	m->marked = m->to;
+	if (m->to.end_lsn > m->confirmed)
+		m->confirmed = m->to.end_lsn;
+	capture_walks_marked(m->reading, m->mark.cursor_count);
+	if (MUTANT(repair_unmarked))
+		m->mark.repair_count = m->reading->repair_count;
+	capture_repairs_marked(m->reading, m->mark.repair_count);
+	if (MUTANT(letter_unmarked))
+		letters = m->letter_count;
+	for (size_t i = 0; i < letters; i++)
+		capture_rows_drop(m->rows, m->letter[i].slot);
+	m->letter_count -= letters;
+	memmove(m->letter, m->letter + letters, m->letter_count * sizeof *m->letter);
+	return letters;
+}
+
+/* --- what is confirmed --- */
+
+void capture_marking_idle(struct capture_marking *m, uint64_t lsn)
+{
+	if (lsn > m->confirmed)
+		m->confirmed = lsn;
+}
+
+bool capture_marking_next_confirm(struct capture_marking *m, struct capture_effect *f)
+{
+	if (m->confirmed <= m->told)
+		return false;
+	m->told = m->confirmed;
+	f->kind = CAPTURE_EFFECT_CONFIRM;
+	f->confirm.lsn = m->told;
+	return true;
+}
+
+int64_t capture_marking_deadline(const struct capture_marking *m)
+{
+	return !m->under_way && capture_marking_wanted(m) ? m->next_ms : INT64_MAX;
+}

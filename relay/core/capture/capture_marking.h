@@ -1,0 +1,72 @@
+/* What is put on record, and what of it is confirmed to the server.
+ *
+ *     settled prefix of whole commits --mark--> marked --status update--> confirmed
+ *
+ * Each is durable before the next is told: what is confirmed the server need not keep, so it must stand in the books; and what stands
+ * in the books we never ask for again, so it must be stored, or be a dead letter in the same mark. */
+#ifndef BOXHAUL_CORE_CAPTURE_CAPTURE_MARKING_H
+#define BOXHAUL_CORE_CAPTURE_CAPTURE_MARKING_H
+
+#include "core/capture/capture_reading_state.h"
+#include "core/capture/commits.h"
+#include "core/low_water.h"
+
+struct capture_marking {
+	const struct capture_settings *set; /* borrowed, as are the next two */
+	struct capture_rows *rows;
+	struct capture_reading *reading;
+	struct commits commits;
+	struct commit marked;
+	uint64_t confirmed, told; /* may be confirmed; was */
+	struct low_water low_water;
+
+	struct capture_letter letter[LIMIT_CAPTURE_LETTERS]; /* not on record; each holds its slot */
+	size_t letter_count;
+
+	bool under_way;
+	struct commit to; /* where the mark under way goes */
+	int64_t next_ms;  /* not before */
+	struct capture_mark mark;
+	struct capture_cursor cursor[LIMIT_CAPTURE_STEPS];
+	struct capture_repair *repair;
+	struct capture_letter sent_letter[LIMIT_CAPTURE_LETTERS];
+};
+
+bool capture_marking_create(struct capture_marking *m, const struct capture_settings *set, struct capture_rows *rows,
+			    struct capture_reading *reading);
+void capture_marking_destroy(struct capture_marking *m);
+
+void capture_marking_forget(struct capture_marking *m);
+
+/* We lead: the books; and the level of low water that holds for all that is not settled. */
+void capture_marking_begin(struct capture_marking *m, struct commit books, const struct level *first);
+
+/* This ordinal is a dead letter: it counts as settled, because no mark passes it without the letter. Its slot is held. */
+void capture_marking_letter(struct capture_marking *m, const struct outcome *o, uint32_t slot);
+
+/* So many more there is room for. */
+size_t capture_marking_letter_room(const struct capture_marking *m);
+
+/* Takes in what was settled. To be called when outcomes were taken. */
+void capture_marking_settle(struct capture_marking *m);
+
+/* Is there anything to put on record? (Also where it must wait for its time.) */
+bool capture_marking_wanted(const struct capture_marking *m);
+
+/* The next mark, or false. fresh: the level of low water as it is now. */
+bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struct level *fresh,
+			  struct capture_effect *f);
+
+/* It is on record; so many letters with it. Or SIZE_MAX: nothing was under way. */
+size_t capture_marking_marked(struct capture_marking *m);
+
+/* Everything below this was sent to us, and nothing at all is in flight, in memory, open or unmarked. */
+void capture_marking_idle(struct capture_marking *m, uint64_t lsn);
+
+/* A position to be confirmed, or false. */
+bool capture_marking_next_confirm(struct capture_marking *m, struct capture_effect *f);
+
+/* When the next mark is due; INT64_MAX: there is nothing to mark. */
+int64_t capture_marking_deadline(const struct capture_marking *m);
+
+#endif

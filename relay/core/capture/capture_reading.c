@@ -1,0 +1,343 @@
+#include "core/capture/capture_reading.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/capture/capture_mutant.h"
+#include "core/capture/capture_repairs.h"
+#include "core/capture/capture_walks.h"
+
+enum {
+	VOID_PAUSE_MS = 1,        /* a limbo is as short as a commit, mostly */
+	LOOK_PAUSE_MS = 5,        /* between two looks at the horizon: from, */
+	LOOK_PAUSE_MAX_MS = 1000, /* to */
+	FAILED_TABLE_MS = 30000,  /* a table that cannot be read is tried again after this */
+};
+
+bool capture_reading_create(struct capture_reading *r, const struct capture_settings *set, struct capture_rows *rows,
+			    struct capture_stats *stats)
+{
+	size_t most_xids = set->most_xids != 0 ? set->most_xids : LIMIT_CAPTURE_XIDS;
+
+	*r = (struct capture_reading){ .set = set, .rows = rows, .stats = stats };
+	r->most_repairs = set->send.queue_messages;
+	r->table = calloc((size_t)set->tables + 1, sizeof *r->table);
+	r->walk = calloc((size_t)set->tables + 1, sizeof *r->walk);
+	r->repair = calloc(r->most_repairs, sizeof *r->repair);
+	r->repair_slot = calloc(r->most_repairs, sizeof *r->repair_slot);
+	if (r->table == NULL || r->walk == NULL || r->repair == NULL || r->repair_slot == NULL ||
+	    !chunk_create(&r->chunk, rows, set->chunk_rows, most_xids))
+		return false;
+	capture_reading_forget(r);
+	return true;
+}
+
+void capture_reading_destroy(struct capture_reading *r)
+{
+	chunk_destroy(&r->chunk);
+	free(r->table);
+	free(r->walk);
+	free(r->repair);
+	free(r->repair_slot);
+}
+
+void capture_reading_forget(struct capture_reading *r)
+{
+	chunk_forget(&r->chunk);
+	snapshot_xids_barrier(&r->chunk.xids);
+	for (uint32_t i = 0; i < r->set->tables; i++)
+		r->walk[i] = (struct capture_walk){ .cursor = CAPTURE_NO_SLOT };
+	r->asked = ASKED_NOTHING;
+	r->barrier = BARRIER_WANTED;
+	r->end = END_UNKNOWN;
+	r->stopped_ms = NEVER;
+	r->last_slot = CAPTURE_NO_SLOT;
+	r->next_ms = 0;
+	r->failures = r->looks = 0;
+	r->limbo_said = false;
+	r->step_count = r->repair_count = 0;
+	r->unrepaired = 0;
+}
+
+void capture_reading_begin(struct capture_reading *r, const struct capture_event *ev)
+{
+	r->position = ev->leading.end_lsn;
+	r->paused = ev->leading.reading_paused;
+	for (uint32_t i = 0; i < r->set->tables; i++) {
+		struct capture_table *t = &r->table[i];
+		uint32_t last;
+
+		*t = ev->leading.tables[i];
+		last = t->repair_first + t->repair_count - 1;
+		if (t->repair_count > 0 && t->readings < last)
+			t->readings = last;
+		if (t->readings < t->reading)
+			t->readings = t->reading;
+		r->walk[i].from_start = t->state == CAPTURE_TABLE_WAITING;
+		r->walk[i].sealed = true; /* some of its rows may have gone out already */
+	}
+	/* Whoever was streamed to an earlier leader may be in limbo still. */
+	if ((MUTANT(barrier_once) && ev->leading.ordinal > 0) || MUTANT(no_barrier))
+		r->barrier = BARRIER_PASSED;
+}
+
+void capture_reading_clock(struct capture_reading *r, int64_t now_ms)
+{
+	r->now_ms = now_ms;
+}
+
+/* --- the window --- */
+
+/* Everything that the chunk has seen has come: what is left stands behind it, and before whatever comes now. */
+static void close_window(struct capture_reading *r)
+{
+	struct capture_table *t = &r->table[r->at];
+	uint32_t slot = r->last_slot;
+
+	chunk_emit_all(&r->chunk);
+	t->rows += r->chunk.count;
+	if (r->kind == CAPTURE_CHUNK_REPAIR)
+		capture_repairs_read(r, r->at);
+	else if (r->complete)
+		t->state = CAPTURE_TABLE_READ;
+	capture_walks_step(r, r->at, r->rows->next - 1, slot, false);
+	if (slot != CAPTURE_NO_SLOT)
+		capture_walks_cursor(r, &r->walk[r->at], slot);
+	r->last_slot = CAPTURE_NO_SLOT;
+	r->end = END_UNKNOWN;
+	chunk_forget(&r->chunk);
+}
+
+static void look_at_window(struct capture_reading *r)
+{
+	if (r->chunk.open && r->end == END_KNOWN && r->position >= r->end_lsn)
+		close_window(r);
+}
+
+void capture_reading_position(struct capture_reading *r, uint64_t lsn)
+{
+	if (lsn > r->position)
+		r->position = lsn;
+	if (MUTANT(window_at_message) && r->chunk.open) {
+		r->end = END_KNOWN;
+		r->end_lsn = 0;
+	}
+	look_at_window(r);
+}
+
+void capture_reading_change(struct capture_reading *r, uint32_t xid, const struct capture_event *ev)
+{
+	const struct capture_row *row = &ev->change.row;
+
+	if (!r->chunk.open || ev->change.table != r->at || ev->change.kind == CAPTURE_CHANGE_OTHER)
+		return;
+	/* Its transaction was seen: the row, if it is here, holds this change already, and stands behind it. */
+	if (snapshot_xids_seen(&r->chunk.xids, xid) && !MUTANT(seen_ignored))
+		return;
+	if (ev->change.kind == CAPTURE_CHANGE_TRUNCATE)
+		r->stats->rows_early += MUTANT(truncate_ignored) ? 0 : chunk_emit_all(&r->chunk);
+	else if (row->key != NULL)
+		r->stats->rows_early += chunk_emit(&r->chunk, row->key, row->key_bytes);
+}
+
+void capture_reading_changed(struct capture_reading *r, const struct capture_event *ev, uint32_t slot)
+{
+	uint32_t table = ev->change.table;
+
+	if (ev->change.repair_key == NULL || table == CAPTURE_NO_TABLE || MUTANT(repair_forgotten))
+		return;
+	/* Before its first row is read nothing can have moved to where reading has passed. */
+	if (capture_reading_state_is_unfinished(&r->table[table]) && r->table[table].state != CAPTURE_TABLE_WAITING)
+		capture_repairs_add(r, table, ev->change.repair_key, ev->change.repair_key_bytes, slot);
+}
+
+void capture_reading_committed(struct capture_reading *r, uint32_t xid)
+{
+	if (r->barrier == BARRIER_WANTED || !capture_walks_unfinished(r))
+		return;
+	snapshot_xids_committed(&r->chunk.xids, xid);
+	if (r->chunk.xids.unseen_lost)
+		r->barrier = BARRIER_WANTED;
+}
+
+/* --- answers --- */
+
+void capture_reading_pause(struct capture_reading *r, bool paused)
+{
+	/* Transactions that were streamed long ago are no news to a barrier. */
+	if (r->paused && !paused)
+		r->barrier = BARRIER_WANTED;
+	r->paused = paused;
+	if (r->asked != ASKED_CHUNK)
+		r->stopped_ms = NEVER;
+}
+
+static int64_t retry_at(struct capture_reading *r)
+{
+	int64_t pause = (int64_t)r->set->send.retry_min_ms << (r->failures < 16 ? r->failures : 16);
+
+	r->failures++;
+	return r->now_ms + (pause < r->set->send.retry_max_ms ? pause : r->set->send.retry_max_ms);
+}
+
+void capture_reading_drawn(struct capture_reading *r, uint64_t xid)
+{
+	if (r->asked != ASKED_DRAW)
+		return;
+	r->asked = ASKED_NOTHING;
+	r->failures = r->looks = 0;
+	/* It was wanted once more meanwhile. */
+	if (r->barrier == BARRIER_WANTED)
+		return;
+	r->fence = xid;
+}
+
+void capture_reading_horizon(struct capture_reading *r, const struct capture_event *ev)
+{
+	/* An xmax is one past the last that has ended: one below it may be under way, and one at or above it in limbo. */
+	uint64_t horizon = MUTANT(barrier_by_xmax) ? ev->horizon.xmax : ev->horizon.horizon;
+	int64_t pause = (int64_t)LOOK_PAUSE_MS << (r->looks < 16 ? r->looks : 16);
+
+	if (r->asked != ASKED_HORIZON)
+		return;
+	r->asked = ASKED_NOTHING;
+	r->failures = 0;
+	if (r->barrier != BARRIER_DRAWN)
+		return;
+	if (horizon >= r->fence) {
+		r->barrier = BARRIER_PASSED;
+		r->stats->barriers++;
+		return;
+	}
+	if (r->looks++ == 4)
+		capture_walks_note(r, (struct capture_note){ .kind = CAPTURE_NOTE_BARRIER, .xid = r->fence });
+	r->next_ms = r->now_ms + (pause < LOOK_PAUSE_MAX_MS ? pause : LOOK_PAUSE_MAX_MS);
+}
+
+/* A streamed transaction is not visible yet, a commit's latency at most; or longer, where a standby is away. Then the stream goes
+ * on for a while: what it brings is news to U, and waited for in its turn. */
+static void wait_out_limbo(struct capture_reading *r)
+{
+	r->stats->chunks_void++;
+	r->next_ms = r->now_ms + VOID_PAUSE_MS;
+	if (r->now_ms - r->stopped_ms < r->set->chunk_wait_ms)
+		return;
+	r->stopped_ms = NEVER;
+	r->next_ms = r->now_ms + r->set->chunk_wait_ms;
+	if (!r->limbo_said && r->chunk.xids.unseen_count > 0)
+		capture_walks_note(r,
+				   (struct capture_note){ .kind = CAPTURE_NOTE_LIMBO, .xid = r->chunk.xids.unseen[0] });
+	r->limbo_said = true;
+}
+
+/* The stream has its share of the time. */
+static void rest(struct capture_reading *r)
+{
+	r->next_ms = r->now_ms + (r->now_ms - r->stopped_ms) * (100 - r->set->chunk_share) / r->set->chunk_share;
+	r->stopped_ms = NEVER;
+	r->limbo_said = false;
+}
+
+/* Rewritten since the last chunk: by TRUNCATE, or by ALTER TABLE, of whose new contents no change tells (capture.md 9.7). */
+static bool was_rewritten(const struct capture_reading *r, uint64_t filenode)
+{
+	return r->table[r->at].filenode != 0 && r->table[r->at].filenode != filenode && !MUTANT(filenode_ignored);
+}
+
+void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev)
+{
+	struct capture_row *rows = ev->chunk.rows;
+	size_t count = ev->chunk.count;
+
+	for (size_t i = 0; i < count; i++)
+		rows[i].slot = CAPTURE_NO_SLOT;
+	if (r->asked != ASKED_CHUNK)
+		return;
+	r->asked = ASKED_NOTHING;
+	r->failures = 0;
+	if (was_rewritten(r, ev->chunk.filenode)) {
+		r->walk[r->at].again = CAPTURE_AGAIN_FILENODE;
+		r->stopped_ms = NEVER;
+		return;
+	}
+	if (!snapshot_xids_take(&r->chunk.xids, &ev->chunk.snapshot)) {
+		wait_out_limbo(r);
+		return;
+	}
+	rest(r);
+	r->stats->chunks++;
+	r->stats->rows_read += count;
+	r->table[r->at].filenode = ev->chunk.filenode;
+	r->complete = ev->chunk.complete;
+	chunk_open(&r->chunk, r->at, rows, count);
+	if (count > 0 && r->kind == CAPTURE_CHUNK_ROWS) {
+		r->last_slot = rows[count - 1].slot;
+		capture_rows_hold(r->rows, r->last_slot);
+	}
+	look_at_window(r); /* its end is not known yet, but for a mutant */
+}
+
+void capture_reading_end(struct capture_reading *r, uint64_t lsn)
+{
+	if (r->asked != ASKED_END)
+		return;
+	r->asked = ASKED_NOTHING;
+	r->failures = 0;
+	r->end = END_KNOWN;
+	r->end_lsn = lsn;
+	look_at_window(r);
+}
+
+void capture_reading_failed(struct capture_reading *r, uint32_t reason)
+{
+	bool of_table = r->asked == ASKED_CHUNK && reason != 0;
+
+	if (r->asked == ASKED_NOTHING || r->asked == ASKED_CONTROL)
+		return;
+	r->stats->chunks_failed += r->asked == ASKED_CHUNK;
+	if (r->asked == ASKED_DRAW)
+		r->barrier = BARRIER_WANTED;
+	r->asked = ASKED_NOTHING;
+	r->stopped_ms = NEVER;
+	if (!of_table) {
+		r->next_ms = retry_at(r);
+		return;
+	}
+	r->walk[r->at].not_before_ms = r->now_ms + FAILED_TABLE_MS;
+	capture_walks_note(r, (struct capture_note){ .kind = CAPTURE_NOTE_FAILED, .table = r->at, .reason = reason });
+}
+
+/* Begin and end messages have their places in the order as any other. */
+void capture_reading_control(struct capture_reading *r, struct capture_event *ev)
+{
+	uint32_t table = ev->control.table;
+	struct capture_table *t = &r->table[table];
+
+	ev->control.row.slot = CAPTURE_NO_SLOT;
+	if (r->asked != ASKED_CONTROL || table != r->at)
+		return;
+	r->asked = ASKED_NOTHING;
+	if (!capture_rows_have_room(r->rows, UINT64_MAX, 0) ||
+	    (ev->control.end && (t->state != CAPTURE_TABLE_READ || r->walk[table].again != 0 ||
+				 (t->repair_count > 0 && !MUTANT(end_early)))))
+		return;
+	ev->control.row.slot = capture_rows_take(r->rows, &ev->control.row, false);
+	capture_rows_append(r->rows, ev->control.row.slot);
+	r->stats->controls++;
+	if (ev->control.end) {
+		t->state = CAPTURE_TABLE_COMPLETE;
+		capture_walks_cursor(r, &r->walk[table], CAPTURE_NO_SLOT);
+	} else {
+		t->state = CAPTURE_TABLE_READING;
+		if (t->reading == 0)
+			t->reading = ++t->readings;
+	}
+	capture_walks_note(r, (struct capture_note){
+				      .kind = ev->control.end ? CAPTURE_NOTE_COMPLETE : CAPTURE_NOTE_READING,
+				      .table = table,
+				      .reading = t->reading,
+				      .rows = t->rows,
+			      });
+	capture_walks_step(r, table, r->rows->next - 1, CAPTURE_NO_SLOT, false);
+}

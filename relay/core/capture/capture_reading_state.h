@@ -1,0 +1,72 @@
+/* The state of the reading of rows, for its own files; its face is capture_reading.h. capture_walks.c holds tables, cursors and
+ * steps, capture_repairs.c the keys that have to be read once more, capture_questions.c asks, and capture_reading.c takes what
+ * comes: the log and the answers. */
+#ifndef BOXHAUL_CORE_CAPTURE_CAPTURE_READING_STATE_H
+#define BOXHAUL_CORE_CAPTURE_CAPTURE_READING_STATE_H
+
+#include "core/capture/chunk.h"
+
+struct capture_walk {    /* beside struct capture_table, of each */
+	uint32_t cursor; /* slot of the last row that went out, held; CAPTURE_NO_SLOT: the books' cursor, or none */
+	bool from_start; /* there is none */
+	enum capture_again again; /* it has to begin anew, as soon as there is room for the step; or 0 */
+	bool restarting;          /* it begins anew, and the books do not say so yet */
+	bool sealed;              /* nothing is added to its last reading of repairs any more */
+	uint32_t filling;         /* keys in it */
+	int64_t not_before_ms;    /* it failed */
+};
+
+struct capture_step {
+	int64_t ordinal;              /* when all up to here is stored, */
+	struct capture_cursor cursor; /* this goes into a mark */
+};
+
+struct capture_reading {
+	const struct capture_settings *set; /* borrowed, as are the next two */
+	struct capture_rows *rows;
+	struct capture_stats *stats;
+	struct chunk chunk;
+	struct capture_table *table;
+	struct capture_walk *walk;
+	int64_t now_ms;
+	bool paused;
+
+	/* The question under way: only one is, at a time. */
+	enum { ASKED_NOTHING, ASKED_DRAW, ASKED_HORIZON, ASKED_CONTROL, ASKED_CHUNK, ASKED_END } asked;
+	enum capture_chunk_kind kind; /* of the chunk asked for, or open */
+	uint32_t at;                  /* its table */
+	uint32_t last_slot;           /* of its last row, held */
+	bool complete;                /* there is nothing behind it */
+	int64_t next_ms;              /* the next question not before */
+	int64_t stopped_ms;           /* the stream stands still since; NEVER: it does not */
+	bool limbo_said;
+	uint32_t failures; /* in a row */
+
+	enum { BARRIER_WANTED, BARRIER_DRAWN, BARRIER_PASSED } barrier;
+	uint64_t fence; /* the xid that was drawn */
+	uint32_t looks; /* at the horizon, in vain */
+
+	enum { END_UNKNOWN, END_KNOWN } end;
+	uint64_t end_lsn;
+	uint64_t position; /* everything committed below it has come */
+
+	struct capture_step step[LIMIT_CAPTURE_STEPS];
+	size_t step_first, step_count;
+
+	struct capture_repair *repair; /* not on record yet; in the order in which they came */
+	uint32_t *repair_slot;         /* each holds it */
+	size_t repair_count, most_repairs;
+
+	/* Repairs from this ordinal on are not kept: a table will begin anew instead. Until that is on record no mark goes so far. */
+	int64_t unrepaired;
+
+	struct capture_note note[LIMIT_CAPTURE_NOTES];
+	size_t note_first, note_count;
+};
+
+static inline bool capture_reading_state_is_unfinished(const struct capture_table *t)
+{
+	return t->state == CAPTURE_TABLE_WAITING || t->state == CAPTURE_TABLE_READING || t->state == CAPTURE_TABLE_READ;
+}
+
+#endif

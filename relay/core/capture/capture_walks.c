@@ -1,0 +1,119 @@
+#include "core/capture/capture_walks.h"
+
+#include <assert.h>
+
+#include "core/capture/capture_mutant.h"
+
+enum { STEPS_OF_A_QUESTION = 2 }; /* so many may come of one */
+
+/* --- notes --- */
+
+void capture_walks_note(struct capture_reading *r, struct capture_note n)
+{
+	if (r->note_count < LIMIT_CAPTURE_NOTES)
+		r->note[(r->note_first + r->note_count++) % LIMIT_CAPTURE_NOTES] = n;
+}
+
+bool capture_walks_next_note(struct capture_reading *r, struct capture_effect *f)
+{
+	if (r->note_count == 0)
+		return false;
+	f->kind = CAPTURE_EFFECT_NOTE;
+	f->note = r->note[r->note_first];
+	r->note_first = (r->note_first + 1) % LIMIT_CAPTURE_NOTES;
+	r->note_count--;
+	return true;
+}
+
+/* --- steps --- */
+
+bool capture_walks_have_room(const struct capture_reading *r)
+{
+	return r->step_count + STEPS_OF_A_QUESTION <= LIMIT_CAPTURE_STEPS;
+}
+
+void capture_walks_step(struct capture_reading *r, uint32_t table, int64_t ordinal, uint32_t slot, bool restart)
+{
+	assert(r->step_count < LIMIT_CAPTURE_STEPS);
+	if (slot != CAPTURE_NO_SLOT)
+		capture_rows_hold(r->rows, slot);
+	r->step[(r->step_first + r->step_count++) % LIMIT_CAPTURE_STEPS] = (struct capture_step){
+		.ordinal = MUTANT(cursor_early) ? 0 : ordinal,
+		.cursor = { .table = table, .now = r->table[table], .restart = restart, .slot = slot },
+	};
+}
+
+const struct capture_step *capture_walks_step_at(const struct capture_reading *r, size_t index, int64_t settled)
+{
+	const struct capture_step *s = &r->step[(r->step_first + index) % LIMIT_CAPTURE_STEPS];
+
+	return index < r->step_count && s->ordinal <= settled ? s : NULL;
+}
+
+void capture_walks_marked(struct capture_reading *r, size_t steps)
+{
+	assert(steps <= r->step_count);
+	for (; steps > 0; steps--) {
+		const struct capture_cursor *c = &r->step[r->step_first].cursor;
+
+		if (c->slot != CAPTURE_NO_SLOT)
+			capture_rows_drop(r->rows, c->slot);
+		if (c->restart)
+			r->walk[c->table].restarting = false;
+		r->step_first = (r->step_first + 1) % LIMIT_CAPTURE_STEPS;
+		r->step_count--;
+	}
+	if (r->unrepaired == 0)
+		return;
+	for (uint32_t i = 0; i < r->set->tables; i++)
+		if (r->walk[i].again != 0 || r->walk[i].restarting)
+			return;
+	r->unrepaired = 0;
+}
+
+int64_t capture_walks_limit(const struct capture_reading *r)
+{
+	return r->unrepaired == 0 || MUTANT(repairs_overflow) ? INT64_MAX : r->unrepaired - 1;
+}
+
+/* --- tables --- */
+
+bool capture_walks_unfinished(const struct capture_reading *r)
+{
+	for (uint32_t i = 0; i < r->set->tables; i++)
+		if (capture_reading_state_is_unfinished(&r->table[i]))
+			return true;
+	return false;
+}
+
+void capture_walks_cursor(struct capture_reading *r, struct capture_walk *w, uint32_t slot)
+{
+	if (w->cursor != CAPTURE_NO_SLOT)
+		capture_rows_drop(r->rows, w->cursor);
+	w->cursor = slot;
+	if (slot != CAPTURE_NO_SLOT)
+		w->from_start = false;
+}
+
+/* From the start, in a reading that is on record before its first row is read: its rows have other ids than those that went out. */
+void capture_walks_restart(struct capture_reading *r, uint32_t table)
+{
+	struct capture_table *t = &r->table[table];
+	struct capture_walk *w = &r->walk[table];
+
+	capture_walks_note(r, (struct capture_note){ .kind = CAPTURE_NOTE_AGAIN, .table = table, .reason = w->again });
+	if (w->again == CAPTURE_AGAIN_REPAIRS) { /* the walk will come to all of them */
+		t->repair_first = t->readings + 1;
+		t->repair_count = 0;
+	}
+	t->state = CAPTURE_TABLE_READING;
+	if (!MUTANT(reading_kept))
+		t->reading = ++t->readings;
+	t->filenode = 0;
+	t->rows = 0;
+	capture_walks_cursor(r, w, CAPTURE_NO_SLOT);
+	w->from_start = true;
+	w->restarting = true;
+	w->again = 0;
+	capture_walks_step(r, table, capture_rows_settled(r->rows), CAPTURE_NO_SLOT, true);
+}

@@ -1,0 +1,111 @@
+#include "core/capture/chunk.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/capture/capture_mutant.h"
+
+bool chunk_create(struct chunk *c, struct capture_rows *rows, size_t capacity, size_t most_unseen)
+{
+	*c = (struct chunk){ .rows = rows, .capacity = capacity, .buckets = 4 };
+	while (c->buckets < 2 * capacity)
+		c->buckets *= 2;
+	c->row = calloc(capacity, sizeof *c->row);
+	c->bucket = calloc(c->buckets, sizeof *c->bucket);
+	return snapshot_xids_create(&c->xids, most_unseen) && c->row != NULL && c->bucket != NULL;
+}
+
+void chunk_destroy(struct chunk *c)
+{
+	snapshot_xids_destroy(&c->xids);
+	free(c->row);
+	free(c->bucket);
+}
+
+void chunk_forget(struct chunk *c)
+{
+	c->open = false;
+	c->count = c->left = 0;
+}
+
+/* --- the index --- */
+
+/* FNV-1a. Whoever can choose keys can make the search slow, but no longer than the chunk. */
+static size_t hash(const void *key, uint32_t bytes)
+{
+	const unsigned char *at = key;
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (uint32_t i = 0; i < bytes; i++)
+		h = (h ^ at[i]) * UINT64_C(0x100000001b3);
+	return (size_t)(h ^ h >> 32);
+}
+
+static bool has_key(const struct chunk_row *row, const void *key, uint32_t bytes)
+{
+	return row->key_bytes == bytes && memcmp(row->key, key, bytes) == 0;
+}
+
+/* The bucket of this key, or the empty one where it belongs. */
+static uint32_t *bucket_of(const struct chunk *c, const void *key, uint32_t bytes)
+{
+	size_t at = hash(key, bytes) & (c->buckets - 1);
+
+	while (c->bucket[at] != 0 && !has_key(&c->row[c->bucket[at] - 1], key, bytes))
+		at = (at + 1) & (c->buckets - 1);
+	return &c->bucket[at];
+}
+
+void chunk_open(struct chunk *c, uint32_t table, struct capture_row *rows, size_t count)
+{
+	assert(!c->open && count <= c->capacity);
+	memset(c->bucket, 0, c->buckets * sizeof *c->bucket);
+	c->open = true;
+	c->table = table;
+	c->count = c->left = count;
+	for (size_t i = 0; i < count; i++) {
+		uint32_t *bucket;
+
+		rows[i].slot = capture_rows_take(c->rows, &rows[i], true);
+		c->row[i] = (struct chunk_row){ rows[i].key, rows[i].key_bytes, rows[i].slot };
+		bucket = bucket_of(c, rows[i].key, rows[i].key_bytes);
+		assert(*bucket == 0); /* each key once */
+		*bucket = (uint32_t)i + 1;
+	}
+}
+
+static void emit(struct chunk *c, struct chunk_row *row)
+{
+	if (row->slot == CAPTURE_NO_SLOT)
+		return;
+	capture_rows_append(c->rows, row->slot);
+	row->slot = CAPTURE_NO_SLOT;
+	c->left--;
+}
+
+bool chunk_emit(struct chunk *c, const void *key, uint32_t key_bytes)
+{
+	uint32_t index = c->open ? *bucket_of(c, key, key_bytes) : 0;
+	struct chunk_row *row = index > 0 ? &c->row[index - 1] : NULL;
+
+	if (row == NULL || row->slot == CAPTURE_NO_SLOT)
+		return false;
+	if (MUTANT(drop_instead)) {
+		capture_rows_drop(c->rows, row->slot);
+		row->slot = CAPTURE_NO_SLOT;
+		c->left--;
+		return true;
+	}
+	emit(c, row);
+	return true;
+}
+
+size_t chunk_emit_all(struct chunk *c)
+{
+	size_t left = c->left;
+
+	for (size_t i = 0; c->left > 0; i++)
+		emit(c, &c->row[i]);
+	return left;
+}
