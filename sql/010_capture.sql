@@ -1,0 +1,1184 @@
+-- boxhaul 010: capture: tables, outbox tables of others and logical messages out of the log.
+--
+-- A capture has one replication slot and reads what two publications of its owner name. Here stand its books: how far it is, which
+-- tables are read, what could not be sent. The daemon writes them through the functions below and has no other way. Positions are the
+-- log's; how they are kept is said at capture_mark().
+--
+-- Life of a slot:
+--
+--     none --capture_start()--> creating --capture_live()--> live --capture_gap()--> gap
+--                                  ^                           |                      |
+--                                  `-------capture_resync()----+----------------------'   (the next incarnation)
+--
+-- The name of a slot ends with its incarnation and is never used again: a slot that somebody made anew under the old name would look
+-- healthy, and what lies between would be missing.
+
+SET standard_conforming_strings = on;  -- what stands below is written for it
+
+-- boxhaul_capture: the daemon's session for captures. Its login has the attribute REPLICATION, too, and SELECT on the tables. (Why the
+-- exceptions: see 001.)
+DO $$
+DECLARE
+    r text;
+BEGIN
+    FOREACH r IN ARRAY ARRAY['boxhaul_capture'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
+            BEGIN
+                EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', r);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            END;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- --- tables ---
+
+-- One row a capture. A mark that moves nothing but the position is one HOT update of it: no index has what a mark writes.
+CREATE TABLE IF NOT EXISTS boxhaul.capture (
+    name           text        NOT NULL PRIMARY KEY CHECK (name ~ '^[a-z0-9_]{1,40}$'),
+    stream         text        NOT NULL,
+    state          text        NOT NULL DEFAULT 'none' CHECK (state IN ('none', 'creating', 'live', 'gap')),
+    reason         text        CHECK (reason IN ('gone', 'lost', 'foreign', 'timeline', 'system', 'truncated', 'let_go')),
+    detail         text,                              -- the same in words
+    incarnation    integer     NOT NULL DEFAULT 0,    -- of the slot
+    slot           text,                              -- boxhaul_<name>_<incarnation>
+    system_id      bigint,                            -- the server's, when the slot was made
+    timeline       bigint,                            -- the server's, when the lead was taken
+    begin_lsn      pg_lsn,                            -- what committed above it is sent
+    end_lsn        pg_lsn,                            -- the end of the last commit of which all is settled, and all before it
+    commit_time    bigint,                            -- when that was, as the log has it: microseconds since 2000
+    ordinal        bigint      NOT NULL DEFAULT 0,    -- of its last message, counted from the first one of the capture
+    resigned_lsn   pg_lsn,                            -- what a leader that resigned has confirmed; NULL: it just ended
+    low_water      bigint,                            -- what comes behind ordinal is stored above this sequence, if at all; NULL: not known
+    epoch          bigint      NOT NULL DEFAULT 0,    -- raised by every new leader; guards every mark
+    leader         text,
+    led_since      timestamptz,
+    marked_at      timestamptz,
+    pauses         bigint      NOT NULL DEFAULT 0,    -- how many there were: the number of this one
+    paused_at      timestamptz,
+    paused_by      text,
+    pause_reason   text,
+    since          timestamptz NOT NULL DEFAULT clock_timestamp(),  -- of the state
+    CHECK ((state = 'none') = (slot IS NULL)),
+    CHECK ((state = 'gap') = (reason IS NOT NULL)),
+    CHECK (state <> 'live' OR (end_lsn IS NOT NULL AND system_id IS NOT NULL))
+) WITH (fillfactor = 50);
+
+-- The tables of a capture, named as in the configuration.
+--   waiting    its rows are to be read
+--   reading    they are being read; up to the cursor they are stored
+--   read       all are, and what is to be repaired is read
+--   complete   the end of the snapshot is stored, too; or there is none (snapshot = 'none')
+--   unproved   it was complete; then something changed contents without a change in the log (a rewrite, a partition that came or went)
+--   refused    its rows cannot be read, reason; its changes are sent
+CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
+    capture       text        NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
+    tab           text        NOT NULL,
+    snapshot      text        NOT NULL CHECK (snapshot IN ('keys', 'whole', 'none')),
+    inserts_only  boolean     NOT NULL,
+    state         text        NOT NULL CHECK (state IN ('waiting', 'reading', 'read', 'complete', 'unproved', 'refused')),
+    reason        text,                               -- why it is refused or unproved
+    snapshot_id   uuid        NOT NULL DEFAULT gen_random_uuid(),
+    reading       bigint      NOT NULL DEFAULT 0,     -- the number of this walk over it: a part of the id of each row that is read
+    repair_first  bigint      NOT NULL DEFAULT 0,     -- repairs are readings of their own: the first one that is not done,
+    repair_count  bigint      NOT NULL DEFAULT 0,     -- and how many there are
+    cursor        text[],                             -- the key of the last row up to which all are stored; NULL: none is
+    rows          bigint      NOT NULL DEFAULT 0,     -- stored in this walk
+    rows_estimate bigint,
+    columns       jsonb,                              -- as consumers were told last: name, type and typmod of each
+    filenode      bigint      NOT NULL DEFAULT 0,     -- capture_filenode(), as of this walk; 0: not known
+    since         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (capture, tab)
+) WITH (fillfactor = 50);
+
+-- Keys whose row is to be read once more, by which reading: a change gave the row this key, and left out a value that it did not change.
+CREATE TABLE IF NOT EXISTS boxhaul.capture_repair (
+    n       bigint  NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    capture text    NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
+    tab     text    NOT NULL,
+    reading bigint  NOT NULL,
+    key     text[]  NOT NULL
+);
+CREATE INDEX IF NOT EXISTS capture_repair_of ON boxhaul.capture_repair (capture, tab, reading);
+
+-- Dead letters of captures: the change with all that is known of it. They outlive the capture.
+CREATE TABLE IF NOT EXISTS boxhaul.capture_letter (
+    id         bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    capture    text        NOT NULL,
+    ordinal    bigint      NOT NULL,
+    message_id uuid,
+    subject    text,
+    payload    bytea,
+    headers    jsonb,
+    reason     text        NOT NULL,
+    attempts   integer     NOT NULL DEFAULT 0,
+    position   text,
+    tab        text,
+    key        text,
+    died_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS capture_letter_of ON boxhaul.capture_letter (capture, id);
+
+-- Outbox tables of others whose rows a trigger copies (outbox_attach()).
+CREATE TABLE IF NOT EXISTS boxhaul.outbox_table (
+    tab         oid         NOT NULL PRIMARY KEY,
+    mapping     jsonb       NOT NULL,
+    attached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- --- small things ---
+
+CREATE OR REPLACE FUNCTION boxhaul.capture_unknown(name text) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    RAISE EXCEPTION 'boxhaul: there is no capture %', name
+        USING ERRCODE = 'no_data_found',
+              HINT = coalesce('There is: ' || (SELECT string_agg(c.name, ', ' ORDER BY c.name) FROM boxhaul.capture c),
+                              'None is on record: a daemon with one in its configuration puts it there.');
+END
+$$;
+
+-- Somebody else leads, or an operator has changed what the caller's books say.
+CREATE OR REPLACE FUNCTION boxhaul.capture_over(name text, epoch bigint) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    RAISE EXCEPTION 'boxhaul: epoch % of capture % is over: another daemon leads it, or its books were changed', epoch, name
+        USING ERRCODE = 'object_not_in_prerequisite_state';
+END
+$$;
+
+-- Minor releases before these decode a table that was added to a publication wrongly: changes are lost in silence, for good.
+CREATE OR REPLACE FUNCTION boxhaul.capture_may_add() RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT v.n % 10000 >= CASE v.n / 10000 WHEN 13 THEN 21 WHEN 14 THEN 18 WHEN 15 THEN 13 WHEN 16 THEN 9 WHEN 17 THEN 5 ELSE 0 END
+      FROM (SELECT current_setting('server_version_num')::integer AS n) v
+$$;
+
+-- --- the lead ---
+
+-- The session whose advisory lock makes it the leader; NULL: there is none.
+CREATE OR REPLACE FUNCTION boxhaul.capture_leading_pid(name text) RETURNS integer
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    key bigint := hashtextextended('boxhaul capture ' || name, 0);
+BEGIN
+    RETURN (SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+               AND l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295 LIMIT 1);
+END
+$$;
+
+-- Did we get it? It lives as long as the session, or until it is given back.
+CREATE OR REPLACE FUNCTION boxhaul.capture_try_lock(name text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    RETURN pg_try_advisory_lock(hashtextextended('boxhaul capture ' || name, 0));
+END
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.capture_unlock(name text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    RETURN pg_advisory_unlock(hashtextextended('boxhaul capture ' || name, 0));
+END
+$$;
+
+-- Create the capture, or fit it to the configuration. tables: [{"table", "snapshot", "inserts_only"}], all that its publications are to
+-- have. Returns what changed. A table that is new waits until its rows are read; one that is gone from the configuration is forgotten.
+CREATE OR REPLACE FUNCTION boxhaul.capture_define(name text, stream text, tables jsonb) RETURNS text[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    c   boxhaul.capture;
+    t   record;
+    did text[] := '{}';
+BEGIN
+    INSERT INTO boxhaul.capture AS x (name, stream) VALUES (capture_define.name, capture_define.stream) ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        did := did || format('capture %s is new', capture_define.name);
+    END IF;
+    SELECT * INTO STRICT c FROM boxhaul.capture x WHERE x.name = capture_define.name FOR UPDATE;
+    IF c.stream <> capture_define.stream THEN
+        IF c.state NOT IN ('none', 'gap') THEN
+            RAISE EXCEPTION 'boxhaul: capture % sends to stream %, and where it stands is where that one ends', c.name, c.stream
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = format('Give the capture that sends to %s another name. Or drop this one, and start it anew: all tables are '
+                                    'read again.', capture_define.stream);
+        END IF;
+        UPDATE boxhaul.capture x SET stream = capture_define.stream, low_water = NULL
+         WHERE x.name = c.name;
+        did := did || format('sends to stream %s', capture_define.stream);
+    END IF;
+    FOR t IN
+        DELETE FROM boxhaul.capture_table x
+         WHERE x.capture = c.name
+           AND NOT EXISTS (SELECT FROM jsonb_array_elements(tables) e WHERE e ->> 'table' = x.tab)
+        RETURNING x.tab
+    LOOP
+        DELETE FROM boxhaul.capture_repair r WHERE r.capture = c.name AND r.tab = t.tab;
+        did := did || format('without table %s', t.tab);
+    END LOOP;
+    FOR t IN
+        SELECT w.tab, w.snapshot, w.inserts_only, x.snapshot AS snapshot_was, x.inserts_only AS inserts_were
+          FROM (SELECT e ->> 'table' AS tab, e ->> 'snapshot' AS snapshot, coalesce((e -> 'inserts_only')::boolean, false) AS inserts_only
+                  FROM jsonb_array_elements(tables) e) w
+          LEFT JOIN boxhaul.capture_table x ON x.capture = c.name AND x.tab = w.tab
+         WHERE (w.snapshot, w.inserts_only) IS DISTINCT FROM (x.snapshot, x.inserts_only) ORDER BY w.tab
+    LOOP
+        -- Without a snapshot there is nothing to wait for. With another one than before, what is stored stays, and a pass over the rows
+        -- that has begun begins again.
+        INSERT INTO boxhaul.capture_table AS x (capture, tab, snapshot, inserts_only, state)
+        VALUES (c.name, t.tab, t.snapshot, t.inserts_only, CASE t.snapshot WHEN 'none' THEN 'complete' ELSE 'waiting' END)
+        ON CONFLICT (capture, tab) DO UPDATE
+           SET snapshot = excluded.snapshot, inserts_only = excluded.inserts_only,
+               state = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved') THEN x.state ELSE excluded.state END,
+               cursor = CASE WHEN excluded.snapshot = x.snapshot THEN x.cursor END,
+               snapshot_id = CASE WHEN excluded.snapshot = x.snapshot THEN x.snapshot_id ELSE excluded.snapshot_id END,
+               since = clock_timestamp();
+        did := did || format('table %s: snapshot %s%s', t.tab, t.snapshot, CASE WHEN t.inserts_only THEN ', inserts only' ELSE '' END);
+    END LOOP;
+    RETURN did;
+END
+$$;
+
+-- Where we are. NULL where the server is in recovery.
+CREATE OR REPLACE FUNCTION boxhaul.capture_place(OUT system_id bigint, OUT timeline bigint)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT c.system_identifier,
+           CASE WHEN NOT pg_is_in_recovery() THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END
+      FROM pg_control_system() c
+$$;
+
+-- Take the lead: from now on whoever led before marks nothing more, for its epoch is over. The caller has the lock. Returns the capture as
+-- it is now; promoted: the server began a new timeline since the last lead. What the former leader confirmed without a mark is known only
+-- where it resigned.
+CREATE OR REPLACE FUNCTION boxhaul.capture_lead(name text, leader text, OUT books boxhaul.capture, OUT promoted boolean)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    here record;
+    was  boxhaul.capture;
+BEGIN
+    SELECT * INTO was FROM boxhaul.capture x WHERE x.name = capture_lead.name FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_lead.name);
+    END IF;
+    SELECT * INTO here FROM boxhaul.capture_place();
+    -- A position is one of a server and its history (11). An older history is one that the books were not written in.
+    IF was.state = 'live' AND was.system_id <> here.system_id THEN
+        PERFORM boxhaul.capture_gap(was.name, was.epoch, 'system',
+            format('this is server %s, and the position is one of server %s', to_hex(here.system_id), to_hex(was.system_id)));
+    ELSIF was.state = 'live' AND was.timeline > here.timeline THEN
+        PERFORM boxhaul.capture_gap(was.name, was.epoch, 'timeline',
+            format('this is timeline %s, and the position is one of timeline %s', here.timeline, was.timeline));
+    END IF;
+    promoted := was.state = 'live' AND was.system_id = here.system_id AND was.timeline < here.timeline;
+    UPDATE boxhaul.capture x
+       SET epoch = x.epoch + 1, leader = capture_lead.leader, led_since = clock_timestamp(), resigned_lsn = NULL,
+           timeline = CASE WHEN x.state = 'live' THEN here.timeline ELSE x.timeline END
+     WHERE x.name = was.name RETURNING * INTO books;
+    books.resigned_lsn := was.resigned_lsn;
+END
+$$;
+
+-- The leader ends: so far it has told the server that all is settled. Whoever leads next knows then what no mark says.
+CREATE OR REPLACE FUNCTION boxhaul.capture_resign(name text, epoch bigint, confirmed pg_lsn) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    UPDATE boxhaul.capture x SET resigned_lsn = confirmed WHERE x.name = capture_resign.name AND x.epoch = capture_resign.epoch;
+END
+$$;
+
+-- --- the slot ---
+
+-- The slot is made, and what commits above `begins` will come. False: the books have gone on meanwhile.
+CREATE OR REPLACE FUNCTION boxhaul.capture_live(name text, epoch bigint, incarnation integer, begins pg_lsn) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    here record;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    SELECT * INTO here FROM boxhaul.capture_place();
+    UPDATE boxhaul.capture x
+       SET state = 'live', since = clock_timestamp(), system_id = here.system_id, timeline = here.timeline, begin_lsn = begins,
+           end_lsn = begins, commit_time = NULL, resigned_lsn = NULL
+     WHERE x.name = capture_live.name AND x.epoch = capture_live.epoch AND x.incarnation = capture_live.incarnation
+       AND x.state = 'creating';
+    RETURN FOUND;
+END
+$$;
+
+-- The slot, or what it stands for, is lost: nothing is sent any more until capture_resync().
+CREATE OR REPLACE FUNCTION boxhaul.capture_gap(name text, epoch bigint, reason text, detail text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    UPDATE boxhaul.capture x
+       SET state = 'gap', since = clock_timestamp(), reason = capture_gap.reason, detail = capture_gap.detail
+     WHERE x.name = capture_gap.name AND x.epoch = capture_gap.epoch AND x.state = 'live';
+    RETURN FOUND;
+END
+$$;
+
+-- Looks at the slot, and puts a gap on record. confirmed: the highest position that the server was told by us, or that a leader that
+-- resigned has left (NULL: not known). Only then can one be told that was made anew under the same name, for it stands higher: nobody
+-- but us ever moves it. Also: whether there is one, who uses it, what of the log it holds back, and what the log has beyond it, in bytes;
+-- spare: how much more the server keeps for it (NULL: no limit).
+CREATE OR REPLACE FUNCTION boxhaul.capture_examine(name text, epoch bigint, confirmed pg_lsn,
+                                                   OUT state text, OUT reason text, OUT detail text, OUT exist boolean, OUT active_pid integer,
+                                                   OUT confirmed_lsn pg_lsn, OUT retained bigint, OUT lag bigint, OUT spare bigint,
+                                                   OUT pause bigint, OUT superseded text[])
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    c    boxhaul.capture;
+    s    pg_replication_slots;
+    -- Of later versions, so they are looked for by name.
+    j    jsonb;
+    here pg_lsn := CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END;
+BEGIN
+    SELECT * INTO c FROM boxhaul.capture x WHERE x.name = capture_examine.name AND x.epoch = capture_examine.epoch;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_over(capture_examine.name, capture_examine.epoch);
+    END IF;
+    SELECT * INTO s FROM pg_replication_slots x WHERE x.slot_name = c.slot;
+    exist := FOUND;
+    j := to_jsonb(s);
+    active_pid := s.active_pid;
+    confirmed_lsn := s.confirmed_flush_lsn;
+    retained := pg_wal_lsn_diff(here, s.restart_lsn);
+    lag := greatest(pg_wal_lsn_diff(here, s.confirmed_flush_lsn), 0);
+    spare := s.safe_wal_size;
+    IF c.state = 'live' THEN
+        IF NOT exist THEN
+            reason := 'gone';
+            detail := format('there is no replication slot %s any more', c.slot);
+        ELSIF s.wal_status = 'lost' OR j ->> 'invalidation_reason' IS NOT NULL OR (j ->> 'conflicting')::boolean THEN
+            reason := 'lost';
+            detail := format('the replication slot %s was invalidated: %s', c.slot,
+                             coalesce(j ->> 'invalidation_reason', 'the server removed WAL that it needs'));
+        ELSIF s.plugin IS DISTINCT FROM 'pgoutput' OR s.database IS DISTINCT FROM current_database() OR s.temporary THEN
+            reason := 'foreign';
+            detail := format('somebody made another replication slot %s: plugin %s, database %s', c.slot, s.plugin, s.database);
+        ELSIF s.confirmed_flush_lsn > greatest(capture_examine.confirmed, c.end_lsn) AND capture_examine.confirmed IS NOT NULL THEN
+            reason := 'foreign';
+            detail := format('the replication slot %s stands at %s, and we never confirmed more than %s: somebody moved it, or made it anew',
+                             c.slot, s.confirmed_flush_lsn, greatest(capture_examine.confirmed, c.end_lsn));
+        END IF;
+        IF reason IS NOT NULL THEN
+            PERFORM boxhaul.capture_gap(c.name, c.epoch, reason, detail);
+            c.state := 'gap';
+        END IF;
+    ELSE
+        reason := c.reason;
+        detail := c.detail;
+    END IF;
+    state := c.state;
+    pause := CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END;
+    superseded := ARRAY(SELECT x.slot_name::text FROM pg_replication_slots x
+                         WHERE x.slot_name ~ ('^boxhaul_' || c.name || '_\d+$') AND x.database = current_database()
+                           AND (regexp_replace(x.slot_name, '^.*_', '')::bigint < c.incarnation
+                                OR x.slot_name = c.slot AND c.state = 'gap' AND c.reason = 'let_go'));
+END
+$$;
+
+-- --- the barrier ---
+
+-- Every transaction below `horizon` that may have written to a table of the capture has ended. fence: an xid that was drawn in a transaction of
+-- its own, after the slot was made, the publication changed, or the lead taken: at a horizon that is not below it the first chunk may be read. pids: who
+-- is below it yet. A prepared transaction has none; it is named in `prepared`. xmax: of the snapshot; it is no fence (002).
+--
+-- Why the locks are enough: as for boxhaul.outbox_xmin() (004). Whoever has written to a table keeps lock and xid until its end is visible,
+-- so one that was streamed and is still in its limbo is among them. On 13 a transaction that began before a publication changed is decoded
+-- by the old one also for what it writes later, so there the snapshot's xmin alone counts, and everybody is waited for.
+CREATE OR REPLACE FUNCTION boxhaul.capture_horizon(name text, fence xid8, OUT horizon xid8, OUT xmax xid8, OUT pids integer[],
+                                                   OUT prepared text[])
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    all_count boolean := current_setting('server_version_num')::integer < 140000;
+    next      bigint  := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+    seen      bigint  := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+    below     bigint  := fence::text::bigint;
+    held      bigint;
+    kept      bigint;
+BEGIN
+    -- pg_locks shows 32 bits of an xid: the nearest 64-bit value to "next" is meant.
+    WITH locks AS MATERIALIZED (SELECT locktype, database, relation, transactionid, virtualtransaction, pid, granted FROM pg_locks),
+    holder AS (
+        SELECT DISTINCT l.virtualtransaction FROM locks l
+         WHERE all_count OR l.locktype = 'relation' AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+               AND l.relation IN (SELECT p.relid FROM boxhaul.capture_table t, pg_partition_tree(to_regclass(t.tab)) p
+                                   WHERE t.capture = capture_horizon.name)),
+    writer AS (
+        SELECT t.pid, next + ((t.transactionid::text::bigint - next + 2147483648) & 4294967295) - 2147483648 AS xid
+          FROM locks t JOIN holder USING (virtualtransaction) WHERE t.locktype = 'transactionid' AND t.granted)
+    SELECT min(w.xid), array_agg(DISTINCT w.pid) FILTER (WHERE w.xid < below AND w.pid IS NOT NULL) INTO held, pids FROM writer w;
+    -- PREPARE TRANSACTION hands locks on one by one: what slipped through above stands here (004).
+    SELECT min(x.xid), array_agg(x.gid ORDER BY x.gid) FILTER (WHERE x.xid < below)
+      INTO kept, prepared
+      FROM (SELECT p.gid, next + ((p.transaction::text::bigint - next + 2147483648) & 4294967295) - 2147483648 AS xid
+              FROM pg_prepared_xacts p WHERE p.database = current_database()) x;
+    xmax := next::text::xid8;
+    horizon := greatest(seen, CASE WHEN NOT all_count THEN least(next, held, kept) END)::text::xid8;
+END
+$$;
+
+-- --- the mark ---
+
+-- Mark: one call, one transaction. Fails, and changes nothing, unless the caller's epoch, the slot's incarnation and the ordinal that it
+-- marked last are current. What it says is confirmed to the server after its answer, and never before (1). So it is on disk by then. A
+-- position that is lost in a failover comes again; but of a dead letter there is nothing else, so that waits for the standbys that are to be
+-- waited for, too.
+--
+-- One value, an object. What has not changed is left out:
+--   incarnation  of the slot
+--   from         the ordinal that is in the books
+--   end_lsn      the end of the last commit that is settled with all before it; commit_time (microseconds since 2000), ordinal, low_water
+--   tables       [{"table", "state", "reading", "repair_first", "repair_count", "filenode", "rows"}], and "cursor" where it moves (null: back
+--                to the start), "columns", "reason", "rows_estimate". Repairs of readings below repair_first are done: they go
+--   repairs      [{"table", "reading", "key"}]: rows to be read again. One may be there already
+--   letters      dead letters: columns of boxhaul.capture_letter, the payload in base64
+--
+-- A table that is not there any more was dropped from the configuration: what is said of it is void.
+CREATE OR REPLACE FUNCTION boxhaul.capture_mark(name text, epoch bigint, mark jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', CASE WHEN mark ? 'letters' THEN 'on' ELSE 'local' END, true);
+    UPDATE boxhaul.capture x
+       SET end_lsn = (mark ->> 'end_lsn')::pg_lsn, commit_time = coalesce((mark -> 'commit_time')::bigint, x.commit_time),
+           ordinal = (mark -> 'ordinal')::bigint, low_water = (mark -> 'low_water')::bigint, marked_at = clock_timestamp()
+     WHERE x.name = capture_mark.name AND x.epoch = capture_mark.epoch AND x.state = 'live'
+       AND x.incarnation = (mark -> 'incarnation')::integer AND x.ordinal = (mark -> 'from')::bigint
+       AND x.end_lsn <= (mark ->> 'end_lsn')::pg_lsn AND x.ordinal <= (mark -> 'ordinal')::bigint;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_over(capture_mark.name, capture_mark.epoch);
+    END IF;
+    IF mark ? 'repairs' THEN
+        INSERT INTO boxhaul.capture_repair (capture, tab, reading, key)
+        SELECT capture_mark.name, e ->> 'table', (e -> 'reading')::bigint, boxhaul.capture_texts(e -> 'key')
+          FROM jsonb_array_elements(mark -> 'repairs') e
+         WHERE NOT EXISTS (SELECT FROM boxhaul.capture_repair r
+                            WHERE r.capture = capture_mark.name AND r.tab = e ->> 'table' AND r.reading = (e -> 'reading')::bigint
+                              AND r.key = boxhaul.capture_texts(e -> 'key'));
+    END IF;
+    IF mark ? 'tables' THEN
+        PERFORM boxhaul.capture_mark_tables(capture_mark.name, mark -> 'tables');
+    END IF;
+    IF mark ? 'letters' THEN
+        INSERT INTO boxhaul.capture_letter (capture, ordinal, message_id, subject, payload, headers, reason, attempts, position, tab, key)
+        SELECT capture_mark.name, l.ordinal, l.message_id, l.subject, decode(l.payload, 'base64'), l.headers, l.reason,
+               coalesce(l.attempts, 0), l.position, l.tab, l.key
+          FROM jsonb_to_recordset(mark -> 'letters')
+               AS l (ordinal bigint, message_id uuid, subject text, payload text, headers jsonb, reason text, attempts integer,
+                     position text, tab text, key text);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.capture_texts(list jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN jsonb_typeof(list) = 'array' THEN ARRAY(SELECT jsonb_array_elements_text(list)) END
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.capture_mark_tables(name text, tables jsonb) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    UPDATE boxhaul.capture_table t
+       SET state = coalesce(e ->> 'state', t.state),
+           since = CASE WHEN coalesce(e ->> 'state', t.state) <> t.state THEN clock_timestamp() ELSE t.since END,
+           reason = CASE WHEN e ? 'reason' THEN e ->> 'reason' WHEN e ->> 'state' <> t.state THEN NULL ELSE t.reason END,
+           reading = coalesce((e -> 'reading')::bigint, t.reading),
+           repair_first = coalesce((e -> 'repair_first')::bigint, t.repair_first),
+           repair_count = coalesce((e -> 'repair_count')::bigint, t.repair_count),
+           cursor = CASE WHEN e ? 'cursor' THEN boxhaul.capture_texts(e -> 'cursor') ELSE t.cursor END,
+           rows = coalesce((e -> 'rows')::bigint, t.rows),
+           rows_estimate = coalesce((e ->> 'rows_estimate')::bigint, t.rows_estimate),
+           columns = coalesce(nullif(e -> 'columns', 'null'), t.columns),
+           filenode = coalesce((e -> 'filenode')::bigint, t.filenode)
+      FROM jsonb_array_elements(tables) e
+     WHERE t.capture = capture_mark_tables.name AND t.tab = e ->> 'table';
+    DELETE FROM boxhaul.capture_repair r
+     USING jsonb_array_elements(tables) e
+     WHERE r.capture = capture_mark_tables.name AND r.tab = e ->> 'table' AND r.reading < (e -> 'repair_first')::bigint;
+END
+$$;
+
+-- --- what a table looks like ---
+
+-- The files of a table and its partitions, hashed; never 0. Another value: contents may have changed without a change in the log.
+CREATE OR REPLACE FUNCTION boxhaul.capture_filenode(relation oid) RETURNS bigint
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT coalesce(nullif(hashtextextended(string_agg(p.relid::oid || ':' || coalesce(pg_relation_filenode(p.relid), 0), ' ' ORDER BY p.relid::oid), 0), 0), 1)
+      FROM pg_partition_tree(relation) p
+$$;
+
+-- The key by which rows are read: the primary key, or the index that is the identity. NULL: there is none.
+CREATE OR REPLACE FUNCTION boxhaul.capture_key_of(relation oid, OUT key smallint[], OUT key_index oid)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT i.indkey::smallint[], i.indexrelid
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+     WHERE i.indrelid = relation AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+       AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END
+       AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = ANY (i.indkey) AND NOT a.attnotnull)
+$$;
+
+-- A table as its rows are read, with the rights of the caller. kind: pg_class.relkind. published: by one of the capture's publications.
+-- columns: those that the log has, and no other (8), their types, and whether each may be long. key: of its identity index, or the primary
+-- key; NULL: none. filter: the publication's row filter. why: its rows cannot be read.
+CREATE OR REPLACE FUNCTION boxhaul.capture_shape(capture text, tab text, OUT relation oid, OUT kind text, OUT published boolean,
+                                                 OUT columns text[], OUT types text[], OUT long boolean[], OUT key text[], OUT key_types text[],
+                                                 OUT filter text, OUT rows_estimate bigint, OUT why text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    version integer := current_setting('server_version_num')::integer;
+    names   name[];
+    numbers smallint[];
+    ours    name[] := ARRAY['boxhaul_' || capture, 'boxhaul_' || capture || '_inserts'];
+BEGIN
+    relation := to_regclass(tab);
+    IF relation IS NULL THEN
+        published := false;
+        why := 'there is no such table';
+        RETURN;
+    END IF;
+    SELECT c.relkind INTO kind FROM pg_class c WHERE c.oid = relation;
+    IF version >= 150000 THEN
+        EXECUTE 'SELECT p.attnames, p.rowfilter FROM pg_publication_tables p, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                  WHERE c.oid = $1 AND p.schemaname = n.nspname AND p.tablename = c.relname AND p.pubname = ANY ($2) LIMIT 1'
+           INTO names, filter USING relation, ours;
+        published := names IS NOT NULL;
+    ELSE
+        published := EXISTS (SELECT FROM pg_publication_tables p, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                              WHERE c.oid = relation AND p.schemaname = n.nspname AND p.tablename = c.relname AND p.pubname = ANY (ours));
+    END IF;
+    SELECT array_agg(a.attname::text ORDER BY a.attnum), array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum),
+           array_agg(a.attlen < 0 ORDER BY a.attnum)
+      INTO columns, types, long
+      FROM pg_attribute a
+     WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND (names IS NULL OR a.attname = ANY (names))
+       AND (a.attgenerated = '' OR version >= 180000 AND a.attgenerated = 's' AND names IS NOT NULL);
+    SELECT k.key INTO numbers FROM boxhaul.capture_key_of(relation) k;
+    SELECT array_agg(a.attname::text ORDER BY n.n), array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY n.n)
+      INTO key, key_types
+      FROM unnest(numbers) WITH ORDINALITY AS n (number, n) JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = n.number;
+    IF NOT key <@ columns THEN
+        key := NULL;
+    END IF;
+    SELECT sum(greatest(c.reltuples, 0)) FILTER (WHERE p.isleaf) INTO rows_estimate
+      FROM pg_partition_tree(relation) p JOIN pg_class c ON c.oid = p.relid;
+    why := CASE WHEN kind NOT IN ('r', 'p') THEN 'it is no table'
+                WHEN NOT published THEN 'it is in no publication of the capture'
+                WHEN NOT boxhaul.capture_may_select(relation, columns) THEN format('GRANT SELECT ON %s TO boxhaul_capture is missing', tab)
+                WHEN row_security_active(relation) THEN format('a policy hides rows of it from %I, which needs BYPASSRLS', current_user) END;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.capture_may_select(relation oid, columns text[]) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT has_table_privilege(relation, 'SELECT')
+           OR NOT EXISTS (SELECT FROM unnest(columns) c WHERE NOT has_column_privilege(relation, c, 'SELECT'))
+$$;
+
+-- Tables of the capture that are not as the configuration has them: not there, published by none or by the other publication. And a
+-- publication that is missing, or does not send what it is to send. The words say what is to be done, but for the command.
+CREATE OR REPLACE FUNCTION boxhaul.capture_differs(name text) RETURNS TABLE (tab text, why text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    WITH wanted AS (
+        SELECT t.tab, to_regclass(t.tab) AS relation,
+               'boxhaul_' || t.capture || CASE WHEN t.inserts_only THEN '_inserts' ELSE '' END AS publication, t.inserts_only
+          FROM boxhaul.capture_table t WHERE t.capture = capture_differs.name),
+    publication AS (SELECT p.pubname::text AS pubname, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot
+                      FROM pg_publication p WHERE p.pubname IN ('boxhaul_' || capture_differs.name, 'boxhaul_' || capture_differs.name || '_inserts'))
+    SELECT NULL, format('there is no publication %s', n.publication)
+      FROM (VALUES ('boxhaul_' || capture_differs.name), ('boxhaul_' || capture_differs.name || '_inserts')) n (publication)
+     WHERE NOT EXISTS (SELECT FROM publication p WHERE p.pubname = n.publication)
+    UNION ALL
+    SELECT NULL, format('publication %s does not send what it is to send (publish, publish_via_partition_root)', p.pubname)
+      FROM publication p
+     WHERE NOT p.pubviaroot OR NOT p.pubinsert
+           OR (p.pubupdate, p.pubdelete, p.pubtruncate) IS DISTINCT FROM (NOT p.pubname LIKE '%\_inserts', NOT p.pubname LIKE '%\_inserts', NOT p.pubname LIKE '%\_inserts')
+    UNION ALL
+    SELECT w.tab, CASE WHEN w.relation IS NULL THEN 'there is no such table'
+                       ELSE format('it is not in publication %s', w.publication) END
+      FROM wanted w
+     WHERE w.relation IS NULL
+        OR EXISTS (SELECT FROM publication p WHERE p.pubname = w.publication)
+           AND NOT EXISTS (SELECT FROM pg_publication_tables p JOIN pg_class c ON c.relname = p.tablename
+                             JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname
+                            WHERE p.pubname = w.publication AND c.oid = w.relation)
+$$;
+
+-- Tables whose rows are all stored are looked at now and then: contents may have changed without a change in the log. Returns those of which
+-- that was not known.
+CREATE OR REPLACE FUNCTION boxhaul.capture_watch(name text, epoch bigint) RETURNS text[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    t     record;
+    found text[] := '{}';
+BEGIN
+    IF NOT EXISTS (SELECT FROM boxhaul.capture x WHERE x.name = capture_watch.name AND x.epoch = capture_watch.epoch AND x.state = 'live') THEN
+        RETURN found;
+    END IF;
+    FOR t IN SELECT x.tab, to_regclass(x.tab) AS relation, x.filenode FROM boxhaul.capture_table x
+              WHERE x.capture = capture_watch.name AND x.state = 'complete' AND x.filenode <> 0
+    LOOP
+        IF t.relation IS NOT NULL AND boxhaul.capture_filenode(t.relation) <> t.filenode THEN
+            UPDATE boxhaul.capture_table x
+               SET state = 'unproved', since = clock_timestamp(),
+                   reason = 'its file is another one, or it has other partitions: what that changed is not in the log'
+             WHERE x.capture = capture_watch.name AND x.tab = t.tab AND x.state = 'complete';
+            found := found || t.tab;
+        END IF;
+    END LOOP;
+    RETURN found;
+END
+$$;
+
+-- --- who operates ---
+
+-- The daemon makes the slot now. The publications are there already: a slot fails for ever at what was written before them.
+CREATE OR REPLACE FUNCTION boxhaul.capture_start(name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    c   boxhaul.capture;
+    why text;
+BEGIN
+    SELECT * INTO c FROM boxhaul.capture x WHERE x.name = capture_start.name FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_start.name);
+    ELSIF c.state <> 'none' THEN
+        RETURN false;
+    END IF;
+    SELECT string_agg(coalesce(d.tab || ': ', '') || d.why, '; ' ORDER BY d.tab NULLS FIRST) INTO why FROM boxhaul.capture_differs(c.name) d;
+    IF why IS NOT NULL THEN
+        RAISE EXCEPTION 'boxhaul: capture % cannot start: %', c.name, why
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'boxhaul capture plan --sql prints what makes them.';
+    END IF;
+    UPDATE boxhaul.capture x
+       SET state = 'creating', incarnation = 1, slot = format('boxhaul_%s_1', x.name), epoch = x.epoch + 1, since = clock_timestamp()
+     WHERE x.name = c.name;
+    PERFORM pg_notify('boxhaul', 'capture');
+    RETURN true;
+END
+$$;
+
+-- Nothing is sent, the stream of changes stands still, and the slot holds the log back. Returns false where it was paused already.
+CREATE OR REPLACE FUNCTION boxhaul.capture_pause(name text, paused_by text DEFAULT NULL, reason text DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    was timestamptz;
+BEGIN
+    SELECT x.paused_at INTO was FROM boxhaul.capture x WHERE x.name = capture_pause.name FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_pause.name);
+    ELSIF was IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    UPDATE boxhaul.capture x
+       SET paused_at = clock_timestamp(), pauses = x.pauses + 1, paused_by = coalesce(capture_pause.paused_by, session_user),
+           pause_reason = nullif(capture_pause.reason, '')
+     WHERE x.name = capture_pause.name;
+    PERFORM pg_notify('boxhaul', 'capture');
+    RETURN true;
+END
+$$;
+
+-- Returns false where it was not paused.
+CREATE OR REPLACE FUNCTION boxhaul.capture_resume(name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    was timestamptz;
+BEGIN
+    SELECT x.paused_at INTO was FROM boxhaul.capture x WHERE x.name = capture_resume.name FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_resume.name);
+    END IF;
+    UPDATE boxhaul.capture x SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
+     WHERE x.name = capture_resume.name AND x.paused_at IS NOT NULL;
+    PERFORM pg_notify('boxhaul', 'capture');
+    RETURN was IS NOT NULL;
+END
+$$;
+
+-- Read again: one table, under a new snapshot id; or, without one, all of them behind a new slot, which ends a gap. Nobody else ends one:
+-- what was committed between the old slot and the new one is in no log, and only who reads all rows again has a copy of it. (Of rows that
+-- were deleted meanwhile a consumer knows by what the new snapshot did not bring.) The daemon drops the old slot when it is not used.
+-- Returns in words what will be done.
+CREATE OR REPLACE FUNCTION boxhaul.capture_resync(name text, tab text DEFAULT NULL) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    c     boxhaul.capture;
+    again bigint;
+BEGIN
+    SELECT * INTO c FROM boxhaul.capture x WHERE x.name = capture_resync.name FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_resync.name);
+    ELSIF c.state = 'none' THEN
+        RAISE EXCEPTION 'boxhaul: capture % was never started', c.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT boxhaul.capture_start(%L)', c.name);
+    ELSIF tab IS NOT NULL AND c.state = 'gap' THEN
+        RAISE EXCEPTION 'boxhaul: capture % has a gap (%): one table is not enough', c.name, c.reason
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT boxhaul.capture_resync(%L)', c.name);
+    ELSIF tab IS NOT NULL AND NOT EXISTS (SELECT FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.tab = capture_resync.tab) THEN
+        RAISE EXCEPTION 'boxhaul: capture % has no table %', c.name, tab
+            USING ERRCODE = 'no_data_found',
+                  HINT = 'It has: ' || (SELECT string_agg(t.tab, ', ' ORDER BY t.tab) FROM boxhaul.capture_table t WHERE t.capture = c.name);
+    END IF;
+    UPDATE boxhaul.capture_table t
+       SET state = 'waiting', snapshot_id = gen_random_uuid(), reading = 0, repair_first = 0, repair_count = 0, cursor = NULL, rows = 0,
+           filenode = 0, reason = NULL, since = clock_timestamp()
+     WHERE t.capture = c.name AND (capture_resync.tab IS NULL AND t.snapshot <> 'none' OR t.tab = capture_resync.tab);
+    GET DIAGNOSTICS again = ROW_COUNT;
+    DELETE FROM boxhaul.capture_repair r WHERE r.capture = c.name AND (capture_resync.tab IS NULL OR r.tab = capture_resync.tab);
+    UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = c.name;
+    IF tab IS NULL THEN
+        UPDATE boxhaul.capture x
+           SET state = 'creating', reason = NULL, detail = NULL, since = clock_timestamp(), incarnation = x.incarnation + 1,
+               slot = format('boxhaul_%s_%s', x.name, x.incarnation + 1), end_lsn = NULL, begin_lsn = NULL, commit_time = NULL,
+               resigned_lsn = NULL, low_water = NULL
+         WHERE x.name = c.name;
+    END IF;
+    PERFORM pg_notify('boxhaul', 'capture');
+    RETURN CASE WHEN tab IS NULL THEN format('a new replication slot boxhaul_%s_%s; %s tables are read again', c.name, c.incarnation + 1, again)
+                ELSE format('%s is read again', tab) END;
+END
+$$;
+
+-- A table more, which the publication has by now. Its rows are read, as those of the others were, but for snapshot = 'none'.
+CREATE OR REPLACE FUNCTION boxhaul.capture_add(name text, tab text, snapshot text DEFAULT 'keys', inserts_only boolean DEFAULT false)
+    RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    c boxhaul.capture;
+BEGIN
+    SELECT * INTO c FROM boxhaul.capture x WHERE x.name = capture_add.name FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_add.name);
+    ELSIF c.state = 'live' AND NOT boxhaul.capture_may_add() THEN
+        RAISE EXCEPTION 'boxhaul: PostgreSQL % decodes a table that is added to a publication wrongly: changes would be lost in silence',
+                        current_setting('server_version')
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = format('Update the server to 13.21, 14.18, 15.13, 16.9, 17.5 or newer. Or put the table into the configuration and the '
+                                'publication, then SELECT boxhaul.capture_resync(%L): a new slot is safe.', c.name);
+    END IF;
+    INSERT INTO boxhaul.capture_table (capture, tab, snapshot, inserts_only, state)
+    VALUES (c.name, capture_add.tab, capture_add.snapshot, capture_add.inserts_only,
+            CASE capture_add.snapshot WHEN 'none' THEN 'complete' ELSE 'waiting' END)
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = c.name;  -- whoever leads has other books, and no barrier
+        PERFORM pg_notify('boxhaul', 'capture');
+        RETURN true;
+    END IF;
+    RETURN false;
+END
+$$;
+
+-- The capture is forgotten; dead letters stay. Returns the replication slots that are there, for whoever may drop them.
+CREATE OR REPLACE FUNCTION boxhaul.capture_drop(name text) RETURNS text[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    DELETE FROM boxhaul.capture x WHERE x.name = capture_drop.name;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_drop.name);
+    END IF;
+    PERFORM pg_notify('boxhaul', 'capture');
+    RETURN ARRAY(SELECT s.slot_name::text FROM pg_replication_slots s
+                  WHERE s.slot_name ~ ('^boxhaul_' || capture_drop.name || '_\d+$') AND s.database = current_database() ORDER BY 1);
+END
+$$;
+
+-- A dead letter is given up. Its change cannot be sent again from here: the order of its stream has gone on.
+CREATE OR REPLACE FUNCTION boxhaul.capture_discard(id bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    DELETE FROM boxhaul.capture_letter l WHERE l.id = capture_discard.id;
+    RETURN FOUND;
+END
+$$;
+
+-- --- looking ---
+
+-- One row a capture. What a server in recovery does not know is NULL.
+CREATE OR REPLACE VIEW boxhaul.capture_status AS
+SELECT c.name, c.state, c.reason, c.detail, c.stream, c.incarnation, c.slot, c.end_lsn,
+       '2000-01-01 00:00:00+00'::timestamptz + c.commit_time * interval '1 microsecond' AS committed_at,
+       c.ordinal, c.marked_at, c.leader, boxhaul.capture_leading_pid(c.name) AS leader_pid, c.led_since, c.epoch,
+       c.paused_at, c.paused_by, c.pause_reason, c.since,
+       s.active_pid, s.wal_status, s.confirmed_flush_lsn AS confirmed_lsn,
+       pg_wal_lsn_diff(h.lsn, s.restart_lsn)::bigint AS retained_bytes,
+       greatest(pg_wal_lsn_diff(h.lsn, s.confirmed_flush_lsn), 0)::bigint AS lag_bytes, s.safe_wal_size AS spare_bytes,
+       (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name) AS tables,
+       (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state <> 'complete') AS unfinished,
+       (SELECT count(*) FROM (SELECT FROM boxhaul.capture_letter l WHERE l.capture = c.name LIMIT 10000) l) AS letters
+  FROM boxhaul.capture c
+  LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = c.slot
+ CROSS JOIN (SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() END AS lsn) h;
+
+-- One row a table: how far its snapshot is.
+CREATE OR REPLACE VIEW boxhaul.capture_progress AS
+SELECT t.capture, t.tab, t.state, t.reason, t.snapshot, t.inserts_only, t.rows, t.rows_estimate,
+       CASE WHEN t.state = 'complete' THEN 100::float8
+            WHEN t.rows_estimate > 0 THEN least(100 * t.rows::float8 / t.rows_estimate, 99.9) END AS percent,
+       (SELECT count(*) FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab) AS repairs,
+       t.snapshot_id, t.reading, t.since
+  FROM boxhaul.capture_table t;
+
+-- Dead letters, by ascending id. NULL: any.
+CREATE OR REPLACE FUNCTION boxhaul.capture_letters(by_capture text DEFAULT NULL, by_reason text DEFAULT NULL, above bigint DEFAULT -1,
+                                                   most integer DEFAULT NULL)
+    RETURNS TABLE (id bigint, capture text, ordinal bigint, message_id uuid, subject text, tab text, key text, "position" text, reason text,
+                   attempts integer, died_at timestamptz)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT l.id, l.capture, l.ordinal, l.message_id, l.subject, l.tab, l.key, l.position, l.reason, l.attempts, l.died_at
+      FROM boxhaul.capture_letter l
+     WHERE l.id > above AND (by_capture IS NULL OR l.capture = by_capture)
+       AND (by_reason IS NULL OR strpos(lower(l.reason), lower(by_reason)) > 0)
+     ORDER BY l.id LIMIT most
+$$;
+
+-- --- logical messages ---
+
+-- The outbox without a table: the message goes into the log, and nowhere else, when its transaction commits. A capture takes it from there
+-- (`messages` in the configuration). What the outbox would refuse is refused here. While a capture has a gap its messages are lost, for they
+-- are nowhere but in the log: who cannot bear that inserts into boxhaul.outbox.
+--
+-- Content of a message: one byte 1, the version; then the bytes of subject, key and headers as int4, -1 for NULL; then the three, and the
+-- payload to the end. Texts are UTF-8. relay/format/emitted.h reads it.
+CREATE OR REPLACE FUNCTION boxhaul.emit_message(subject text, key text, payload bytea, headers jsonb) RETURNS pg_lsn
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    wrong   record;
+    written jsonb := nullif(headers, 'null');
+    s       bytea;
+    k       bytea;
+    h       bytea;
+BEGIN
+    IF current_setting('server_version_num')::integer < 140000 THEN
+        RAISE EXCEPTION 'boxhaul: emit() needs PostgreSQL 14: before it no logical message comes out of the log'
+            USING ERRCODE = 'feature_not_supported', HINT = 'Call boxhaul.publish(), or insert into boxhaul.outbox.';
+    ELSIF current_setting('wal_level') <> 'logical' OR NOT EXISTS (SELECT FROM boxhaul.capture c WHERE c.state <> 'none') THEN
+        RAISE EXCEPTION 'boxhaul: nobody would ever take this message: %',
+                        CASE WHEN current_setting('wal_level') <> 'logical' THEN 'wal_level is not logical'
+                             ELSE 'no capture was started' END
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Start a capture with messages in its configuration; or call boxhaul.publish(), or insert into boxhaul.outbox.';
+    END IF;
+    SELECT * INTO wrong FROM boxhaul.refusal(subject, key, payload, written);
+    IF wrong.why IS NOT NULL THEN
+        RAISE EXCEPTION 'boxhaul: this % cannot be sent', replace(wrong.why, 'size', 'message')
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'outbox_' || wrong.why, HINT = wrong.allowed;
+    END IF;
+    s := convert_to(subject, 'UTF8');
+    k := convert_to(key, 'UTF8');
+    h := convert_to(written::text, 'UTF8');
+    RETURN pg_logical_emit_message(true, 'boxhaul',
+        '\x01'::bytea || int4send(octet_length(s)) || int4send(coalesce(octet_length(k), -1)) || int4send(coalesce(octet_length(h), -1))
+        || s || coalesce(k, '') || coalesce(h, '') || payload);
+END
+$$;
+
+-- They return where the message stands in the log. (Its transaction ends behind that: it is no position to wait for.)
+CREATE OR REPLACE FUNCTION boxhaul.emit(subject text, payload bytea, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
+    RETURNS pg_lsn LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.emit_message(emit.subject, emit.key, emit.payload, emit.headers)
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.emit(subject text, payload text, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
+    RETURNS pg_lsn LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.emit(emit.subject, convert_to(emit.payload, 'UTF8'), emit.key, emit.headers)
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.emit(subject text, payload jsonb, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
+    RETURNS pg_lsn LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.emit(emit.subject, convert_to(emit.payload::text, 'UTF8'), emit.key, emit.headers)
+$$;
+
+-- What drivers write for their own JSON type: the text as it is.
+CREATE OR REPLACE FUNCTION boxhaul.emit(subject text, payload json, key text DEFAULT NULL, headers json DEFAULT NULL)
+    RETURNS pg_lsn LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.emit(emit.subject, convert_to(emit.payload::text, 'UTF8'), emit.key, emit.headers::jsonb)
+$$;
+
+-- --- outbox tables of others, by a trigger ---
+--
+-- Where the log cannot be read (wal_level, a hoster) a trigger copies each row into boxhaul.outbox, in the transaction that wrote it. (Nobody
+-- may poll such a table by its id: it has no xid before its id, and what commits late would be lost.) A row that could not be sent becomes a
+-- dead letter with the reason: whatever stands in it, the statement of whoever wrote it does not fail. What does fail it is a database that
+-- can write neither: else the message would be lost without a word.
+--
+-- A mapping has the words of the group `outbox_tables` in the configuration: preset, subject, id, key, payload, headers, header_columns. What
+-- is not named is the preset's; "" is none. relay/format/outbox_mapping.h has the same table.
+
+CREATE OR REPLACE FUNCTION boxhaul.outbox_preset(preset text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    found jsonb := CASE preset
+        WHEN 'none' THEN '{}'
+        WHEN 'debezium' THEN '{"subject": "outbox.event.{aggregatetype>}", "id": "id", "key": "aggregateid", "payload": "payload",
+                               "header_columns": ["type"]}'
+        WHEN 'pg-transactional-outbox' THEN '{"subject": "outbox.{aggregate_type}.{message_type}", "id": "id", "payload": "payload",
+                               "header_columns": ["message_type", "aggregate_type", "aggregate_id", "metadata"]}'
+        WHEN 'go-outbox' THEN '{"subject": "outbox.{topic>}", "id": "id", "payload": "payload", "headers": "headers"}'
+        WHEN 'watermill' THEN '{"subject": "outbox.{table}", "id": "uuid", "payload": "payload", "headers": "metadata"}'
+        WHEN 'masstransit' THEN '{"subject": "outbox.{type>}", "id": "MessageId", "key": "CorrelationId", "payload": "Body"}' END;
+BEGIN
+    IF found IS NULL THEN
+        RAISE EXCEPTION 'boxhaul: there is no preset %', preset
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'There are debezium, pg-transactional-outbox, go-outbox, watermill, masstransit, and none.';
+    END IF;
+    RETURN found;
+END
+$$;
+
+-- A value in one token of a subject: what a token may not hold is percent-encoded, and the percent sign. As format/capture_subject.c has it.
+CREATE OR REPLACE FUNCTION boxhaul.subject_token(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN value ~ '^[!-~]*$' AND value !~ '[.*>%]' THEN value
+                ELSE (SELECT string_agg(CASE WHEN b BETWEEN 33 AND 126 AND b NOT IN (37, 42, 46, 62) THEN chr(b)
+                                             ELSE '%' || upper(lpad(to_hex(b), 2, '0')) END, '' ORDER BY i)
+                        FROM (SELECT i, get_byte(convert_to(value, 'UTF8'), i) AS b
+                                FROM generate_series(0, octet_length(convert_to(value, 'UTF8')) - 1) i) x) END
+$$;
+
+-- Headers of an outbox: an object of anything as one of strings; NULLs are none.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_headers(given jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN jsonb_typeof(given) = 'object'
+                THEN (SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each_text(given) e WHERE e.value IS NOT NULL)
+                ELSE nullif(given, 'null') END
+$$;
+
+-- A row that was copied out of an outbox of somebody else; why: it cannot be sent.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_copy(message_id uuid, subject text, key text, payload bytea, headers jsonb, why text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    IF why IS NULL THEN
+        INSERT INTO boxhaul.outbox (message_id, subject, key, payload, headers)
+        VALUES (coalesce(outbox_copy.message_id, gen_random_uuid()), outbox_copy.subject, outbox_copy.key, outbox_copy.payload,
+                outbox_copy.headers);
+    ELSE
+        -- The id is drawn from the outbox's own sequence, so no message has the same. The relay finds no row under it, and settles it as any
+        -- id of a transaction that rolled back. held = false: what comes behind it in its key goes on.
+        INSERT INTO boxhaul.dead_letter (id, message_id, subject, key, payload, headers, created_at, reason, attempts, held)
+        VALUES (nextval(pg_get_serial_sequence('boxhaul.outbox', 'id')), outbox_copy.message_id, outbox_copy.subject, outbox_copy.key,
+                outbox_copy.payload, outbox_copy.headers, clock_timestamp(), outbox_copy.why, 0, false);
+    END IF;
+END
+$$;
+
+-- A column of the row that a trigger on the table sees, as an expression; an error where there is none of this name.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_column(relation oid, name text, OUT expression text, OUT type oid)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    -- MassTransit's names are those of the class, or in snake case, as its configuration has it.
+    SELECT a.atttypid, format('new.%I', a.attname) INTO type, expression
+      FROM pg_attribute a
+     WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+       AND a.attname IN (name, ltrim(lower(regexp_replace(name, '([A-Z])', '_\1', 'g')), '_'))
+     ORDER BY a.attname <> name LIMIT 1;
+    IF type IS NULL THEN
+        RAISE EXCEPTION 'boxhaul: table % has no column %', relation::regclass, name
+            USING ERRCODE = 'undefined_column', HINT = 'Name the columns in the mapping; "" means none.';
+    END IF;
+END
+$$;
+
+-- The subject's template as an expression.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_subject(relation oid, template text, preset text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    part  record;
+    value text;
+    parts text[] := '{}';
+BEGIN
+    IF template = '' OR regexp_replace(template, '[^{}]+|\{[^{}>]+>?\}', '', 'g') <> '' THEN
+        RAISE EXCEPTION 'boxhaul: % is no template of a subject', quote_literal(template)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write text, and columns as {name}; {name>} for one that has several tokens.';
+    END IF;
+    FOR part IN SELECT m[1] AS plain, m[2] AS name, m[3] <> '' AS tokens
+                  FROM regexp_matches(template, '([^{}]+)|\{([^{}>]+)(>?)\}', 'g') m
+    LOOP
+        IF part.plain IS NOT NULL THEN
+            parts := parts || quote_literal(part.plain);
+            CONTINUE;
+        ELSIF part.name = 'table' THEN
+            value := (SELECT quote_literal(c.relname) FROM pg_class c WHERE c.oid = relation);
+        ELSIF part.name = 'type' AND preset = 'masstransit' THEN
+            -- urn:message:Shop.Contracts:OrderPaid;urn:... -> Shop.Contracts.OrderPaid
+            value := (SELECT format('replace(split_part(split_part(%s::text, '';'', 1), ''urn:message:'', 2), '':'', ''.'')', x.expression)
+                        FROM boxhaul.outbox_column(relation, 'MessageType') x);
+        ELSE
+            value := (SELECT x.expression || '::text' FROM boxhaul.outbox_column(relation, part.name) x);
+        END IF;
+        parts := parts || CASE WHEN part.tokens THEN value ELSE format('boxhaul.subject_token(%s)', value) END;
+    END LOOP;
+    RETURN array_to_string(parts, ' || ');
+END
+$$;
+
+-- The key of a preset that is more than a column, as an expression; NULL: it has none.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_key(relation oid, preset text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    RETURN CASE preset
+        WHEN 'go-outbox' THEN
+            (SELECT format('%s::jsonb ->> ''key''', x.expression) FROM boxhaul.outbox_column(relation, 'target') x)
+        WHEN 'pg-transactional-outbox' THEN
+            (SELECT format('CASE WHEN %s::text IS DISTINCT FROM ''parallel'' THEN coalesce(%s::text, %s::text) END',
+                           x.expression, y.expression, z.expression)
+               FROM boxhaul.outbox_column(relation, 'concurrency') x, boxhaul.outbox_column(relation, 'segment') y,
+                    boxhaul.outbox_column(relation, 'aggregate_id') z) END;
+END
+$$;
+
+-- The headers, as an expression: those of a column, and columns that are headers of their name.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_header_list(relation oid, preset text, of_column text, columns jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    whole text := 'NULL::jsonb';
+    extra text;
+BEGIN
+    IF of_column <> '' THEN
+        whole := (SELECT format('boxhaul.outbox_headers(%s::jsonb)', x.expression) FROM boxhaul.outbox_column(relation, of_column) x);
+    END IF;
+    SELECT string_agg(format('%L, %s::text', h.name, (SELECT x.expression FROM boxhaul.outbox_column(relation, h.name) x)), ', ' ORDER BY h.name)
+      INTO extra
+      FROM (SELECT DISTINCT jsonb_array_elements_text(columns) AS name) h;
+    IF preset = 'masstransit' THEN
+        extra := concat_ws(', ', extra, (SELECT format('''Content-Type'', %s::text', x.expression)
+                                           FROM boxhaul.outbox_column(relation, 'ContentType') x));
+    END IF;
+    RETURN CASE WHEN extra IS NULL THEN whole
+                ELSE format('coalesce(%s, ''{}'') || coalesce(boxhaul.outbox_headers(jsonb_build_object(%s)), ''{}'')', whole, extra) END;
+END
+$$;
+
+-- Puts the trigger on the table; on one that has it, it puts the new mapping. For the owner of table and schema (`capture start`, a DBA), and
+-- with its rights: whoever writes to the table needs none in the schema boxhaul. Returns what it did.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_attach(tab text, mapping jsonb) RETURNS text
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $do$
+DECLARE
+    relation oid   := to_regclass(tab);
+    preset   text  := coalesce(mapping ->> 'preset', 'none');
+    known    jsonb := boxhaul.outbox_preset(preset);
+    m        jsonb := known || jsonb_strip_nulls(mapping);
+    id       record;
+    body     record;
+    key      text;
+BEGIN
+    IF relation IS NULL THEN
+        RAISE EXCEPTION 'boxhaul: there is no table %', tab USING ERRCODE = 'undefined_table';
+    ELSIF coalesce(m ->> 'subject', '') = '' OR coalesce(m ->> 'payload', '') = '' THEN
+        RAISE EXCEPTION 'boxhaul: the mapping of % has no %', tab, CASE WHEN coalesce(m ->> 'subject', '') = '' THEN 'subject' ELSE 'payload' END
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Name the column for the payload, and a template for the subject.';
+    END IF;
+    SELECT 'NULL' AS expression, 'uuid'::regtype::oid AS type INTO id;
+    IF m ->> 'id' <> '' THEN
+        SELECT * INTO id FROM boxhaul.outbox_column(relation, m ->> 'id');
+    END IF;
+    IF id.type <> 'uuid'::regtype THEN  -- what does not look like one is none
+        id.expression := format('CASE WHEN %1$s::text ~ ''^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'' THEN %1$s::text::uuid END',
+                                id.expression);
+    END IF;
+    SELECT * INTO body FROM boxhaul.outbox_column(relation, m ->> 'payload');
+    key := CASE WHEN m ->> 'key' <> '' THEN (SELECT x.expression || '::text' FROM boxhaul.outbox_column(relation, m ->> 'key') x)
+                WHEN NOT m ? 'key' THEN boxhaul.outbox_key(relation, preset) END;
+    -- What is caught is what a row can do. The block only reads, so it costs no xid of its own.
+    EXECUTE format($f$
+        CREATE OR REPLACE FUNCTION boxhaul.outbox_copy_%1$s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+            SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $b$
+        DECLARE
+            of_id      uuid;
+            of_subject text;
+            of_key     text;
+            of_payload bytea;
+            of_headers jsonb;
+            wrong      record;
+            why        text;
+        BEGIN
+            BEGIN
+                of_id := %2$s;
+                of_key := %3$s;
+                of_payload := %4$s;
+                of_headers := %5$s;
+                of_subject := %6$s;
+                SELECT * INTO wrong FROM boxhaul.refusal(of_subject, of_key, of_payload, of_headers);
+                why := wrong.why || ': ' || wrong.allowed;
+            EXCEPTION WHEN OTHERS THEN
+                why := sqlerrm;
+            END;
+            PERFORM boxhaul.outbox_copy(of_id, of_subject, of_key, of_payload, of_headers, why);
+            RETURN NULL;
+        END
+        $b$$f$, relation, id.expression, coalesce(key, 'NULL'),
+        CASE WHEN body.type = 'bytea'::regtype THEN body.expression ELSE format('convert_to(%s::text, ''UTF8'')', body.expression) END,
+        boxhaul.outbox_header_list(relation, preset, m ->> 'headers', coalesce(known -> 'header_columns', '[]')
+                                                                      || coalesce(mapping -> 'header_columns', '[]')),
+        boxhaul.outbox_subject(relation, m ->> 'subject', preset));
+    EXECUTE format('REVOKE ALL ON FUNCTION boxhaul.outbox_copy_%s() FROM PUBLIC', relation);
+    EXECUTE format('DROP TRIGGER IF EXISTS boxhaul_copy ON %s', relation::regclass);
+    EXECUTE format('CREATE TRIGGER boxhaul_copy AFTER INSERT ON %s FOR EACH ROW EXECUTE FUNCTION boxhaul.outbox_copy_%s()',
+                   relation::regclass, relation);
+    -- In a session with session_replication_role = replica, too: there, as well, what is in the table is to be sent.
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER boxhaul_copy', relation::regclass);
+    INSERT INTO boxhaul.outbox_table AS t (tab, mapping) VALUES (relation, outbox_attach.mapping)
+    ON CONFLICT ON CONSTRAINT outbox_table_pkey DO UPDATE SET mapping = excluded.mapping, attached_at = clock_timestamp();
+    RETURN format('each new row of %s is copied into boxhaul.outbox', relation::regclass);
+END
+$do$;
+
+-- Takes it off again. Returns false where there was none.
+CREATE OR REPLACE FUNCTION boxhaul.outbox_detach(tab text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    relation oid := to_regclass(tab);
+BEGIN
+    DELETE FROM boxhaul.outbox_table t WHERE t.tab = relation;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TRIGGER IF EXISTS boxhaul_copy ON %s', relation::regclass);
+    EXECUTE format('DROP FUNCTION IF EXISTS boxhaul.outbox_copy_%s()', relation);
+    RETURN true;
+END
+$$;
+
+-- --- grants ---
+
+REVOKE ALL ON ALL TABLES IN SCHEMA boxhaul FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA boxhaul FROM PUBLIC;
+
+-- Who emits is who publishes.
+GRANT EXECUTE ON FUNCTION boxhaul.emit(text, bytea, text, jsonb), boxhaul.emit(text, text, text, jsonb), boxhaul.emit(text, jsonb, text, jsonb),
+    boxhaul.emit(text, json, text, json), boxhaul.emit_message(text, text, bytea, jsonb) TO boxhaul_writer;
+
+-- The daemon's session for captures: it keeps these books, and touches nothing of the outbox or the inbox.
+GRANT USAGE ON SCHEMA boxhaul TO boxhaul_capture;
+GRANT SELECT ON boxhaul.schema_version, boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_letter,
+    boxhaul.capture_status, boxhaul.capture_progress TO boxhaul_capture;
+GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.capture_try_lock(text), boxhaul.capture_unlock(text),
+    boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_lead(text, text), boxhaul.capture_resign(text, bigint, pg_lsn),
+    boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
+    boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb),
+    boxhaul.capture_filenode(oid), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
+    boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text)
+    TO boxhaul_capture;
+
+-- Who operates has the relay's role.
+GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_letter, boxhaul.capture_status,
+    boxhaul.capture_progress, boxhaul.outbox_table TO boxhaul_relay;
+GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.capture_start(text), boxhaul.capture_pause(text, text, text),
+    boxhaul.capture_resume(text), boxhaul.capture_resync(text, text), boxhaul.capture_add(text, text, text, boolean),
+    boxhaul.capture_drop(text), boxhaul.capture_discard(bigint) TO boxhaul_relay;
+
+-- The monitor sees everything but bodies.
+GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_status, boxhaul.capture_progress,
+    boxhaul.outbox_table TO boxhaul_monitor;
+GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, position, tab, key, died_at)
+   ON boxhaul.capture_letter TO boxhaul_monitor;
+GRANT EXECUTE ON FUNCTION boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text),
+    boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
+    boxhaul.capture_letters(text, text, bigint, integer) TO boxhaul_relay, boxhaul_monitor;
+
+INSERT INTO boxhaul.schema_version (version, name, serves) VALUES (10, 'capture', 9) ON CONFLICT DO NOTHING;
