@@ -1,0 +1,89 @@
+/* The rows that are there already: questions of a capture's core to the reader session, and their answers.
+ *
+ *     CAPTURE_EFFECT_DRAW, _HORIZON, _CHUNK, _CHUNK_END -> capture_chunk_ask() -> one statement, one transaction -> answer()
+ *
+ * A chunk is one statement: rows and snapshot are of one moment. It reads what the stream sends and nothing else: the columns of the publication, its
+ * filter, values as the stream writes them (the session has pg_options.pinned_text). Rows that a policy hides are an error (row_security = off), for
+ * what is not there was deleted. FROM ONLY, for inheritance children are tables of their own; but not of a partitioned table, which has no rows itself.
+ *
+ * The plan is pinned: rows come by the index of the key, `WHERE (k1, k2) > ($1, $2) ORDER BY k1, k2 LIMIT n`. What it may bring is bounded by rows and by
+ * bytes, as they are stored: values that are compressed or out of line are not touched until it is known which rows come.
+ *
+ * What a table looks like is asked before its first chunk, and again after every error and when another file is read. */
+#ifndef BOXHAUL_FLOW_CAPTURE_CHUNK_H
+#define BOXHAUL_FLOW_CAPTURE_CHUNK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "books/capture_ledger.h"
+#include "config/config.h"
+#include "core/capture/capture_types.h"
+#include "edge/pg.h"
+#include "flow/served_session.h"
+
+struct capture_chunk;
+
+/* A value of a row: PostgreSQL's text; text NULL: SQL NULL. Terminated behind the end. */
+struct capture_chunk_value {
+	const char *text;
+	size_t bytes;
+};
+
+/* What was read, during answer() alone. Columns are in the order of `names`, all that the publication sends. */
+struct capture_chunk_rows {
+	const char *const *names;
+	const char *const *types; /* as format_type() names them */
+	const uint32_t *type_oids;
+	const int32_t *typmods;
+	size_t column_count;
+	const uint16_t *key; /* places of the columns of the key, in its order */
+	size_t key_count;
+	const struct pg_result *result;
+	size_t count;
+};
+
+struct capture_chunk_handlers {
+	/* The answer to the question under way: CAPTURE_EVENT_DRAWN, _HORIZON, _CHUNK, _CHUNK_FAILED or _CHUNK_END, without time and randomness. Of a chunk `rows`
+	 * is what was read, and event->chunk has everything but the rows, which the callee makes of it; else NULL. */
+	void (*answer)(void *arg, struct capture_event *event, const struct capture_chunk_rows *rows);
+	/* The columns of the key of a table, as they were found: before its first chunk, and when they are others. */
+	void (*key)(void *arg, uint32_t table, const char *const *names, size_t count);
+	void *arg;
+};
+
+/* The session is the caller's, with pinned_text. Everything but the handlers is borrowed. NULL when out of memory. */
+struct capture_chunk *capture_chunk_create(struct pg *pg, const struct config *config, size_t index, struct log *log,
+					   struct served *served, const struct capture_chunk_handlers *handlers);
+void capture_chunk_free(struct capture_chunk *c);
+
+/* Value `column` of row `row`. */
+struct capture_chunk_value capture_chunk_value(const struct capture_chunk_rows *rows, size_t row, size_t column);
+
+/* Of the reader session. What was asked when it went is answered with CHUNK_FAILED; what is asked while it is down, when it is up. */
+void capture_chunk_session_up(struct capture_chunk *c);
+void capture_chunk_session_down(struct capture_chunk *c);
+
+/* Carries out a question. `cursor`: for a chunk of rows, the key behind which it begins, in one piece (format/capture_key.h); NULL: from the start. It
+ * is copied. One question at a time. */
+void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *effect, const void *cursor,
+		       size_t cursor_bytes);
+
+/* The lead is gone, or new: no answer comes to what was asked before. */
+void capture_chunk_forget(struct capture_chunk *c);
+
+/* Is a session needed? While something is asked, and for a while after. (A capture whose rows are all there needs none.) */
+bool capture_chunk_is_wanted(const struct capture_chunk *c);
+
+/* Why the rows of a table cannot be read, in words; "" = they can, or nobody has tried. */
+const char *capture_chunk_trouble(const struct capture_chunk *c, uint32_t table);
+
+/* How many rows the statistics say that it has; 0: not known. */
+int64_t capture_chunk_estimate(const struct capture_chunk *c, uint32_t table);
+
+/* Whom the barrier waits for: "pid 4711 (psql, in a transaction for 3 min)"; "" = nobody. Until the next answer. */
+const char *capture_chunk_waits_for(const struct capture_chunk *c);
+
+#endif
