@@ -303,7 +303,8 @@ BEGIN
        SET state = 'live', since = clock_timestamp(), system_id = here.system_id, timeline = here.timeline, begin_lsn = begins,
            end_lsn = begins, commit_time = NULL, resigned_lsn = NULL
      WHERE x.name = capture_live.name AND x.epoch = capture_live.epoch AND x.incarnation = capture_live.incarnation
-       AND x.state = 'creating';
+       AND x.state = 'creating'
+       AND EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = x.slot AND s.confirmed_flush_lsn = begins);  -- it is here
     RETURN FOUND;
 END
 $$;
@@ -327,7 +328,7 @@ $$;
 CREATE OR REPLACE FUNCTION boxhaul.capture_examine(name text, epoch bigint, confirmed pg_lsn,
                                                    OUT state text, OUT reason text, OUT detail text, OUT exist boolean, OUT active_pid integer,
                                                    OUT confirmed_lsn pg_lsn, OUT retained bigint, OUT lag bigint, OUT spare bigint,
-                                                   OUT pause bigint, OUT superseded text[])
+                                                   OUT pause bigint, OUT superseded boolean)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     c    boxhaul.capture;
@@ -374,11 +375,69 @@ BEGIN
     END IF;
     state := c.state;
     pause := CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END;
-    superseded := ARRAY(SELECT x.slot_name::text FROM pg_replication_slots x
-                         WHERE x.slot_name ~ ('^boxhaul_' || c.name || '_\d+$') AND x.database = current_database()
-                           AND (regexp_replace(x.slot_name, '^.*_', '')::bigint < c.incarnation
-                                OR x.slot_name = c.slot AND c.state = 'gap' AND c.reason = 'let_go'));
+    superseded := EXISTS (SELECT FROM boxhaul.capture_superseded(c.name));
 END
+$$;
+
+-- Replication slots of a capture that nothing is read from any more: of earlier incarnations; the one that was let go; and while one is being
+-- made, what an attempt before has left, for nobody knows whether the publications were there when that was made.
+CREATE OR REPLACE FUNCTION boxhaul.capture_superseded(name text) RETURNS TABLE (slot text, pid integer)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT x.slot_name::text, x.active_pid
+      FROM boxhaul.capture c JOIN pg_replication_slots x ON x.slot_name ~ ('^boxhaul_' || c.name || '_[0-9]+$') AND x.database = current_database()
+     WHERE c.name = capture_superseded.name
+       AND (regexp_replace(x.slot_name, '^.*_', '')::bigint < c.incarnation
+            OR x.slot_name = c.slot AND (c.state = 'creating' OR c.state = 'gap' AND c.reason = 'let_go'))
+$$;
+
+-- Ends whoever uses the slot: under the lock of the capture nobody else may. With `clean` those that are superseded, too; where nobody uses one
+-- any more it is dropped. With the rights of the caller, who has to be a role that may end these sessions and drop slots. Returns in words
+-- what was done; NULL: nothing.
+CREATE OR REPLACE FUNCTION boxhaul.capture_free(name text, epoch bigint, clean boolean) RETURNS text
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    s   record;
+    did text[] := '{}';
+BEGIN
+    IF NOT EXISTS (SELECT FROM boxhaul.capture x WHERE x.name = capture_free.name AND x.epoch = capture_free.epoch) THEN
+        PERFORM boxhaul.capture_over(capture_free.name, capture_free.epoch);
+    END IF;
+    FOR s IN SELECT x.slot, r.active_pid AS pid, false AS drop
+               FROM boxhaul.capture x JOIN pg_replication_slots r ON r.slot_name = x.slot WHERE x.name = capture_free.name AND x.state = 'live'
+             UNION ALL
+             SELECT p.slot, p.pid, true FROM boxhaul.capture_superseded(capture_free.name) p WHERE clean
+    LOOP
+        IF s.pid IS NOT NULL THEN
+            PERFORM pg_terminate_backend(s.pid);
+            did := did || format('ended session %s, which used slot %s', s.pid, s.slot);
+        ELSIF s.drop THEN
+            PERFORM pg_drop_replication_slot(s.slot);
+            did := did || format('dropped slot %s', s.slot);
+        END IF;
+    END LOOP;
+    RETURN nullif(array_to_string(did, '; '), '');
+END
+$$;
+
+-- Sessions and prepared transactions in words. NULL: there are none.
+CREATE OR REPLACE FUNCTION boxhaul.capture_who(pids integer[], prepared text[]) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT string_agg(x.who, ', ')
+      FROM (SELECT format('pid %s (%s in a transaction for %s s)', p.pid,
+                          coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown') || coalesce(' of ' || a.usename, '') || ',',
+                          coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, 0)) AS who
+              FROM unnest(pids) p (pid) LEFT JOIN pg_stat_activity a ON a.pid = p.pid
+            UNION ALL
+            SELECT format('the prepared transaction %s', g.gid) FROM unnest(prepared) g (gid)) x
+$$;
+
+-- Whom a session waits for, in words; NULL: for nobody. (A replication slot that is being made waits for each transaction that has an xid.)
+CREATE OR REPLACE FUNCTION boxhaul.capture_waits(pid integer) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.capture_who(
+        array_remove(pg_blocking_pids(capture_waits.pid), 0),
+        (SELECT array_agg(p.gid) FROM pg_locks l JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
+          WHERE l.pid = capture_waits.pid AND l.locktype = 'transactionid' AND NOT l.granted))
 $$;
 
 -- --- the barrier ---
@@ -435,8 +494,8 @@ $$;
 --   end_lsn      the end of the last commit that is settled with all before it; commit_time (microseconds since 2000), ordinal, low_water
 --   tables       [{"table", "state", "reading", "repair_first", "repair_count", "filenode", "rows"}], and "cursor" where it moves (null: back
 --                to the start), "columns", "reason", "rows_estimate". Repairs of readings below repair_first are done: they go
---   repairs      [{"table", "reading", "key"}]: rows to be read again. One may be there already
---   letters      dead letters: columns of boxhaul.capture_letter, the payload in base64
+--   repairs      [{"table", "reading", "key"}]: rows to be read again. One may be there already. A key, as a cursor, is an array of columns in hex
+--   letters      dead letters: columns of boxhaul.capture_letter, the payload in hex
 --
 -- A table that is not there any more was dropped from the configuration: what is said of it is void.
 CREATE OR REPLACE FUNCTION boxhaul.capture_mark(name text, epoch bigint, mark jsonb) RETURNS void
@@ -465,7 +524,7 @@ BEGIN
     END IF;
     IF mark ? 'letters' THEN
         INSERT INTO boxhaul.capture_letter (capture, ordinal, message_id, subject, payload, headers, reason, attempts, position, tab, key)
-        SELECT capture_mark.name, l.ordinal, l.message_id, l.subject, decode(l.payload, 'base64'), l.headers, l.reason,
+        SELECT capture_mark.name, l.ordinal, l.message_id, l.subject, decode(l.payload, 'hex'), l.headers, l.reason,
                coalesce(l.attempts, 0), l.position, l.tab, l.key
           FROM jsonb_to_recordset(mark -> 'letters')
                AS l (ordinal bigint, message_id uuid, subject text, payload text, headers jsonb, reason text, attempts integer,
@@ -474,9 +533,11 @@ BEGIN
 END
 $$;
 
+-- A key of the mark: a database without an encoding holds any bytes for text, and JSON does not.
 CREATE OR REPLACE FUNCTION boxhaul.capture_texts(list jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT CASE WHEN jsonb_typeof(list) = 'array' THEN ARRAY(SELECT jsonb_array_elements_text(list)) END
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN jsonb_typeof(list) = 'array'
+                THEN ARRAY(SELECT convert_from(decode(e.x, 'hex'), pg_client_encoding()) FROM jsonb_array_elements_text(list) WITH ORDINALITY e (x, n) ORDER BY e.n) END
 $$;
 
 CREATE OR REPLACE FUNCTION boxhaul.capture_mark_tables(name text, tables jsonb) RETURNS void
@@ -1162,8 +1223,9 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.cap
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb),
     boxhaul.capture_filenode(oid), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
-    boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text)
-    TO boxhaul_capture;
+    boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
+    boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_over(text, bigint),
+    boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer) TO boxhaul_capture;
 
 -- Who operates has the relay's role.
 GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_letter, boxhaul.capture_status,
@@ -1179,6 +1241,7 @@ GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, posit
    ON boxhaul.capture_letter TO boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text),
     boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
-    boxhaul.capture_letters(text, text, bigint, integer) TO boxhaul_relay, boxhaul_monitor;
+    boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
+    TO boxhaul_relay, boxhaul_monitor;
 
 INSERT INTO boxhaul.schema_version (version, name, serves) VALUES (10, 'capture', 9) ON CONFLICT DO NOTHING;
