@@ -493,12 +493,13 @@ $$;
 --   from         the ordinal that is in the books
 --   end_lsn      the end of the last commit that is settled with all before it; commit_time (microseconds since 2000), ordinal, low_water
 --   tables       [{"table", "state", "reading", "repair_first", "repair_count", "filenode", "rows"}], and "cursor" where it moves (null: back
---                to the start), "columns", "reason", "rows_estimate". Repairs of readings below repair_first are done: they go
+--                to the start), "reason", "rows_estimate". Repairs of readings below repair_first are done: they go
+--   told         [{"table", "columns"}]: what consumers were told of a table
 --   repairs      [{"table", "reading", "key"}]: rows to be read again. One may be there already. A key, as a cursor, is an array of columns in hex
---   letters      dead letters: columns of boxhaul.capture_letter, the payload in hex
+--   letters      dead letters: columns of boxhaul.capture_letter, but for the payloads, which may be too long for JSON: `payloads` has one for each
 --
 -- A table that is not there any more was dropped from the configuration: what is said of it is void.
-CREATE OR REPLACE FUNCTION boxhaul.capture_mark(name text, epoch bigint, mark jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION boxhaul.capture_mark(name text, epoch bigint, mark jsonb, payloads bytea[] DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', CASE WHEN mark ? 'letters' THEN 'on' ELSE 'local' END, true);
@@ -522,13 +523,17 @@ BEGIN
     IF mark ? 'tables' THEN
         PERFORM boxhaul.capture_mark_tables(capture_mark.name, mark -> 'tables');
     END IF;
+    IF mark ? 'told' THEN
+        PERFORM boxhaul.capture_mark_tables(capture_mark.name, mark -> 'told');
+    END IF;
     IF mark ? 'letters' THEN
         INSERT INTO boxhaul.capture_letter (capture, ordinal, message_id, subject, payload, headers, reason, attempts, position, tab, key)
-        SELECT capture_mark.name, l.ordinal, l.message_id, l.subject, decode(l.payload, 'hex'), l.headers, l.reason,
-               coalesce(l.attempts, 0), l.position, l.tab, l.key
-          FROM jsonb_to_recordset(mark -> 'letters')
-               AS l (ordinal bigint, message_id uuid, subject text, payload text, headers jsonb, reason text, attempts integer,
-                     position text, tab text, key text);
+        SELECT capture_mark.name, l.ordinal, l.message_id, l.subject, payloads[e.n], l.headers, l.reason, coalesce(l.attempts, 0),
+               l.position, l.tab, l.key
+          FROM jsonb_array_elements(mark -> 'letters') WITH ORDINALITY e (letter, n),
+               jsonb_to_record(e.letter) AS l (ordinal bigint, message_id uuid, subject text, headers jsonb, reason text, attempts integer,
+                                               position text, tab text, key text)
+         ORDER BY e.n;
     END IF;
 END
 $$;
@@ -1221,7 +1226,7 @@ GRANT SELECT ON boxhaul.schema_version, boxhaul.capture, boxhaul.capture_table, 
 GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.capture_try_lock(text), boxhaul.capture_unlock(text),
     boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_lead(text, text), boxhaul.capture_resign(text, bigint, pg_lsn),
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
-    boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb),
+    boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
     boxhaul.capture_filenode(oid), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
     boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
     boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_over(text, bigint),

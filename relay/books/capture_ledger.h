@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "books/capture_mark.h"
 #include "books/ledger.h"
-#include "books/reasons.h"
 #include "config/config.h"
 #include "core/capture/capture_types.h"
 #include "edge/pg.h"
@@ -101,7 +101,8 @@ struct capture_ledger_table {
 
 struct capture_ledger_books {
 	enum capture_ledger_state state;
-	char reason[CAPTURE_LEDGER_REASON_BYTES]; /* of a gap: gone, lost, foreign, timeline, system, truncated, let_go; or "" */
+	char reason
+		[CAPTURE_LEDGER_REASON_BYTES]; /* of a gap: gone, lost, foreign, timeline, system, truncated, let_go; or "" */
 	char detail[CAPTURE_LEDGER_DETAIL_BYTES]; /* the same in words */
 	char slot[CAPTURE_LEDGER_SLOT_BYTES];     /* "": there is none */
 	uint32_t incarnation;
@@ -130,43 +131,8 @@ void capture_ledger_books_free(struct capture_ledger_books *books);
 
 /* --- the mark --- */
 
-/* What a slot of the core holds, for a cursor (its key) or a dead letter (all of it). Borrowed for the call. */
-struct capture_ledger_message {
-	const char *message_id; /* a uuid; or NULL */
-	const char *subject;    /* or NULL */
-	const void *payload;
-	size_t payload_bytes;
-	const char *headers;  /* the text of a JSON object; or NULL */
-	const char *position; /* as in the header; "": none */
-	const char *tab;      /* "": of no table */
-	const void *key;      /* in one piece; NULL: none */
-	size_t key_bytes;
-};
-/* Fills *m with what the slot holds. */
-typedef void capture_ledger_slot(void *arg, uint32_t slot, struct capture_ledger_message *m);
-
-/* A table that consumers were told of by what is marked: as JSON. */
-struct capture_ledger_told {
-	uint32_t table;
-	const char *columns;
-};
-
-/* One row, void. Fails when another daemon leads, or an operator has changed the books. `reasons` says why in words. */
-struct capture_ledger_marking {
-	const struct config_capture *capture;
-	int64_t epoch;
-	uint32_t incarnation;
-	const struct capture_mark *mark;
-	capture_ledger_slot *slot;
-	void *slot_arg;
-	const struct capture_ledger_told *told;
-	size_t told_count;
-	const struct reasons *reasons;
-};
-bool capture_ledger_mark(struct pg *pg, const struct capture_ledger_marking *m, pg_answer *answer, void *arg);
-
-/* The value of the statement, for tests; to be freed. NULL: out of memory. */
-char *capture_ledger_mark_text(const struct capture_ledger_marking *m);
+/* One row, void. Fails when another daemon leads, or an operator has changed the books. */
+bool capture_ledger_mark(struct pg *pg, const struct capture_mark_books *m, pg_answer *answer, void *arg);
 
 /* --- the slot --- */
 
@@ -178,7 +144,7 @@ bool capture_ledger_live(struct pg *pg, const char *capture, int64_t epoch, uint
 bool capture_ledger_gap(struct pg *pg, const char *capture, int64_t epoch, const char *reason, const char *detail,
 			pg_answer *answer, void *arg);
 
-/* capture_ledger_read_slot(). confirmed: the highest position that the server was told in this lead, or that the last leader left when it
+/* capture_ledger_read_look(). confirmed: the highest position that the server was told in this lead, or that the last leader left when it
  * resigned; 0: not known. An error where the epoch is over. */
 bool capture_ledger_examine(struct pg *pg, const char *capture, int64_t epoch, uint64_t confirmed, pg_answer *answer,
 			    void *arg);
@@ -192,7 +158,7 @@ struct capture_ledger_look {
 	int64_t retained, lag; /* bytes of the log that it holds back; that are beyond what was confirmed */
 	int64_t spare;         /* so many more does the server keep for it; negative: no limit */
 	uint64_t pause;        /* as in the books */
-	bool superseded;       /* there are slots of ours that nothing is read from any more: capture_ledger_free() */
+	bool superseded; /* there are slots of ours that nothing is read from any more: capture_ledger_free_slot() */
 };
 void capture_ledger_read_look(const struct pg_result *result, struct capture_ledger_look *look);
 

@@ -86,16 +86,17 @@ struct capture_leader_state {
 	enum role role;
 	int64_t epoch, schema; /* schema: its version, as the last session found it; 0 = none has, or it was refused */
 	uint32_t incarnation;
-	bool live;           /* as in live(), not_live() */
-	const char *trouble; /* why it neither leads nor stands by; "" = it does */
-	const char *state;   /* of the books: none, creating, live, gap; "" = not known */
+	bool live;                   /* as in live(), not_live() */
+	const char *trouble;         /* why it neither leads nor stands by; "" = it does */
+	const char *state;           /* of the books: none, creating, live, gap; "" = not known */
 	const char *reason, *detail; /* of a gap; or "" */
 	const char *slot;            /* "" = none */
 	const char *differs;         /* publications that are not as the configuration has them; "" = they are */
-	const char *waits_for;       /* who keeps the slot from being made, as "pid 4711 (psql, in a transaction for 3 min)"; "" = nobody */
-	int64_t waits_since_ms;      /* since when it is being made; 0 = it is not */
+	const char *
+		waits_for; /* who keeps the slot from being made, as "pid 4711 (psql, in a transaction for 3 min)"; "" = nobody */
+	int64_t waits_since_ms; /* since when it is being made; 0 = it is not */
 	uint64_t pause;
-	bool known; /* the slot was looked at; else the next ones are 0 */
+	bool known;                   /* the slot was looked at; else the next ones are 0 */
 	int64_t retained, lag, spare; /* as in struct capture_ledger_look */
 	bool over_budget;             /* the slot holds back more than wal_budget */
 };

@@ -1,0 +1,454 @@
+#include "books/capture_ledger.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NUMBER_BYTES = 24 };
+
+/* A key as the core has it: in one piece (format/capture_key.h). */
+#define CURSOR                                                                                          \
+	"(SELECT pg_catalog.string_agg(pg_catalog.int4send(pg_catalog.octet_length(k.b)) || k.b, ''"    \
+	" ORDER BY k.n) FROM (SELECT pg_catalog.convert_to(u.x, pg_catalog.pg_client_encoding()), u.n " \
+	"  FROM pg_catalog.unnest(t.cursor) WITH ORDINALITY u (x, n)) k (b, n))"
+
+static const struct {
+	const char *name, *sql;
+} statements[CAPTURE_STATEMENTS] = {
+	[CAPTURE_STATEMENT_LOCK] = { "capture_lock", "SELECT boxhaul.capture_try_lock($1)" },
+	[CAPTURE_STATEMENT_UNLOCK] = { "capture_unlock", "SELECT boxhaul.capture_unlock($1)" },
+	[CAPTURE_STATEMENT_DEFINE] = { "capture_define",
+				       "SELECT pg_catalog.array_to_string(boxhaul.capture_define($1, $2, $3), '; ')" },
+	[CAPTURE_STATEMENT_LEAD] = { "capture_lead", "SELECT (l.books).epoch, l.promoted, (l.books).resigned_lsn"
+						     " FROM boxhaul.capture_lead($1, $2) l" },
+	[CAPTURE_STATEMENT_BOOKS] = { "capture_books",
+				      "SELECT c.state, c.reason, c.detail, c.slot, c.incarnation, c.system_id, c.end_lsn,"
+				      " c.commit_time, c.ordinal, c.low_water, pg_catalog.pg_current_wal_insert_lsn(),"
+				      " CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END"
+				      " FROM boxhaul.capture c WHERE c.name = $1 AND c.epoch = $2" },
+	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",
+				       "SELECT t.tab, t.state, t.reading, t.repair_first, t.repair_count, t.filenode, t.rows,"
+				       " t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " CURSOR
+				       ", t.rows_estimate"
+				       " FROM boxhaul.capture_table t WHERE t.capture = $1" },
+	[CAPTURE_STATEMENT_RESIGN] = { "capture_resign", "SELECT boxhaul.capture_resign($1, $2, $3)" },
+	[CAPTURE_STATEMENT_LIVE] = { "capture_live", "SELECT boxhaul.capture_live($1, $2, $3, $4)" },
+	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
+	[CAPTURE_STATEMENT_EXAMINE] = { "capture_examine",
+					"SELECT state, reason, detail, exist, active_pid, confirmed_lsn, retained, lag, spare,"
+					" pause, superseded FROM boxhaul.capture_examine($1, $2, $3)" },
+	[CAPTURE_STATEMENT_MARK] = { "capture_mark", "SELECT boxhaul.capture_mark($1, $2, $3, $4)" },
+	[CAPTURE_STATEMENT_DIFFERS] = { "capture_differs", "SELECT tab, why FROM boxhaul.capture_differs($1)" },
+	[CAPTURE_STATEMENT_WATCH] = { "capture_watch",
+				      "SELECT pg_catalog.array_to_string(boxhaul.capture_watch($1, $2), ', ')" },
+	[CAPTURE_STATEMENT_FREE] = { "capture_free", "SELECT boxhaul.capture_free($1, $2, $3)" },
+	[CAPTURE_STATEMENT_RESYNC] = { "capture_resync", "SELECT boxhaul.capture_resync($1)" },
+	[CAPTURE_STATEMENT_WAITS] = { "capture_waits", "SELECT boxhaul.capture_waits($1)" },
+};
+
+_Static_assert((int)CAPTURE_STATEMENT_RESYNC < (int)STATEMENT_RENEW &&
+		       (int)CAPTURE_STATEMENTS <= (int)STATEMENT_READY &&
+		       (int)CAPTURE_STATEMENTS <= (int)STATEMENT_LISTEN,
+	       "unique numbers in one session");
+
+const char *capture_ledger_statement_name(unsigned number)
+{
+	return number < CAPTURE_STATEMENTS && statements[number].name != NULL ? statements[number].name
+	       : number < STATEMENTS                                          ? ledger_statement_name(number)
+									      : "other";
+}
+
+/* --- asking --- */
+
+static bool ask(struct pg *pg, unsigned number, const char *const *parameters, int count, pg_answer *answer, void *arg)
+{
+	return pg_send(pg, &(struct pg_statement){ number, statements[number].sql }, parameters, count, answer, arg);
+}
+
+struct number {
+	char text[NUMBER_BYTES];
+};
+
+/* Borrows from `n`, which it writes. */
+static const char *number(struct number *n, int64_t value)
+{
+	/* cppcheck-suppress ctuuninitvar ; it is written here, and read by nobody before */
+	snprintf(n->text, sizeof n->text, "%" PRId64, value);
+	return n->text;
+}
+
+/* NULL for 0. */
+static const char *position(struct number *n, uint64_t lsn)
+{
+	if (lsn == 0)
+		return NULL;
+	/* cppcheck-suppress ctuuninitvar ; as above */
+	snprintf(n->text, sizeof n->text, "%" PRIX32 "/%" PRIX32, (uint32_t)(lsn >> 32), (uint32_t)lsn);
+	return n->text;
+}
+
+/* --- tables by number --- */
+
+size_t capture_ledger_table_count(const struct config_capture *c)
+{
+	return c->table_count + c->inserts_only_count;
+}
+
+const char *capture_ledger_table_name(const struct config_capture *c, size_t table)
+{
+	return table < c->table_count ? c->tables[table] : c->inserts_only[table - c->table_count];
+}
+
+/* --- the lead --- */
+
+bool capture_ledger_try_lock(struct pg *pg, const char *capture, pg_answer *answer, void *arg)
+{
+	return ask(pg, CAPTURE_STATEMENT_LOCK, (const char *[]){ capture }, 1, answer, arg);
+}
+
+bool capture_ledger_unlock(struct pg *pg, const char *capture, pg_answer *answer, void *arg)
+{
+	return ask(pg, CAPTURE_STATEMENT_UNLOCK, (const char *[]){ capture }, 1, answer, arg);
+}
+
+static void add_table(json_t *list, const char *table, enum config_capture_snapshot snapshot, bool inserts_only)
+{
+	static const char *const words[] = {
+		[CONFIG_SNAPSHOT_KEYS] = "keys",
+		[CONFIG_SNAPSHOT_WHOLE] = "whole",
+		[CONFIG_SNAPSHOT_NONE] = "none",
+	};
+
+	json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "table", table, "snapshot", words[snapshot],
+					      "inserts_only", (int)inserts_only));
+}
+
+bool capture_ledger_definition(struct capture_definition *d, const struct config *config, size_t index)
+{
+	const struct config_capture *c = &config->captures[index];
+	json_t *list = json_array();
+	size_t count = capture_ledger_table_count(c);
+
+	for (size_t i = 0; i < capture_ledger_table_count(c); i++)
+		add_table(list, capture_ledger_table_name(c, i), c->snapshot, i >= c->table_count);
+	for (size_t i = 0; i < config->outbox_table_count; i++) {
+		const struct config_outbox_table *t = &config->outbox_tables[i];
+
+		if (t->source != OUTBOX_SOURCE_WAL || strcmp(t->capture, c->name) != 0)
+			continue;
+		add_table(list, t->table, CONFIG_SNAPSHOT_NONE, true);
+		count++;
+	}
+	*d = (struct capture_definition){
+		.sql = statements[CAPTURE_STATEMENT_DEFINE].sql,
+		.tables = json_array_size(list) == count ? json_dumps(list, JSON_COMPACT) : NULL,
+	};
+	json_decref(list);
+	d->parameters[0] = c->name;
+	d->parameters[1] = c->stream.name;
+	d->parameters[2] = d->tables;
+	return d->tables != NULL;
+}
+
+void capture_ledger_definition_free(struct capture_definition *d)
+{
+	free(d->tables);
+	d->tables = NULL;
+}
+
+bool capture_ledger_define(struct pg *pg, const struct config *config, size_t index, pg_answer *answer, void *arg)
+{
+	struct capture_definition d;
+	bool ok = capture_ledger_definition(&d, config, index) &&
+		  ask(pg, CAPTURE_STATEMENT_DEFINE, d.parameters, CAPTURE_DEFINITION_PARAMETERS, answer, arg);
+
+	capture_ledger_definition_free(&d);
+	return ok;
+}
+
+bool capture_ledger_lead(struct pg *pg, const char *capture, const char *leader, pg_answer *answer, void *arg)
+{
+	return ask(pg, CAPTURE_STATEMENT_LEAD, (const char *[]){ capture, leader }, 2, answer, arg);
+}
+
+bool capture_ledger_resign(struct pg *pg, const char *capture, int64_t epoch, uint64_t confirmed, pg_answer *answer,
+			   void *arg)
+{
+	struct number e, lsn = { "" };
+
+	return ask(pg, CAPTURE_STATEMENT_RESIGN,
+		   (const char *[]){ capture, number(&e, epoch), position(&lsn, confirmed) }, 3, answer, arg);
+}
+
+/* --- the books --- */
+
+static const char *const state_words[] = {
+	[CAPTURE_LEDGER_NONE] = "none",
+	[CAPTURE_LEDGER_CREATING] = "creating",
+	[CAPTURE_LEDGER_LIVE] = "live",
+	[CAPTURE_LEDGER_GAP] = "gap",
+};
+
+const char *capture_ledger_state_word(enum capture_ledger_state state)
+{
+	return state_words[state];
+}
+
+/* "" for NULL; cut where it is too long. */
+static void read_text(const struct pg_result *r, int row, int column, char *out, size_t size)
+{
+	size_t bytes;
+
+	out[0] = '\0';
+	if (!pg_is_null(r, row, column))
+		snprintf(out, size, "%s", pg_bytes(r, row, column, &bytes));
+}
+
+/* 0 for NULL. */
+static int64_t read_number(const struct pg_result *r, int row, int column)
+{
+	return pg_is_null(r, row, column) ? 0 : pg_int8(r, row, column);
+}
+
+/* False: a word that this program does not know. */
+static bool read_state(const struct pg_result *r, int row, int column, enum capture_ledger_state *state)
+{
+	char word[CAPTURE_LEDGER_REASON_BYTES];
+
+	read_text(r, row, column, word, sizeof word);
+	for (size_t i = 0; i < sizeof state_words / sizeof state_words[0]; i++)
+		if (strcmp(word, state_words[i]) == 0) {
+			*state = (enum capture_ledger_state)i;
+			return true;
+		}
+	return false;
+}
+
+bool capture_ledger_ask_books(struct pg *pg, const char *capture, int64_t epoch, pg_answer *answer, void *arg)
+{
+	struct number e;
+
+	return ask(pg, CAPTURE_STATEMENT_BOOKS, (const char *[]){ capture, number(&e, epoch) }, 2, answer, arg);
+}
+
+bool capture_ledger_read_books(const struct pg_result *r, struct capture_ledger_books *b)
+{
+	enum {
+		STATE,
+		REASON,
+		DETAIL,
+		SLOT,
+		INCARNATION,
+		SYSTEM,
+		END_LSN,
+		COMMIT_TIME,
+		ORDINAL,
+		LOW_WATER,
+		WAL_END,
+		PAUSE
+	};
+
+	*b = (struct capture_ledger_books){ .state = CAPTURE_LEDGER_NONE };
+	if (pg_rows(r) != 1 || !read_state(r, 0, STATE, &b->state))
+		return false;
+	read_text(r, 0, REASON, b->reason, sizeof b->reason);
+	read_text(r, 0, DETAIL, b->detail, sizeof b->detail);
+	read_text(r, 0, SLOT, b->slot, sizeof b->slot);
+	b->incarnation = (uint32_t)read_number(r, 0, INCARNATION);
+	b->system = (uint64_t)read_number(r, 0, SYSTEM);
+	b->end_lsn = (uint64_t)read_number(r, 0, END_LSN);
+	b->commit_time = read_number(r, 0, COMMIT_TIME);
+	b->ordinal = read_number(r, 0, ORDINAL);
+	/* Without a mark nobody knows whether somebody has sent something, and ended before it. */
+	b->low_water = pg_is_null(r, 0, LOW_WATER) ? LOW_WATER_UNKNOWN : (uint64_t)pg_int8(r, 0, LOW_WATER);
+	b->wal_end = (uint64_t)read_number(r, 0, WAL_END);
+	b->pause = (uint64_t)read_number(r, 0, PAUSE);
+	return true;
+}
+
+bool capture_ledger_ask_tables(struct pg *pg, const char *capture, pg_answer *answer, void *arg)
+{
+	return ask(pg, CAPTURE_STATEMENT_TABLES, (const char *[]){ capture }, 1, answer, arg);
+}
+
+static char *copy_of(const struct pg_result *r, int row, int column, size_t *bytes)
+{
+	const char *from = pg_bytes(r, row, column, bytes);
+	char *out = malloc(*bytes + 1);
+
+	if (out != NULL)
+		memcpy(out, from, *bytes + 1);
+	return out;
+}
+
+static bool read_table(const struct pg_result *r, int row, struct capture_ledger_table *t)
+{
+	enum {
+		TAB,
+		STATE,
+		READING,
+		REPAIR_FIRST,
+		REPAIR_COUNT,
+		FILENODE,
+		ROWS,
+		SNAPSHOT_ID,
+		COLUMNS,
+		CURSOR_KEY,
+		ESTIMATE
+	};
+	char word[CAPTURE_LEDGER_REASON_BYTES];
+	size_t bytes;
+
+	read_text(r, row, STATE, word, sizeof word);
+	t->unproved = strcmp(word, "unproved") == 0;
+	if (!capture_mark_state_of(word, &t->now.state))
+		return false;
+	t->now.reading = (uint32_t)pg_int8(r, row, READING);
+	t->now.repair_first = (uint32_t)pg_int8(r, row, REPAIR_FIRST);
+	t->now.repair_count = (uint32_t)pg_int8(r, row, REPAIR_COUNT);
+	t->now.filenode = (uint64_t)pg_int8(r, row, FILENODE);
+	t->now.rows = (uint64_t)pg_int8(r, row, ROWS);
+	t->estimate = read_number(r, row, ESTIMATE);
+	read_text(r, row, SNAPSHOT_ID, t->snapshot_id, sizeof t->snapshot_id);
+	if (!pg_is_null(r, row, COLUMNS) && (t->columns = copy_of(r, row, COLUMNS, &bytes)) == NULL)
+		return false;
+	if (!pg_is_null(r, row, CURSOR_KEY) && (t->cursor = copy_of(r, row, CURSOR_KEY, &t->cursor_bytes)) == NULL)
+		return false;
+	return true;
+}
+
+bool capture_ledger_read_tables(const struct pg_result *r, const struct config_capture *c,
+				struct capture_ledger_books *b)
+{
+	size_t count = capture_ledger_table_count(c), bytes;
+
+	b->tables = calloc(count > 0 ? count : 1, sizeof b->tables[0]);
+	if (b->tables == NULL)
+		return false;
+	b->table_count = count;
+	for (int row = 0; row < pg_rows(r); row++)
+		for (size_t i = 0; i < count; i++)
+			if (strcmp(pg_bytes(r, row, 0, &bytes), capture_ledger_table_name(c, i)) == 0 &&
+			    !read_table(r, row, &b->tables[i]))
+				return false;
+	return true;
+}
+
+void capture_ledger_books_free(struct capture_ledger_books *b)
+{
+	for (size_t i = 0; i < b->table_count; i++) {
+		free(b->tables[i].columns);
+		free(b->tables[i].cursor);
+	}
+	free(b->tables);
+	b->tables = NULL;
+	b->table_count = 0;
+}
+
+/* --- the mark --- */
+
+bool capture_ledger_mark(struct pg *pg, const struct capture_mark_books *m, pg_answer *answer, void *arg)
+{
+	enum { PARAMETERS = 4 };
+	struct array payloads = { .bytes = NULL };
+	int bytes[PARAMETERS] = { 0 };
+	const char *p[PARAMETERS] = { m->capture->name };
+	struct number e;
+	char *text;
+	bool ok;
+
+	array_begin(&payloads, ARRAY_BYTEA);
+	text = capture_mark_text(m, &payloads);
+	p[1] = number(&e, m->epoch);
+	p[2] = text;
+	ok = text != NULL && array_end(&payloads, true, &p[3], &bytes[3]) &&
+	     pg_send_binary(pg,
+			    &(struct pg_statement){ CAPTURE_STATEMENT_MARK, statements[CAPTURE_STATEMENT_MARK].sql }, p,
+			    bytes, PARAMETERS, answer, arg);
+	array_free(&payloads);
+	free(text);
+	return ok;
+}
+
+/* --- the slot --- */
+
+bool capture_ledger_live(struct pg *pg, const char *capture, int64_t epoch, uint32_t incarnation, uint64_t lsn,
+			 pg_answer *answer, void *arg)
+{
+	struct number e, i, at = { "" };
+
+	return ask(pg, CAPTURE_STATEMENT_LIVE,
+		   (const char *[]){ capture, number(&e, epoch), number(&i, incarnation), position(&at, lsn) }, 4,
+		   answer, arg);
+}
+
+bool capture_ledger_gap(struct pg *pg, const char *capture, int64_t epoch, const char *reason, const char *detail,
+			pg_answer *answer, void *arg)
+{
+	struct number e;
+
+	return ask(pg, CAPTURE_STATEMENT_GAP, (const char *[]){ capture, number(&e, epoch), reason, detail }, 4, answer,
+		   arg);
+}
+
+bool capture_ledger_examine(struct pg *pg, const char *capture, int64_t epoch, uint64_t confirmed, pg_answer *answer,
+			    void *arg)
+{
+	struct number e, at = { "" };
+
+	return ask(pg, CAPTURE_STATEMENT_EXAMINE,
+		   (const char *[]){ capture, number(&e, epoch), position(&at, confirmed) }, 3, answer, arg);
+}
+
+void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_look *l)
+{
+	enum { STATE, REASON, DETAIL, EXIST, ACTIVE_PID, CONFIRMED, RETAINED, LAG, SPARE, PAUSE, SUPERSEDED };
+
+	*l = (struct capture_ledger_look){ .state = CAPTURE_LEDGER_NONE };
+	read_state(r, 0, STATE, &l->state);
+	read_text(r, 0, REASON, l->reason, sizeof l->reason);
+	read_text(r, 0, DETAIL, l->detail, sizeof l->detail);
+	l->exists = read_number(r, 0, EXIST) != 0;
+	l->active_pid = read_number(r, 0, ACTIVE_PID);
+	l->confirmed = (uint64_t)read_number(r, 0, CONFIRMED);
+	l->retained = read_number(r, 0, RETAINED);
+	l->lag = read_number(r, 0, LAG);
+	l->spare = pg_is_null(r, 0, SPARE) ? -1 : pg_int8(r, 0, SPARE);
+	l->pause = (uint64_t)read_number(r, 0, PAUSE);
+	l->superseded = read_number(r, 0, SUPERSEDED) != 0;
+}
+
+bool capture_ledger_free_slot(struct pg *pg, const char *capture, int64_t epoch, bool superseded, pg_answer *answer,
+			      void *arg)
+{
+	struct number e;
+
+	return ask(pg, CAPTURE_STATEMENT_FREE,
+		   (const char *[]){ capture, number(&e, epoch), superseded ? "true" : "false" }, 3, answer, arg);
+}
+
+bool capture_ledger_differs(struct pg *pg, const char *capture, pg_answer *answer, void *arg)
+{
+	return ask(pg, CAPTURE_STATEMENT_DIFFERS, (const char *[]){ capture }, 1, answer, arg);
+}
+
+bool capture_ledger_watch(struct pg *pg, const char *capture, int64_t epoch, pg_answer *answer, void *arg)
+{
+	struct number e;
+
+	return ask(pg, CAPTURE_STATEMENT_WATCH, (const char *[]){ capture, number(&e, epoch) }, 2, answer, arg);
+}
+
+bool capture_ledger_resync(struct pg *pg, const char *capture, pg_answer *answer, void *arg)
+{
+	return ask(pg, CAPTURE_STATEMENT_RESYNC, (const char *[]){ capture }, 1, answer, arg);
+}
+
+bool capture_ledger_waits(struct pg *pg, int64_t pid, pg_answer *answer, void *arg)
+{
+	struct number p;
+
+	return ask(pg, CAPTURE_STATEMENT_WAITS, (const char *[]){ number(&p, pid) }, 1, answer, arg);
+}
