@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "books/capture_tables.h"
+
 enum { NUMBER_BYTES = 24 };
 
 /* A key as the core has it: in one piece (format/capture_key.h). */
@@ -89,18 +91,6 @@ static const char *position(struct number *n, uint64_t lsn)
 	return n->text;
 }
 
-/* --- tables by number --- */
-
-size_t capture_ledger_table_count(const struct config_capture *c)
-{
-	return c->table_count + c->inserts_only_count;
-}
-
-const char *capture_ledger_table_name(const struct config_capture *c, size_t table)
-{
-	return table < c->table_count ? c->tables[table] : c->inserts_only[table - c->table_count];
-}
-
 /* --- the lead --- */
 
 bool capture_ledger_try_lock(struct pg *pg, const char *capture, pg_answer *answer, void *arg)
@@ -129,10 +119,10 @@ bool capture_ledger_definition(struct capture_definition *d, const struct config
 {
 	const struct config_capture *c = &config->captures[index];
 	json_t *list = json_array();
-	size_t count = capture_ledger_table_count(c);
+	size_t count = capture_tables_count(c);
 
-	for (size_t i = 0; i < capture_ledger_table_count(c); i++)
-		add_table(list, capture_ledger_table_name(c, i), c->snapshot, i >= c->table_count);
+	for (size_t i = 0; i < capture_tables_count(c); i++)
+		add_table(list, capture_tables_name(c, i), c->snapshot, i >= c->table_count);
 	for (size_t i = 0; i < config->outbox_table_count; i++) {
 		const struct config_outbox_table *t = &config->outbox_tables[i];
 
@@ -303,7 +293,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 
 	read_text(r, row, STATE, word, sizeof word);
 	t->unproved = strcmp(word, "unproved") == 0;
-	if (!capture_mark_state_of(word, &t->now.state))
+	if (!capture_tables_state_of(word, &t->now.state))
 		return false;
 	t->now.reading = (uint32_t)pg_int8(r, row, READING);
 	t->now.repair_first = (uint32_t)pg_int8(r, row, REPAIR_FIRST);
@@ -322,7 +312,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 bool capture_ledger_read_tables(const struct pg_result *r, const struct config_capture *c,
 				struct capture_ledger_books *b)
 {
-	size_t count = capture_ledger_table_count(c), bytes;
+	size_t count = capture_tables_count(c), bytes;
 
 	b->tables = calloc(count > 0 ? count : 1, sizeof b->tables[0]);
 	if (b->tables == NULL)
@@ -330,7 +320,7 @@ bool capture_ledger_read_tables(const struct pg_result *r, const struct config_c
 	b->table_count = count;
 	for (int row = 0; row < pg_rows(r); row++)
 		for (size_t i = 0; i < count; i++)
-			if (strcmp(pg_bytes(r, row, 0, &bytes), capture_ledger_table_name(c, i)) == 0 &&
+			if (strcmp(pg_bytes(r, row, 0, &bytes), capture_tables_name(c, i)) == 0 &&
 			    !read_table(r, row, &b->tables[i]))
 				return false;
 	return true;

@@ -41,12 +41,6 @@ enum {
 /* What a statement is for, in a word; those of ledger.h, too. */
 const char *capture_ledger_statement_name(unsigned number);
 
-/* --- tables by number --- */
-
-/* How many there are, and the name of one, as the configuration has it. */
-size_t capture_ledger_table_count(const struct config_capture *c);
-const char *capture_ledger_table_name(const struct config_capture *c, size_t table);
-
 /* --- the lead --- */
 
 /* One row, one bool: did we get the capture's lock? It lives as long as the session, or until it is given back. */

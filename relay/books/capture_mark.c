@@ -6,30 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "books/capture_ledger.h"
+#include "books/capture_tables.h"
 #include "format/capture_key.h"
-
-static const char *const state_words[] = {
-	[CAPTURE_TABLE_WAITING] = "waiting",   [CAPTURE_TABLE_READING] = "reading", [CAPTURE_TABLE_READ] = "read",
-	[CAPTURE_TABLE_COMPLETE] = "complete", [CAPTURE_TABLE_REFUSED] = "refused",
-};
-
-const char *capture_mark_state_word(enum capture_table_state state)
-{
-	return state_words[state];
-}
-
-bool capture_mark_state_of(const char *word, enum capture_table_state *state)
-{
-	if (strcmp(word, "unproved") == 0)
-		word = state_words[CAPTURE_TABLE_COMPLETE];
-	for (size_t i = 0; i < sizeof state_words / sizeof state_words[0]; i++)
-		if (strcmp(word, state_words[i]) == 0) {
-			*state = (enum capture_table_state)i;
-			return true;
-		}
-	return false;
-}
 
 /* --- values; each NULL where there is no memory --- */
 
@@ -151,7 +129,7 @@ static bool put_list(json_t *object, const char *name, json_t *list, size_t coun
 
 static const char *name_of(const struct capture_mark_books *m, uint32_t table)
 {
-	return capture_ledger_table_name(m->capture, table);
+	return capture_tables_name(m->capture, table);
 }
 
 static json_t *table_of(const struct capture_mark_books *m, const struct capture_cursor *c)
@@ -163,7 +141,7 @@ static json_t *table_of(const struct capture_mark_books *m, const struct capture
 		m->message(m->arg, c->slot, &at);
 	return whole(
 		o, put(o, "table", json_string(name_of(m, c->table))) &&
-			   put(o, "state", json_string(state_words[c->now.state])) &&
+			   put(o, "state", json_string(capture_tables_word(c->now.state))) &&
 			   put_int(o, "reading", c->now.reading) && put_int(o, "repair_first", c->now.repair_first) &&
 			   put_int(o, "repair_count", c->now.repair_count) &&
 			   put_int(o, "filenode", (int64_t)c->now.filenode) &&

@@ -49,8 +49,4 @@ struct capture_mark_books {
  * `payloads`, of type ARRAY_BYTEA, in their order. */
 char *capture_mark_text(const struct capture_mark_books *m, struct array *payloads);
 
-/* The state of a table, as the books have it. False: the word is not known. "unproved" is complete. */
-bool capture_mark_state_of(const char *word, enum capture_table_state *state);
-const char *capture_mark_state_word(enum capture_table_state state);
-
 #endif
