@@ -2,8 +2,8 @@
 
 import contextlib
 
+from harness import RELAY, SERVICE  # first: it knows where the library is
 from copied import Copy, Source
-from harness import RELAY, SERVICE
 from legacy import TABLES, Legacy, Ways, create_tables
 from limbo import Limbo
 from pgoutput_log import Log
