@@ -29,7 +29,7 @@ from pgoutput_log import PINNED, UNCHANGED
 
 EXAMPLES = 5
 UNDONE = "undone"  # how changed_by begins in rows that are rolled back (legacy.py)
-OPERATIONS = set("rcudtms")
+OPERATIONS = (*"rcudts", "snapshot-begin", "snapshot-end")
 
 
 class Damaged(ValueError):
@@ -71,22 +71,22 @@ def parse(stored):
         return stored.headers.get(name, [None])[0]
     try:
         body = load(stored.payload)
-        op, table = body["op"], body.get("table") if body["op"] == "m" else body["table"]
+        op, table = body["op"], body["table"]
     except (ValueError, KeyError, TypeError) as e:
         raise Damaged(f"no event: {stored.payload[:80]!r}") from e
     if op not in OPERATIONS:
         raise Damaged(f"op {op}")
-    if op in "rcud" and not isinstance(body.get("key"), dict):
+    if op in tuple("rcud") and not isinstance(body.get("key"), dict):
         raise Damaged(f"{op} without a key")
-    if op in "rcu" and not isinstance(body.get("row"), dict):
+    if op in tuple("rcu") and not isinstance(body.get("row"), dict):
         raise Damaged(f"{op} without a row")
     if set(body.get("unchanged") or ()) & set(body.get("row") or ()):
         raise Damaged("a value that was not sent has one")
     place = header("Boxhaul-Position")
-    if op in "cudt" and place is None:
+    if op in tuple("cudt") and place is None:
         raise Damaged(f"{op} without Boxhaul-Position")
     return Event(stored.seq, stored.msg_id, op, table, body.get("key") or {}, body.get("row"), body.get("old"), body.get("unchanged") or [],
-                 position_of(place) if place and op in "cudtm" else None, header("Boxhaul-Last") == "1", body)
+                 position_of(place) if place else None, header("Boxhaul-Last") == "1", body)
 
 
 class Table:
@@ -186,33 +186,26 @@ class Copy:
         for values in (event.row, event.old):
             if str((values or {}).get("changed_by", "")).startswith(UNDONE):
                 self.fault("uncommitted", f"{event.table} {event.key} at {event.seq}")
-        table = self.tables[event.table] if event.table else None
+        table = self.tables[event.table]
         if event.op == "t":
-            for name in event.body.get("tables") or [event.table]:
-                self._truncate(self.tables[name])
+            self._truncate(table)
         elif event.op == "r":
             self._read_row(table, event)
-        elif event.op in "cu":
+        elif event.op in ("c", "u"):
             self._change(table, event)
         elif event.op == "d":
             key = canonical(event.key)
             table.rows.pop(key, None)
             table.forget(key)
-        elif event.op == "m" and event.table:
-            self._control(table, event)
+        elif event.op == "snapshot-begin":
+            table.begin_snapshot()
+        elif event.op == "snapshot-end":
+            table.end_snapshot()
 
     @staticmethod
     def _truncate(table):
         table.rows, table.touched, table.emptied = {}, set(), True
         table.sweep = None if table.sweep is None else set()
-
-    @staticmethod
-    def _control(table, event):
-        kind = event.body.get("message") or event.body.get("kind")
-        if kind == "snapshot-begin":
-            table.begin_snapshot()
-        elif kind == "snapshot-end":
-            table.end_snapshot()
 
     def _read_row(self, table, event):
         """A row of the snapshot: exactly what the changes ahead of it have made of its key."""
@@ -270,16 +263,16 @@ class Copy:
 
     def compare_with_log(self, logged, source):
         """Every change of the log exactly once and as it was, from the first one that the stream has. Returns how many it has."""
-        sent = [(event, table) for event in self.events if event.op in "cudt" for table in event.body.get("tables") or [event.table]]
+        sent = [event for event in self.events if event.op in tuple("cudt")]
         wanted = [(change, table) for change in logged for table in change.tables if table in source.tables]
         if not sent:
             return len(wanted)
-        begin = next((n for n, (change, _table) in enumerate(wanted) if change.position[:2] == sent[0][0].position[:2]), None)
+        begin = next((n for n, (change, _table) in enumerate(wanted) if change.position[:2] == sent[0].position[:2]), None)
         if begin is None:
-            self.fault("unlogged", f"{_place(sent[0][0])} at {sent[0][0].seq}, the first change of the stream")
+            self.fault("unlogged", f"{_place(sent[0])} at {sent[0].seq}, the first change of the stream")
             return 0
-        for (change, there), (event, here) in zip(wanted[begin:], sent):
-            if difference := f"the log has it of {there}" if there != here else self._differs(change, event, source):
+        for (change, table), event in zip(wanted[begin:], sent):
+            if difference := f"the log has it of {table}" if table != event.table else self._differs(change, event, source):
                 self.fault("unlogged", f"at {event.seq}, {_place(event)} {event.op} {event.table} {event.key}: {difference}")
                 break
         if len(wanted) - begin != len(sent):

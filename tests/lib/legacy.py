@@ -98,10 +98,19 @@ class Legacy:
 
     def truncate(self, *tables):
         """On demand, in a transaction of its own that also writes into what it has emptied."""
-        with contextlib.closing(psycopg2.connect(self.conninfo)) as connection, connection, connection.cursor() as cursor:
+        with contextlib.closing(psycopg2.connect(self.conninfo)) as connection:
+            while not self._truncated(connection, tables):
+                pass
+
+    @staticmethod
+    def _truncated(connection, tables):
+        """False: a deadlock; again."""
+        with contextlib.suppress(psycopg2.errors.DeadlockDetected), connection, connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {', '.join(tables)}")
             if "legacy.stock" in tables:
                 cursor.execute("INSERT INTO legacy.stock (place, sku, on_hand) VALUES ('after', 'truncate', 1)")
+            return True
+        return False
 
     def __enter__(self):
         return self.start()
