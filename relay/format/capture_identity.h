@@ -20,12 +20,20 @@ struct capture_place {
 	uint64_t index;      /* in the transaction: of all that the server sends, and of what is put between them */
 };
 
+/* What takes digests: { NULL } at first, made when it is needed, and one for one thread. */
+struct capture_identity {
+	void *context;
+};
+void capture_identity_free(struct capture_identity *i);
+
 /* False, of both: out of memory. */
-bool capture_identity_change(const struct capture_place *place, char id[static UUID_CHARACTERS + 1]);
+bool capture_identity_change(struct capture_identity *i, const struct capture_place *place,
+			     char id[static UUID_CHARACTERS + 1]);
 
 /* Of a row that a snapshot brings: of the capture's snapshot of this table (its id), in this reading, with the key in one piece (format/capture_key.h). */
-bool capture_identity_row(uint64_t system, const char *snapshot, const char *schema, const char *table,
-			  uint64_t reading, const void *key, size_t key_bytes, char id[static UUID_CHARACTERS + 1]);
+bool capture_identity_row(struct capture_identity *i, uint64_t system, const char *snapshot, const char *schema,
+			  const char *table, uint64_t reading, const void *key, size_t key_bytes,
+			  char id[static UUID_CHARACTERS + 1]);
 
 /* "0/3B001260.849253375684112.3": LSN, time of the commit, index; and the same without the index. Returns `to`. */
 enum { CAPTURE_PLACE_BYTES = 80 };

@@ -39,8 +39,9 @@ struct capture_message {
 		why; /* of a defect that has more to say than its reason (the column's name), a line of text; else NULL */
 };
 
-/* Where messages are made, one after the other. */
+/* Where messages are made, one after the other. { 0 } at first. */
 struct capture_writer {
+	struct capture_identity identity;
 	struct capture_text payload, headers, key, encoded, piece;
 	size_t header_count, wire_bytes;
 	char subject[MESSAGE_SUBJECT_MAX_BYTES + 1];
@@ -52,14 +53,14 @@ void capture_message_free(struct capture_writer *w);
 /* Empties it for the next one. */
 void capture_message_begin(struct capture_writer *w);
 
-/* One more header; its value is valid, or encoded. */
+/* One more header; its value is valid. Or any text, encoded as an attribute is. */
 void capture_message_header(struct capture_writer *w, const char *name, const char *value);
+void capture_message_encoded(struct capture_writer *w, const char *name, const char *value);
 
-/* The headers of a place in the log, and of a key (in w->key, terminated), if `keyed`. */
+/* The headers of a place in the log. */
 void capture_message_place(struct capture_writer *w, const struct capture_place *place);
-void capture_message_key(struct capture_writer *w, bool keyed);
 
-/* What was made. REASON_NO_MEMORY: something is missing in it. */
+/* What was made; the key, terminated, is in w->key, if `keyed`. REASON_NO_MEMORY: something is missing in it. */
 enum reason capture_message_end(struct capture_writer *w, bool keyed, struct capture_message *m);
 
 /* The headers as the text of a JSON object, as a dead letter keeps them; at the end of `out`. */

@@ -19,6 +19,9 @@ struct capture_text {
 void capture_text_reset(struct capture_text *t);
 void capture_text_free(struct capture_text *t);
 
+/* Room for so many bytes at the end, which do not count yet; NULL: out of memory. */
+char *capture_text_room(struct capture_text *t, size_t count);
+
 void capture_text_put(struct capture_text *t, const void *bytes, size_t count);
 void capture_text_char(struct capture_text *t, char c);
 

@@ -8,7 +8,7 @@
 
 #include "format/message.h"
 
-enum { EPOCH_2000 = 946684800, MICROSECONDS = 1000000, TIME_BYTES = 80 };
+enum { EPOCH_2000 = 946684800, MICROSECONDS = 1000000 };
 
 /* What the row may bring itself. Whatever of it is missing comes from around it. */
 enum { SOURCE = 1, TYPE = 2, TIME = 4, PARTITIONKEY = 8, DATACONTENTTYPE = 16 };
@@ -79,8 +79,7 @@ static bool take_header(void *arg, const char *name, const char *value)
 	return w->defect == REASON_NONE;
 }
 
-/* RFC 3339. False of a time it has no words for: infinity, years of five digits, before Christ. */
-static bool format_time(int64_t us, char out[TIME_BYTES])
+bool envelope_time(int64_t us, char out[static ENVELOPE_TIME_BYTES])
 {
 	int64_t seconds = us / MICROSECONDS - (us % MICROSECONDS < 0);
 	time_t since_1970 = (time_t)(seconds + EPOCH_2000);
@@ -89,7 +88,7 @@ static bool format_time(int64_t us, char out[TIME_BYTES])
 	if (us == INT64_MIN || us == INT64_MAX || gmtime_r(&since_1970, &utc) == NULL || utc.tm_year < -1900 ||
 	    utc.tm_year > 9999 - 1900)
 		return false;
-	snprintf(out, TIME_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", utc.tm_year + 1900, utc.tm_mon + 1,
+	snprintf(out, ENVELOPE_TIME_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", utc.tm_year + 1900, utc.tm_mon + 1,
 		 utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, (int)(us - seconds * MICROSECONDS));
 	return true;
 }
@@ -99,7 +98,7 @@ enum reason envelope_each(const struct envelope *e,
 {
 	struct walk w = { .each = each, .arg = arg };
 	enum reason defect = message_each_header(e->headers, e->headers_bytes, take_header, &w);
-	char created[TIME_BYTES];
+	char created[ENVELOPE_TIME_BYTES];
 
 	if (defect != REASON_NONE || w.defect != REASON_NONE)
 		return defect != REASON_NONE ? defect : w.defect;
@@ -109,7 +108,7 @@ enum reason envelope_each(const struct envelope *e,
 		attribute(&w, "ce-source", e->source);
 	if ((w.present & TYPE) == 0)
 		attribute(&w, "ce-type", e->subject);
-	if ((w.present & TIME) == 0 && format_time(e->created_us, created))
+	if ((w.present & TIME) == 0 && envelope_time(e->created_us, created))
 		attribute(&w, "ce-time", created);
 	if ((w.present & PARTITIONKEY) == 0 && e->key != NULL && e->key[0] != '\0')
 		attribute(&w, "ce-partitionkey", e->key);

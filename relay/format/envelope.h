@@ -49,6 +49,11 @@ enum reason envelope_each(const struct envelope *e,
 /* The same, and how many bytes these headers are on the wire: "name: value" and a line end each. */
 enum reason envelope_measure(const struct envelope *e, size_t *bytes);
 
+/* A time as it is in ce-time: RFC 3339 in UTC, with microseconds, of microseconds since 2000-01-01. False of one that it has no words for: infinity, years of
+ * five digits, before Christ. */
+enum { ENVELOPE_TIME_BYTES = 80 };
+bool envelope_time(int64_t us, char out[static ENVELOPE_TIME_BYTES]);
+
 /* Percent-encodes an attribute's value for a header. Returns its length; `out`, unless it is NULL, gets that many bytes
  * and a terminator. */
 size_t envelope_encode(const char *value, char *out);
