@@ -1,6 +1,7 @@
 #include "format/capture_message.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "format/envelope.h"
 
@@ -56,6 +57,42 @@ void capture_message_encoded(struct capture_writer *w, const char *name, const c
 		return;
 	envelope_encode(value, room);
 	capture_message_header(w, name, room);
+}
+
+static bool is_ours(const char *name)
+{
+	return strncasecmp(name, "boxhaul-", strlen("boxhaul-")) == 0;
+}
+
+static void add_given(void *arg, const char *name, const char *value, bool attribute)
+{
+	if (attribute)
+		capture_message_encoded(arg, name, value);
+	else if (!is_ours(name))
+		capture_message_header(arg, name, value);
+}
+
+static bool take_given(void *arg, const char *name, const char *value)
+{
+	add_given(arg, name, value, false);
+	return true;
+}
+
+enum reason capture_message_given(struct capture_writer *w, const char *source, const char *id,
+				  const struct capture_place *place, bool keyed, const char *headers, size_t bytes)
+{
+	struct envelope e = { .source = source,
+			      .message_id = id,
+			      .subject = w->subject,
+			      .key = keyed ? w->key.bytes : NULL,
+			      .created_us = place->commit_us,
+			      .headers = headers,
+			      .headers_bytes = bytes };
+
+	capture_message_place(w, place);
+	if (keyed)
+		capture_message_encoded(w, ENVELOPE_KEY, w->key.bytes);
+	return source != NULL ? envelope_each(&e, add_given, w) : message_each_header(headers, bytes, take_given, w);
 }
 
 enum reason capture_message_end(struct capture_writer *w, bool keyed, struct capture_message *m)

@@ -57,6 +57,11 @@ void capture_message_begin(struct capture_writer *w);
 void capture_message_header(struct capture_writer *w, const char *name, const char *value);
 void capture_message_encoded(struct capture_writer *w, const char *name, const char *value);
 
+/* All headers of a message that comes with its own: its place, its key (in w->key), and those in `headers`, the text of a JSON object of strings (NULL: none). With a
+ * `source` it is a CloudEvent (format/envelope.h). What begins with Boxhaul- is ours, and none of theirs. The defect of its headers, or REASON_NONE. */
+enum reason capture_message_given(struct capture_writer *w, const char *source, const char *id,
+				  const struct capture_place *place, bool keyed, const char *headers, size_t bytes);
+
 /* The headers of a place in the log. */
 void capture_message_place(struct capture_writer *w, const struct capture_place *place);
 
