@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "books/reasons.h"
 #include "books/schema.h"
+#include "command/check_capture.h"
 #include "command/check_inbox.h"
 #include "command/check_run.h"
 #include "command/check_sagas.h"
@@ -173,6 +174,8 @@ static void check_postgres(struct check *c, const struct call *call)
 			check_inbox_books(c, s);
 		if (may)
 			check_sagas(c, s);
+		if (may)
+			check_capture(c, call, s);
 	}
 	check_listen(c, s);
 	pg_session_close(s);

@@ -47,6 +47,7 @@ enum option_number {
 	OPTION_STUCK,
 	OPTION_NAME,
 	OPTION_STEP,
+	OPTION_SQL,
 	OPTIONS,
 };
 

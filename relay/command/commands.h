@@ -66,4 +66,21 @@ enum exit_code command_sagas_retry(const struct call *call);
 enum exit_code command_sagas_undo(const struct call *call);
 enum exit_code command_sagas_resolve(const struct call *call);
 
+/* The captures: what one would do and what is missing for it; how they stand; where a change is. */
+enum exit_code command_capture_plan(const struct call *call);
+enum exit_code command_capture_status(const struct call *call);
+enum exit_code command_capture_explain(const struct call *call);
+
+/* What an operator decides about one. */
+enum exit_code command_capture_start(const struct call *call);
+enum exit_code command_capture_pause(const struct call *call);
+enum exit_code command_capture_resume(const struct call *call);
+enum exit_code command_capture_add(const struct call *call);
+enum exit_code command_capture_resync(const struct call *call);
+enum exit_code command_capture_drop(const struct call *call);
+
+/* Changes that could not be sent: look at them; give them up. */
+enum exit_code command_capture_letters(const struct call *call);
+enum exit_code command_capture_discard(const struct call *call);
+
 #endif

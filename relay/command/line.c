@@ -41,6 +41,7 @@ const struct command_option command_options[OPTIONS] = {
 	[OPTION_NAME] = { "name", VALUE_WORD, "of this definition" },
 	[OPTION_STEP] = { "step", VALUE_WORD,
 			  "what became of the step at which it stands: done, undone or refused; STEP=done: only if it stands there" },
+	[OPTION_SQL] = { "sql", VALUE_NONE, "print the SQL of it, for who administers the server" },
 	[OPTION_INBOX] = { "inbox", VALUE_NONE, "ID is the Nats-Msg-Id of a message that was taken from a stream" },
 };
 

@@ -135,6 +135,9 @@ enum exit_code look_take(struct pg_session *s, const struct config *config, json
 	code = ask_more(s, config, *out, "inbox", "SELECT boxhaul.inbox_look()", "cannot see the subscriptions");
 	if (code == EXIT_OK)
 		code = ask_more(s, config, *out, "sagas", "SELECT boxhaul.saga_look()", "cannot see the sagas");
+	if (code == EXIT_OK)
+		code = ask_more(s, config, *out, "captures", "SELECT boxhaul.capture_look()",
+				"cannot see the captures");
 	return code;
 }
 

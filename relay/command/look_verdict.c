@@ -9,6 +9,7 @@
 #include "base/duration.h"
 #include "base/utf8.h"
 #include "command/look.h"
+#include "command/look_capture.h"
 #include "command/look_inbox.h"
 #include "command/out.h"
 #include "core/refusal.h"
@@ -154,11 +155,13 @@ static void from_the_database(const json_t *look, const struct config *config, s
 	struct delivery_stats stats = { .paused = look_at(look, "paused") != NULL };
 	struct backlog_figures backlog = { .known = false, .hot = "" };
 	char target[CONFIG_TARGET_BYTES];
+	struct look_capture capture;
 	struct look_inbox inbox;
 	struct facts f = {
 		.target = config_target(config, target),
 		.database = "",
 		.inbox = &inbox.facts,
+		.capture = &capture.facts,
 		.stats = &stats,
 		.backlog = &backlog,
 		.leads = look_is(look, "leading"),
@@ -177,7 +180,8 @@ static void from_the_database(const json_t *look, const struct config *config, s
 
 	look_inbox_fill(look_at(look, "inbox"), look_at(look, "sagas"), &inbox);
 	look_inbox_sagas(look_at(look, "inbox"), config, &inbox);
-	/* Who takes messages has a lock of its own for each subscription, and here nobody knows better. */
+	look_capture_fill(look_at(look, "captures"), config, &capture);
+	/* Who takes messages, or reads the log, has a lock of its own for each subscription and capture, and here nobody knows better. */
 	if (config->stream_count == 0) {
 		f.leads = f.postgres_up;
 		f.nobody_leads = false;

@@ -33,6 +33,21 @@ static struct pg_session *try_as_peer(const struct call *call, const struct pg_o
 	return NULL;
 }
 
+static struct pg_options options_of(const struct config *c, enum session_login login, const char *name)
+{
+	struct pg_options o;
+
+	switch (login) {
+	case LOGIN_OWNER: return servers_postgres_owner(c, name);
+	case LOGIN_CAPTURE:
+	case LOGIN_WALSENDER:
+		o = servers_postgres_capture(c, name);
+		o.replication = login == LOGIN_WALSENDER;
+		return o;
+	default: return servers_postgres(c, name);
+	}
+}
+
 struct pg_session *session_try(const struct call *call, enum session_login login, char *error, size_t size)
 {
 	char name[64], why[512 + CONFIG_TARGET_BYTES];
@@ -40,7 +55,7 @@ struct pg_session *session_try(const struct call *call, enum session_login login
 	struct pg_session *s;
 
 	snprintf(name, sizeof name, "boxhaul %s", call->command->words);
-	o = login == LOGIN_OWNER ? servers_postgres_owner(call->config, name) : servers_postgres(call->config, name);
+	o = options_of(call->config, login, name);
 	s = pg_session_open_newest(&o, why, sizeof why);
 	if (s == NULL)
 		s = try_as_peer(call, &o, why, sizeof why);

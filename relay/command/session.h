@@ -8,8 +8,8 @@
 #include "edge/natsio_session.h"
 #include "edge/pg_session.h"
 
-/* As whom: the relay's login, or the one that may change the schema. */
-enum session_login { LOGIN_RELAY, LOGIN_OWNER };
+/* As whom: the relay's login, the one that may change the schema, or the one that reads the log; and that as it reads it, as a walsender. */
+enum session_login { LOGIN_RELAY, LOGIN_OWNER, LOGIN_CAPTURE, LOGIN_WALSENDER };
 
 /* NULL after saying why on stderr: the command ends with EXIT_UNREACHABLE. Root becomes, for good, the system's user of the login's
  * name where the server lets in nobody else (peer authentication). */

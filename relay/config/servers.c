@@ -19,6 +19,14 @@ struct pg_options servers_postgres_owner(const struct config *c, const char *cli
 	return o;
 }
 
+struct pg_options servers_postgres_capture(const struct config *c, const char *client)
+{
+	struct pg_options o = servers_postgres(c, client);
+
+	o.conninfo = c->postgres.capture_conninfo;
+	return o;
+}
+
 struct natsio_options servers_nats(const struct config *c, const char *client)
 {
 	return (struct natsio_options){

@@ -11,7 +11,8 @@
 
 /* The client's name is seen in the server's monitoring, and borrowed too. */
 struct pg_options servers_postgres(const struct config *c, const char *client);
-struct pg_options servers_postgres_owner(const struct config *c, const char *client); /* for `migrate` */
+struct pg_options servers_postgres_owner(const struct config *c, const char *client);   /* for `migrate` */
+struct pg_options servers_postgres_capture(const struct config *c, const char *client); /* for captures: REPLICATION */
 struct natsio_options servers_nats(const struct config *c, const char *client);
 
 /* Does somebody say where the health port is? Else it is where it is by default. */

@@ -34,6 +34,7 @@ static const char *gap_words(const char *reason)
 		{ "foreign", "its replication slot is not the one it had" },
 		{ "timeline", "the server has gone back to an older history" },
 		{ "system", "this is another server" },
+		{ "let_go", "its replication slot was let go, for it kept more of the log than wal_budget" },
 		{ "truncated", "its stream lost its end, or was made anew" },
 	};
 
@@ -52,6 +53,17 @@ static bool has_gap(const struct capture_one_facts *c, const char *target, struc
 		       w,
 		       "changes since then are not in the stream: `boxhaul capture resync %s %s` makes a new slot and reads every table again; boxhaul-runbook(7) says what that means: capture-gap",
 		       target, c->name);
+}
+
+/* Seen from outside. */
+static bool is_not_read(const struct capture_one_facts *c, const char *target, struct wrong *w)
+{
+	char kept[32];
+
+	return c->nobody_leads && (strcmp(c->state, "live") == 0 || strcmp(c->state, "creating") == 0) &&
+	       wrong_say(w, true, "Capture %s is %s, and no daemon reads it; the server keeps %s of its log for it",
+			 c->name, c->state, bytes_text(c->retained_bytes, kept, sizeof kept)) &&
+	       wrong_advise(w, "start a daemon: `boxhaul run %s`, or its service", target);
 }
 
 static bool is_not_led(const struct capture_one_facts *c, const char *target, struct wrong *w)
@@ -156,8 +168,11 @@ static bool has_ailing_table(const struct capture_one_facts *c, const char *targ
 
 	if (t == NULL)
 		return false;
-	wrong_say(w, false, "Capture %s: the rows of table %s are %s: %s", c->name, t->name,
-		  strcmp(t->state, "unproved") == 0 ? "unproved" : "not read", t->reason);
+	wrong_say(w, false, "Capture %s: table %s is %s: %s", c->name, t->name,
+		  strcmp(t->state, "unproved") == 0  ? "unproved"
+		  : strcmp(t->state, "refused") == 0 ? "not read"
+						     : "not as it should be",
+		  t->reason);
 	return wrong_advise(w, "mend the cause; then `boxhaul capture resync %s %s %s` reads them again", target,
 			    c->name, t->name);
 }
@@ -169,7 +184,7 @@ static bool has_dead_letters(const struct capture_one_facts *c, const char *targ
 	return n > 0 &&
 	       wrong_say(w, false, "Capture %s: %" PRIu64 " change%s given up and stand%s as dead letter%s", c->name, n,
 			 n == 1 ? " was" : "s were", n == 1 ? "s" : "", n == 1 ? "" : "s") &&
-	       wrong_advise(w, "`boxhaul capture status %s %s` shows %s, and why", target, c->name,
+	       wrong_advise(w, "`boxhaul capture dead-letters %s %s` shows %s, and why", target, c->name,
 			    n == 1 ? "it" : "them");
 }
 

@@ -10,9 +10,9 @@
 /* A captured table, as the books have it. Rows that were there before the capture come in chunks: its snapshot. */
 struct capture_table_facts {
 	const char *name; /* "public.orders" */
-	const char
-		*state; /* in the words of the books: waiting, reading, complete, unproved; "" = it has no snapshot */
-	const char *reason;      /* why it waits, or is unproved; "" */
+	const char *
+		state; /* in the words of the books: waiting, reading, read, complete, unproved, refused; "" = it has no snapshot */
+	const char *reason;      /* why it is refused, unproved, or not published; "" */
 	uint64_t rows, estimate; /* of the snapshot: stored so far; about so many are to come in all, 0 = not known */
 	double rate;             /* rows a second of it, in the last ten seconds; negative = not known */
 };
@@ -26,11 +26,12 @@ struct capture_one_facts {
 	const char *trouble; /* why it neither leads nor stands by; "" */
 
 	const char *state; /* of the books: none, creating, live, gap; "" = not known */
-	const char
-		*reason; /* of a gap, in the word of the books: gone, lost, foreign, timeline, system, truncated; "" */
+	const char *
+		reason; /* of a gap, in the word of the books: gone, lost, foreign, timeline, system, truncated, let_go; "" */
 	const char *detail; /* and in a sentence: what was found; "" */
 	bool paused;
 	const char *paused_by; /* by whom, since when and why */
+	bool nobody_leads;     /* seen from outside: no daemon reads it */
 
 	/* Who is waited for, as "pid 4711 (psql, in a transaction for 3 min)": the slot cannot be made, the barrier before the first chunk does
 	 * not open, or a commit is in limbo. "" = nobody. */

@@ -316,6 +316,9 @@ static bool captures_are_well(const struct facts *f, struct verdict *v)
 			worst = &f->capture->capture[i];
 	if (worst->unfinished > 0)
 		return say(v, VERDICT_OK, "Capturing; the rows that were there before are being read");
+	if (worst->lag_us < 0)
+		return say(v, VERDICT_OK, "Capturing; %s of the log are not confirmed yet",
+			   bytes_text(worst->lag_bytes, behind, sizeof behind));
 	if (worst->lag_us < 1000000)
 		return say(v, VERDICT_OK, "Capturing: no commit waits for as long as a second");
 	return say(v, VERDICT_OK, "Capturing: %s is %s behind, %s of the log", worst->name,
