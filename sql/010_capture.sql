@@ -1210,6 +1210,358 @@ BEGIN
 END
 $$;
 
+-- --- for who looks: what a capture needs, how it stands, where a change is ---
+
+-- What this server has not mended yet of what a capture suffers from, and in which release of its branch it is mended. By the releases of
+-- 15: those of other branches came out on the same days, so their numbers go along.
+CREATE OR REPLACE FUNCTION boxhaul.capture_unfixed(version integer DEFAULT pg_catalog.current_setting('server_version_num')::integer)
+    RETURNS TABLE (fixed_in text, what text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN b.major = 13 AND f.minor > 15 THEN 'a newer branch' ELSE concat(b.major, '.', f.minor + b.ahead) END, f.what
+      FROM (SELECT version / 10000 AS major, version % 10000 AS minor, (ARRAY[8, 5, 0, -4, -8, -14])[version / 10000 - 12] AS ahead) b,
+           (VALUES (6, 'a column that is added with a default comes as null'),
+                   (8, 'a new replication slot may begin inside a transaction'),
+                   (10, 'the log that a replication slot needs may be removed'),
+                   (13, 'changes are left out, of transactions that were open when a table was added, and later ones'),
+                   (14, 'the confirmed position may go back'),
+                   (16, 'a new replication slot may be taken away by a checkpoint'),
+                   (18, 'a shutdown of the server may wait for ever'),
+                   (20, 'rolled-back savepoints that changed tables may be read wrongly')) f (minor, what)
+     WHERE f.minor + b.ahead > b.minor
+$$;
+
+-- What is known of tables that are to be captured. said: as they were written; the rest is NULL where there is none. key: as
+-- capture_key_of() has it. rows: as of the last ANALYZE; NULL: nobody knows.
+CREATE OR REPLACE FUNCTION boxhaul.capture_table_facts(tables text[])
+    RETURNS TABLE (n bigint, said text, relation oid, name text, kind "char", persistence "char", is_leaf boolean, identity "char",
+                   key text[], owner text, bytes bigint, rows bigint, toasted text[], generated text[], guarded boolean, leaves bigint)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT t.n, t.said, c.oid, quote_ident(s.nspname) || '.' || quote_ident(c.relname), c.relkind, c.relpersistence, c.relispartition, c.relreplident,
+           (SELECT array_agg(quote_ident(a.attname) ORDER BY k.n)
+              FROM unnest((boxhaul.capture_key_of(c.oid)).key) WITH ORDINALITY AS k (attnum, n)
+              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum),
+           pg_get_userbyid(c.relowner), d.bytes, d.rows,
+           (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum) FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attlen = -1 AND a.attstorage IN ('x', 'e')
+               AND (c.reltoastrelid <> 0 OR c.relkind = 'p')),
+           (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum) FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> ''),
+           c.relrowsecurity, d.leaves
+      FROM unnest(tables) WITH ORDINALITY AS t (said, n)
+      LEFT JOIN pg_class c ON c.oid = to_regclass(t.said)
+      LEFT JOIN pg_namespace s ON s.oid = c.relnamespace
+      LEFT JOIN LATERAL (
+           SELECT sum(pg_total_relation_size(x.oid))::bigint AS bytes, nullif(sum(greatest(x.reltuples, 0)), 0)::bigint AS rows,
+                  count(*) FILTER (WHERE x.oid <> c.oid) AS leaves
+             FROM pg_class x
+            WHERE x.oid = c.oid OR (c.relkind = 'p' AND x.oid IN (SELECT p.relid FROM pg_partition_tree(c.oid) p WHERE p.isleaf))) d
+        ON c.relkind IN ('r', 'p')
+$$;
+
+-- What `boxhaul capture plan` says, line by line. verdict: ok; note: good to know; todo: what `boxhaul capture start` will do, by `statement`
+-- as who owns the tables; warn; FAIL: it has to be mended first, by `statement` as a superuser if there is one. login: who reads the log.
+CREATE OR REPLACE FUNCTION boxhaul.capture_plan_server(capture text, messages boolean DEFAULT false, login text DEFAULT session_user)
+    RETURNS TABLE (about text, verdict text, what text, mend text, statement text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    WITH s AS (
+        SELECT current_setting('server_version_num')::integer AS version, current_setting('wal_level') AS wal_level,
+               (SELECT string_agg(format('%s (mended in %s)', u.what, u.fixed_in), '; ') FROM boxhaul.capture_unfixed() u) AS unfixed,
+               current_setting('max_replication_slots')::integer AS slots, (SELECT count(*) FROM pg_replication_slots) AS slots_used,
+               current_setting('max_wal_senders')::integer AS senders, (SELECT count(*) FROM pg_stat_replication) AS senders_used,
+               EXISTS (SELECT FROM pg_replication_slots r WHERE r.database = current_database()
+                         AND r.slot_name ~ format('^boxhaul_%s_[0-9]+$', capture)) AS has_slot,
+               (SELECT setting::bigint * 1024 * 1024 FROM pg_settings WHERE pg_settings.name = 'max_slot_wal_keep_size') AS keep_bytes,
+               coalesce(current_setting('idle_replication_slot_timeout', true), '0') AS idle,
+               current_setting('synchronous_standby_names') AS standbys,
+               (SELECT r.rolreplication OR r.rolsuper
+                       OR EXISTS (SELECT FROM pg_roles x WHERE x.rolname = 'rds_replication' AND pg_has_role(r.oid, x.oid, 'MEMBER'))
+                  FROM pg_roles r WHERE r.rolname = login) AS may_read)
+    SELECT 'server', 'FAIL', 'it is in recovery: a capture needs the primary', 'connect to the primary, e.g. target_session_attrs=read-write',
+           NULL FROM s WHERE pg_is_in_recovery()
+    UNION ALL
+    SELECT 'server', 'warn', concat('PostgreSQL ', current_setting('server_version'), ' has faults that a capture suffers from: ', s.unfixed),
+           'update it to the newest release of its branch before it is captured', NULL FROM s WHERE s.unfixed IS NOT NULL
+    UNION ALL
+    SELECT 'server', 'ok', concat('PostgreSQL ', current_setting('server_version')), NULL, NULL FROM s WHERE s.unfixed IS NULL
+    UNION ALL
+    SELECT 'server', 'FAIL', 'PostgreSQL 13 sends no logical messages', 'take them out of `messages`, or update the server to 14 or newer', NULL
+      FROM s WHERE messages AND s.version < 140000
+    UNION ALL
+    SELECT 'wal_level', 'ok', 'logical', NULL, NULL FROM s WHERE s.wal_level = 'logical'
+    UNION ALL
+    SELECT 'wal_level', 'FAIL', concat(s.wal_level, ': the log does not say which rows changed'),
+           'set wal_level = logical and restart the server', 'ALTER SYSTEM SET wal_level = logical' FROM s WHERE s.wal_level <> 'logical'
+    UNION ALL
+    SELECT 'max_replication_slots', 'FAIL', format('%s of %s are in use', s.slots_used, s.slots),
+           'raise max_replication_slots and restart the server', format('ALTER SYSTEM SET max_replication_slots = %s', s.slots + 4)
+      FROM s WHERE NOT s.has_slot AND s.slots_used >= s.slots
+    UNION ALL
+    SELECT 'max_replication_slots', 'ok', format('%s of %s are in use', s.slots_used, s.slots), NULL, NULL
+      FROM s WHERE s.has_slot OR s.slots_used < s.slots
+    UNION ALL
+    SELECT 'max_wal_senders', 'FAIL', format('%s of %s are in use', s.senders_used, s.senders),
+           'raise max_wal_senders and restart the server', format('ALTER SYSTEM SET max_wal_senders = %s', s.senders + 4)
+      FROM s WHERE NOT s.has_slot AND s.senders_used >= s.senders
+    UNION ALL
+    SELECT 'max_wal_senders', 'ok', format('%s of %s are in use', s.senders_used, s.senders), NULL, NULL
+      FROM s WHERE s.has_slot OR s.senders_used < s.senders
+    UNION ALL
+    SELECT 'synchronous_standby_names', 'FAIL', format('%s would take the capture for a standby: commits would wait for NATS', s.standbys),
+           'name the standbys one by one in synchronous_standby_names, and not the capture', NULL
+      FROM s WHERE EXISTS (
+          SELECT FROM regexp_split_to_table(regexp_replace(s.standbys, '^\s*((first|any)\s+)?\d+\s*\((.*)\)\s*$', '\3', 'i'), ',') AS x (name)
+           WHERE lower(btrim(btrim(x.name), '"')) IN ('*', lower('boxhaul-' || capture)))
+    UNION ALL
+    SELECT 'max_slot_wal_keep_size', 'note', format('a capture that is %s of the log behind loses its slot', pg_size_pretty(s.keep_bytes)),
+           NULL, NULL FROM s WHERE s.keep_bytes >= 0
+    UNION ALL
+    SELECT 'max_slot_wal_keep_size', 'note', 'without a bound: as long as the capture stands still the server keeps its log, until the disk is full; wal_budget warns',
+           NULL, NULL FROM s WHERE s.keep_bytes < 0
+    UNION ALL
+    SELECT 'idle_replication_slot_timeout', 'warn', format('%s: a daemon that is stopped for longer loses its slot', s.idle),
+           'set idle_replication_slot_timeout = 0', 'ALTER SYSTEM SET idle_replication_slot_timeout = 0' FROM s WHERE s.idle NOT IN ('0', '0s')
+    UNION ALL
+    SELECT 'login', 'ok', format('%s may read the log', login), NULL, NULL FROM s WHERE s.may_read
+    UNION ALL
+    SELECT 'login', 'FAIL', format('%s may not read the log', login),
+           'give the login of postgres.capture_conninfo the attribute REPLICATION; it then reads every published row',
+           CASE WHEN EXISTS (SELECT FROM pg_roles x WHERE x.rolname = 'rds_replication') THEN format('GRANT rds_replication TO %I', login)
+                ELSE format('ALTER ROLE %I REPLICATION', login) END
+      FROM s WHERE s.may_read IS NOT TRUE
+    UNION ALL
+    SELECT 'login', 'FAIL', format('%s lacks the role boxhaul_capture', login), 'GRANT boxhaul_capture TO the login of postgres.capture_conninfo',
+           format('GRANT boxhaul_capture TO %I', login)
+     WHERE NOT pg_has_role(login, 'boxhaul_capture', 'USAGE')
+$$;
+
+-- outboxes: outbox tables of others, of which inserts alone are wanted, and no rows that are there already.
+CREATE OR REPLACE FUNCTION boxhaul.capture_plan_tables(tables text[], inserts_only text[] DEFAULT '{}', outboxes text[] DEFAULT '{}',
+                                                       snapshot text DEFAULT 'keys', login text DEFAULT session_user)
+    RETURNS TABLE (about text, verdict text, what text, mend text, statement text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    WITH t AS (
+        SELECT coalesce(f.name, f.said) AS about, f.*, f.said = ANY (inserts_only || outboxes) AS inserts,
+               snapshot <> 'none' AND f.said <> ALL (outboxes) AS is_read,
+               f.kind IN ('r', 'p') AND f.persistence = 'p' AS is_table, f.kind IN ('r', 'p') AS is_any_table,
+               f.key IS NOT NULL AND f.identity IN ('d', 'i', 'f') AS is_known,
+               has_table_privilege(r.oid, f.relation, 'SELECT') AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE') AS may_select,
+               c.relnamespace AS schema,
+               f.guarded AND NOT r.rolsuper AND NOT r.rolbypassrls AS is_hidden,
+               (SELECT string_agg(p.relid::regclass::text, ', ' ORDER BY p.relid::regclass::text)
+                  FROM pg_partition_tree(CASE WHEN f.kind = 'p' THEN f.relation END) p JOIN pg_class c ON c.oid = p.relid
+                 WHERE p.isleaf AND c.relreplident = 'n') AS bare,
+               (SELECT string_agg(i.inhrelid::regclass::text, ', ' ORDER BY i.inhrelid::regclass::text)
+                  FROM pg_inherits i WHERE i.inhparent = f.relation AND f.kind = 'r') AS children,
+               (SELECT a.relid::regclass::text FROM pg_partition_ancestors(f.relation) a
+                 WHERE f.is_leaf AND a.relid <> f.relation
+                   AND a.relid IN (SELECT to_regclass(x) FROM unnest(tables || inserts_only || outboxes) x) LIMIT 1) AS root
+          FROM boxhaul.capture_table_facts(tables || inserts_only || outboxes) f
+          LEFT JOIN pg_class c ON c.oid = f.relation
+          LEFT JOIN pg_roles r ON r.rolname = login)
+    SELECT r.about, r.verdict, r.what, r.mend, r.statement FROM (
+        SELECT 1 AS o, t.n, t.about, 'FAIL' AS verdict, 'there is no such table, or the login may not look into its schema' AS what,
+               'write it as schema.table, as SQL does' AS mend, NULL AS statement FROM t WHERE t.relation IS NULL
+        UNION ALL
+        SELECT 1, t.n, t.about, 'FAIL', 'it is no table: its changes do not stand in the log', 'take it out, and name the tables that it shows', NULL
+          FROM t WHERE NOT t.is_any_table
+        UNION ALL
+        SELECT 1, t.n, t.about, 'FAIL', 'it is unlogged or temporary: its changes do not stand in the log', 'take it out, or ALTER TABLE ... SET LOGGED',
+               CASE t.persistence WHEN 'u' THEN format('ALTER TABLE %s SET LOGGED', t.name) END FROM t WHERE t.is_any_table AND t.persistence <> 'p'
+        UNION ALL
+        SELECT 2, t.n, t.about, 'ok',
+               concat(CASE WHEN t.inserts THEN 'inserts only; ' END, CASE WHEN t.key IS NULL THEN 'no key' ELSE 'key ' || array_to_string(t.key, ', ') END,
+                      coalesce('; about ' || t.rows || ' rows, ', '; nobody has counted its rows (ANALYZE does), '), pg_size_pretty(t.bytes),
+                      CASE WHEN t.leaves > 0 THEN format(', in %s partitions', t.leaves) END), NULL, NULL
+          FROM t WHERE t.is_table AND (t.inserts OR t.is_known)
+        UNION ALL
+        SELECT 3, t.n, t.about, 'FAIL',
+               CASE WHEN t.identity = 'n' THEN 'its replica identity is NOTHING: published, its UPDATEs and DELETEs would fail'
+                    WHEN t.identity = 'f' THEN 'it has no primary key: its rows could not be told apart'
+                    ELSE 'it has no primary key: published, its UPDATEs and DELETEs would fail' END,
+               CASE WHEN t.kind = 'p' THEN 'give it a primary key, of the root; or put it under inserts_only'
+                    ELSE 'give it a primary key, or a unique index over columns that are NOT NULL as its replica identity; or put it under inserts_only' END,
+               CASE WHEN t.identity = 'n' AND t.key IS NOT NULL THEN format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', t.name) END
+          FROM t WHERE t.is_table AND NOT t.inserts AND NOT t.is_known
+        UNION ALL
+        SELECT 3, t.n, t.about, 'FAIL', format('the replica identity of %s is NOTHING: published, their UPDATEs and DELETEs would fail', t.bare),
+               'give each of these partitions REPLICA IDENTITY DEFAULT', NULL FROM t WHERE t.is_table AND NOT t.inserts AND t.bare IS NOT NULL
+        UNION ALL
+        SELECT 4, t.n, t.about, 'warn', 'its rows that are there already cannot be read by a key', 'give it a primary key, or set snapshot = "whole"', NULL
+          FROM t WHERE t.is_table AND t.is_read AND t.inserts AND t.key IS NULL AND snapshot = 'keys'
+        UNION ALL
+        SELECT 4, t.n, t.about, 'todo', format('%s is allowed to read it', login), NULL,
+               CASE WHEN has_schema_privilege('boxhaul_capture', t.schema, 'USAGE') THEN ''
+                    ELSE format('GRANT USAGE ON SCHEMA %s TO boxhaul_capture; ', t.schema::regnamespace) END
+               || format('GRANT SELECT ON %s TO boxhaul_capture', t.name)
+          FROM t WHERE t.is_table AND t.is_read AND t.may_select IS FALSE
+        UNION ALL
+        SELECT 4, t.n, t.about, 'warn', format('it has row-level security: %s would read fewer rows than there are', login),
+               'give that login the attribute BYPASSRLS, or set snapshot = "none"', format('ALTER ROLE %I BYPASSRLS', login)
+          FROM t WHERE t.is_table AND t.is_read AND t.is_hidden
+        UNION ALL
+        SELECT 5, t.n, t.about, 'FAIL', format('it is a partition of %s, which is captured, too', t.root), 'name the root alone', NULL
+          FROM t WHERE t.is_table AND t.root IS NOT NULL
+        UNION ALL
+        SELECT 5, t.n, t.about, 'note', format('%s inherit from it, and are tables of their own: they are not captured with it', t.children), NULL, NULL
+          FROM t WHERE t.is_table AND t.children IS NOT NULL
+        UNION ALL
+        SELECT 6, t.n, t.about, 'note', format('an UPDATE that leaves %s as it was does not send it, where it is stored out of line', array_to_string(t.toasted, ', ')),
+               NULL, NULL FROM t WHERE t.is_table AND NOT t.inserts AND t.identity <> 'f' AND t.toasted IS NOT NULL
+        UNION ALL
+        SELECT 6, t.n, t.about, 'note', 'REPLICA IDENTITY FULL: each UPDATE and DELETE writes the whole old row into the log', NULL, NULL
+          FROM t WHERE t.is_table AND NOT t.inserts AND t.identity = 'f' AND t.is_known
+        UNION ALL
+        SELECT 6, t.n, t.about, 'note', format('generated, and not sent: %s', array_to_string(t.generated, ', ')), NULL, NULL
+          FROM t WHERE t.is_table AND t.generated IS NOT NULL) r
+     ORDER BY r.n, r.o
+$$;
+
+-- The publications. Both are there, always: one whose tables need an identity, and one of inserts alone, which can fail nobody's statement. A
+-- filter or a list of columns on the first would make UPDATEs of the producers fail.
+CREATE OR REPLACE FUNCTION boxhaul.capture_plan_publications(capture text, tables text[], inserts_only text[] DEFAULT '{}')
+    RETURNS TABLE (about text, verdict text, what text, mend text, statement text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    WITH w AS (
+        SELECT x.name, x.publish, x.every, x.tables, p.oid AS publication, pg_get_userbyid(p.pubowner) AS owner,
+               p.pubinsert AND p.pubviaroot AND p.pubupdate = x.every AND p.pubdelete = x.every AND p.pubtruncate = x.every AND NOT p.puballtables AS fits
+          FROM (VALUES ('boxhaul_' || capture, 'insert, update, delete, truncate', true, tables),
+                       ('boxhaul_' || capture || '_inserts', 'insert', false, inserts_only)) x (name, publish, every, tables)
+          LEFT JOIN pg_publication p ON p.pubname = x.name),
+    wanted AS (SELECT w.name, f.relation, f.name AS "table" FROM w, boxhaul.capture_table_facts(w.tables) f
+                WHERE f.kind IN ('r', 'p') AND f.persistence = 'p' AND (NOT w.every OR f.key IS NOT NULL AND f.identity <> 'n')),
+    has AS (SELECT w.name, r.prrelid AS relation, to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL AS cut
+              FROM w JOIN pg_publication_rel r ON r.prpubid = w.publication)
+    SELECT r.about, r.verdict, r.what, r.mend, r.statement FROM (
+        SELECT w.name AS about, 1 AS o, 'todo' AS verdict, 'the publication is made' AS what, NULL AS mend,
+               format('CREATE PUBLICATION %I%s WITH (publish = %L, publish_via_partition_root = true)', w.name,
+                      (SELECT ' FOR TABLE ' || string_agg(x."table", ', ' ORDER BY x."table") FROM wanted x WHERE x.name = w.name), w.publish) AS statement
+          FROM w WHERE w.publication IS NULL
+        UNION ALL
+        SELECT w.name, 1, 'todo', 'the publication sends other operations than it should', NULL,
+               format('ALTER PUBLICATION %I SET (publish = %L, publish_via_partition_root = true)', w.name, w.publish)
+          FROM w WHERE NOT w.fits
+        UNION ALL
+        SELECT w.name, 2, 'todo', format('%s is added to the publication', x."table"), NULL,
+               format('ALTER PUBLICATION %I ADD TABLE %s', w.name, x."table")
+          FROM w JOIN wanted x ON x.name = w.name
+         WHERE w.publication IS NOT NULL AND NOT EXISTS (SELECT FROM has h WHERE h.name = x.name AND h.relation = x.relation)
+        UNION ALL
+        SELECT h.name, 3, 'todo', format('%s is taken out of the publication', h.relation::regclass), NULL,
+               format('ALTER PUBLICATION %I DROP TABLE %s', h.name, h.relation::regclass)
+          FROM has h WHERE NOT EXISTS (SELECT FROM wanted x WHERE x.name = h.name AND x.relation = h.relation)
+        UNION ALL
+        SELECT h.name, 4, 'FAIL', format('it has a row filter, or a list of columns, for %s: producers'' UPDATEs may fail, and what is sent is not the table', h.relation::regclass),
+               'take the table out of the publication; `boxhaul capture start` adds it whole', format('ALTER PUBLICATION %I DROP TABLE %s', h.name, h.relation::regclass)
+          FROM has h WHERE h.cut
+        UNION ALL
+        SELECT w.name, 5, 'ok', format('the publication is there, of %s', w.owner), NULL, NULL FROM w WHERE w.fits) r
+     ORDER BY r.about, r.o
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.capture_plan(capture text, tables text[], inserts_only text[] DEFAULT '{}', outboxes text[] DEFAULT '{}',
+                                                snapshot text DEFAULT 'keys', messages boolean DEFAULT false, login text DEFAULT session_user)
+    RETURNS TABLE (about text, verdict text, what text, mend text, statement text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT * FROM boxhaul.capture_plan_server(capture, messages, login)
+    UNION ALL
+    SELECT * FROM boxhaul.capture_plan_tables(tables, inserts_only, outboxes, snapshot, login)
+    UNION ALL
+    SELECT * FROM boxhaul.capture_plan_publications(capture, tables, inserts_only || outboxes)
+$$;
+
+-- How the captures stand, for the commands; NULL: all. waits: for whom a session of the capture waits now. oldest: the dead letters, the
+-- oldest five.
+CREATE OR REPLACE FUNCTION boxhaul.capture_look(capture text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET lock_timeout = '1s'
+    SET jit = off AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_agg(to_jsonb(s) || jsonb_build_object(
+            'led', s.leader_pid IS NOT NULL,
+            'led_seconds', extract(epoch FROM clock_timestamp() - s.led_since)::float8,
+            'since_seconds', extract(epoch FROM clock_timestamp() - s.since)::float8,
+            'marked_seconds', extract(epoch FROM clock_timestamp() - s.marked_at)::float8,
+            'paused', CASE WHEN s.paused_at IS NOT NULL THEN concat(
+                'by ', s.paused_by, ' at ', to_char(s.paused_at, 'YYYY-MM-DD HH24:MI:SS TZ'), ': ' || s.pause_reason) END,
+            'waits', (SELECT string_agg(w.who, ', ')
+                        FROM pg_stat_activity a, LATERAL (SELECT boxhaul.capture_waits(a.pid) AS who) w
+                       WHERE a.datname = current_database() AND a.application_name = 'boxhaul-' || s.name AND w.who IS NOT NULL),
+            'differs', (SELECT string_agg(coalesce(d.tab || ': ', '') || d.why, '; ' ORDER BY d.tab NULLS FIRST)
+                          FROM boxhaul.capture_differs(s.name) d WHERE s.state <> 'none'),
+            'progress', (SELECT coalesce(jsonb_agg(to_jsonb(p) - 'capture' || jsonb_build_object(
+                                    'seconds', extract(epoch FROM clock_timestamp() - p.since)::float8) ORDER BY p.tab), '[]')
+                           FROM boxhaul.capture_progress p WHERE p.capture = s.name),
+            'oldest', (SELECT coalesce(jsonb_agg(to_jsonb(l) - 'capture' ORDER BY l.id), '[]')
+                         FROM boxhaul.capture_letters(s.name, most => 5) l)) ORDER BY s.name), '[]')
+      FROM boxhaul.capture_status s
+     WHERE capture_look.capture IS NULL OR s.name = capture_look.capture);
+END
+$$;
+
+-- Where a change stands that was committed at a position of the log. state: stored, under way (the server was not told yet that it is), ahead (the
+-- log has not come so far), before (the capture began behind it), lost (it lies before the slot that was made when the capture was read
+-- again: the rows were read instead).
+CREATE OR REPLACE FUNCTION boxhaul.capture_explain(capture text, lsn pg_lsn)
+    RETURNS TABLE (state text, begin_lsn pg_lsn, end_lsn pg_lsn, confirmed_lsn pg_lsn, written_lsn pg_lsn, behind bigint)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    written pg_lsn := CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END;
+BEGIN
+    IF NOT EXISTS (SELECT FROM boxhaul.capture c WHERE c.name = capture_explain.capture) THEN
+        PERFORM boxhaul.capture_unknown(capture_explain.capture);
+    END IF;
+    RETURN QUERY
+    SELECT CASE WHEN c.state IN ('none', 'creating') THEN 'none'
+                WHEN capture_explain.lsn < c.begin_lsn THEN CASE WHEN c.incarnation > 1 THEN 'lost' ELSE 'before' END
+                WHEN capture_explain.lsn < greatest(c.end_lsn, s.confirmed_flush_lsn) THEN 'stored'
+                WHEN capture_explain.lsn > written THEN 'ahead'
+                WHEN c.state = 'gap' THEN 'lost'
+                ELSE 'under way' END,
+           c.begin_lsn, c.end_lsn, s.confirmed_flush_lsn, written,
+           greatest(pg_wal_lsn_diff(capture_explain.lsn, greatest(c.end_lsn, s.confirmed_flush_lsn)), 0)::bigint
+      FROM boxhaul.capture c LEFT JOIN pg_replication_slots s ON s.slot_name = c.slot
+     WHERE c.name = capture_explain.capture;
+END
+$$;
+
+-- What is known of a row by its key, a value for each column of it. passed: the snapshot has come to it. repair: it is to be read once more. letter:
+-- the newest dead letter with this key.
+CREATE OR REPLACE FUNCTION boxhaul.capture_explain_key(capture text, tab text, key text[])
+    RETURNS TABLE (state text, reason text, passed boolean, cursor text[], repair boolean, letter bigint, letter_reason text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    t boxhaul.capture_table;
+    types text[];
+BEGIN
+    SELECT * INTO t FROM boxhaul.capture_table x WHERE x.capture = capture_explain_key.capture AND x.tab = capture_explain_key.tab;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'boxhaul: capture % has no table %', capture, tab
+            USING ERRCODE = 'no_data_found',
+                  HINT = coalesce('It has: ' || (SELECT string_agg(x.tab, ', ' ORDER BY x.tab) FROM boxhaul.capture_table x
+                                                  WHERE x.capture = capture_explain_key.capture), 'It has none.');
+    END IF;
+    SELECT array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY k.n) INTO types
+      FROM unnest((boxhaul.capture_key_of(to_regclass(t.tab))).key) WITH ORDINALITY AS k (attnum, n)
+      JOIN pg_attribute a ON a.attrelid = to_regclass(t.tab) AND a.attnum = k.attnum;
+    IF cardinality(types) IS DISTINCT FROM cardinality(key) THEN
+        RAISE EXCEPTION 'boxhaul: the key of % has % columns, not %', t.tab, coalesce(cardinality(types), 0), cardinality(key)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF t.cursor IS NOT NULL THEN
+        EXECUTE (SELECT format('SELECT (%s) <= (%s)', string_agg(format('$1[%s]::%s', n, x), ', ' ORDER BY n),
+                               string_agg(format('$2[%s]::%s', n, x), ', ' ORDER BY n)) FROM unnest(types) WITH ORDINALITY AS y (x, n))
+           INTO passed USING key, t.cursor;
+    END IF;
+    RETURN QUERY
+    SELECT t.state, t.reason, coalesce(explain_passed.is, t.state IN ('read', 'complete', 'unproved')), t.cursor,
+           EXISTS (SELECT FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab AND r.key = capture_explain_key.key),
+           l.id, l.reason
+      FROM (SELECT capture_explain_key.passed) explain_passed (is)
+      LEFT JOIN LATERAL (SELECT d.id, d.reason FROM boxhaul.capture_letter d
+                          WHERE d.capture = t.capture AND d.tab = t.tab AND d.key = array_to_string(capture_explain_key.key, ', ')
+                          ORDER BY d.id DESC LIMIT 1) l ON true;
+END
+$$;
+
 -- --- grants ---
 
 REVOKE ALL ON ALL TABLES IN SCHEMA boxhaul FROM PUBLIC;
@@ -1248,5 +1600,10 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_leading_pid(text), boxhaul.capture_pla
     boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
     boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;
+
+GRANT EXECUTE ON FUNCTION boxhaul.capture_unfixed(integer), boxhaul.capture_table_facts(text[]), boxhaul.capture_plan_server(text, boolean, text),
+    boxhaul.capture_plan_tables(text[], text[], text[], text, text), boxhaul.capture_plan_publications(text, text[], text[]),
+    boxhaul.capture_plan(text, text[], text[], text[], text, boolean, text), boxhaul.capture_look(text),
+    boxhaul.capture_explain(text, pg_lsn), boxhaul.capture_explain_key(text, text, text[]) TO boxhaul_relay, boxhaul_monitor;
 
 INSERT INTO boxhaul.schema_version (version, name, serves) VALUES (10, 'capture', 9) ON CONFLICT DO NOTHING;

@@ -207,9 +207,9 @@ static bool no_connection(const struct capture_facts *f, const char *target, str
 
 typedef bool check(const struct capture_one_facts *c, const char *target, struct wrong *w);
 
-static check *const checks[] = { has_gap,        is_not_led,       cannot_mark,      is_broken,
-				 is_blocked,     is_not_started,   is_paused,        is_nearly_lost,
-				 is_over_budget, has_ailing_table, has_dead_letters, waits };
+static check *const checks[] = { has_gap,          is_not_read,      is_not_led, cannot_mark,    is_broken,
+				 is_blocked,       is_not_started,   is_paused,  is_nearly_lost, is_over_budget,
+				 has_ailing_table, has_dead_letters, waits };
 
 enum { OF_ALL = 2, CHECKS = sizeof checks / sizeof checks[0] };
 
