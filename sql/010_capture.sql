@@ -149,6 +149,14 @@ BEGIN
 END
 $$;
 
+-- The table of that name, as SQL writes it with its schema; NULL: there is none. As to_regclass(), but for everybody: that one fails for who may not
+-- look into the schema.
+CREATE OR REPLACE FUNCTION boxhaul.capture_relation(tab text) RETURNS oid
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = (parse_ident(tab))[1] AND c.relname = (parse_ident(tab))[2]
+$$;
+
 -- Minor releases before these decode a table that was added to a publication wrongly: changes are lost in silence, for good.
 CREATE OR REPLACE FUNCTION boxhaul.capture_may_add() RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -649,7 +657,7 @@ $$;
 CREATE OR REPLACE FUNCTION boxhaul.capture_differs(name text) RETURNS TABLE (tab text, why text)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     WITH wanted AS (
-        SELECT t.tab, to_regclass(t.tab) AS relation,
+        SELECT t.tab, boxhaul.capture_relation(t.tab) AS relation,
                'boxhaul_' || t.capture || CASE WHEN t.inserts_only THEN '_inserts' ELSE '' END AS publication, t.inserts_only
           FROM boxhaul.capture_table t WHERE t.capture = capture_differs.name),
     publication AS (SELECT p.pubname::text AS pubname, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot
@@ -1248,7 +1256,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_table_facts(tables text[])
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> ''),
            c.relrowsecurity, d.leaves
       FROM unnest(tables) WITH ORDINALITY AS t (said, n)
-      LEFT JOIN pg_class c ON c.oid = to_regclass(t.said)
+      LEFT JOIN pg_class c ON c.oid = boxhaul.capture_relation(t.said)
       LEFT JOIN pg_namespace s ON s.oid = c.relnamespace
       LEFT JOIN LATERAL (
            SELECT sum(pg_total_relation_size(x.oid))::bigint AS bytes, nullif(sum(greatest(x.reltuples, 0)), 0)::bigint AS rows,
@@ -1327,7 +1335,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_server(capture text, messages bo
            'give the login of postgres.capture_conninfo the attribute REPLICATION; it then reads every published row',
            CASE WHEN EXISTS (SELECT FROM pg_roles x WHERE x.rolname = 'rds_replication') THEN format('GRANT rds_replication TO %I', login)
                 ELSE format('ALTER ROLE %I REPLICATION', login) END
-      FROM s WHERE s.may_read IS NOT TRUE
+      FROM s WHERE login IS NOT NULL AND s.may_read IS NOT TRUE
     UNION ALL
     SELECT 'login', 'FAIL', format('%s lacks the role boxhaul_capture', login), 'GRANT boxhaul_capture TO the login of postgres.capture_conninfo',
            format('GRANT boxhaul_capture TO %I', login)
@@ -1354,7 +1362,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_tables(tables text[], inserts_on
                   FROM pg_inherits i WHERE i.inhparent = f.relation AND f.kind = 'r') AS children,
                (SELECT a.relid::regclass::text FROM pg_partition_ancestors(f.relation) a
                  WHERE f.is_leaf AND a.relid <> f.relation
-                   AND a.relid IN (SELECT to_regclass(x) FROM unnest(tables || inserts_only || outboxes) x) LIMIT 1) AS root
+                   AND a.relid IN (SELECT boxhaul.capture_relation(x) FROM unnest(tables || inserts_only || outboxes) x) LIMIT 1) AS root
           FROM boxhaul.capture_table_facts(tables || inserts_only || outboxes) f
           LEFT JOIN pg_class c ON c.oid = f.relation
           LEFT JOIN pg_roles r ON r.rolname = login)
@@ -1540,8 +1548,8 @@ BEGIN
                                                   WHERE x.capture = capture_explain_key.capture), 'It has none.');
     END IF;
     SELECT array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY k.n) INTO types
-      FROM unnest((boxhaul.capture_key_of(to_regclass(t.tab))).key) WITH ORDINALITY AS k (attnum, n)
-      JOIN pg_attribute a ON a.attrelid = to_regclass(t.tab) AND a.attnum = k.attnum;
+      FROM unnest((boxhaul.capture_key_of(boxhaul.capture_relation(t.tab))).key) WITH ORDINALITY AS k (attnum, n)
+      JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(t.tab) AND a.attnum = k.attnum;
     IF cardinality(types) IS DISTINCT FROM cardinality(key) THEN
         RAISE EXCEPTION 'boxhaul: the key of % has % columns, not %', t.tab, coalesce(cardinality(types), 0), cardinality(key)
             USING ERRCODE = 'invalid_parameter_value';
@@ -1552,10 +1560,10 @@ BEGIN
            INTO passed USING key, t.cursor;
     END IF;
     RETURN QUERY
-    SELECT t.state, t.reason, coalesce(explain_passed.is, t.state IN ('read', 'complete', 'unproved')), t.cursor,
+    SELECT t.state, t.reason, coalesce(w.passed, t.state IN ('read', 'complete', 'unproved')), t.cursor,
            EXISTS (SELECT FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab AND r.key = capture_explain_key.key),
            l.id, l.reason
-      FROM (SELECT capture_explain_key.passed) explain_passed (is)
+      FROM (SELECT capture_explain_key.passed) w (passed)
       LEFT JOIN LATERAL (SELECT d.id, d.reason FROM boxhaul.capture_letter d
                           WHERE d.capture = t.capture AND d.tab = t.tab AND d.key = array_to_string(capture_explain_key.key, ', ')
                           ORDER BY d.id DESC LIMIT 1) l ON true;
@@ -1579,7 +1587,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.cap
     boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_lead(text, text), boxhaul.capture_resign(text, bigint, pg_lsn),
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
-    boxhaul.capture_filenode(oid), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
+    boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
     boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
     boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_over(text, bigint),
     boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer) TO boxhaul_capture;
@@ -1601,7 +1609,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_leading_pid(text), boxhaul.capture_pla
     boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;
 
-GRANT EXECUTE ON FUNCTION boxhaul.capture_unfixed(integer), boxhaul.capture_table_facts(text[]), boxhaul.capture_plan_server(text, boolean, text),
+GRANT EXECUTE ON FUNCTION boxhaul.capture_relation(text), boxhaul.capture_unfixed(integer), boxhaul.capture_table_facts(text[]), boxhaul.capture_plan_server(text, boolean, text),
     boxhaul.capture_plan_tables(text[], text[], text[], text, text), boxhaul.capture_plan_publications(text, text[], text[]),
     boxhaul.capture_plan(text, text[], text[], text[], text, boolean, text), boxhaul.capture_look(text),
     boxhaul.capture_explain(text, pg_lsn), boxhaul.capture_explain_key(text, text, text[]) TO boxhaul_relay, boxhaul_monitor;

@@ -167,7 +167,7 @@ class OtherServers(CommandTest):
     """The server is not set up for captures."""
 
     postgres_settings = {**SETTINGS, "wal_level": "replica", "max_replication_slots": 0, "max_wal_senders": 0,
-                         "synchronous_standby_names": "'FIRST 1 (near, *)'", "synchronous_commit": "local"}
+                         "synchronous_standby_names": "FIRST 1 (near, *)", "synchronous_commit": "local"}
 
     def test_what_needs_a_restart(self):
         relay = self.add_capture()
@@ -179,7 +179,7 @@ class OtherServers(CommandTest):
         said = self.say(relay, "check", status=1)
         for about in ("wal_level", "max_replication_slots", "synchronous_standby_names"):
             self.assertRegex(said, f"FAIL  capture {NAME}: {about}: ")
-        self.assertIn("has to be mended|have to be mended", self.say(relay, "capture", "start", NAME, status=1).replace("have to", "has to be mended|have to"))
+        self.assertIn("have to be mended first", self.say(relay, "capture", "start", NAME, status=1))
         self.assertEqual(self.left_behind(), ([], [], []))
         self.settings_as_told()
         self.say(relay, "capture", "start", NAME)
