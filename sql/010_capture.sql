@@ -336,7 +336,8 @@ $$;
 CREATE OR REPLACE FUNCTION boxhaul.capture_examine(name text, epoch bigint, confirmed pg_lsn,
                                                    OUT state text, OUT reason text, OUT detail text, OUT exist boolean, OUT active_pid integer,
                                                    OUT confirmed_lsn pg_lsn, OUT retained bigint, OUT lag bigint, OUT spare bigint,
-                                                   OUT pause bigint, OUT superseded boolean)
+                                                   OUT pause bigint, OUT superseded boolean, OUT slot text,
+                                                   OUT incarnation integer)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     c    boxhaul.capture;
@@ -384,6 +385,8 @@ BEGIN
     state := c.state;
     pause := CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END;
     superseded := EXISTS (SELECT FROM boxhaul.capture_superseded(c.name));
+    slot := c.slot;
+    incarnation := c.incarnation;
 END
 $$;
 
@@ -448,6 +451,14 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_waits(pid integer) RETURNS text
           WHERE l.pid = capture_waits.pid AND l.locktype = 'transactionid' AND NOT l.granted))
 $$;
 
+-- A table and its partitions, of all levels. (Of one that has none and is none pg_partition_tree() has no row at all.)
+CREATE OR REPLACE FUNCTION boxhaul.capture_relations(relation oid) RETURNS SETOF oid
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT relation WHERE relation IS NOT NULL
+    UNION
+    SELECT p.relid FROM pg_partition_tree(relation) p
+$$;
+
 -- --- the barrier ---
 
 -- Every transaction below `horizon` that may have written to a table of the capture has ended. fence: an xid that was drawn in a transaction of
@@ -473,7 +484,7 @@ BEGIN
     holder AS (
         SELECT DISTINCT l.virtualtransaction FROM locks l
          WHERE all_count OR l.locktype = 'relation' AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-               AND l.relation IN (SELECT p.relid FROM boxhaul.capture_table t, pg_partition_tree(to_regclass(t.tab)) p
+               AND l.relation IN (SELECT r.relation FROM boxhaul.capture_table t, boxhaul.capture_relations(to_regclass(t.tab)) r (relation)
                                    WHERE t.capture = capture_horizon.name)),
     writer AS (
         SELECT t.pid, next + ((t.transactionid::text::bigint - next + 2147483648) & 4294967295) - 2147483648 AS xid
@@ -581,8 +592,8 @@ $$;
 -- The files of a table and its partitions, hashed; never 0. Another value: contents may have changed without a change in the log.
 CREATE OR REPLACE FUNCTION boxhaul.capture_filenode(relation oid) RETURNS bigint
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT coalesce(nullif(hashtextextended(string_agg(p.relid::oid || ':' || coalesce(pg_relation_filenode(p.relid), 0), ' ' ORDER BY p.relid::oid), 0), 0), 1)
-      FROM pg_partition_tree(relation) p
+    SELECT coalesce(nullif(hashtextextended(string_agg(r.r || ':' || coalesce(pg_relation_filenode(r.r), 0), ' ' ORDER BY r.r), 0), 0), 1)
+      FROM boxhaul.capture_relations(relation) r (r)
 $$;
 
 -- The key by which rows are read: the primary key, or the index that is the identity. NULL: there is none.
@@ -637,8 +648,8 @@ BEGIN
     IF NOT key <@ columns THEN
         key := NULL;
     END IF;
-    SELECT sum(greatest(c.reltuples, 0)) FILTER (WHERE p.isleaf) INTO rows_estimate
-      FROM pg_partition_tree(relation) p JOIN pg_class c ON c.oid = p.relid;
+    SELECT sum(greatest(c.reltuples, 0)) INTO rows_estimate
+      FROM boxhaul.capture_relations(relation) r (r) JOIN pg_class c ON c.oid = r.r WHERE c.relkind <> 'p';
     why := CASE WHEN kind NOT IN ('r', 'p') THEN 'it is no table'
                 WHEN NOT published THEN 'it is in no publication of the capture'
                 WHEN NOT boxhaul.capture_may_select(relation, columns) THEN format('GRANT SELECT ON %s TO boxhaul_capture is missing', tab)
@@ -1587,7 +1598,8 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.cap
     boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_lead(text, text), boxhaul.capture_resign(text, bigint, pg_lsn),
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
-    boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
+    boxhaul.capture_relations(oid), boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid),
+    boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
     boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
     boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_over(text, bigint),
     boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer) TO boxhaul_capture;
@@ -1604,8 +1616,8 @@ GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, 
     boxhaul.outbox_table TO boxhaul_monitor;
 GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, position, tab, key, died_at)
    ON boxhaul.capture_letter TO boxhaul_monitor;
-GRANT EXECUTE ON FUNCTION boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_key_of(oid), boxhaul.capture_shape(text, text),
-    boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
+GRANT EXECUTE ON FUNCTION boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid),
+    boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
     boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;
 

@@ -40,7 +40,7 @@ static const struct {
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_EXAMINE] = { "capture_examine",
 					"SELECT state, reason, detail, exist, active_pid, confirmed_lsn, retained, lag, spare,"
-					" pause, superseded FROM boxhaul.capture_examine($1, $2, $3)" },
+					" pause, superseded, slot, incarnation FROM boxhaul.capture_examine($1, $2, $3)" },
 	[CAPTURE_STATEMENT_MARK] = { "capture_mark", "SELECT boxhaul.capture_mark($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_DIFFERS] = { "capture_differs", "SELECT tab, why FROM boxhaul.capture_differs($1)" },
 	[CAPTURE_STATEMENT_WATCH] = { "capture_watch",
@@ -394,7 +394,21 @@ bool capture_ledger_examine(struct pg *pg, const char *capture, int64_t epoch, u
 
 void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_look *l)
 {
-	enum { STATE, REASON, DETAIL, EXIST, ACTIVE_PID, CONFIRMED, RETAINED, LAG, SPARE, PAUSE, SUPERSEDED };
+	enum {
+		STATE,
+		REASON,
+		DETAIL,
+		EXIST,
+		ACTIVE_PID,
+		CONFIRMED,
+		RETAINED,
+		LAG,
+		SPARE,
+		PAUSE,
+		SUPERSEDED,
+		SLOT,
+		INCARNATION
+	};
 
 	*l = (struct capture_ledger_look){ .state = CAPTURE_LEDGER_NONE };
 	read_state(r, 0, STATE, &l->state);
@@ -408,6 +422,8 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 	l->spare = pg_is_null(r, 0, SPARE) ? -1 : pg_int8(r, 0, SPARE);
 	l->pause = (uint64_t)read_number(r, 0, PAUSE);
 	l->superseded = read_number(r, 0, SUPERSEDED) != 0;
+	read_text(r, 0, SLOT, l->slot, sizeof l->slot);
+	l->incarnation = (uint32_t)read_number(r, 0, INCARNATION);
 }
 
 bool capture_ledger_free_slot(struct pg *pg, const char *capture, int64_t epoch, bool superseded, pg_answer *answer,
@@ -422,6 +438,24 @@ bool capture_ledger_free_slot(struct pg *pg, const char *capture, int64_t epoch,
 bool capture_ledger_differs(struct pg *pg, const char *capture, pg_answer *answer, void *arg)
 {
 	return ask(pg, CAPTURE_STATEMENT_DIFFERS, (const char *[]){ capture }, 1, answer, arg);
+}
+
+void capture_ledger_read_differences(const struct pg_result *r, char *out, size_t size)
+{
+	size_t n = 0, bytes;
+
+	out[0] = '\0';
+	for (int row = 0; row < pg_rows(r) && n < size; row++)
+		n += (size_t)snprintf(out + n, size - n, "%s%s%s%s", n > 0 ? "; " : "",
+				      pg_is_null(r, row, 0) ? "" : pg_bytes(r, row, 0, &bytes),
+				      pg_is_null(r, row, 0) ? "" : ": ", pg_bytes(r, row, 1, &bytes));
+}
+
+const char *capture_ledger_read_words(const struct pg_result *r)
+{
+	size_t bytes;
+
+	return pg_error(r) != NULL || pg_rows(r) == 0 || pg_is_null(r, 0, 0) ? "" : pg_bytes(r, 0, 0, &bytes);
 }
 
 bool capture_ledger_watch(struct pg *pg, const char *capture, int64_t epoch, pg_answer *answer, void *arg)

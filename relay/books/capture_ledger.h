@@ -146,6 +146,8 @@ bool capture_ledger_examine(struct pg *pg, const char *capture, int64_t epoch, u
 struct capture_ledger_look {
 	enum capture_ledger_state state; /* of the capture, as it is from now on */
 	char reason[CAPTURE_LEDGER_REASON_BYTES], detail[CAPTURE_LEDGER_DETAIL_BYTES]; /* of a gap */
+	char slot[CAPTURE_LEDGER_SLOT_BYTES];                                          /* "": there is none */
+	uint32_t incarnation;
 	bool exists;
 	int64_t active_pid; /* of who uses it; 0: nobody */
 	uint64_t confirmed;
@@ -161,8 +163,13 @@ void capture_ledger_read_look(const struct pg_result *result, struct capture_led
 bool capture_ledger_free_slot(struct pg *pg, const char *capture, int64_t epoch, bool superseded, pg_answer *answer,
 			      void *arg);
 
-/* Rows: table (NULL: a publication) and why it is not as the configuration has it. */
+/* capture_ledger_read_differences(): "there is no publication boxhaul_shop; public.orders: there is no such table"; "" = all are as the configuration has
+ * them. */
 bool capture_ledger_differs(struct pg *pg, const char *capture, pg_answer *answer, void *arg);
+void capture_ledger_read_differences(const struct pg_result *result, char *out, size_t size);
+
+/* The text of an answer that is one; "" for NULL, and for an error. It belongs to the result. */
+const char *capture_ledger_read_words(const struct pg_result *result);
 
 /* One row: (text) tables that are unproved from now on, "" = none. */
 bool capture_ledger_watch(struct pg *pg, const char *capture, int64_t epoch, pg_answer *answer, void *arg);

@@ -198,12 +198,22 @@ static bool put_reason(json_t *o, const struct capture_mark_books *m, const stru
 	return put(o, "reason", why != NULL && why[0] != '\0' ? json_sprintf("%s: %s", text, why) : json_string(text));
 }
 
-/* What makes no sense as JSON, which may be why it is a dead letter, is a text. */
-static json_t *headers_of(const char *headers)
+/* One of a name that stands there twice is enough for people. */
+static json_t *headers_of(const struct capture_mark_message *at)
 {
-	json_t *value = json_loads(headers, JSON_DECODE_ANY, NULL);
+	json_t *o = json_object();
+	const char *p = at->pairs;
+	bool ok = true;
 
-	return value != NULL ? value : shown(headers, strlen(headers));
+	for (size_t i = 0; ok && i < at->pair_count; i++) {
+		const char *value = p + strlen(p) + 1;
+		json_t *name = shown(p, strlen(p));
+
+		ok = name != NULL && put(o, json_string_value(name), shown(value, strlen(value)));
+		json_decref(name);
+		p = value + strlen(value) + 1;
+	}
+	return whole(o, ok);
 }
 
 static json_t *letter_of(const struct capture_mark_books *m, const struct capture_letter *l, struct array *payloads)
@@ -220,7 +230,7 @@ static json_t *letter_of(const struct capture_mark_books *m, const struct captur
 				put_reason(o, m, l, at.why) && put_shown(o, "message_id", at.message_id) &&
 				put_shown(o, "subject", at.subject) && put_shown(o, "position", at.position) &&
 				put_shown(o, "tab", at.tab) &&
-				(at.headers == NULL || put(o, "headers", headers_of(at.headers))) &&
+				(at.pair_count == 0 || put(o, "headers", headers_of(&at))) &&
 				(at.key == NULL || put(o, "key", key_shown(at.key, at.key_bytes))));
 }
 

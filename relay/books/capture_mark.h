@@ -17,7 +17,8 @@ struct capture_mark_message {
 	const char *subject;    /* NULL: none could be made */
 	const void *payload;
 	size_t payload_bytes;
-	const char *headers;  /* the text of a JSON object, or what was to be one; NULL: none */
+	const char *pairs; /* headers: name and value of each, terminated, one behind the other */
+	size_t pair_count;
 	const char *position; /* as in its header; "": of no transaction */
 	const char *tab;      /* "": of no table */
 	const void *key;      /* in one piece (format/capture_key.h); NULL: none */

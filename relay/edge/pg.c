@@ -18,6 +18,7 @@
 #include "edge/pg_login.h"
 
 enum {
+	ONCE = PG_STATEMENTS, /* the number of a statement that is not kept */
 	RECONNECT_MIN_MS = 50,
 	RECONNECT_MAX_MS = 3000,
 	WATCH_MS = 1000,
@@ -49,8 +50,8 @@ struct pg {
 	ev_io readable, writable;
 	struct loop_timer *reconnect, *watch;
 	int64_t pause_ms, up_ms;
-	bool prepared[PG_STATEMENTS];
-	uint64_t sent[PG_STATEMENTS];
+	bool prepared[PG_STATEMENTS + 1]; /* that of ONCE never is */
+	uint64_t sent[PG_STATEMENTS + 1];
 	struct request *head, *tail;
 	bool broken;          /* to be taken down at the end of the turn, */
 	char broken_why[512]; /* and why */
@@ -426,11 +427,11 @@ void pg_use(struct pg *pg, const struct pg_options *options, const char *why)
 		loop_timer_at(pg->reconnect, loop_now_ms());
 }
 
-bool pg_send_binary(struct pg *pg, const struct pg_statement *st, const char *const *parameters, const int *bytes,
-		    int count, pg_answer *answer, void *arg)
+static bool send_statement(struct pg *pg, const struct pg_statement *st, const char *const *parameters,
+			   const int *bytes, int count, pg_answer *answer, void *arg)
 {
 	int formats[PG_PARAMETERS];
-	char name[16];
+	char name[16] = ""; /* of ONCE: the next one takes its place */
 	struct request *q;
 
 	if (pg->conn == NULL || pg->broken || count > PG_PARAMETERS)
@@ -445,21 +446,34 @@ bool pg_send_binary(struct pg *pg, const struct pg_statement *st, const char *co
 			       .sent_ms = loop_now_ms(),
 			       .statement = st->number,
 			       .preparing = !pg->prepared[st->number] };
-	snprintf(name, sizeof name, "bh%u", st->number);
+	if (st->number != ONCE)
+		snprintf(name, sizeof name, "bh%u", st->number);
 	if ((!pg->prepared[st->number] && PQsendPrepare(pg->conn, name, st->sql, 0, NULL) == 0) ||
-	    PQsendQueryPrepared(pg->conn, name, count, parameters, bytes, formats, 1) == 0 ||
+	    PQsendQueryPrepared(pg->conn, name, count, parameters, bytes, formats, st->number != ONCE) == 0 ||
 	    PQpipelineSync(pg->conn) == 0) {
 		free(q);
 		pg_break(pg, PQerrorMessage(pg->conn));
 		return false;
 	}
-	pg->prepared[st->number] = true;
+	pg->prepared[st->number] = st->number != ONCE;
 	pg->sent[st->number]++;
 	*(pg->tail != NULL ? &pg->tail->next : &pg->head) = q;
 	pg->tail = q;
 	/* Nearly always there is room: one try, before the loop sleeps, is cheaper than to ask first. */
 	ev_feed_event(loop_ev(pg->loop), &pg->writable, EV_WRITE);
 	return true;
+}
+
+bool pg_send_binary(struct pg *pg, const struct pg_statement *st, const char *const *parameters, const int *bytes,
+		    int count, pg_answer *answer, void *arg)
+{
+	return send_statement(pg, st, parameters, bytes, count, answer, arg);
+}
+
+bool pg_send_once(struct pg *pg, const char *sql, const char *const *parameters, int count, pg_answer *answer,
+		  void *arg)
+{
+	return send_statement(pg, &(struct pg_statement){ ONCE, sql }, parameters, NULL, count, answer, arg);
 }
 
 bool pg_send(struct pg *pg, const struct pg_statement *st, const char *const *parameters, int count, pg_answer *answer,

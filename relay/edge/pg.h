@@ -51,6 +51,10 @@ bool pg_send(struct pg *pg, const struct pg_statement *statement, const char *co
 bool pg_send_binary(struct pg *pg, const struct pg_statement *statement, const char *const *parameters,
 		    const int *bytes, int count, pg_answer *answer, void *arg);
 
+/* The same for a text that may be another one each time: it is not kept. Its result comes in text (pg_text()). */
+bool pg_send_once(struct pg *pg, const char *sql, const char *const *parameters, int count, pg_answer *answer,
+		  void *arg);
+
 /* How many of each number were sent, in all sessions; PG_STATEMENTS of them. */
 const uint64_t *pg_sent(const struct pg *pg);
 

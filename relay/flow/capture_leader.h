@@ -31,6 +31,7 @@
 #include "config/config.h"
 #include "edge/loop.h"
 #include "edge/pg.h"
+#include "flow/capture_upkeep.h"
 #include "flow/role.h"
 #include "flow/served.h"
 
@@ -48,10 +49,11 @@ struct capture_leader_handlers {
 	void *arg;
 };
 
-/* Capture `index` of the configuration. NULL when out of memory. Everything but the handlers is borrowed. */
-struct capture_leader *capture_leader_create(struct loop *l, struct pg *pg, const struct config *config, size_t index,
-					     struct log *log, struct served *served,
-					     const struct capture_leader_handlers *handlers);
+/* Capture `index` of the configuration. `login`: as the control session's, for one that makes the slot. NULL when out of memory. Everything is borrowed,
+ * but for options and handlers themselves. */
+struct capture_leader *capture_leader_create(struct loop *l, struct pg *pg, const struct pg_options *login,
+					     const struct config *config, size_t index, struct log *log,
+					     struct served *served, const struct capture_leader_handlers *handlers);
 void capture_leader_free(struct capture_leader *r);
 
 /* The control session came, or went. When it goes nothing is led any more; the caller tells the core, and ends the walsender. */
@@ -67,11 +69,14 @@ void capture_leader_tick(struct capture_leader *r);
 /* What was confirmed to the server last, in this lead: by it a slot that somebody moved is told. */
 void capture_leader_confirmed(struct capture_leader *r, uint64_t lsn);
 
-/* The stream has lost its end (CAPTURE_EFFECT_LOST_END), or the server refused the slot (START_REPLICATION failed, 42704 or 55000): looks at the slot
- * at once. With a reason, "truncated", the gap is put on record as it is. */
-void capture_leader_examine(struct capture_leader *r, const char *reason, const char *detail);
+/* The server refused the slot (START_REPLICATION failed, 42704 or 55000), or anything else makes one doubt it: looks at it at once. */
+void capture_leader_examine(struct capture_leader *r);
 
-/* START_REPLICATION was refused because somebody uses the slot (55006): it is ended, and live() is called again when it is free. */
+/* Puts a gap on record: "truncated", when the stream has lost its end (CAPTURE_EFFECT_LOST_END). not_live() follows. */
+void capture_leader_gap(struct capture_leader *r, const char *reason, const char *detail);
+
+/* START_REPLICATION was refused because somebody uses the slot (55006): it is ended, and live() is called again when it is free. The caller has told
+ * the core that it is deposed. */
 void capture_leader_free_slot(struct capture_leader *r);
 
 /* We end: puts on record what was confirmed. The session must be up until the answer has come, or it is lost, which does no harm. */
@@ -85,20 +90,9 @@ void capture_leader_define(struct capture_leader *r);
 struct capture_leader_state {
 	enum role role;
 	int64_t epoch, schema; /* schema: its version, as the last session found it; 0 = none has, or it was refused */
-	uint32_t incarnation;
-	bool live;                   /* as in live(), not_live() */
-	const char *trouble;         /* why it neither leads nor stands by; "" = it does */
-	const char *state;           /* of the books: none, creating, live, gap; "" = not known */
-	const char *reason, *detail; /* of a gap; or "" */
-	const char *slot;            /* "" = none */
-	const char *differs;         /* publications that are not as the configuration has them; "" = they are */
-	const char *
-		waits_for; /* who keeps the slot from being made, as "pid 4711 (psql, in a transaction for 3 min)"; "" = nobody */
-	int64_t waits_since_ms; /* since when it is being made; 0 = it is not */
-	uint64_t pause;
-	bool known;                   /* the slot was looked at; else the next ones are 0 */
-	int64_t retained, lag, spare; /* as in struct capture_ledger_look */
-	bool over_budget;             /* the slot holds back more than wal_budget */
+	const char *trouble;   /* why it neither leads nor stands by; "" = it does */
+	struct capture_upkeep_state
+		of_slot; /* state, gap, slot, figures, publications, who is waited for: of who leads */
 };
 /* The texts live until the loop's next callback. */
 struct capture_leader_state capture_leader_look(const struct capture_leader *r);
