@@ -15,7 +15,13 @@ static inline uint64_t network_read(const char *at, size_t bytes)
 	return number;
 }
 
-/* Writes a number in 8 bytes. */
+/* Writes a number in 4 bytes, in 8. */
+static inline void network_write32(char *at, uint32_t number)
+{
+	for (int i = 3; i >= 0; i--, number >>= 8)
+		at[i] = (char)(number & 0xff);
+}
+
 static inline void network_write64(char *at, uint64_t number)
 {
 	for (int i = 7; i >= 0; i--, number >>= 8)

@@ -16,6 +16,14 @@ enum { NUMBER_BYTES = 24 };
 	" ORDER BY k.n) FROM (SELECT pg_catalog.convert_to(u.x, pg_catalog.pg_client_encoding()), u.n " \
 	"  FROM pg_catalog.unnest(t.cursor) WITH ORDINALITY u (x, n)) k (b, n))"
 
+/* The names of its columns now, in the order of the index by which rows are read, in one piece, too. */
+#define KEY                                                                                              \
+	"(SELECT pg_catalog.string_agg(pg_catalog.int4send(pg_catalog.octet_length(k.b)) || k.b, ''"     \
+	" ORDER BY k.n) FROM (SELECT pg_catalog.convert_to(a.attname, pg_catalog.pg_client_encoding())," \
+	"  n.n FROM boxhaul.capture_key_of(pg_catalog.to_regclass(t.tab)) i,"                            \
+	"  pg_catalog.unnest(i.key) WITH ORDINALITY n (number, n), pg_catalog.pg_attribute a"            \
+	"  WHERE a.attrelid = pg_catalog.to_regclass(t.tab) AND a.attnum = n.number) k (b, n))"
+
 static const struct {
 	const char *name, *sql;
 } statements[CAPTURE_STATEMENTS] = {
@@ -33,8 +41,7 @@ static const struct {
 	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",
 				       "SELECT t.tab, t.state, t.reading, t.repair_first, t.repair_count, t.filenode, t.rows,"
 				       " t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " CURSOR
-				       ", t.rows_estimate"
-				       " FROM boxhaul.capture_table t WHERE t.capture = $1" },
+				       ", t.rows_estimate, " KEY " FROM boxhaul.capture_table t WHERE t.capture = $1" },
 	[CAPTURE_STATEMENT_RESIGN] = { "capture_resign", "SELECT boxhaul.capture_resign($1, $2, $3)" },
 	[CAPTURE_STATEMENT_LIVE] = { "capture_live", "SELECT boxhaul.capture_live($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
@@ -286,7 +293,8 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 		SNAPSHOT_ID,
 		COLUMNS,
 		CURSOR_KEY,
-		ESTIMATE
+		ESTIMATE,
+		KEY_NAMES
 	};
 	char word[CAPTURE_LEDGER_REASON_BYTES];
 	size_t bytes;
@@ -305,6 +313,8 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 	if (!pg_is_null(r, row, COLUMNS) && (t->columns = copy_of(r, row, COLUMNS, &bytes)) == NULL)
 		return false;
 	if (!pg_is_null(r, row, CURSOR_KEY) && (t->cursor = copy_of(r, row, CURSOR_KEY, &t->cursor_bytes)) == NULL)
+		return false;
+	if (!pg_is_null(r, row, KEY_NAMES) && (t->key = copy_of(r, row, KEY_NAMES, &t->key_bytes)) == NULL)
 		return false;
 	return true;
 }
@@ -331,6 +341,7 @@ void capture_ledger_books_free(struct capture_ledger_books *b)
 	for (size_t i = 0; i < b->table_count; i++) {
 		free(b->tables[i].columns);
 		free(b->tables[i].cursor);
+		free(b->tables[i].key);
 	}
 	free(b->tables);
 	b->tables = NULL;

@@ -89,6 +89,8 @@ struct capture_ledger_table {
 	char *columns; /* as consumers were told last: JSON; NULL: they were told nothing. Owned */
 	void *cursor;  /* the key up to which all rows are stored (format/capture_key.h); NULL: there is none. Owned */
 	size_t cursor_bytes;
+	char *key; /* the names of the columns of its key, in its order, in one piece, too; NULL: it has none. Owned */
+	size_t key_bytes;
 	int64_t estimate; /* of rows; 0: not known */
 	bool unproved;    /* the core has it as complete */
 };
@@ -106,6 +108,7 @@ struct capture_ledger_books {
 	uint64_t low_water; /* of the stream; LOW_WATER_UNKNOWN: not known; LOW_WATER_NONE: nothing was ever sent */
 	uint64_t wal_end;   /* the server's insert position at the time of the answer */
 	uint64_t pause;     /* the number of the one that stands; 0 = none */
+	bool resigned; /* no earlier leader can be sending any more; of who took the lead, not of these statements */
 	struct capture_ledger_table *tables; /* of capture_ledger_tables(); owned. Else NULL */
 	size_t table_count;
 };

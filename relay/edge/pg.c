@@ -44,7 +44,7 @@ struct pg {
 	PGconn *conn;  /* NULL = down */
 	PGconn *fresh; /* from the connecting thread */
 	char *why;     /* why fresh is NULL */
-	bool closing, connecting;
+	bool closing, connecting, rests;
 	uint32_t turn; /* pg_turn(), so many times */
 	bool outdated; /* what is being made must not be used any more */
 	ev_io readable, writable;
@@ -148,6 +148,8 @@ static void reconnect_later(struct pg *pg)
 {
 	int64_t jitter = random() % (pg->pause_ms / 2 + 1);
 
+	if (pg->rests)
+		return;
 	loop_timer_at(pg->reconnect, loop_now_ms() + pg->pause_ms / 2 + jitter);
 	pg->pause_ms = pg->pause_ms * 2 < RECONNECT_MAX_MS ? pg->pause_ms * 2 : RECONNECT_MAX_MS;
 }
@@ -306,6 +308,12 @@ static void connect_done(void *arg)
 		free(pg);
 		return;
 	}
+	if (pg->rests) {
+		PQfinish(pg->fresh);
+		pg->fresh = NULL;
+		free(why);
+		return;
+	}
 	if (pg->fresh != NULL && pg->outdated) {
 		PQfinish(pg->fresh);
 		pg->fresh = NULL;
@@ -414,6 +422,19 @@ void pg_turn(struct pg *pg)
 	pg->turn++;
 }
 
+void pg_rest(struct pg *pg, bool rests)
+{
+	if (rests == pg->rests)
+		return;
+	pg->rests = rests;
+	if (rests) {
+		loop_timer_at(pg->reconnect, INT64_MAX);
+		pg_break(pg, "it is not needed now");
+	} else if (pg->conn == NULL && !pg->connecting) {
+		loop_timer_at(pg->reconnect, loop_now_ms());
+	}
+}
+
 void pg_use(struct pg *pg, const struct pg_options *options, const char *why)
 {
 	pg->options = *options;
@@ -423,7 +444,7 @@ void pg_use(struct pg *pg, const struct pg_options *options, const char *why)
 	pg->pause_ms = RECONNECT_MIN_MS;
 	if (pg->conn != NULL)
 		pg_break(pg, why);
-	else if (!pg->connecting)
+	else if (!pg->connecting && !pg->rests)
 		loop_timer_at(pg->reconnect, loop_now_ms());
 }
 

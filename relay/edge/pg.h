@@ -39,6 +39,9 @@ void pg_close(struct pg *pg);
 /* Other options from the next session on. With `why` that is now: down() is called, if there is one. A session that is just
  * being made may read the old ones until loop_is_busy() is false. */
 void pg_use(struct pg *pg, const struct pg_options *options, const char *why);
+/* While it rests there is no session, and none is tried; a session that is there ends, and down() is called. May be said before the loop
+ * runs. */
+void pg_rest(struct pg *pg, bool rests);
 /* Of several hosts in the connection string the next session tries another one first: this server is one that we cannot use. */
 void pg_turn(struct pg *pg);
 

@@ -59,6 +59,7 @@ struct pg_walsender {
 	struct loop_timer *status, *again;
 	uint32_t status_ms;
 	int64_t told_ms;
+	int64_t heard_us;
 	int64_t server_us; /* its clock, as it said last; a status tells it back, for nobody compares it with ours */
 	uint64_t received_lsn, confirmed_lsn, told_lsn;
 	char last_words[256], last_state[6]; /* what the server said when it ended the session */
@@ -373,6 +374,7 @@ static bool take(struct pg_walsender *w, const char *data, size_t bytes)
 	}
 	w->figures.bytes += bytes;
 	w->server_us = d.time_us;
+	w->heard_us = loop_now_us();
 	if (d.kind == PG_WAL_DATA_PLUGIN) {
 		w->figures.messages++;
 		if (d.lsn > w->received_lsn)
@@ -569,6 +571,11 @@ void pg_walsender_stop(struct pg_walsender *w)
 	if (PQputCopyEnd(w->conn, NULL) > 0)
 		PQflush(w->conn);
 	let_go(w);
+}
+
+int64_t pg_walsender_server_us(const struct pg_walsender *w)
+{
+	return w->server_us != 0 ? w->server_us + loop_now_us() - w->heard_us : 0;
 }
 
 const struct pg_walsender_figures *pg_walsender_figures(const struct pg_walsender *w)

@@ -85,6 +85,9 @@ struct pg_walsender_figures {
 };
 const struct pg_walsender_figures *pg_walsender_figures(const struct pg_walsender *w);
 
+/* The server's clock now, in microseconds since 2000-01-01, as far as it is known from what it sent last; 0: nothing came yet. */
+int64_t pg_walsender_server_us(const struct pg_walsender *w);
+
 /* Writes one identifier, quoted, behind what stands in `out` already, and a comma before it if it is not the first. False: no room. */
 bool pg_walsender_add_publication(char *out, size_t size, const char *name);
 

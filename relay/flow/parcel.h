@@ -16,6 +16,9 @@ struct parcel {
 	const char *subject; /* validated */
 	const char *headers; /* jsonb text, validated; or NULL */
 	size_t headers_bytes;
+	const char *pairs; /* more headers, as they are sent: so many times name and value, each terminated. Or NULL */
+	size_t pair_count;
+	bool last; /* nothing of its transaction comes behind it, and it says so (format/capture_message.h) */
 	const void *payload;
 	size_t payload_bytes;
 	size_t wire_bytes;      /* of payload and headers when they are sent, at most; without the message id */

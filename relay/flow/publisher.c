@@ -8,6 +8,7 @@
 
 #include "base/failpoint.h"
 #include "edge/jetstream.h"
+#include "format/capture_message.h"
 #include "format/envelope.h"
 #include "format/message.h"
 #include "format/puback.h"
@@ -15,8 +16,8 @@
 /* The shortest header, `a: ` and a line end: no more of them than this fit. */
 enum { HEADER_MIN_BYTES = 5 };
 
-/* Those with the message id, the snapshot, the key, and the sequence that the stream must end with. */
-enum { OWN_HEADERS = 4, SEQUENCE_CHARACTERS = 20 };
+/* Those with the message id, the snapshot, the key, the sequence that the stream must end with, and that it is the last one. */
+enum { OWN_HEADERS = 5, SEQUENCE_CHARACTERS = 20 };
 
 struct publisher {
 	const struct config *config;
@@ -112,6 +113,22 @@ static bool fill_headers(struct headers *h, const struct parcel *parcel)
 	return message_each_header(parcel->headers, parcel->headers_bytes, take_header, h) == REASON_NONE;
 }
 
+/* Behind ours: those that a capture has written, which are as they are sent, and live as long as the parcel. False: no memory. */
+static bool add_pairs(struct headers *h, const struct parcel *parcel)
+{
+	const char *at = parcel->pairs;
+
+	h->list = malloc((OWN_HEADERS + parcel->pair_count) * sizeof *h->list);
+	for (size_t i = 0; h->list != NULL && i < parcel->pair_count; i++) {
+		struct natsio_header *pair = &h->list[OWN_HEADERS + i];
+
+		pair->name = at;
+		pair->value = at + strlen(at) + 1;
+		at = pair->value + strlen(pair->value) + 1;
+	}
+	return h->list != NULL;
+}
+
 /* Behind the first `count` of ours. Returns how many there are. */
 static size_t add_key(struct natsio_header own[OWN_HEADERS], size_t count, const struct parcel *parcel)
 {
@@ -154,6 +171,14 @@ bool publisher_send(struct publisher *p, struct parcel *parcel, const struct eff
 
 	if (witness != NULL)
 		witness_write(snapshot, *witness);
+	if (parcel->last)
+		own[own_count++] = (struct natsio_header){ .name = CAPTURE_HEADER_LAST, .value = "1" };
+	m.header_count = own_count;
+	if (parcel->pair_count > 0 && (ok = add_pairs(&h, parcel))) {
+		m.headers = h.list + OWN_HEADERS - own_count;
+		memcpy(h.list + OWN_HEADERS - own_count, own, own_count * sizeof own[0]);
+		m.header_count = own_count + parcel->pair_count;
+	}
 	if ((parcel->headers != NULL || parcel->source != NULL) && (ok = open_headers(&h, parcel))) {
 		for (; h.count < own_count; h.count++)
 			h.list[h.count] = own[h.count];

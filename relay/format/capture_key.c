@@ -6,8 +6,7 @@
 
 char *capture_key_write(char *out, const char *text, size_t bytes)
 {
-	for (int i = 0; i < 4; i++)
-		out[i] = (char)(bytes >> (24 - 8 * i) & 0xff);
+	network_write32(out, (uint32_t)bytes);
 	return (char *)mempcpy(out + 4, text, bytes);
 }
 

@@ -367,6 +367,7 @@ static void commit_stats(struct capture *c, struct capture_stats *s)
 	s->received_time = c->log.time;
 	s->settled_lsn = c->marking.commits.settled.end_lsn;
 	s->settled_time = c->marking.commits.settled.time;
+	s->open_commits = (uint32_t)c->marking.commits.count;
 	s->marked_lsn = c->marking.marked.end_lsn;
 	s->marked_time = c->marking.marked.time;
 	s->confirmed_lsn = c->marking.told;

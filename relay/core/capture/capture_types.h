@@ -316,6 +316,7 @@ struct capture_stats {
 	uint64_t waits_for;
 	uint32_t table;          /* that is being read; or CAPTURE_NO_TABLE */
 	uint32_t tables_open;    /* not complete */
+	uint32_t open_commits;   /* received, and not settled whole; at most LIMIT_CAPTURE_COMMITS are told apart */
 	uint32_t unseen_commits; /* streamed, not known to be visible */
 	uint32_t repairs;        /* readings of them that are not read yet */
 	bool lost_end;

@@ -1,0 +1,395 @@
+#include "flow/capture_maker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/network.h"
+#include "core/capture/capture_types.h"
+#include "format/logical_message.h"
+#include "format/outbox_row.h"
+#include "format/sql_name.h"
+
+struct capture_maker {
+	const struct config *config;
+	size_t index;
+	struct capture_style style;
+	struct capture_writer writer;
+	struct capture_text key, repair_key, columns;
+	struct pgoutput_value row[PGOUTPUT_COLUMNS_MAX], old[PGOUTPUT_COLUMNS_MAX];
+};
+
+static const struct config_capture *capture_of(const struct capture_maker *m)
+{
+	return &m->config->captures[m->index];
+}
+
+void capture_maker_configure(struct capture_maker *m, uint64_t system, const char *database)
+{
+	const struct config_capture *c = capture_of(m);
+
+	m->style = (struct capture_style){
+		.capture = c->name,
+		.database = database,
+		.event_source = m->config->event_source,
+		.subject = c->subject,
+		.bucket = c->target == CAPTURE_TARGET_KV ? c->stream.name + strlen("KV_") : NULL,
+		.format = c->format,
+		.int8 = c->int8,
+		.target = c->target,
+		.system = system,
+	};
+}
+
+struct capture_maker *capture_maker_create(const struct config *config, size_t index)
+{
+	struct capture_maker *m = calloc(1, sizeof *m);
+
+	if (m == NULL)
+		return NULL;
+	m->config = config;
+	m->index = index;
+	capture_maker_configure(m, 0, "");
+	return m;
+}
+
+void capture_maker_free(struct capture_maker *m)
+{
+	if (m == NULL)
+		return;
+	capture_message_free(&m->writer);
+	capture_text_free(&m->key);
+	capture_text_free(&m->repair_key);
+	capture_text_free(&m->columns);
+	free(m);
+}
+
+/* --- keys --- */
+
+/* The key of a row in one piece; empty where it has none, or not all of it was sent. */
+static void write_key(struct capture_text *out, const struct capture_shape *s, const struct pgoutput_value *values)
+{
+	char bytes[4];
+
+	capture_text_reset(out);
+	for (uint16_t part = 1; part <= s->key_count; part++) {
+		size_t at = capture_shape_key(s, part);
+
+		if (at == s->count || values[at].kind != PGOUTPUT_TEXT) {
+			capture_text_reset(out);
+			return;
+		}
+		network_write32(bytes, (uint32_t)values[at].bytes); /* as format/capture_key.h has it */
+		capture_text_put(out, bytes, sizeof bytes);
+		capture_text_put(out, values[at].text, values[at].bytes);
+	}
+}
+
+/* --- one allocation --- */
+
+struct parts {
+	const char *tab;
+	uint32_t table;
+	const struct capture_place *place;                     /* NULL: of no transaction */
+	const struct capture_text *key, *repair_key, *columns; /* NULL, or empty: none */
+	enum reason defect;
+	bool written; /* by somebody, as a message */
+};
+
+static const char *keep(char **room, const void *bytes, size_t count)
+{
+	char *at = *room;
+
+	memcpy(at, bytes, count);
+	*room += count;
+	return at;
+}
+
+static const char *keep_text(char **room, const char *text)
+{
+	return keep(room, text, strlen(text) + 1);
+}
+
+static size_t length(const struct capture_text *t)
+{
+	return t != NULL ? t->count : 0;
+}
+
+/* FNV-1a. Zero is a lane like any other. */
+static uint64_t mix(uint64_t hash, const char *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(1099511628211);
+	return hash;
+}
+
+/* Of a table and its key; of a message that somebody has written, of its key, if it has one. */
+static uint64_t lane_of(const struct capture_message *m, const struct parts *p)
+{
+	uint64_t hash = mix(UINT64_C(14695981039346656037), p->tab, strlen(p->tab) + 1);
+
+	if (p->written)
+		return m->key != NULL ? mix(hash, m->key, strlen(m->key)) | 1 : 0;
+	return (p->key != NULL ? mix(hash, p->key->bytes, p->key->count) : hash) | 1;
+}
+
+static void fill(struct capture_parcel *c, const struct capture_message *m, const struct parts *p, const char *position,
+		 char *room)
+{
+	const char *why = m->why != NULL ? m->why : "";
+
+	c->parcel.subject = keep_text(&room, m->subject);
+	c->parcel.pairs = keep(&room, m->headers, m->headers_bytes);
+	c->parcel.pair_count = m->header_count;
+	c->parcel.payload = keep(&room, m->payload, m->payload_bytes);
+	c->parcel.payload_bytes = m->payload_bytes;
+	c->parcel.wire_bytes = m->wire_bytes;
+	memcpy(c->parcel.message_id, m->id, sizeof c->parcel.message_id);
+	c->tab = keep_text(&room, p->tab);
+	c->position = keep_text(&room, position);
+	c->why = keep_text(&room, why);
+	if (length(p->key) > 0)
+		c->key = keep(&room, p->key->bytes, p->key->count);
+	c->key_bytes = (uint32_t)length(p->key);
+	if (length(p->repair_key) > 0)
+		c->repair_key = keep(&room, p->repair_key->bytes, p->repair_key->count);
+	c->repair_key_bytes = (uint32_t)length(p->repair_key);
+	if (length(p->columns) > 0) {
+		c->columns = keep(&room, p->columns->bytes, p->columns->count);
+		*room = '\0';
+	}
+}
+
+static struct capture_parcel *pack(const struct capture_message *m, const struct parts *p)
+{
+	char position[CAPTURE_PLACE_BYTES] = "";
+	struct capture_parcel *c;
+	size_t bytes = sizeof *c + strlen(m->subject) + 1 + m->headers_bytes + m->payload_bytes + strlen(p->tab) + 1 +
+		       (m->why != NULL ? strlen(m->why) : 0) + 1 + length(p->key) + length(p->repair_key) +
+		       length(p->columns) + 1;
+
+	if (p->place != NULL)
+		capture_identity_position(p->place, position);
+	bytes += strlen(position) + 1;
+	if (p->defect == REASON_NO_MEMORY || bytes > UINT32_MAX || (c = calloc(1, bytes)) == NULL)
+		return NULL;
+	c->table = p->table;
+	c->defect = (uint16_t)p->defect;
+	c->bytes = (uint32_t)bytes;
+	c->lane = lane_of(m, p);
+	fill(c, m, p, position, (char *)(c + 1));
+	return c;
+}
+
+/* --- changes --- */
+
+static void take_values(struct pgoutput_list tuple, struct pgoutput_value *values)
+{
+	for (size_t i = 0; pgoutput_next_value(&tuple, &values[i]); i++) {
+	}
+}
+
+static bool lacks_values(const struct capture_shape *s, const struct pgoutput_value *row)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (row[i].kind == PGOUTPUT_UNCHANGED)
+			return true;
+	return false;
+}
+
+/* What format/capture_event.h wants to know of a change of the stream. */
+static struct capture_change change_of(struct capture_maker *m, const struct capture_place *place,
+				       const struct capture_relation *x, const struct pgoutput_message *message)
+{
+	struct capture_change c = { .shape = &x->shape, .place = *place };
+
+	c.op = message->kind == PGOUTPUT_INSERT   ? CAPTURE_OP_INSERT
+	       : message->kind == PGOUTPUT_UPDATE ? CAPTURE_OP_UPDATE
+						  : CAPTURE_OP_DELETE;
+	if (message->kind != PGOUTPUT_DELETE) {
+		take_values(message->change.row, m->row);
+		c.row = m->row;
+	}
+	if (message->change.has_old != PGOUTPUT_OLD_NONE) {
+		take_values(message->change.old, m->old);
+		c.old = m->old;
+		c.old_is_whole = message->change.has_old == PGOUTPUT_OLD_ROW;
+	}
+	return c;
+}
+
+/* The key that the core compares is the one under which a chunk may hold the row: that before the change. Where the change gives the row another key
+ * and leaves values out, a chunk may never meet the row again: the new key is to be read once more. With the whole old row
+ * nothing is left out. */
+static void find_keys(struct capture_maker *m, const struct capture_change *c)
+{
+	capture_text_reset(&m->key);
+	capture_text_reset(&m->repair_key);
+	if (c->old != NULL)
+		write_key(&m->key, c->shape, c->old);
+	if (c->row == NULL)
+		return;
+	write_key(&m->repair_key, c->shape, c->row);
+	if (m->key.count == 0)
+		capture_text_put(&m->key, m->repair_key.bytes, m->repair_key.count);
+	if (c->old_is_whole || !lacks_values(c->shape, c->row) ||
+	    (m->key.count == m->repair_key.count && memcmp(m->key.bytes, m->repair_key.bytes, m->key.count) == 0))
+		capture_text_reset(&m->repair_key);
+}
+
+static struct capture_parcel *make(struct capture_maker *m, const struct capture_change *c, struct parts *p)
+{
+	struct capture_message message;
+
+	p->defect = capture_event_write(&m->writer, &m->style, c, &message);
+	return m->key.failed || m->repair_key.failed || m->columns.failed ? NULL : pack(&message, p);
+}
+
+struct capture_parcel *capture_maker_change(struct capture_maker *m, const struct capture_place *place,
+					    const struct capture_relation *x, const struct pgoutput_message *message)
+{
+	struct capture_change c = change_of(m, place, x, message);
+	struct parts p = {
+		.tab = x->tab, .table = x->table, .place = place, .key = &m->key, .repair_key = &m->repair_key
+	};
+
+	find_keys(m, &c);
+	return make(m, &c, &p);
+}
+
+bool capture_maker_moves(struct capture_maker *m, const struct capture_relation *x,
+			 const struct pgoutput_message *message)
+{
+	struct capture_place nowhere = { .system = 0 };
+	struct capture_change c;
+
+	if (m->style.target != CAPTURE_TARGET_KV || message->kind != PGOUTPUT_UPDATE)
+		return false;
+	c = change_of(m, &nowhere, x, message);
+	return capture_event_moves(&c);
+}
+
+struct capture_parcel *capture_maker_half(struct capture_maker *m, const struct capture_place *place,
+					  const struct capture_relation *x, const struct pgoutput_message *message)
+{
+	struct capture_change c = change_of(m, place, x, message);
+	struct parts p = { .tab = x->tab, .table = x->table, .place = place, .key = &m->key };
+
+	c.op = CAPTURE_OP_DELETE;
+	c.row = NULL;
+	find_keys(m, &c);
+	return make(m, &c, &p);
+}
+
+struct capture_parcel *capture_maker_truncate(struct capture_maker *m, const struct capture_place *place,
+					      const struct capture_relation *x)
+{
+	struct capture_change c = { .op = CAPTURE_OP_TRUNCATE, .shape = &x->shape, .place = *place };
+	struct parts p = { .tab = x->tab, .table = x->table, .place = place };
+
+	return make(m, &c, &p);
+}
+
+struct capture_parcel *capture_maker_columns(struct capture_maker *m, const struct capture_place *place,
+					     const struct capture_relation *x)
+{
+	struct capture_change c = { .op = CAPTURE_OP_SHAPE, .shape = &x->shape, .place = *place };
+	struct parts p = { .tab = x->tab, .table = x->table, .place = place, .columns = &m->columns };
+
+	capture_text_reset(&m->columns);
+	capture_shape_write(&m->columns, &x->shape);
+	return make(m, &c, &p);
+}
+
+/* --- messages of others --- */
+
+static struct capture_parcel *make_written(const char *tab, const struct capture_place *place, enum reason defect,
+					   const struct capture_message *message)
+{
+	struct parts p = { .tab = tab, .table = CAPTURE_NO_TABLE, .place = place, .defect = defect, .written = true };
+
+	return pack(message, &p);
+}
+
+struct capture_parcel *capture_maker_outbox(struct capture_maker *m, const struct capture_place *place,
+					    const struct capture_relation *x, const struct pgoutput_message *message)
+{
+	const struct config_outbox_table *o = x->outbox;
+	struct capture_message out;
+	enum reason defect;
+
+	take_values(message->change.row, m->row);
+	defect = outbox_row_write(&m->writer, &m->style, &o->mapping, o->subject, &x->shape, m->row, place, &out);
+	return make_written(x->tab, place, defect, &out);
+}
+
+/* The configuration of a logical message's prefix, or NULL. */
+static const struct config_messages *messages_of(const struct capture_maker *m, const char *prefix)
+{
+	for (size_t i = 0; i < m->config->messages_count; i++) {
+		const struct config_messages *x = &m->config->messages[i];
+
+		if (strcmp(x->capture, capture_of(m)->name) == 0 && logical_message_is_of(prefix, x->prefix))
+			return x;
+	}
+	return NULL;
+}
+
+bool capture_maker_wants(const struct capture_maker *m, const struct pgoutput_message *message)
+{
+	return messages_of(m, message->message.prefix) != NULL;
+}
+
+struct capture_parcel *capture_maker_message(struct capture_maker *m, const struct capture_place *place,
+					     const struct pgoutput_message *message)
+{
+	const struct config_messages *x = messages_of(m, message->message.prefix);
+	struct capture_message out;
+	enum reason defect;
+
+	if (x == NULL)
+		return NULL;
+	defect = logical_message_write(&m->writer, &m->style, x->subject, place, message->message.prefix,
+				       message->message.content, message->message.bytes, &out);
+	return make_written("", place, defect, &out);
+}
+
+/* --- the snapshot --- */
+
+struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row)
+{
+	struct capture_change c = { .op = CAPTURE_OP_READ,
+				    .shape = row->shape,
+				    .row = row->values,
+				    .place = { .system = m->style.system },
+				    .snapshot = row->snapshot,
+				    .reading = row->reading };
+	struct parts p = { .tab = row->tab, .table = row->table, .key = &m->key };
+
+	write_key(&m->key, row->shape, row->values);
+	return make(m, &c, &p);
+}
+
+struct capture_parcel *capture_maker_control(struct capture_maker *m, uint32_t table, const char *tab,
+					     const char *snapshot, bool end)
+{
+	struct sql_name name = { .schema = "" };
+	struct capture_shape shape = { .schema = name.schema, .table = name.table };
+	struct capture_change c = { .op = end ? CAPTURE_OP_SNAPSHOT_END : CAPTURE_OP_SNAPSHOT_BEGIN,
+				    .shape = &shape,
+				    .place = { .system = m->style.system },
+				    .snapshot = snapshot };
+	struct parts p = { .tab = tab, .table = table };
+
+	sql_name_read(tab, &name);
+	return make(m, &c, &p);
+}
+
+struct capture_row capture_maker_row_of(const struct capture_parcel *p)
+{
+	return (struct capture_row){ .key = p->key,
+				     .key_bytes = p->key_bytes,
+				     .bytes = p->bytes,
+				     .lane = p->lane,
+				     .defect = p->defect,
+				     .slot = CAPTURE_NO_SLOT };
+}

@@ -1,0 +1,67 @@
+/* From what the log or a snapshot brings to what is sent: parcels. What they look like is format/capture_event.h's, format/capture_subject.h's and
+ * format/outbox_mapping.h's matter; here it is put together with what the core and the books want to know of each. */
+#ifndef BOXHAUL_FLOW_CAPTURE_MAKER_H
+#define BOXHAUL_FLOW_CAPTURE_MAKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "flow/capture_parcel.h"
+#include "flow/capture_relations.h"
+#include "format/capture_event.h"
+#include "format/pgoutput.h"
+
+/* What makes them. Each of them returns NULL when out of memory. What can never be sent has a defect, and is a dead letter in its turn. */
+struct capture_maker;
+
+/* `config` is borrowed, `index` is the capture's in it; of this server. NULL when out of memory. */
+struct capture_maker *capture_maker_create(const struct config *config, size_t index);
+void capture_maker_free(struct capture_maker *m);
+
+/* The configuration has new values; or it is another server. The database's name is borrowed. */
+void capture_maker_configure(struct capture_maker *m, uint64_t system, const char *database);
+
+/* A row of what was read, as a value for each column of the shape; and of which reading. */
+struct capture_read_row {
+	const struct capture_shape *shape;
+	const struct pgoutput_value *values;
+	const char *snapshot;
+	uint64_t reading;
+	uint32_t table;
+	const char *tab;
+};
+
+/* Of the stream: an insert, update, delete of a captured table (of an update in a bucket that moves to another key `half` is the delete that
+ * goes before it); a truncate; its columns; a row of an outbox table. */
+struct capture_parcel *capture_maker_change(struct capture_maker *m, const struct capture_place *place,
+					    const struct capture_relation *x, const struct pgoutput_message *message);
+struct capture_parcel *capture_maker_half(struct capture_maker *m, const struct capture_place *place,
+					  const struct capture_relation *x, const struct pgoutput_message *message);
+struct capture_parcel *capture_maker_truncate(struct capture_maker *m, const struct capture_place *place,
+					      const struct capture_relation *x);
+struct capture_parcel *capture_maker_columns(struct capture_maker *m, const struct capture_place *place,
+					     const struct capture_relation *x);
+struct capture_parcel *capture_maker_outbox(struct capture_maker *m, const struct capture_place *place,
+					    const struct capture_relation *x, const struct pgoutput_message *message);
+
+/* Has this change two halves? */
+bool capture_maker_moves(struct capture_maker *m, const struct capture_relation *x,
+			 const struct pgoutput_message *message);
+
+/* A logical message: is it one of ours; and what it is sent as. */
+bool capture_maker_wants(const struct capture_maker *m, const struct pgoutput_message *message);
+struct capture_parcel *capture_maker_message(struct capture_maker *m, const struct capture_place *place,
+					     const struct pgoutput_message *message);
+
+/* Of the snapshot. */
+struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row);
+/* That the rows of a table begin, or are all there. */
+struct capture_parcel *capture_maker_control(struct capture_maker *m, uint32_t table, const char *tab,
+					     const char *snapshot, bool end);
+
+/* What the core wants to know of a parcel. */
+struct capture_row capture_maker_row_of(const struct capture_parcel *p);
+
+#endif

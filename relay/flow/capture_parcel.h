@@ -1,0 +1,30 @@
+/* What a capture sends, as the core's slots hold it: a message for the publisher, with what the core and the books want to know of it. */
+#ifndef BOXHAUL_FLOW_CAPTURE_PARCEL_H
+#define BOXHAUL_FLOW_CAPTURE_PARCEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "flow/parcel.h"
+
+/* One allocation; free with free(). */
+struct capture_parcel {
+	struct parcel parcel; /* for the publisher. parcel.id is the ordinal, once it is known */
+	const char *
+		key; /* in one piece (format/capture_key.h): of the row before a change, where the change has it; NULL: none */
+	uint32_t key_bytes;
+	const char
+		*repair_key; /* the key after a change that left values out and gave the row another one; else NULL */
+	uint32_t repair_key_bytes;
+	uint64_t lane;        /* of its table and key */
+	uint32_t table;       /* of the capture, or CAPTURE_NO_TABLE */
+	const char *tab;      /* its name; "" */
+	const char *position; /* "0/3B001260.849253375684112.3"; "": it is of no transaction */
+	const char *columns;  /* of the description of a table: as the books are to hold it (JSON); else NULL */
+	uint16_t defect;      /* enum reason: why it can never be sent; 0: it can */
+	const char *why;      /* of the defect, in words; "" */
+	uint32_t bytes;       /* that it takes */
+};
+
+#endif

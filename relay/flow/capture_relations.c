@@ -1,0 +1,396 @@
+#include "flow/capture_relations.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/capture/capture_types.h"
+#include "format/sql_name.h"
+
+/* What the books know of a table. */
+struct known {
+	struct sql_name name;
+	char **key; /* in its own order; NULL: not known */
+	unsigned key_count;
+	char *told; /* of its columns, as JSON; NULL: nothing */
+};
+
+struct capture_relations {
+	const struct config *config;
+	size_t index;
+	struct known *tables;
+	size_t table_count;
+	struct capture_relation **list; /* ascending by oid */
+	size_t count;
+	struct capture_type *types; /* that are not built in, as they were described */
+	size_t type_count;
+};
+
+static const struct config_capture *capture_of(const struct capture_relations *r)
+{
+	return &r->config->captures[r->index];
+}
+
+size_t capture_relations_tables(const struct capture_relations *r)
+{
+	return r->table_count;
+}
+
+const char *capture_relations_name(const struct capture_relations *r, uint32_t table)
+{
+	const struct config_capture *c = capture_of(r);
+
+	return table < c->table_count ? c->tables[table] : c->inserts_only[table - c->table_count];
+}
+
+static void free_key(struct known *k)
+{
+	for (unsigned i = 0; i < k->key_count; i++)
+		free(k->key[i]);
+	free(k->key);
+	k->key = NULL;
+	k->key_count = 0;
+}
+
+struct capture_relations *capture_relations_create(const struct config *config, size_t index)
+{
+	struct capture_relations *r = calloc(1, sizeof *r);
+	const struct config_capture *c = &config->captures[index];
+
+	if (r == NULL)
+		return NULL;
+	r->config = config;
+	r->index = index;
+	r->table_count = c->table_count + c->inserts_only_count;
+	r->tables = calloc(r->table_count + 1, sizeof *r->tables);
+	if (r->tables == NULL) {
+		free(r);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < r->table_count; i++)
+		sql_name_read(capture_relations_name(r, i), &r->tables[i].name);
+	return r;
+}
+
+static void free_relation(struct capture_relation *x)
+{
+	if (x == NULL)
+		return;
+	free(x->columns);
+	free(x->texts);
+	free(x);
+}
+
+void capture_relations_forget(struct capture_relations *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		free_relation(r->list[i]);
+	free(r->list);
+	free(r->types);
+	r->list = NULL;
+	r->types = NULL;
+	r->count = r->type_count = 0;
+}
+
+void capture_relations_free(struct capture_relations *r)
+{
+	if (r == NULL)
+		return;
+	capture_relations_forget(r);
+	for (size_t i = 0; i < r->table_count; i++) {
+		free_key(&r->tables[i]);
+		free(r->tables[i].told);
+	}
+	free(r->tables);
+	free(r);
+}
+
+/* --- the key --- */
+
+static void forget_key(struct capture_relation *x)
+{
+	for (size_t i = 0; i < x->shape.count; i++)
+		x->columns[i].key = 0;
+	x->shape.key_count = 0;
+}
+
+static bool put_in_key(struct capture_relation *x, const char *name)
+{
+	for (size_t i = 0; i < x->shape.count; i++)
+		if (strcmp(x->columns[i].name, name) == 0) {
+			x->columns[i].key = ++x->shape.key_count;
+			return true;
+		}
+	return false;
+}
+
+/* As it was found when rows were read: also with REPLICA IDENTITY FULL, where the stream flags every column. A column of it that is not in the
+ * stream: there is no key. Where nobody has looked it is what the stream flags (set in copy_of()). */
+static void find_key(const struct capture_relations *r, struct capture_relation *x)
+{
+	const struct known *k = x->table != CAPTURE_NO_TABLE ? &r->tables[x->table] : NULL;
+
+	if (k == NULL || k->key == NULL)
+		return;
+	forget_key(x);
+	for (unsigned i = 0; i < k->key_count; i++)
+		if (!put_in_key(x, k->key[i])) {
+			forget_key(x);
+			return;
+		}
+}
+
+bool capture_relations_set_key(struct capture_relations *r, uint32_t table, const char *const *names, unsigned count)
+{
+	struct known *k = &r->tables[table];
+	bool ok = true;
+
+	free_key(k);
+	k->key = calloc(count + 1, sizeof *k->key);
+	if (k->key == NULL)
+		return false;
+	for (; k->key_count < count && ok; k->key_count += ok)
+		ok = (k->key[k->key_count] = strdup(names[k->key_count])) != NULL;
+	for (size_t i = 0; i < r->count; i++)
+		if (r->list[i]->table == table)
+			find_key(r, r->list[i]);
+	return ok;
+}
+
+bool capture_relations_set_told(struct capture_relations *r, uint32_t table, const char *columns)
+{
+	struct known *k = &r->tables[table];
+
+	free(k->told);
+	k->told = columns != NULL ? strdup(columns) : NULL;
+	return k->told != NULL || columns == NULL;
+}
+
+/* --- which of ours it is --- */
+
+static bool is_named(const struct capture_relation *x, const char *text)
+{
+	struct sql_name name;
+
+	return sql_name_read(text, &name) && strcmp(name.schema, x->shape.schema) == 0 &&
+	       strcmp(name.table, x->shape.table) == 0;
+}
+
+static void identify(const struct capture_relations *r, struct capture_relation *x)
+{
+	const struct config *c = r->config;
+
+	x->table = CAPTURE_NO_TABLE;
+	x->outbox = NULL;
+	x->tab = "";
+	for (uint32_t i = 0; i < r->table_count; i++)
+		if (strcmp(r->tables[i].name.schema, x->shape.schema) == 0 &&
+		    strcmp(r->tables[i].name.table, x->shape.table) == 0) {
+			x->table = i;
+			x->tab = capture_relations_name(r, i);
+			return;
+		}
+	for (size_t i = 0; i < c->outbox_table_count; i++) {
+		const struct config_outbox_table *o = &c->outbox_tables[i];
+
+		if (o->source == OUTBOX_SOURCE_WAL && strcmp(o->capture, capture_of(r)->name) == 0 &&
+		    is_named(x, o->table)) {
+			x->outbox = o;
+			x->tab = o->table;
+			return;
+		}
+	}
+}
+
+void capture_relations_configure(struct capture_relations *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		identify(r, r->list[i]);
+}
+
+/* --- what is said --- */
+
+/* Where it stands, or would stand. */
+static size_t place_of(const struct capture_relations *r, uint32_t oid)
+{
+	size_t low = 0, high = r->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (r->list[middle]->oid < oid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+struct capture_relation *capture_relations_find(struct capture_relations *r, uint32_t oid)
+{
+	size_t at = place_of(r, oid);
+
+	return at < r->count && r->list[at]->oid == oid ? r->list[at] : NULL;
+}
+
+/* The built-in types that are no texts in JSON (format/capture_value.h), by the names that a Type has for what a domain is made of. */
+static const struct {
+	const char *name;
+	uint32_t oid;
+} built_in[] = {
+	{ "bool", 16 },        { "bytea", 17 },         { "int8", 20 },    { "int2", 21 },
+	{ "int4", 23 },        { "json", 114 },         { "float4", 700 }, { "float8", 701 },
+	{ "timestamp", 1114 }, { "timestamptz", 1184 }, { "jsonb", 3802 },
+};
+
+enum { TEXT_OID = 25 };
+
+static uint32_t oid_of(const char *schema, const char *name)
+{
+	for (size_t i = 0; i < sizeof built_in / sizeof built_in[0]; i++)
+		if (strcmp(schema, "pg_catalog") == 0 && strcmp(built_in[i].name, name) == 0)
+			return built_in[i].oid;
+	return 0;
+}
+
+/* What a Type says: the name of the type, or of what a domain is made of. An array's name is its elements', behind a `_`. */
+static struct capture_type describe(const struct pgoutput_message *m)
+{
+	struct capture_type t = { .oid = m->type.oid };
+
+	if (m->type.name[0] != '_') {
+		t.base = oid_of(m->type.schema, m->type.name);
+		return t;
+	}
+	t.element = oid_of(m->type.schema, m->type.name + 1);
+	if (t.element == 0)
+		t.element = TEXT_OID;
+	return t;
+}
+
+/* A type that is built in says all by its oid. */
+static struct capture_type type_of(const struct capture_relations *r, uint32_t oid)
+{
+	for (size_t i = 0; i < r->type_count; i++)
+		if (r->types[i].oid == oid)
+			return r->types[i];
+	return (struct capture_type){ .oid = oid };
+}
+
+static bool take_type(struct capture_relations *r, const struct pgoutput_message *m)
+{
+	struct capture_type *types = realloc(r->types, (r->type_count + 1) * sizeof *types);
+
+	if (types == NULL)
+		return false;
+	r->types = types;
+	for (size_t i = 0; i < r->type_count; i++)
+		if (types[i].oid == m->type.oid) {
+			types[i] = describe(m);
+			return true;
+		}
+	types[r->type_count++] = describe(m);
+	return true;
+}
+
+static const char *keep(char **room, const char *text)
+{
+	char *at = *room;
+
+	*room = (char *)mempcpy(at, text, strlen(text) + 1);
+	return at;
+}
+
+static size_t bytes_of_names(const struct pgoutput_message *m)
+{
+	struct pgoutput_list columns = m->relation.columns;
+	size_t bytes = strlen(m->relation.schema) + strlen(m->relation.name) + 2;
+	struct pgoutput_column c;
+
+	while (pgoutput_next_column(&columns, &c))
+		bytes += strlen(c.name) + 1;
+	return bytes;
+}
+
+static void copy_columns(const struct capture_relations *r, const struct pgoutput_message *m,
+			 struct capture_relation *x, char *room)
+{
+	struct pgoutput_list columns = m->relation.columns;
+	struct pgoutput_column c;
+
+	while (pgoutput_next_column(&columns, &c))
+		x->columns[x->shape.count++] = (struct capture_column){
+			.name = keep(&room, c.name),
+			.type = type_of(r, c.type),
+			.typmod = c.typmod,
+			.type_name = capture_value_type_name(c.type),
+			.key = c.is_key && m->relation.identity != 'f' ? ++x->shape.key_count : 0,
+		};
+}
+
+static struct capture_relation *copy_of(const struct capture_relations *r, const struct pgoutput_message *m)
+{
+	struct capture_relation *x = calloc(1, sizeof *x);
+	char *room;
+
+	if (x == NULL)
+		return NULL;
+	x->oid = m->relation.oid;
+	x->identity = m->relation.identity;
+	x->columns = calloc(m->relation.columns.count + 1U, sizeof *x->columns);
+	x->texts = room = malloc(bytes_of_names(m));
+	if (x->columns == NULL || room == NULL) {
+		free_relation(x);
+		return NULL;
+	}
+	x->shape.schema = keep(&room, m->relation.schema);
+	x->shape.table = keep(&room, m->relation.name);
+	x->shape.columns = x->columns;
+	copy_columns(r, m, x, room);
+	return x;
+}
+
+static bool is_told(const struct capture_relations *r, const struct capture_relation *x)
+{
+	const char *told = x->table != CAPTURE_NO_TABLE ? r->tables[x->table].told : NULL;
+
+	return told != NULL && capture_shape_same(&x->shape, told, strlen(told));
+}
+
+static bool insert(struct capture_relations *r, size_t at, struct capture_relation *x)
+{
+	struct capture_relation **list = realloc(r->list, (r->count + 1) * sizeof(struct capture_relation *));
+
+	if (list == NULL)
+		return false;
+	r->list = list;
+	memmove(list + at + 1, list + at, (r->count - at) * sizeof(struct capture_relation *));
+	list[at] = x;
+	r->count++;
+	return true;
+}
+
+static bool take_relation(struct capture_relations *r, const struct pgoutput_message *m)
+{
+	struct capture_relation *x = copy_of(r, m);
+	size_t at = place_of(r, m->relation.oid);
+
+	if (x == NULL)
+		return false;
+	identify(r, x);
+	find_key(r, x);
+	x->told = is_told(r, x);
+	if (at < r->count && r->list[at]->oid == x->oid) {
+		free_relation(r->list[at]);
+		r->list[at] = x;
+		return true;
+	}
+	if (insert(r, at, x))
+		return true;
+	free_relation(x);
+	return false;
+}
+
+bool capture_relations_take(struct capture_relations *r, const struct pgoutput_message *m)
+{
+	return m->kind == PGOUTPUT_TYPE ? take_type(r, m) : take_relation(r, m);
+}

@@ -1,0 +1,357 @@
+#include "flow/capture_stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/emitted.h"
+#include "format/pgoutput.h"
+
+/* Logical messages that begin so are boxhaul's own, and no message: they only say where the stream is. */
+#define OWN_PREFIX EMITTED_PREFIX "."
+
+struct waiting {
+	struct capture_event event;
+	struct capture_parcel *parcel;
+	struct waiting *next;
+};
+
+struct capture_stream {
+	struct capture_relations *relations;
+	struct capture_maker *maker;
+	struct capture_stream_handlers handlers;
+	bool broken, in_transaction, giving;
+	struct capture_place place;      /* of the change that is read */
+	uint32_t changes, change;        /* so many has the server sent of the transaction; the one that is read */
+	struct waiting *held;            /* the last change of the transaction, so far */
+	struct waiting *first, **behind; /* to be given */
+	uint64_t left_out;
+};
+
+struct capture_stream *capture_stream_create(struct capture_relations *relations, struct capture_maker *maker,
+					     const struct capture_stream_handlers *handlers)
+{
+	struct capture_stream *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return NULL;
+	*s = (struct capture_stream){ .relations = relations, .maker = maker, .handlers = *handlers };
+	s->behind = &s->first;
+	return s;
+}
+
+static void free_waiting(struct waiting *w)
+{
+	if (w == NULL)
+		return;
+	free(w->parcel);
+	free(w);
+}
+
+static void drop_all(struct capture_stream *s)
+{
+	while (s->first != NULL) {
+		struct waiting *w = s->first;
+
+		s->first = w->next;
+		free_waiting(w);
+	}
+	s->behind = &s->first;
+	free_waiting(s->held);
+	s->held = NULL;
+	s->in_transaction = false;
+}
+
+void capture_stream_free(struct capture_stream *s)
+{
+	if (s == NULL)
+		return;
+	drop_all(s);
+	free(s);
+}
+
+void capture_stream_begin(struct capture_stream *s, uint64_t system)
+{
+	drop_all(s);
+	capture_relations_forget(s->relations);
+	s->broken = false;
+	s->place = (struct capture_place){ .system = system };
+}
+
+void capture_stream_end(struct capture_stream *s)
+{
+	drop_all(s);
+}
+
+uint64_t capture_stream_left_out(const struct capture_stream *s)
+{
+	return s->left_out;
+}
+
+/* What is not understood must not be passed by: a change would be lost, and nobody would know. */
+static void breaks(struct capture_stream *s, const char *why)
+{
+	if (s->broken)
+		return;
+	s->broken = true;
+	s->handlers.broken(s->handlers.arg, why);
+}
+
+/* --- what waits --- */
+
+static struct waiting *wait_with(struct capture_stream *s, const struct capture_event *event,
+				 struct capture_parcel *parcel)
+{
+	struct waiting *w = calloc(1, sizeof *w);
+
+	if (w == NULL) {
+		free(parcel);
+		breaks(s, "out of memory");
+		return NULL;
+	}
+	w->event = *event;
+	w->parcel = parcel;
+	return w;
+}
+
+static void put_last(struct capture_stream *s, struct waiting *w)
+{
+	if (w == NULL)
+		return;
+	*s->behind = w;
+	s->behind = &w->next;
+}
+
+static void put_event(struct capture_stream *s, const struct capture_event *event)
+{
+	put_last(s, wait_with(s, event, NULL));
+}
+
+/* What was the last change is so no more, or is so for good. */
+static void let_held_go(struct capture_stream *s)
+{
+	put_last(s, s->held);
+	s->held = NULL;
+}
+
+/* What it gives may end the stream, and begin another one: then what waited is gone. */
+bool capture_stream_go_on(struct capture_stream *s)
+{
+	if (s->giving)
+		return false;
+	s->giving = true;
+	while (s->first != NULL && s->handlers.takes(s->handlers.arg)) {
+		struct waiting *w = s->first;
+		struct capture_parcel *parcel = w->parcel;
+		struct capture_event event = w->event;
+
+		s->first = w->next;
+		if (s->first == NULL)
+			s->behind = &s->first;
+		free(w);
+		s->handlers.give(s->handlers.arg, &event, parcel);
+	}
+	s->giving = false;
+	return s->first == NULL && s->handlers.takes(s->handlers.arg);
+}
+
+/* --- changes --- */
+
+/* A change of the server's has so many numbers: what we put before it must not shift those behind it. */
+enum number { NUMBER_COLUMNS, NUMBER_HALF, NUMBER_CHANGE, NUMBERS };
+
+/* What is made now is this one of the change. */
+static const struct capture_place *at(struct capture_stream *s, enum number number)
+{
+	s->place.index = (uint64_t)s->change * NUMBERS + number;
+	return &s->place;
+}
+
+/* parcel: NULL, there was no memory for it. */
+static void offer(struct capture_stream *s, enum capture_change_kind kind, struct capture_parcel *parcel)
+{
+	struct capture_event event = { .kind = CAPTURE_EVENT_CHANGE };
+
+	if (parcel == NULL) {
+		breaks(s, "out of memory");
+		return;
+	}
+	event.change.kind = kind;
+	event.change.index = (uint32_t)s->place.index;
+	event.change.table = kind == CAPTURE_CHANGE_OTHER ? CAPTURE_NO_TABLE : parcel->table;
+	event.change.row = capture_maker_row_of(parcel);
+	event.change.repair_key = parcel->repair_key;
+	event.change.repair_key_bytes = parcel->repair_key_bytes;
+	let_held_go(s);
+	s->held = wait_with(s, &event, parcel);
+}
+
+/* Consumers know the columns of a table before its first row that has them. */
+static void tell_columns(struct capture_stream *s, struct capture_relation *x)
+{
+	if (x->told || x->table == CAPTURE_NO_TABLE)
+		return;
+	x->told = true;
+	offer(s, CAPTURE_CHANGE_OTHER, capture_maker_columns(s->maker, at(s, NUMBER_COLUMNS), x));
+}
+
+static struct capture_relation *relation_of(struct capture_stream *s, uint32_t oid)
+{
+	struct capture_relation *x = capture_relations_find(s->relations, oid);
+
+	if (x == NULL)
+		breaks(s, "a change of a table that was not described");
+	return x;
+}
+
+static void take_change(struct capture_stream *s, const struct pgoutput_message *m)
+{
+	struct capture_relation *x = relation_of(s, m->change.oid);
+
+	s->change = s->changes++;
+	if (x == NULL)
+		return;
+	if ((m->kind != PGOUTPUT_DELETE && m->change.row.count != x->shape.count) ||
+	    (m->change.has_old != PGOUTPUT_OLD_NONE && m->change.old.count != x->shape.count)) {
+		breaks(s, "a row with other columns than its table");
+		return;
+	}
+	if (x->outbox != NULL) {
+		/* Only what is new there is a message: who marks or deletes rows of it tidies up. */
+		if (m->kind == PGOUTPUT_INSERT)
+			offer(s, CAPTURE_CHANGE_OTHER, capture_maker_outbox(s->maker, at(s, NUMBER_CHANGE), x, m));
+		return;
+	}
+	if (x->table == CAPTURE_NO_TABLE)
+		return;
+	tell_columns(s, x);
+	if (capture_maker_moves(s->maker, x, m))
+		offer(s, CAPTURE_CHANGE_ROW, capture_maker_half(s->maker, at(s, NUMBER_HALF), x, m));
+	offer(s, CAPTURE_CHANGE_ROW, capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m));
+}
+
+static void take_truncate(struct capture_stream *s, const struct pgoutput_message *m)
+{
+	struct pgoutput_list relations = m->truncate.relations;
+	uint32_t oid;
+
+	while (!s->broken && pgoutput_next_relation(&relations, &oid)) {
+		struct capture_relation *x = relation_of(s, oid);
+
+		s->change = s->changes++;
+		if (x == NULL || x->table == CAPTURE_NO_TABLE)
+			continue;
+		tell_columns(s, x);
+		offer(s, CAPTURE_CHANGE_TRUNCATE, capture_maker_truncate(s->maker, at(s, NUMBER_CHANGE), x));
+	}
+}
+
+static void take_logical(struct capture_stream *s, const struct pgoutput_message *m)
+{
+	bool ours = strncmp(m->message.prefix, OWN_PREFIX, strlen(OWN_PREFIX)) == 0;
+
+	if (!m->message.transactional) {
+		if (ours)
+			put_event(s, &(struct capture_event){ .kind = CAPTURE_EVENT_POSITION,
+							      .position = { .lsn = m->message.lsn } });
+		else if (capture_maker_wants(s->maker, m))
+			s->left_out++;
+		return;
+	}
+	s->change = s->changes++;
+	if (!ours && capture_maker_wants(s->maker, m))
+		offer(s, CAPTURE_CHANGE_OTHER, capture_maker_message(s->maker, at(s, NUMBER_CHANGE), m));
+}
+
+/* --- transactions --- */
+
+static void take_begin(struct capture_stream *s, const struct pgoutput_message *m)
+{
+	if (s->in_transaction) {
+		breaks(s, "a transaction inside another one");
+		return;
+	}
+	s->in_transaction = true;
+	s->changes = 0;
+	s->place = (struct capture_place){ .system = s->place.system,
+					   .commit_lsn = m->begin.final_lsn,
+					   .commit_us = m->begin.time_us,
+					   .xid = m->begin.xid };
+	put_event(s, &(struct capture_event){ .kind = CAPTURE_EVENT_BEGIN,
+					      .begin = { .xid = m->begin.xid,
+							 .final_lsn = m->begin.final_lsn,
+							 .commit_time = m->begin.time_us } });
+}
+
+static void take_commit(struct capture_stream *s, const struct pgoutput_message *m)
+{
+	if (!s->in_transaction || m->commit.lsn != s->place.commit_lsn) {
+		breaks(s, "a commit of another transaction than the one that began");
+		return;
+	}
+	s->in_transaction = false;
+	if (s->held != NULL)
+		s->held->parcel->parcel.last = true;
+	let_held_go(s);
+	put_event(s,
+		  &(struct capture_event){ .kind = CAPTURE_EVENT_COMMIT, .commit = { .end_lsn = m->commit.end_lsn } });
+}
+
+static bool stands_inside(const struct pgoutput_message *m)
+{
+	switch (m->kind) {
+	case PGOUTPUT_INSERT:
+	case PGOUTPUT_UPDATE:
+	case PGOUTPUT_DELETE:
+	case PGOUTPUT_TRUNCATE: return true;
+	case PGOUTPUT_MESSAGE: return m->message.transactional;
+	default: return false;
+	}
+}
+
+static void take(struct capture_stream *s, const struct pgoutput_message *m)
+{
+	if (stands_inside(m) && !s->in_transaction) {
+		breaks(s, "a change outside of every transaction");
+		return;
+	}
+	switch (m->kind) {
+	case PGOUTPUT_BEGIN: take_begin(s, m); break;
+	case PGOUTPUT_COMMIT: take_commit(s, m); break;
+	case PGOUTPUT_ORIGIN: break; /* where it was written first: the same to us */
+	case PGOUTPUT_RELATION:
+	case PGOUTPUT_TYPE:
+		if (!capture_relations_take(s->relations, m))
+			breaks(s, "out of memory");
+		break;
+	case PGOUTPUT_INSERT:
+	case PGOUTPUT_UPDATE:
+	case PGOUTPUT_DELETE: take_change(s, m); break;
+	case PGOUTPUT_TRUNCATE: take_truncate(s, m); break;
+	case PGOUTPUT_MESSAGE: take_logical(s, m); break;
+	}
+}
+
+void capture_stream_message(struct capture_stream *s, const char *data, size_t bytes)
+{
+	struct pgoutput_message m;
+	const char *why;
+
+	if (s->broken)
+		return;
+	why = pgoutput_read(data, bytes, &m);
+	if (why != NULL)
+		breaks(s, why);
+	else
+		take(s, &m);
+	capture_stream_go_on(s);
+}
+
+/* Inside a transaction it only says that the server lives. */
+void capture_stream_keepalive(struct capture_stream *s, uint64_t end_lsn)
+{
+	if (s->broken || s->in_transaction)
+		return;
+	put_event(s, &(struct capture_event){ .kind = CAPTURE_EVENT_POSITION,
+					      .position = { .lsn = end_lsn, .idle = true } });
+	capture_stream_go_on(s);
+}

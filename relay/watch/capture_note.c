@@ -1,0 +1,40 @@
+#include "watch/capture_note.h"
+
+void capture_note_tell(struct log *log, const struct capture_note *n, const char *capture, const char *table,
+		       const char *why)
+{
+	switch (n->kind) {
+	case CAPTURE_NOTE_READING:
+		log_info(log, "the rows of the table are being read", KS("capture", capture), KS("table", table),
+			 KU("reading", n->reading));
+		break;
+	case CAPTURE_NOTE_AGAIN:
+		log_warn(log, "the rows of the table are read again from the start", KS("capture", capture),
+			 KS("table", table),
+			 KS("why",
+			    n->reason == CAPTURE_AGAIN_FILENODE
+				    ? "it has other files now: contents may have changed without a change in the log"
+				    : "too many rows got another key while values of them were left out"));
+		break;
+	case CAPTURE_NOTE_COMPLETE:
+		log_info(log, "all rows of the table are stored", KS("capture", capture), KS("table", table),
+			 KU("rows", n->rows));
+		break;
+	case CAPTURE_NOTE_LIMBO:
+		log_debug(log, "reading rows waits for a commit that is streamed and not visible yet",
+			  KS("capture", capture), KU("xid", n->xid));
+		break;
+	case CAPTURE_NOTE_BARRIER:
+		log_info(log, "reading rows waits for transactions that began earlier", KS("capture", capture),
+			 KU("below_xid", n->xid));
+		break;
+	case CAPTURE_NOTE_FAILED:
+		log_warn(log, "the rows of the table cannot be read for now: its changes go on", KS("capture", capture),
+			 KS("table", table), KS("why", why));
+		break;
+	case CAPTURE_NOTE_TORN:
+		log_error(log, "a transaction that had begun did not come again", KS("capture", capture),
+			  KU("xid", n->xid));
+		break;
+	}
+}
