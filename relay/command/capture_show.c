@@ -291,36 +291,6 @@ static void print_one(const struct out *out, const json_t *o, const struct confi
 
 /* --- all --- */
 
-/* The first of the relay's problems that begins with "Capture NAME", or NULL. */
-static json_t *problem_of(const json_t *relay, const char *name)
-{
-	const json_t *list = look_at(relay, "problems");
-	char begins[LINE_BYTES];
-	json_t *p;
-	size_t i, n;
-
-	snprintf(begins, sizeof begins, "Capture %s", name);
-	n = strlen(begins);
-	json_array_foreach (list, i, p)
-		if (strncmp(look_text(p, "summary"), begins, n) == 0 &&
-		    strchr(" :", look_text(p, "summary")[n]) != NULL)
-			return p;
-	return NULL;
-}
-
-void capture_show_add_told(json_t *all, const json_t *relay)
-{
-	json_t *o, *told;
-	size_t i, k;
-
-	json_array_foreach (all, i, o)
-		json_array_foreach (look_at(relay, "captures"), k, told)
-			if (strcmp(look_text(told, "name"), look_text(o, "name")) == 0 && look_is(told, "leader")) {
-				json_object_set(told, "problem", problem_of(relay, look_text(o, "name")));
-				json_object_set(o, "told", told);
-			}
-}
-
 /* Those of the configuration that are not on record. */
 static void print_unstarted(const struct out *out, const json_t *all, const struct config *config)
 {
@@ -353,7 +323,7 @@ static enum exit_code print(const struct call *call, json_t *all)
 	const json_t *o;
 	size_t i;
 
-	capture_show_add_told(all, relay);
+	look_capture_add_told(all, relay);
 	json_decref(relay);
 	if (call->given[OPTION_JSON]) {
 		json_dumpf(all, stdout, JSON_COMPACT);

@@ -15,9 +15,6 @@ const struct config_capture *capture_show_configured(const struct call *call);
 /* One object as boxhaul.capture_look() has it, to be freed. EXIT_OK, or it has said why there is none. */
 enum exit_code capture_show_look(struct pg_session *s, const struct call *call, const char *capture, json_t **out);
 
-/* Adds to each of those that the relay on this machine reads what it says of it, as "told". relay: /status; or NULL. */
-void capture_show_add_told(json_t *captures, const json_t *relay);
-
 /* How it stands, in the words of the verdict; w->mend is "" where there is nothing to do. */
 enum ink capture_show_judge(const json_t *o, const struct config *config, struct wrong *w);
 

@@ -6,6 +6,7 @@
 #include "command/capture_plan.h"
 #include "command/capture_show.h"
 #include "command/look.h"
+#include "command/look_capture.h"
 #include "command/port.h"
 
 struct telling {
@@ -88,7 +89,7 @@ void check_capture(struct check *c, const struct call *call, struct pg_session *
 	for (i = 0; i < c->config->capture_count; i++)
 		check_plan(c, s, &c->config->captures[i], &login, find(all, c->config->captures[i].name));
 	relay = json_array_size(all) > 0 ? port_ask(c->config, why, sizeof why) : NULL;
-	capture_show_add_told(all, relay);
+	look_capture_add_told(all, relay);
 	json_decref(relay);
 	json_array_foreach (all, i, o)
 		check_state(c, o);

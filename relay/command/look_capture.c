@@ -1,5 +1,6 @@
 #include "command/look_capture.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "command/look.h"
@@ -107,4 +108,38 @@ void look_capture_fill(const json_t *captures, const struct config *config, stru
 		out->facts.count = i + 1;
 	}
 	add_configured(config, out);
+}
+
+/* --- what the relay says of them --- */
+
+enum { BEGINS_BYTES = 64 };
+
+/* The first of the relay's problems that begins with "Capture NAME", or NULL. */
+static json_t *problem_of(const json_t *relay, const char *name)
+{
+	const json_t *list = look_at(relay, "problems");
+	char begins[BEGINS_BYTES];
+	json_t *p;
+	size_t i, n;
+
+	snprintf(begins, sizeof begins, "Capture %s", name);
+	n = strlen(begins);
+	json_array_foreach (list, i, p)
+		if (strncmp(look_text(p, "summary"), begins, n) == 0 &&
+		    strchr(" :", look_text(p, "summary")[n]) != NULL)
+			return p;
+	return NULL;
+}
+
+void look_capture_add_told(json_t *all, const json_t *relay)
+{
+	json_t *o, *told;
+	size_t i, k;
+
+	json_array_foreach (all, i, o)
+		json_array_foreach (look_at(relay, "captures"), k, told)
+			if (strcmp(look_text(told, "name"), look_text(o, "name")) == 0 && look_is(told, "leader")) {
+				json_object_set(told, "problem", problem_of(relay, look_text(o, "name")));
+				json_object_set(o, "told", told);
+			}
 }

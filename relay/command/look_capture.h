@@ -19,4 +19,7 @@ struct look_capture {
 /* captures: the array; NULL: there are none. One that is configured, and not in it, has not been started. What only a relay knows is left as if all were well. */
 void look_capture_fill(const json_t *captures, const struct config *config, struct look_capture *out);
 
+/* Adds to each of those that the relay on this machine reads what it says of it, as "told". relay: /status; or NULL. */
+void look_capture_add_told(json_t *captures, const json_t *relay);
+
 #endif

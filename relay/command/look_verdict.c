@@ -204,6 +204,7 @@ void look_verdict_add(json_t *look, const struct config *config)
 {
 	struct verdict v;
 
+	look_capture_add_told(json_object_get(look, "captures"), look_at(look, "relay"));
 	look_verdict(look, config, &v);
 	json_object_set_new(look, "state", json_string(verdict_state_text(v.state)));
 	json_object_set_new(look, "ready", json_boolean(v.ready));

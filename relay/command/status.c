@@ -9,6 +9,7 @@
 
 #include "base/duration.h"
 #include "base/utf8.h"
+#include "command/capture_show.h"
 #include "command/commands.h"
 #include "command/inbox_show.h"
 #include "command/line.h"
@@ -270,6 +271,22 @@ static void print_sagas(const struct page *p)
 	     look_number(o, "open"), age(o, "oldest_open_seconds", oldest), stuck, longest, look_number(o, "timeouts"));
 }
 
+static void print_captures(const struct page *p, const struct config *config)
+{
+	const char *name = "captures";
+	const json_t *o;
+	struct wrong w;
+	size_t i;
+
+	json_array_foreach (look_at(p->look, "captures"), i, o) {
+		capture_show_judge(o, config, &w);
+		line(p, name, "%s", w.what);
+		if (w.mend[0] != '\0')
+			line(p, "", "%s", w.mend);
+		name = "";
+	}
+}
+
 /* --- who blocks whom --- */
 
 static void print_blocked(const struct page *p)
@@ -372,6 +389,7 @@ static void print_text(const struct out *out, const json_t *look, const struct c
 	}
 	print_inbox(&p, config);
 	print_sagas(&p);
+	print_captures(&p, config);
 	print_blocked(&p);
 	print_locks(&p);
 	print_open(&p);

@@ -72,6 +72,37 @@ function subscription(s) {
 		number(s.parked), number(s.dead_letters)].map(text => element("td", text)));
 }
 
+/* By thousands, as base/bytes.c. */
+function bytes(n) {
+	const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+	let unit = 0;
+
+	if (n === null)
+		return "-";
+	for (; n >= 999.5 && unit + 1 < units.length; unit++)
+		n /= 1000;
+	return `${unit > 0 && n < 9.95 ? n.toFixed(1) : n.toFixed(0)} ${units[unit]}`;
+}
+
+function capture(c) {
+	const state = c.state === "gap" ? `gap: ${c.reason}` : c.paused ? "paused" : c.blocked ? "stands still" : c.leader ? c.state ?? "-" : c.role;
+
+	return element("tr", ...[c.name, c.stream, state, c.lag_seconds === null ? "-" : duration(c.lag_seconds), bytes(c.lag_bytes),
+		bytes(c.retained_bytes), number(c.stored_total), number(c.dead_letters)].map(text => element("td", text)));
+}
+
+/* Those whose rows are not all stored. */
+function draw_captures(all) {
+	const rows = all.flatMap(c => c.tables.filter(t => t.state !== null && t.state !== "complete").map(t => element("tr", ...[c.name, t.name,
+		t.reason === null ? t.state : `${t.state}: ${t.reason}`, number(t.rows), t.estimate_rows > 0 ? number(t.estimate_rows) : "-",
+		t.rate === null ? "-" : t.rate.toFixed(0)].map(text => element("td", text)))));
+
+	at("capture").hidden = all.length === 0;
+	at("captures").replaceChildren(...all.map(capture));
+	at("capture-tables").hidden = rows.length === 0;
+	at("snapshots").replaceChildren(...rows);
+}
+
 function draw_sagas(g) {
 	at("sagas").hidden = g === null;
 	if (g === null)
@@ -128,6 +159,7 @@ function draw_status(s, rate) {
 	at("inbox").hidden = s.subscriptions.length === 0;
 	at("outbox").hidden = s.streams.length === 0;
 	at("subscriptions").replaceChildren(...s.subscriptions.map(subscription));
+	draw_captures(s.captures);
 	draw_sagas(s.sagas);
 	draw_details(s);
 	say("fresh", `boxhaul ${s.version}`);
