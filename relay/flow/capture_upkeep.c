@@ -27,6 +27,7 @@ struct capture_upkeep {
 	int64_t epoch;
 	struct served_place place;
 	uint64_t confirmed; /* the slot stands no higher, for nobody but us moves it; 0: not known yet */
+	bool alone;         /* no earlier leader can be sending: it resigned, or the slot was made in this lead */
 	bool live, known, over_budget, in_gap; /* in_gap: it was told */
 	uint64_t made_lsn;                     /* the slot was made, and that is not on record yet; 0: it was not */
 	struct capture_ledger_books books;
@@ -117,6 +118,7 @@ static void on_books(void *arg, const struct pg_result *result)
 	}
 	books.tables = u->books.tables;
 	books.table_count = u->books.table_count;
+	books.resigned = u->alone;
 	u->books = books;
 	whole = books.state == CAPTURE_LEDGER_LIVE && books.tables != NULL;
 	if (whole) {
@@ -322,6 +324,7 @@ static void go_on_creating(struct capture_upkeep *u)
 
 	u->in_gap = false;
 	u->made_lsn = 0;
+	u->alone |= made != 0;
 	/* Before anything else is done about a slot of this name: it would be dropped as one that an earlier attempt has left. */
 	if (made != 0)
 		ask(u,
@@ -442,6 +445,7 @@ void capture_upkeep_begin(struct capture_upkeep *u, int64_t epoch, uint64_t conf
 	u->on = true;
 	u->epoch = epoch;
 	u->confirmed = confirmed;
+	u->alone = confirmed != 0;
 	u->place = *place;
 	u->compare_ms = loop_now_ms() + COMPARE_MS;
 	again(u, 0);

@@ -26,6 +26,29 @@ static void of_inbox(struct facts *f)
 	f->stands_by &= !f->leads;
 }
 
+/* The same of one that has captures alone, or beside an inbox whose servers are the same. */
+static void of_captures(struct facts *f)
+{
+	const struct capture_facts *captures = f->capture;
+
+	f->postgres_up = captures->postgres_up;
+	f->nats_up = captures->nats_up;
+	f->postgres_why = captures->postgres_why;
+	f->nats_why = captures->nats_why;
+	f->leads = f->stands_by = false;
+	for (size_t i = 0; i < captures->count; i++) {
+		const struct capture_one_facts *c = &captures->capture[i];
+
+		f->leads |= c->leads;
+		f->stands_by |= c->stands_by;
+		if (i == 0 || c->leads)
+			f->role = c->role;
+		if (c->trouble[0] != '\0')
+			f->trouble = c->trouble;
+	}
+	f->stands_by &= !f->leads;
+}
+
 static int64_t behind(int64_t schema)
 {
 	return schema != 0 ? schema_version() - schema : 0;
@@ -37,12 +60,15 @@ void collect(void *relay, struct facts *f)
 	const struct delivery_stats *s = delivery_stats(r->core);
 
 	inbox_room_facts(r->inbox, &r->inbox_facts);
+	capture_room_facts(r->captures, &r->capture_facts);
 	*f = (struct facts){
 		.instance = r->config->name,
 		.target = r->target,
 		.database = r->database,
 		.server = leader_server(r->leader),
-		.schema_behind = behind(r->has_outbox ? leader_schema(r->leader) : r->inbox_facts.schema),
+		.schema_behind = behind(r->has_outbox      ? leader_schema(r->leader)
+					: r->inbox != NULL ? r->inbox_facts.schema
+							   : r->capture_facts.schema),
 		.now_ms = loop_now_ms(),
 		.started_ms = r->started_ms,
 		.stats = s,
@@ -50,6 +76,7 @@ void collect(void *relay, struct facts *f)
 		.publisher = publisher_figures(r->publisher),
 		.statements = r->pg != NULL ? pg_sent(r->pg) : NULL,
 		.inbox = &r->inbox_facts,
+		.capture = &r->capture_facts,
 		.role = role_text(leader_role(r->leader)),
 		.leads = leader_role(r->leader) == ROLE_LEADER,
 		.stands_by = leader_role(r->leader) == ROLE_STANDBY,
@@ -74,7 +101,9 @@ void collect(void *relay, struct facts *f)
 		.reload_ok = !reload_failed(r->reload),
 		.reload_ms = reload_at_ms(r->reload),
 	};
-	if (!r->has_outbox)
+	if (!r->has_outbox && r->inbox == NULL)
+		of_captures(f);
+	else if (!r->has_outbox)
 		of_inbox(f);
 	else
 		r->inbox_facts.sagas.unclocked = f->backlog->unclocked;

@@ -85,7 +85,7 @@ static void on_postgres_down(void *arg, const char *why)
 	r->postgres_up = false;
 	progress_fetched(r->progress);
 	if (r->resigning) /* there is nothing more to do, and nobody to tell */
-		relay_finish(r, EXIT_OK);
+		relay_drained(r, true, false);
 	leader_session_down(r->leader);
 	backlog_forget(r->backlog);
 	outbox_reader_reset(r->reader);

@@ -23,6 +23,7 @@
 #include "run/tick.h"
 #include "run/turn.h"
 
+enum { CAPTURE_DESCRIPTORS = 6 };
 enum { DESCRIPTORS = 32 }; /* servers, files, the port with a few connections: with fewer it would never work */
 
 /* --- settings --- */
@@ -46,6 +47,8 @@ static void on_reloaded(void *arg, const struct reload_changes *changes)
 		}
 		if (r->inbox != NULL)
 			inbox_room_reloaded(r->inbox, changes);
+		if (r->captures != NULL)
+			capture_room_reloaded(r->captures, changes);
 	}
 	service_ready(r->service);
 }
@@ -57,12 +60,17 @@ static void wake(void *arg)
 	(void)arg; /* the turn does the work */
 }
 
+static uint64_t in_flight(struct relay *r)
+{
+	return delivery_stats(r->core)->in_flight + capture_room_in_flight(r->captures);
+}
+
 static void drain_timed_out(void *arg)
 {
 	struct relay *r = arg;
 
 	log_warn(r->log, "not everything in flight was answered in time; it will be sent again under the same ids",
-		 KU("in_flight", delivery_stats(r->core)->in_flight));
+		 KU("in_flight", in_flight(r)));
 	relay_finish(r, EXIT_UNDRAINED);
 }
 
@@ -77,14 +85,15 @@ static void on_stop_signal(void *arg)
 	r->stopping = true;
 	service_stopping(r->service, r->config->drain_timeout_ms);
 	/* What the inbox has in flight is committed with its position, or not at all: there is nothing to wait for. */
-	if (!r->has_outbox) {
-		relay_finish(r, EXIT_OK);
+	relay_drained(r, !r->has_outbox, r->captures == NULL);
+	if (r->outbox_drained && r->captures_drained)
 		return;
-	}
-	log_info(r->log, "stopping: waiting for what is in flight",
-		 KU("in_flight", delivery_stats(r->core)->in_flight));
+	log_info(r->log, "stopping: waiting for what is in flight", KU("in_flight", in_flight(r)));
 	loop_timer_at(r->drain_timer, loop_now_ms() + r->config->drain_timeout_ms);
-	relay_step(r, (struct event){ .kind = EVENT_DRAIN });
+	if (r->captures != NULL)
+		capture_room_drain(r->captures);
+	if (r->has_outbox)
+		relay_step(r, (struct event){ .kind = EVENT_DRAIN });
 }
 
 static void on_hangup(void *arg)
@@ -170,6 +179,21 @@ static bool open_inbox(struct relay *r)
 	return r->inbox != NULL;
 }
 
+static void on_captures_drained(void *arg)
+{
+	relay_drained(arg, false, true);
+}
+
+static bool open_captures(struct relay *r)
+{
+	struct capture_room_handlers handlers = { .drained = on_captures_drained, .arg = r };
+
+	if (r->config->capture_count == 0)
+		return true;
+	r->captures = capture_room_open(r->loop, r->config, r->log, &r->served, &handlers);
+	return r->captures != NULL;
+}
+
 static bool open_timers(struct relay *r)
 {
 	r->core_timer = loop_timer(r->loop, wake, r);
@@ -194,10 +218,12 @@ static void close_all(struct relay *r)
 		leader_session_down(r->leader);
 	health_close(r->health);
 	inbox_room_close(r->inbox);
+	capture_room_close(r->captures);
 	natsio_close(r->nats);
 	pg_close(r->pg);
 	loop_free(r->loop); /* waits for what is still done on other threads */
 	inbox_room_free(r->inbox);
+	capture_room_free(r->captures);
 	leader_free(r->leader);
 	report_free(r->report);
 	progress_free(r->progress);
@@ -273,7 +299,8 @@ static unsigned descriptors(const struct config *c)
 
 	for (size_t i = 0; i < c->subscription_count; i++)
 		n += c->subscriptions[i].handler[0] != '\0' ? c->subscriptions[i].workers : 0;
-	return n + (c->sagas.replies != NULL);
+	/* Of each capture: three sessions, one to NATS. */
+	return n + (c->sagas.replies != NULL) + CAPTURE_DESCRIPTORS * (unsigned)c->capture_count;
 }
 
 static enum exit_code open_all(struct relay *r, const struct config *config)
@@ -285,7 +312,8 @@ static enum exit_code open_all(struct relay *r, const struct config *config)
 			  KS("do", "allow more: LimitNOFILE= in the unit, `ulimit -n` in a shell"));
 		return EXIT_FAILED;
 	}
-	if (open_base(r, config) && open_edges(r) && open_flow(r) && open_watch(r) && open_inbox(r) && open_timers(r)) {
+	if (open_base(r, config) && open_edges(r) && open_flow(r) && open_watch(r) && open_inbox(r) &&
+	    open_captures(r) && open_timers(r)) {
 		enum exit_code code = open_port(r);
 
 		if (code == EXIT_OK)
@@ -329,7 +357,8 @@ enum exit_code relay_run(const struct config *config, struct log *log)
 	opened = code == EXIT_OK;
 	if (opened) {
 		log_info(log, "starting", KS("version", PACKAGE_VERSION), KS("instance", config->name),
-			 KU("streams", config->stream_count), KU("subscriptions", config->subscription_count));
+			 KU("streams", config->stream_count), KU("subscriptions", config->subscription_count),
+			 KU("captures", config->capture_count));
 		run(&r);
 		code = r.exit;
 	}

@@ -52,6 +52,14 @@ void relay_adjust_core(struct relay *r)
 	relay_step(r, (struct event){ .kind = EVENT_SETTINGS, .settings = &settings });
 }
 
+void relay_drained(struct relay *r, bool outbox, bool captures)
+{
+	r->outbox_drained |= outbox;
+	r->captures_drained |= captures;
+	if (r->outbox_drained && r->captures_drained)
+		relay_finish(r, EXIT_OK);
+}
+
 void relay_finish(struct relay *r, enum exit_code code)
 {
 	r->exit = code;

@@ -26,6 +26,7 @@
 #include "flow/publisher.h"
 #include "flow/stream_scan.h"
 #include "flow/stream_setup.h"
+#include "run/capture_room.h"
 #include "run/inbox_room.h"
 #include "watch/backlog.h"
 #include "watch/health.h"
@@ -77,10 +78,13 @@ struct relay {
 	struct health *health;
 	struct inbox_room *inbox;       /* NULL: there are no subscriptions */
 	struct inbox_facts inbox_facts; /* as they were collected last */
+	struct capture_room *captures;  /* NULL: there are none */
+	struct capture_facts capture_facts;
 	const char *streams[LIMIT_STREAMS];
 	struct loop_timer *core_timer, *tick, *drain_timer;
 	enum exit_code exit;
 	bool stopping, resigning;
+	bool outbox_drained, captures_drained; /* while it stops: nothing is waited for any more; there may be none */
 
 	int64_t started_ms;
 	char target
@@ -121,6 +125,9 @@ void relay_refuse(struct relay *r, uint64_t token, uint32_t reason);
 /* The settings of the core that hold now; and they are told to it. */
 struct delivery_settings relay_core_settings(const struct relay *r);
 void relay_adjust_core(struct relay *r);
+
+/* What was waited for has ended well: the loop ends when nothing else is waited for. */
+void relay_drained(struct relay *r, bool outbox, bool captures);
 
 /* Ends the loop; relay_run() returns `code`. */
 void relay_finish(struct relay *r, enum exit_code code);

@@ -57,6 +57,8 @@ void tick(void *arg)
 		tick_outbox(r, s, now);
 	if (r->inbox != NULL)
 		inbox_room_tick(r->inbox);
+	if (r->captures != NULL)
+		capture_room_tick(r->captures);
 	collect(r, &facts);
 	verdict_of(&facts, &verdict);
 	report_tick(r->report, &facts, &verdict);

@@ -187,14 +187,17 @@ static void on_resigned(void *arg, const struct pg_result *result)
 	/* Without it the next leader only takes a little longer. */
 	if (pg_error(result) != NULL)
 		log_warn(r->log, "could not resign the lead", KS("why", pg_error(result)));
-	relay_finish(r, FAILPOINT(resigned) ? EXIT_UNDRAINED : EXIT_OK);
+	if (FAILPOINT(resigned))
+		relay_finish(r, EXIT_UNDRAINED);
+	else
+		relay_drained(r, true, false);
 }
 
 static bool end_drained(struct relay *r)
 {
 	if (leader_role(r->leader) != ROLE_LEADER) {
 		log_info(r->log, "drained: not leading, nothing in flight");
-		relay_finish(r, EXIT_OK);
+		relay_drained(r, true, false);
 		return true;
 	}
 	log_info(r->log, "drained: everything in flight is answered and marked");
@@ -299,4 +302,6 @@ void turn(void *arg)
 		turn_outbox(r);
 	if (r->inbox != NULL)
 		inbox_room_turn(r->inbox);
+	if (r->captures != NULL)
+		capture_room_turn(r->captures);
 }

@@ -1,0 +1,549 @@
+/* Callbacks of a capture: they step its core. What is to be done is done at the end of the turn, but for what is given from the stream. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/scrub.h"
+#include "core/refusal.h"
+#include "format/sql_name.h"
+#include "run/capture_room_state.h"
+
+enum {
+	START_PAUSE_MIN_MS = 200, /* between two tries to have the stream */
+	START_PAUSE_MAX_MS = 10000,
+	STREAM_WELL_MS = 10000, /* one that ran for so long was a success */
+};
+
+static const char *name_of(const struct capture_one *c)
+{
+	return capture_room_config(c)->name;
+}
+
+/* --- the stream --- */
+
+static void start_later(struct capture_one *c)
+{
+	int64_t now = loop_now_ms();
+
+	if (c->stream_since_ms != 0 && now - c->stream_since_ms > STREAM_WELL_MS)
+		c->start_pause_ms = 0;
+	c->stream_since_ms = 0;
+	c->start_pause_ms = c->start_pause_ms == 0                       ? START_PAUSE_MIN_MS
+			    : c->start_pause_ms * 2 < START_PAUSE_MAX_MS ? c->start_pause_ms * 2
+									 : START_PAUSE_MAX_MS;
+	c->start_at_ms = now + c->start_pause_ms;
+}
+
+/* What was given is the core's, what waited comes again. */
+static void stream_gone(struct capture_one *c)
+{
+	c->streams = false;
+	capture_stream_end(c->stream);
+	start_later(c);
+	capture_room_step(c, &(struct capture_event){ .kind = CAPTURE_EVENT_STREAM_DOWN });
+}
+
+/* What the connection to NATS still holds must not be sent any more: it goes with the connection. */
+static void depose(struct capture_one *c, const char *why)
+{
+	bool led = c->led;
+
+	c->led = false;
+	capture_room_end_stream(c);
+	capture_chunk_forget(c->chunk);
+	stream_scan_stop(c->scan);
+	capture_room_step_common(c, &(struct event){ .kind = EVENT_DEPOSED });
+	if (led)
+		natsio_cut(c->nats, why);
+}
+
+static void on_stream_up(void *arg, const struct pg_walsender_place *place)
+{
+	struct capture_one *c = arg;
+
+	if (place->system != c->system) {
+		snprintf(c->stream_why, sizeof c->stream_why,
+			 "the stream is of another server than the control session");
+		log_error(c->room->log, "the log is not read", KS("capture", name_of(c)), KS("why", c->stream_why));
+		pg_walsender_stop(c->walsender);
+		stream_gone(c);
+		return;
+	}
+	c->streams = true;
+	c->stream_why[0] = '\0';
+	c->stream_since_ms = loop_now_ms();
+	log_info(c->room->log, "the log is read", KS("capture", name_of(c)));
+	capture_stream_begin(c->stream, place->system);
+	capture_room_step(c, &(struct capture_event){ .kind = CAPTURE_EVENT_STREAM_UP });
+}
+
+static void on_stream_down(void *arg, const struct pg_walsender_end *end)
+{
+	struct capture_one *c = arg;
+	bool in_use = strcmp(end->sqlstate, "55006") == 0;
+
+	scrub(end->words, c->stream_why, sizeof c->stream_why);
+	log_warn(c->room->log, "the log is not read", KS("capture", name_of(c)), KS("why", c->stream_why),
+		 KS("sqlstate", end->sqlstate));
+	/* By a former life of ours, or a former leader: the lock is ours, so it is ended, and we begin again. */
+	if (in_use) {
+		depose(c, "somebody else uses the replication slot");
+		capture_leader_free_slot(c->leader);
+		return;
+	}
+	stream_gone(c);
+	if (!end->was_up && (strcmp(end->sqlstate, "42704") == 0 || strcmp(end->sqlstate, "55000") == 0))
+		capture_leader_examine(c->leader);
+}
+
+static void on_message(void *arg, uint64_t lsn, const char *data, size_t bytes)
+{
+	struct capture_one *c = arg;
+
+	(void)lsn;
+	capture_stream_message(c->stream, data, bytes);
+	if (c->streams)
+		capture_turn_go_on(c);
+}
+
+static void on_keepalive(void *arg, uint64_t end_lsn)
+{
+	struct capture_one *c = arg;
+
+	capture_stream_keepalive(c->stream, end_lsn);
+	if (c->streams)
+		capture_turn_go_on(c);
+}
+
+struct pg_walsender_handlers capture_events_of_walsender(struct capture_one *c)
+{
+	return (struct pg_walsender_handlers){
+		.up = on_stream_up, .down = on_stream_down, .message = on_message, .keepalive = on_keepalive, .arg = c
+	};
+}
+
+static bool takes(void *arg)
+{
+	struct capture_one *c = arg;
+
+	capture_turn_effects(c);
+	return capture_takes(c->core);
+}
+
+/* Consumers are told of these columns: the books are to have them with the mark that has this message. */
+static void remember_told(struct capture_one *c, const struct capture_parcel *p)
+{
+	struct capture_room_table *t = &c->tables[p->table];
+
+	free(t->columns);
+	t->columns = strdup(p->columns);
+	t->told_ordinal = 0;
+	capture_relations_set_told(c->relations, p->table, p->columns);
+}
+
+static void on_give(void *arg, struct capture_event *event, struct capture_parcel *parcel)
+{
+	struct capture_one *c = arg;
+
+	capture_room_step(c, event);
+	if (event->kind != CAPTURE_EVENT_CHANGE)
+		return;
+	if (event->change.row.slot != CAPTURE_NO_SLOT && parcel->columns != NULL)
+		remember_told(c, parcel);
+	capture_room_keep(c, event->change.row.slot, parcel);
+}
+
+static void on_broken(void *arg, const char *why)
+{
+	struct capture_one *c = arg;
+
+	snprintf(c->stream_why, sizeof c->stream_why, "%s", why);
+	log_error(c->room->log, "the log cannot be read on: it is read again from what is settled",
+		  KS("capture", name_of(c)), KS("why", why));
+	pg_walsender_stop(c->walsender);
+	stream_gone(c);
+}
+
+struct capture_stream_handlers capture_events_of_stream(struct capture_one *c)
+{
+	return (struct capture_stream_handlers){ .takes = takes, .give = on_give, .broken = on_broken, .arg = c };
+}
+
+/* --- the lead --- */
+
+/* Names of columns, in one piece. None: it is what the stream flags. */
+static void take_key(struct capture_one *c, uint32_t table, const char *key, size_t bytes)
+{
+	char *names[CAPTURE_KEY_COLUMNS] = { NULL };
+	const char *text;
+	unsigned count = 0;
+	size_t n;
+
+	while (count < CAPTURE_KEY_COLUMNS && capture_key_next(&key, &bytes, &text, &n))
+		names[count++] = strndup(text, n);
+	if (count > 0)
+		capture_relations_set_key(c->relations, table, (const char *const *)names, count);
+	for (unsigned i = 0; i < count; i++)
+		free(names[i]);
+}
+
+static void take_table(struct capture_one *c, uint32_t i, struct capture_ledger_table *from)
+{
+	struct capture_room_table *t = &c->tables[i];
+
+	free(t->cursor);
+	free(t->columns);
+	*t = (struct capture_room_table){ .cursor = from->cursor,
+					  .cursor_bytes = from->cursor_bytes,
+					  .estimate = from->estimate,
+					  .unproved = from->unproved };
+	from->cursor = NULL;
+	memcpy(t->snapshot_id, from->snapshot_id, sizeof t->snapshot_id);
+	capture_relations_set_told(c->relations, i, from->columns);
+	take_key(c, i, from->key, from->key_bytes);
+}
+
+/* So long may an earlier leader still publish that did not resign: its lease began before we took the lead. */
+static int64_t predecessor_until(const struct capture_one *c, const struct capture_ledger_books *b, int64_t asked_ms)
+{
+	return b->resigned ? 0 : asked_ms + (int64_t)c->room->config->delivery.lease_ms;
+}
+
+static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)
+{
+	struct capture_one *c = arg;
+	struct capture_table *tables = calloc(c->table_count + 1, sizeof *tables);
+	struct capture_event ev = { .kind = CAPTURE_EVENT_LEADING };
+
+	if (tables == NULL || b->table_count != c->table_count) {
+		free(tables);
+		pg_break(c->pg, "out of memory");
+		return;
+	}
+	capture_room_end_stream(c);
+	c->led = true;
+	c->system = b->system;
+	c->incarnation = b->incarnation;
+	snprintf(c->slot, sizeof c->slot, "%s", b->slot);
+	c->forgot |= stream_scan_forget(c->scan);
+	capture_maker_configure(c->maker, b->system, c->database);
+	for (uint32_t i = 0; i < c->table_count; i++) {
+		take_table(c, i, &b->tables[i]);
+		tables[i] = b->tables[i].now;
+	}
+	ev.leading.end_lsn = b->end_lsn;
+	ev.leading.commit_time = b->commit_time;
+	ev.leading.ordinal = b->ordinal;
+	ev.leading.wal_end = b->wal_end;
+	ev.leading.low_water = b->low_water;
+	ev.leading.asked_ms = asked_ms;
+	ev.leading.predecessor_until_ms = predecessor_until(c, b, asked_ms);
+	ev.leading.operator_pause = b->pause;
+	ev.leading.tables = tables;
+	capture_room_step(c, &ev);
+	free(tables);
+	if (c->draining)
+		capture_room_step_common(c, &(struct event){ .kind = EVENT_DRAIN });
+}
+
+static void on_not_live(void *arg, const char *why)
+{
+	struct capture_one *c = arg;
+
+	log_warn(c->room->log, "the capture stands still", KS("capture", name_of(c)), KS("why", why));
+	depose(c, "the capture is not live");
+}
+
+static void on_paused(void *arg, uint64_t pause)
+{
+	struct capture_one *c = arg;
+
+	log_info(c->room->log,
+		 pause != 0 ? "the capture is paused: the log waits until somebody resumes" : "the capture is resumed",
+		 KS("capture", name_of(c)));
+	capture_room_step_common(c, &(struct event){ .kind = EVENT_PAUSED, .paused = { .operator_pause = pause } });
+}
+
+struct capture_leader_handlers capture_events_of_leader(struct capture_one *c)
+{
+	return (struct capture_leader_handlers){
+		.live = on_live, .not_live = on_not_live, .paused = on_paused, .arg = c
+	};
+}
+
+/* --- PostgreSQL --- */
+
+static void on_postgres_up(void *arg)
+{
+	struct capture_one *c = arg;
+
+	c->postgres_up = true;
+	c->postgres_connects++;
+	log_info(c->room->log, "PostgreSQL is connected for the capture", KS("capture", name_of(c)),
+		 KU("connects", c->postgres_connects));
+	capture_leader_session_up(c->leader);
+}
+
+/* The session carries the lead, and who does not lead does not read: the stream is closed. So a server that shuts down, and ends this session first,
+ * is not kept waiting for what we have not confirmed (capture.md 1.6). What is settled is confirmed with the last status. */
+static void on_postgres_down(void *arg, const char *why)
+{
+	struct capture_one *c = arg;
+
+	scrub(why, c->postgres_why, sizeof c->postgres_why);
+	log_error(c->room->log, "PostgreSQL is not connected for the capture", KS("capture", name_of(c)),
+		  KS("why", c->postgres_why));
+	c->postgres_up = false;
+	capture_leader_session_down(c->leader);
+	depose(c, "the lead is gone");
+}
+
+static void on_notified(void *arg, const char *payload)
+{
+	struct capture_one *c = arg;
+
+	capture_leader_notified(c->leader, payload);
+}
+
+struct pg_handlers capture_events_of_control(struct capture_one *c)
+{
+	return (struct pg_handlers){
+		.up = on_postgres_up, .down = on_postgres_down, .notified = on_notified, .arg = c
+	};
+}
+
+static void on_reader_up(void *arg)
+{
+	struct capture_one *c = arg;
+
+	capture_chunk_session_up(c->chunk);
+}
+
+static void on_reader_down(void *arg, const char *why)
+{
+	struct capture_one *c = arg;
+	char clean[512];
+
+	scrub(why, clean, sizeof clean);
+	log_debug(c->room->log, "the session that reads rows has ended", KS("capture", name_of(c)), KS("why", clean));
+	capture_chunk_session_down(c->chunk);
+}
+
+static void not_listened(void *arg, const char *payload)
+{
+	(void)arg, (void)payload;
+}
+
+struct pg_handlers capture_events_of_reader(struct capture_one *c)
+{
+	return (struct pg_handlers){ .up = on_reader_up, .down = on_reader_down, .notified = not_listened, .arg = c };
+}
+
+/* --- rows --- */
+
+static void read_shape(const struct capture_chunk_rows *rows, struct capture_shape *shape,
+		       struct capture_column *columns)
+{
+	for (size_t i = 0; i < rows->column_count; i++)
+		columns[i] = (struct capture_column){ .name = rows->names[i],
+						      .type = { .oid = rows->type_oids[i] },
+						      .typmod = rows->typmods[i],
+						      .type_name = rows->types[i] };
+	for (size_t i = 0; i < rows->key_count; i++)
+		columns[rows->key[i]].key = (uint16_t)(i + 1);
+	shape->columns = columns;
+	shape->count = rows->column_count;
+	shape->key_count = (uint16_t)rows->key_count;
+}
+
+/* False: out of memory. */
+static bool make_rows(struct capture_one *c, const struct capture_chunk_rows *rows, struct capture_row *list,
+		      struct capture_parcel **parcels)
+{
+	struct capture_column *columns = calloc(rows->column_count + 1, sizeof *columns);
+	struct pgoutput_value *values = calloc(rows->column_count + 1, sizeof *values);
+	const char *tab = capture_relations_name(c->relations, c->reading.table);
+	struct sql_name name = { .schema = "" };
+	struct capture_shape shape = { .schema = name.schema, .table = name.table };
+	struct capture_read_row row = { .shape = &shape,
+					.values = values,
+					.snapshot = c->tables[c->reading.table].snapshot_id,
+					.reading = c->reading.number,
+					.table = c->reading.table,
+					.tab = tab };
+	bool ok = columns != NULL && values != NULL;
+
+	sql_name_read(tab, &name);
+	if (ok)
+		read_shape(rows, &shape, columns);
+	for (size_t i = 0; ok && i < rows->count; i++) {
+		for (size_t k = 0; k < rows->column_count; k++) {
+			struct capture_chunk_value v = capture_chunk_value(rows, i, k);
+
+			values[k] = (struct pgoutput_value){ .kind = v.text != NULL ? PGOUTPUT_TEXT : PGOUTPUT_NULL,
+							     .text = v.text,
+							     .bytes = v.bytes };
+		}
+		parcels[i] = capture_maker_row(c->maker, &row);
+		ok = parcels[i] != NULL;
+		if (ok)
+			list[i] = capture_maker_row_of(parcels[i]);
+	}
+	free(columns);
+	free(values);
+	return ok;
+}
+
+static void on_chunk(struct capture_one *c, struct capture_event *ev, const struct capture_chunk_rows *rows)
+{
+	struct capture_row *list = calloc(rows->count + 1, sizeof *list);
+	struct capture_parcel **parcels = calloc(rows->count + 1, sizeof(struct capture_parcel *));
+	struct capture_event failed = { .kind = CAPTURE_EVENT_CHUNK_FAILED };
+	bool ok = list != NULL && parcels != NULL && make_rows(c, rows, list, parcels);
+
+	ev->chunk.rows = list;
+	ev->chunk.count = rows->count;
+	capture_room_step(c, ok ? ev : &failed);
+	for (size_t i = 0; parcels != NULL && i < rows->count; i++)
+		if (ok)
+			capture_room_keep(c, list[i].slot, parcels[i]);
+		else
+			free(parcels[i]);
+	free(parcels);
+	free(list);
+}
+
+static void on_answer(void *arg, struct capture_event *ev, const struct capture_chunk_rows *rows)
+{
+	struct capture_one *c = arg;
+
+	if (rows != NULL) {
+		on_chunk(c, ev, rows);
+		return;
+	}
+	capture_room_step(c, ev);
+	/* The window is closed by what the stream says: it says so when it is asked, also where nothing else happens. */
+	if (ev->kind == CAPTURE_EVENT_CHUNK_END)
+		pg_walsender_ask(c->walsender);
+}
+
+static void on_key(void *arg, uint32_t table, const char *const *names, size_t count)
+{
+	struct capture_one *c = arg;
+
+	if (!capture_relations_set_key(c->relations, table, names, (unsigned)count))
+		pg_break(c->pg, "out of memory");
+}
+
+struct capture_chunk_handlers capture_events_of_chunk(struct capture_one *c)
+{
+	return (struct capture_chunk_handlers){ .answer = on_answer, .key = on_key, .arg = c };
+}
+
+/* --- NATS --- */
+
+static void on_nats_up(void *arg, const char *url, int64_t max_payload)
+{
+	struct capture_one *c = arg;
+	char clean[256];
+
+	c->nats_up = true;
+	c->nats_connects++;
+	scrub(url, clean, sizeof clean);
+	log_info(c->room->log, "NATS is connected for the capture", KS("capture", name_of(c)), KS("url", clean),
+		 KI("max_payload", max_payload));
+	stream_setup_ask(c->setup, 0);
+	capture_room_step_common(c, &(struct event){ .kind = EVENT_BUS_UP });
+}
+
+static void adjust(struct capture_one *c)
+{
+	struct capture_settings settings = capture_room_settings(c);
+
+	capture_room_step_common(c, &(struct event){ .kind = EVENT_SETTINGS, .settings = &settings.send });
+}
+
+/* Before the core takes whatever is under way for unknown: one of them may be known to be the cause (flow/cuts.h). */
+static void on_cut(struct capture_one *c, const char *why)
+{
+	bool was_alone = c->cuts.alone;
+	const char *words;
+	enum reason reason = cuts_happened(&c->cuts, why, capture_look(c->core)->send->in_flight, &words);
+	const struct parcel *parcel = c->sent[c->cuts.token & (CAPTURE_SENT_SLOTS - 1)];
+
+	if (reason != REASON_NONE && parcel != NULL && parcel->id == c->cuts.id) {
+		reasons_keep(c->reasons, parcel->id, 0, reason, words);
+		capture_room_refuse(c, c->cuts.token, reason);
+	}
+	if (c->cuts.alone && !was_alone)
+		adjust(c);
+}
+
+static void on_answered(struct capture_one *c, uint64_t token)
+{
+	bool was_alone = c->cuts.alone;
+
+	cuts_answered(&c->cuts, token);
+	if (was_alone && !c->cuts.alone)
+		adjust(c);
+}
+
+static void on_nats_down(void *arg, const char *why, bool theirs)
+{
+	struct capture_one *c = arg;
+
+	scrub(why, c->nats_why, sizeof c->nats_why);
+	log_error(c->room->log, "NATS is not connected for the capture", KS("capture", name_of(c)),
+		  KS("why", c->nats_why));
+	c->nats_up = false;
+	if (theirs)
+		on_cut(c, c->nats_why);
+	stream_scan_stop(c->scan);
+	capture_room_step_common(c, &(struct event){ .kind = EVENT_BUS_DOWN });
+}
+
+static void on_nats_reply(void *arg, const struct natsio_reply *reply)
+{
+	struct capture_one *c = arg;
+	struct event ev = { .kind = EVENT_TICK };
+
+	if (stream_scan_reply(c->scan, reply) || stream_setup_reply(c->setup, reply) ||
+	    !publisher_reply(c->publisher, reply, &ev))
+		return;
+	if (ev.kind == EVENT_ACKED)
+		stream_setup_stored(c->setup, 0);
+	else if (ev.refused.reason == REASON_WRONG_STREAM)
+		stream_setup_stored_elsewhere(c->setup, 0);
+	capture_room_step_common(c, &ev);
+	on_answered(c, reply->token);
+}
+
+static void on_nats_complaint(void *arg, const char *text)
+{
+	struct capture_one *c = arg;
+	char message[512];
+
+	snprintf(message, sizeof message, "NATS complains to the capture: %s", text);
+	log_error(c->room->log, message, KS("capture", name_of(c)));
+	stream_scan_complaint(c->scan, text);
+	for (size_t i = 0; i < CAPTURE_SENT_SLOTS; i++)
+		if (c->sent[i] != NULL && publisher_denied(c->sent[i], text))
+			capture_room_refuse(c, c->sent[i]->token, REASON_NOT_PERMITTED);
+}
+
+struct natsio_handlers capture_events_of_nats(struct capture_one *c)
+{
+	return (struct natsio_handlers){
+		.up = on_nats_up, .down = on_nats_down, .reply = on_nats_reply, .complaint = on_nats_complaint, .arg = c
+	};
+}
+
+static void on_looked_back(void *arg, const struct event *ev)
+{
+	capture_room_step_common(arg, ev);
+}
+
+struct stream_scan_handlers capture_events_of_scan(struct capture_one *c)
+{
+	return (struct stream_scan_handlers){ .answered = on_looked_back, .arg = c };
+}

@@ -1,0 +1,374 @@
+/* What the core of a capture wants, as calls; decides nothing.
+ *
+ * Effects are carried out before each event that is given from the stream, too: whether it takes the next one is known only then. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "books/capture_mark.h"
+#include "books/ledger.h"
+#include "config/servers.h"
+#include "core/refusal.h"
+#include "run/capture_room_state.h"
+#include "watch/capture_note.h"
+#include "watch/note.h"
+
+enum { OWN_BYTES = 128 /* the headers with the message id and the expected sequence */ };
+
+/* --- publishing --- */
+
+/* The server may have been told to take less than when we connected. */
+static void refuse_oversize(struct capture_one *c, const struct capture_parcel *p, uint64_t token)
+{
+	int64_t most = natsio_max_payload(c->nats);
+
+	if (most > 0 && (int64_t)p->parcel.wire_bytes + OWN_BYTES > most)
+		capture_room_refuse(c, token, DEFECT_MESSAGE_LONG);
+}
+
+/* An earlier leader stored it, or we did and were not told: acknowledged by what the stream holds. */
+static void found(struct capture_one *c, uint64_t token, uint64_t sequence)
+{
+	struct event ev = { .kind = EVENT_ACKED };
+
+	ev.acked.token = token;
+	ev.acked.sequence = sequence;
+	ev.acked.duplicate = true;
+	capture_room_step_common(c, &ev);
+}
+
+static bool send_parcel(struct capture_one *c, struct capture_parcel *p, const struct effect *f)
+{
+	p->parcel.token = f->publish.token;
+	c->sent[f->publish.token & (CAPTURE_SENT_SLOTS - 1)] = &p->parcel;
+	if (!publisher_send(c->publisher, &p->parcel, f, NULL))
+		return false;
+	cuts_sent(&c->cuts, p->parcel.id, f->publish.token);
+	return true;
+}
+
+/* Consumers are told of columns by this message: from its mark on the books have them. */
+static void note_told(struct capture_one *c, const struct capture_parcel *p)
+{
+	if (p->columns != NULL && p->table < c->table_count)
+		c->tables[p->table].told_ordinal = p->parcel.id;
+}
+
+static void publish(struct capture_one *c, const struct effect *f)
+{
+	struct capture_parcel *p = c->parcels[f->publish.slot];
+	uint64_t sequence;
+
+	p->parcel.id = f->publish.id;
+	note_told(c, p);
+	sequence = stream_scan_take(c->scan, 0, p->parcel.message_id);
+	if (sequence > 0) {
+		found(c, f->publish.token, sequence);
+		return;
+	}
+	if (stream_setup_is_elsewhere(c->setup, 0)) {
+		capture_room_refuse(c, f->publish.token, REASON_WRONG_STREAM);
+		return;
+	}
+	/* What cannot be sent counts as sent and lost: its ack timeout brings it back. */
+	if (!send_parcel(c, p, f)) {
+		log_debug(c->room->log, "could not send", KI("id", f->publish.id));
+		refuse_oversize(c, p, f->publish.token);
+	}
+}
+
+static void release(struct capture_one *c, uint32_t slot)
+{
+	struct capture_parcel *p = c->parcels[slot];
+
+	if (p != NULL && c->sent[p->parcel.token & (CAPTURE_SENT_SLOTS - 1)] == &p->parcel)
+		c->sent[p->parcel.token & (CAPTURE_SENT_SLOTS - 1)] = NULL;
+	free(p);
+	c->parcels[slot] = NULL;
+}
+
+/* --- the books --- */
+
+static void on_renewed(void *arg, const struct pg_result *result)
+{
+	struct capture_one *c = arg;
+	struct event ev = { .kind = EVENT_RENEWED };
+
+	if (pg_error(result) != NULL) {
+		pg_break(c->pg, "renewing the lease failed");
+		return;
+	}
+	ev.renewed.asked_ms = c->renew_asked_ms;
+	capture_room_step_common(c, &ev);
+}
+
+static void forget_told(struct capture_one *c, int64_t ordinal)
+{
+	for (size_t i = 0; i < c->table_count; i++) {
+		struct capture_room_table *t = &c->tables[i];
+
+		if (t->columns == NULL || t->told_ordinal == 0 || t->told_ordinal > ordinal)
+			continue;
+		free(t->columns);
+		t->columns = NULL;
+	}
+}
+
+static void on_marked(void *arg, const struct pg_result *result)
+{
+	struct capture_one *c = arg;
+	char why[600];
+
+	if (pg_error(result) != NULL) {
+		/* Not ours to repair: begin again from what the database holds. */
+		log_error(c->room->log, "marking failed", KS("capture", capture_room_config(c)->name),
+			  KS("why", pg_error(result)), KS("sqlstate", pg_sqlstate(result)));
+		snprintf(c->mark_why, sizeof c->mark_why, "%s", pg_error(result));
+		snprintf(why, sizeof why, "marking failed: %s", pg_error(result));
+		pg_break(c->pg, why);
+		return;
+	}
+	c->mark_why[0] = '\0';
+	forget_told(c, c->mark_ordinal);
+	capture_room_step(
+		c, &(struct capture_event){ .kind = CAPTURE_EVENT_MARKED, .marked = { .asked_ms = c->mark_asked_ms } });
+}
+
+static void message_of(void *arg, uint32_t slot, struct capture_mark_message *m)
+{
+	struct capture_one *c = arg;
+	const struct capture_parcel *p = c->parcels[slot];
+
+	*m = (struct capture_mark_message){ .message_id = p->parcel.message_id,
+					    .subject = p->parcel.subject[0] != '\0' ? p->parcel.subject : NULL,
+					    .payload = p->parcel.payload,
+					    .payload_bytes = p->parcel.payload_bytes,
+					    .pairs = p->parcel.pairs,
+					    .pair_count = p->parcel.pair_count,
+					    .position = p->position,
+					    .tab = p->tab,
+					    .why = p->why,
+					    .key = p->key,
+					    .key_bytes = p->key_bytes };
+}
+
+static bool mark(struct capture_one *c, const struct capture_mark *m)
+{
+	struct capture_mark_told *told = calloc(c->table_count + 1, sizeof *told);
+	struct capture_mark_books marking = { .capture = capture_room_config(c),
+					      .epoch = capture_leader_look(c->leader).epoch,
+					      .incarnation = c->incarnation,
+					      .mark = m,
+					      .message = message_of,
+					      .arg = c,
+					      .told = told,
+					      .reasons = c->reasons };
+	bool ok = told != NULL;
+
+	for (size_t i = 0; ok && i < c->table_count; i++)
+		if (c->tables[i].columns != NULL && c->tables[i].told_ordinal != 0 &&
+		    c->tables[i].told_ordinal <= m->ordinal)
+			told[marking.told_count++] =
+				(struct capture_mark_told){ .table = (uint32_t)i, .columns = c->tables[i].columns };
+	c->mark_asked_ms = loop_now_ms();
+	c->mark_ordinal = m->ordinal;
+	ok = ok && capture_ledger_mark(c->pg, &marking, on_marked, c);
+	free(told);
+	return ok;
+}
+
+/* --- the snapshot --- */
+
+static void ask(struct capture_one *c, const struct capture_effect *f)
+{
+	const struct capture_parcel *after = NULL;
+	const void *cursor = NULL;
+	size_t bytes = 0;
+
+	if (f->kind == CAPTURE_EFFECT_CHUNK && f->chunk.kind == CAPTURE_CHUNK_ROWS && !f->chunk.from_start) {
+		if (f->chunk.after != CAPTURE_NO_SLOT) {
+			after = c->parcels[f->chunk.after];
+			cursor = after->key;
+			bytes = after->key_bytes;
+		} else {
+			cursor = c->tables[f->chunk.table].cursor;
+			bytes = c->tables[f->chunk.table].cursor_bytes;
+		}
+	}
+	if (f->kind == CAPTURE_EFFECT_CHUNK)
+		c->reading = (struct capture_room_reading){ .table = f->chunk.table, .number = f->chunk.reading };
+	pg_rest(c->reader, false);
+	capture_chunk_ask(c->chunk, f, cursor, bytes);
+}
+
+/* What a table looks like is known when the stream has said it, or its rows have been asked for; else the message only names it. */
+static void control(struct capture_one *c, const struct capture_effect *f)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
+	struct capture_parcel *p = capture_maker_control(c->maker, f->control.table,
+							 capture_relations_name(c->relations, f->control.table),
+							 c->tables[f->control.table].snapshot_id, f->control.end);
+
+	if (p == NULL) {
+		pg_break(c->pg, "out of memory");
+		return;
+	}
+	ev.control.table = f->control.table;
+	ev.control.end = f->control.end;
+	ev.control.row = capture_maker_row_of(p);
+	capture_room_step(c, &ev);
+	capture_room_keep(c, ev.control.row.slot, p);
+}
+
+/* --- notes --- */
+
+static void tell(struct capture_one *c, const struct note *n)
+{
+	char target[CONFIG_TARGET_BYTES];
+
+	note_tell(c->room->log, n, c->reasons, c->view.streams[0].name, stream_setup_detail(c->setup, 0),
+		  config_target(c->room->config, target));
+	if (n->kind == NOTE_STREAM_BLOCKED) {
+		c->asked_ms = loop_now_ms();
+		stream_setup_ask(c->setup, 0);
+	}
+}
+
+static void tell_of_table(struct capture_one *c, const struct capture_note *n)
+{
+	bool known = n->table < c->table_count;
+
+	capture_note_tell(c->room->log, n, capture_room_config(c)->name,
+			  known ? capture_relations_name(c->relations, n->table) : "",
+			  known ? capture_chunk_trouble(c->chunk, n->table) : "");
+}
+
+/* --- all of them --- */
+
+/* Answers come in the order of the questions: what was said before is on record, too. */
+static void on_last_answer(void *arg, const struct pg_result *result)
+{
+	struct capture_one *c = arg;
+
+	(void)result;
+	c->drained = true;
+}
+
+static bool drained(struct capture_one *c)
+{
+	log_info(c->room->log, "drained: everything in flight is answered and marked",
+		 KS("capture", capture_room_config(c)->name));
+	capture_room_end_stream(c);
+	capture_leader_resign(c->leader);
+	return ledger_renew(c->pg, on_last_answer, c);
+}
+
+static bool common(struct capture_one *c, const struct effect *f)
+{
+	switch (f->kind) {
+	case EFFECT_PUBLISH: publish(c, f); break;
+	case EFFECT_RENEW: c->renew_asked_ms = loop_now_ms(); return ledger_renew(c->pg, on_renewed, c);
+	case EFFECT_LOOKBACK: stream_scan_ask(c->scan, f); break;
+	case EFFECT_NOTE: tell(c, &f->note); break;
+	case EFFECT_QUIET:
+		log_info(c->room->log, "the capture is paused: everything that was in flight is answered and marked",
+			 KS("capture", capture_room_config(c)->name));
+		break;
+	case EFFECT_DRAINED: return drained(c);
+	default: break; /* the outbox's */
+	}
+	return true;
+}
+
+static void carry_out(struct capture_one *c, const struct capture_effect *f)
+{
+	bool ok = true;
+
+	switch (f->kind) {
+	case CAPTURE_EFFECT_STREAM:
+		c->wants_stream = true;
+		c->from_lsn = f->stream.lsn;
+		break;
+	case CAPTURE_EFFECT_CONFIRM:
+		/* First who watches the slot: one that stands higher than we ever said is not ours. */
+		capture_leader_confirmed(c->leader, f->confirm.lsn);
+		pg_walsender_confirm(c->walsender, f->confirm.lsn);
+		break;
+	case CAPTURE_EFFECT_DRAW:
+	case CAPTURE_EFFECT_HORIZON:
+	case CAPTURE_EFFECT_CHUNK:
+	case CAPTURE_EFFECT_CHUNK_END: ask(c, f); break;
+	case CAPTURE_EFFECT_CONTROL: control(c, f); break;
+	case CAPTURE_EFFECT_MARK: ok = mark(c, f->mark); break;
+	case CAPTURE_EFFECT_RELEASE: release(c, f->release.slot); break;
+	case CAPTURE_EFFECT_NOTE: tell_of_table(c, &f->note); break;
+	case CAPTURE_EFFECT_LOST_END:
+		capture_leader_gap(c->leader, "truncated",
+				   "the stream was made anew, or has lost its end: what was stored in it is gone");
+		break;
+	case CAPTURE_EFFECT_COMMON: ok = common(c, &f->common); break;
+	}
+	/* The core waits for an answer that will not come: begin again from what the database holds. */
+	if (!ok)
+		pg_break(c->pg, "a statement could not be sent");
+}
+
+void capture_turn_effects(struct capture_one *c)
+{
+	struct capture_effect f;
+
+	while (capture_next(c->core, &f))
+		carry_out(c, &f);
+}
+
+/* --- the stream --- */
+
+static void start_stream(struct capture_one *c)
+{
+	char publications[256] = "", all[80], inserts[80];
+	const struct config_capture *conf = capture_room_config(c);
+	struct pg_walsender_start start = { .options = servers_postgres_capture(c->room->config, c->client),
+					    .slot = c->slot,
+					    .publications = publications,
+					    .from_lsn = c->from_lsn,
+					    .messages = true };
+
+	snprintf(all, sizeof all, "boxhaul_%s", conf->name);
+	snprintf(inserts, sizeof inserts, "boxhaul_%s_inserts", conf->name);
+	if (!pg_walsender_add_publication(publications, sizeof publications, all) ||
+	    !pg_walsender_add_publication(publications, sizeof publications, inserts))
+		return;
+	if (pg_walsender_start(c->walsender, &start))
+		c->wants_stream = false;
+	else
+		c->start_at_ms = loop_now_ms() + 1000;
+}
+
+void capture_turn_go_on(struct capture_one *c)
+{
+	pg_walsender_read(c->walsender, capture_stream_go_on(c->stream));
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+void capture_turn(struct capture_one *c)
+{
+	struct event tick = { .kind = EVENT_TICK };
+	int64_t now = loop_now_ms(), at;
+
+	capture_room_step_common(c, &tick);
+	capture_turn_effects(c);
+	if (c->streams)
+		capture_turn_go_on(c);
+	if (c->wants_stream && now >= c->start_at_ms && pg_walsender_is_idle(c->walsender))
+		start_stream(c);
+	/* What was handed over is written later: not after the lease. */
+	natsio_deadline(c->nats, capture_send_deadline(c->core));
+	at = capture_deadline(c->core);
+	if (c->wants_stream)
+		at = earlier(at, c->start_at_ms > now ? c->start_at_ms : INT64_MAX);
+	loop_timer_at(c->timer, at);
+}
