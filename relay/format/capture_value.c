@@ -14,54 +14,55 @@ enum kind { TEXT, BOOLEAN, INTEGER, INT8, REAL, TIMESTAMP, TIMESTAMPTZ, BYTEA, J
 static const struct known {
 	uint32_t oid, array; /* 0: its arrays are texts */
 	enum kind kind;
+	const char *typname; /* in the catalogue; of the array with a _ before it */
 	const char *name;
 } known[] = {
-	{ 16, 1000, BOOLEAN, "boolean" },
-	{ 17, 1001, BYTEA, "bytea" },
-	{ 18, 1002, TEXT, "\"char\"" },
-	{ 19, 1003, TEXT, "name" },
-	{ 20, 1016, INT8, "bigint" },
-	{ 21, 1005, INTEGER, "smallint" },
-	{ 23, 1007, INTEGER, "integer" },
-	{ 25, 1009, TEXT, "text" },
-	{ 26, 1028, TEXT, "oid" },
-	{ 114, 199, JSON, "json" },
-	{ 142, 143, TEXT, "xml" },
-	{ 600, 1017, TEXT, "point" },
-	{ 603, 0, TEXT, "box" }, /* the only type whose arrays have another delimiter */
-	{ 650, 651, TEXT, "cidr" },
-	{ 700, 1021, REAL, "real" },
-	{ 701, 1022, REAL, "double precision" },
-	{ 774, 775, TEXT, "macaddr8" },
-	{ 790, 791, TEXT, "money" },
-	{ 829, 1040, TEXT, "macaddr" },
-	{ 869, 1041, TEXT, "inet" },
-	{ 1042, 1014, TEXT, "character" },
-	{ 1043, 1015, TEXT, "character varying" },
-	{ 1082, 1182, TEXT, "date" },
-	{ 1083, 1183, TEXT, "time without time zone" },
-	{ 1114, 1115, TIMESTAMP, "timestamp without time zone" },
-	{ 1184, 1185, TIMESTAMPTZ, "timestamp with time zone" },
-	{ 1186, 1187, TEXT, "interval" },
-	{ 1266, 1270, TEXT, "time with time zone" },
-	{ 1560, 1561, TEXT, "bit" },
-	{ 1562, 1563, TEXT, "bit varying" },
-	{ 1700, 1231, TEXT, "numeric" },
-	{ 2950, 2951, TEXT, "uuid" },
-	{ 3220, 3221, TEXT, "pg_lsn" },
-	{ 3614, 3643, TEXT, "tsvector" },
-	{ 3615, 3645, TEXT, "tsquery" },
-	{ 3802, 3807, JSON, "jsonb" },
-	{ 3904, 3905, TEXT, "int4range" },
-	{ 3906, 3907, TEXT, "numrange" },
-	{ 3908, 3909, TEXT, "tsrange" },
-	{ 3910, 3911, TEXT, "tstzrange" },
-	{ 3912, 3913, TEXT, "daterange" },
-	{ 3926, 3927, TEXT, "int8range" },
-	{ 4072, 4073, TEXT, "jsonpath" },
+	{ 16, 1000, BOOLEAN, "bool", "boolean" },
+	{ 17, 1001, BYTEA, "bytea", "bytea" },
+	{ 18, 1002, TEXT, "char", "\"char\"" },
+	{ 19, 1003, TEXT, "name", "name" },
+	{ 20, 1016, INT8, "int8", "bigint" },
+	{ 21, 1005, INTEGER, "int2", "smallint" },
+	{ 23, 1007, INTEGER, "int4", "integer" },
+	{ 25, 1009, TEXT, "text", "text" },
+	{ 26, 1028, TEXT, "oid", "oid" },
+	{ 114, 199, JSON, "json", "json" },
+	{ 142, 143, TEXT, "xml", "xml" },
+	{ 600, 1017, TEXT, "point", "point" },
+	{ 603, 0, TEXT, "box", "box" }, /* the only type whose arrays have another delimiter */
+	{ 650, 651, TEXT, "cidr", "cidr" },
+	{ 700, 1021, REAL, "float4", "real" },
+	{ 701, 1022, REAL, "float8", "double precision" },
+	{ 774, 775, TEXT, "macaddr8", "macaddr8" },
+	{ 790, 791, TEXT, "money", "money" },
+	{ 829, 1040, TEXT, "macaddr", "macaddr" },
+	{ 869, 1041, TEXT, "inet", "inet" },
+	{ 1042, 1014, TEXT, "bpchar", "character" },
+	{ 1043, 1015, TEXT, "varchar", "character varying" },
+	{ 1082, 1182, TEXT, "date", "date" },
+	{ 1083, 1183, TEXT, "time", "time without time zone" },
+	{ 1114, 1115, TIMESTAMP, "timestamp", "timestamp without time zone" },
+	{ 1184, 1185, TIMESTAMPTZ, "timestamptz", "timestamp with time zone" },
+	{ 1186, 1187, TEXT, "interval", "interval" },
+	{ 1266, 1270, TEXT, "timetz", "time with time zone" },
+	{ 1560, 1561, TEXT, "bit", "bit" },
+	{ 1562, 1563, TEXT, "varbit", "bit varying" },
+	{ 1700, 1231, TEXT, "numeric", "numeric" },
+	{ 2950, 2951, TEXT, "uuid", "uuid" },
+	{ 3220, 3221, TEXT, "pg_lsn", "pg_lsn" },
+	{ 3614, 3643, TEXT, "tsvector", "tsvector" },
+	{ 3615, 3645, TEXT, "tsquery", "tsquery" },
+	{ 3802, 3807, JSON, "jsonb", "jsonb" },
+	{ 3904, 3905, TEXT, "int4range", "int4range" },
+	{ 3906, 3907, TEXT, "numrange", "numrange" },
+	{ 3908, 3909, TEXT, "tsrange", "tsrange" },
+	{ 3910, 3911, TEXT, "tstzrange", "tstzrange" },
+	{ 3912, 3913, TEXT, "daterange", "daterange" },
+	{ 3926, 3927, TEXT, "int8range", "int8range" },
+	{ 4072, 4073, TEXT, "jsonpath", "jsonpath" },
 };
 
-enum { KNOWN = sizeof known / sizeof known[0] };
+enum { KNOWN = sizeof known / sizeof known[0], SOME_TEXT = 25 };
 
 static int compare(const void *oid, const void *k)
 {
@@ -88,6 +89,27 @@ const char *capture_value_type_name(uint32_t oid)
 	const struct known *k = find(oid);
 
 	return k != NULL ? k->name : NULL;
+}
+
+static const struct known *find_name(const char *typname)
+{
+	for (size_t i = 0; i < KNOWN; i++)
+		if (strcmp(known[i].typname, typname) == 0)
+			return &known[i];
+	return NULL;
+}
+
+struct capture_type capture_value_type(uint32_t oid, const char *schema, const char *name)
+{
+	bool built_in = schema[0] == '\0' || strcmp(schema, "pg_catalog") == 0;
+	const struct known *scalar = built_in ? find_name(name) : NULL,
+			   *element = built_in && name[0] == '_' ? find_name(name + 1) : NULL;
+
+	if (scalar != NULL)
+		return (struct capture_type){ .oid = oid, .base = scalar->oid };
+	if (element != NULL && element->array != 0)
+		return (struct capture_type){ .oid = oid, .base = element->array };
+	return (struct capture_type){ .oid = oid, .element = !built_in && name[0] == '_' ? SOME_TEXT : 0 };
 }
 
 static enum kind kind_of(uint32_t oid)
@@ -370,10 +392,12 @@ enum reason capture_value_write(struct capture_text *out, const struct capture_t
 
 	if (array != NULL)
 		ok = put_array(out, array->kind, int8, text, bytes);
-	else if (type->element != 0)
-		ok = put_array(out, kind_of(type->element), int8, text, bytes);
-	else
+	else if (type->element != 0 && put_array(out, kind_of(type->element), int8, text, bytes))
+		ok = true;
+	else {
+		out->count = before; /* of what was taken for an array of somebody's, and is none */
 		ok = put_one(out, scalar != NULL ? scalar->kind : TEXT, int8, text, bytes);
+	}
 	if (ok)
 		return REASON_NONE;
 	out->count = before;

@@ -28,6 +28,10 @@ struct capture_type {
 	uint32_t element; /* of an array whose type is not built in: the oid of its elements, or their base; else 0 */
 };
 
+/* What pgoutput says of a type that is not built in, in a Type message: its own oid, and schema ("" or pg_catalog for that) and name of its base type, which is its own
+ * where it is no domain. A name that begins with _ is that of an array, by PostgreSQL's own rule for naming; a value that is none is a text all the same. */
+struct capture_type capture_value_type(uint32_t oid, const char *schema, const char *name);
+
 /* Writes a value that is not null. DEFECT_COLUMN: it is not valid UTF-8, or nothing that the type writes; then it was written as a string all the
  * same, "\x" and its bytes in hexadecimal, for whoever has to look at it. */
 enum reason capture_value_write(struct capture_text *out, const struct capture_type *type, enum capture_int8 int8,

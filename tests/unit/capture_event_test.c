@@ -4,6 +4,8 @@
 
 #include "format/capture_subject.h"
 #include "format/emitted.h"
+#include "format/logical_message.h"
+#include "format/outbox_row.h"
 #include "format/sql_name.h"
 #include "tap.h"
 
@@ -549,6 +551,219 @@ static void emits(void)
 		is_number(emitted_read(bad[i].bytes, bad[i].count, &e), bad[i].defect, "a content that is none");
 }
 
+/* --- logical messages --- */
+
+static enum reason logical(const char *subject, const char *prefix, const void *content, size_t bytes,
+			   struct capture_message *m)
+{
+	return logical_message_write(&w, &style, subject, &place, prefix, content, bytes, m);
+}
+
+static void logical_messages(void)
+{
+	static const char emitted[] =
+		HEAD("\3", "\2", "\0\0\0\57") "a.bk1{\"x\":\"y\",\"Boxhaul-Position\":\"no\",\"ce-type\":\"t\"}payload";
+	struct capture_message m;
+
+	ok(logical_message_is_of("orders", "orders") && logical_message_is_of("orders/a/b", "orders") &&
+		   !logical_message_is_of("ordersx", "orders") && !logical_message_is_of("order", "orders"),
+	   "whose they are");
+	ok(logical_message_is_of("boxhaul", "boxhaul") && !logical_message_is_of("boxhaul/x", "boxhaul") &&
+		   !logical_message_is_of("boxhaul.chunk", "boxhaul"),
+	   "what is emit()'s is that alone");
+	is_number(logical("orders.{name}", "orders/paid/order-42/7", "\0\377", 2, &m), REASON_NONE, "a name and a key");
+	is_text(m.subject, "orders.paid", "the subject");
+	is_text(m.key, "order-42/7", "the key is all behind the name");
+	is_text(header(&m, "Boxhaul-Key"), "order-42/7", "which is told");
+	is_text(header(&m, "Boxhaul-Position"), "0/3B001260.849253375684112.3", "as is the place");
+	ok(m.payload_bytes == 2 && memcmp(m.payload, "\0\377", 2) == 0, "the content is as it is");
+	is_number(logical("orders.{prefix}.{name>}", "orders/paid.late", "x", 1, &m), REASON_NONE, "without a key");
+	is_text(m.subject, "orders.orders.paid.late", "the subject has as many tokens");
+	ok(m.key == NULL && header(&m, "Boxhaul-Key") == NULL, "there is none");
+	is_number(logical("orders.{name}", "orders", "x", 1, &m), DEFECT_SUBJECT_NULL, "without a name");
+	is_text(m.subject, "", "there is no subject");
+	is_number(logical("orders.{name}", "orders/", "x", 1, &m), DEFECT_SUBJECT_TOKEN, "with an empty one");
+	is_number(logical("orders.{key}", "orders/a/\377", "x", 1, &m), REASON_NONE, "a key that is no UTF-8");
+	ok(m.key == NULL, "is none");
+	is_number(logical("a.>", "boxhaul", emitted, sizeof emitted - 1, &m), REASON_NONE, "what emit() wrote");
+	is_text(m.subject, "a.b", "has its own subject");
+	is_text(m.key, "k1", "its key");
+	is_text(header(&m, "x"), "y", "its headers");
+	is_text(header(&m, "ce-type"), "t", "as they are");
+	is_text(header(&m, "Boxhaul-Position"), "0/3B001260.849253375684112.3", "but not ours");
+	ok(m.payload_bytes == 7 && memcmp(m.payload, "payload", 7) == 0, "and its payload");
+	style.format = CAPTURE_FORMAT_CLOUDEVENTS;
+	is_number(logical("a.>", "boxhaul", emitted, sizeof emitted - 1, &m), REASON_NONE, "as an event");
+	is_text(header(&m, "ce-type"), "t", "it has the type that it says");
+	is_text(header(&m, "ce-id"), m.id, "and an id");
+	style.format = CAPTURE_FORMAT_ROW;
+	is_number(logical("b.>", "boxhaul", emitted, sizeof emitted - 1, &m), DEFECT_EMITTED,
+		  "a subject that is not configured");
+	is_text(m.why, "messages.subject = \"b.>\" does not take its subject", "is told");
+	is_number(logical("a.>", "boxhaul", "x", 1, &m), DEFECT_EMITTED, "no content of emit()");
+	ok(m.payload_bytes == 1, "is kept as it is");
+}
+
+/* --- outbox tables --- */
+
+#define TEXT_COLUMN(n)                       \
+	{                                    \
+		n, { 25, 0, 0 }, -1, NULL, 0 \
+	}
+#define JSON_COLUMN(n)                         \
+	{                                      \
+		n, { 3802, 0, 0 }, -1, NULL, 0 \
+	}
+#define BYTEA_COLUMN(n)                      \
+	{                                    \
+		n, { 17, 0, 0 }, -1, NULL, 0 \
+	}
+#define SHAPE(c)                                                   \
+	{                                                          \
+		"public", "outbox", c, sizeof(c) / sizeof(c)[0], 0 \
+	}
+
+static enum reason outbox(const struct outbox_mapping *mapping, const struct capture_shape *shape,
+			  const struct pgoutput_value *values, struct capture_message *m)
+{
+	char why[256] = "";
+
+	ok(outbox_row_fits(mapping, outbox_mapping_subject(mapping->preset), shape, why, sizeof why), "it fits: %s",
+	   why);
+	return outbox_row_write(&w, &style, mapping, outbox_mapping_subject(mapping->preset), shape, values, &place, m);
+}
+
+static void debezium_outbox(void)
+{
+	static const struct capture_column c[] = { TEXT_COLUMN("id"), TEXT_COLUMN("aggregatetype"),
+						   TEXT_COLUMN("aggregateid"), TEXT_COLUMN("type"),
+						   JSON_COLUMN("payload") };
+	static const struct capture_shape shape = SHAPE(c);
+	struct pgoutput_value v[] = { VALUE("AAAAAAAA-1111-2222-3333-444444444444"), VALUE("order"), VALUE("42"),
+				      VALUE("OrderPaid"), VALUE("{\"a\": 1}") };
+	struct outbox_mapping mapping = { .preset = OUTBOX_PRESET_DEBEZIUM };
+	struct capture_message m;
+
+	is_number(outbox(&mapping, &shape, v, &m), REASON_NONE, "a row of Debezium's");
+	is_text(m.id, "aaaaaaaa-1111-2222-3333-444444444444", "its id");
+	is_text(m.subject, "outbox.event.order", "its subject");
+	is_text(m.key, "42", "its key");
+	is_text(header(&m, "type"), "OrderPaid", "its type");
+	is_text(body_of(&m), "{\"a\": 1}", "its payload");
+	v[4].kind = PGOUTPUT_NULL;
+	is_number(outbox(&mapping, &shape, v, &m), DEFECT_PAYLOAD_NULL, "no payload");
+	is_text(m.subject, "outbox.event.order", "but the rest");
+	v[1] = (struct pgoutput_value)VALUE("order.");
+	is_number(outbox(&mapping, &shape, v, &m), DEFECT_SUBJECT_TOKEN, "no subject");
+}
+
+static void pg_transactional_outbox(void)
+{
+	static const struct capture_column c[] = { TEXT_COLUMN("id"),           TEXT_COLUMN("aggregate_type"),
+						   TEXT_COLUMN("aggregate_id"), TEXT_COLUMN("message_type"),
+						   TEXT_COLUMN("segment"),      TEXT_COLUMN("concurrency"),
+						   JSON_COLUMN("payload"),      JSON_COLUMN("metadata") };
+	static const struct capture_shape shape = SHAPE(c);
+	struct pgoutput_value v[] = { VALUE("no uuid"), VALUE("movie"),      VALUE("m1"), VALUE("movie.created"),
+				      NOTHING,          VALUE("sequential"), VALUE("1"),  VALUE("{\"a\": 1}") };
+	struct outbox_mapping mapping = { .preset = OUTBOX_PRESET_PG_TRANSACTIONAL_OUTBOX };
+	struct capture_message m;
+
+	is_number(outbox(&mapping, &shape, v, &m), REASON_NONE, "a row of pg-transactional-outbox");
+	is_text(m.id, "7800b518-087e-84fe-abb0-1d788af1b2a4", "what is no uuid is no id");
+	is_text(m.subject, "outbox.movie.movie%2Ecreated", "its subject");
+	is_text(m.key, "m1", "without a segment the aggregate is the key");
+	is_text(header(&m, "metadata"), "{\"a\": 1}", "the metadata");
+	v[4] = (struct pgoutput_value)VALUE("s");
+	outbox(&mapping, &shape, v, &m);
+	is_text(m.key, "s", "or the segment");
+	v[5] = (struct pgoutput_value)VALUE("parallel");
+	outbox(&mapping, &shape, v, &m);
+	ok(m.key == NULL, "or nothing");
+	mapping.key = (char[]){ "aggregate_id" };
+	outbox(&mapping, &shape, v, &m);
+	is_text(m.key, "m1", "or what the configuration says");
+}
+
+static void go_outbox(void)
+{
+	static const struct capture_column c[] = { TEXT_COLUMN("id"), TEXT_COLUMN("topic"), BYTEA_COLUMN("payload"),
+						   JSON_COLUMN("headers"), JSON_COLUMN("target") };
+	static const struct capture_shape shape = SHAPE(c);
+	struct pgoutput_value v[] = { VALUE("11111111-1111-2222-3333-444444444444"), VALUE("account.debited"),
+				      VALUE("\\x00ff"),
+				      VALUE("{\"traceparent\":\"00-1\",\"n\":1,\"x\":null,\"o\":{\"a\":[1]}}"),
+				      VALUE("{\"key\":\"42\"}") };
+	struct outbox_mapping mapping = { .preset = OUTBOX_PRESET_GO_OUTBOX };
+	struct capture_message m;
+
+	is_number(outbox(&mapping, &shape, v, &m), REASON_NONE, "a row of go-outbox");
+	is_text(m.subject, "outbox.account.debited", "its subject");
+	is_text(m.key, "42", "its key");
+	ok(m.payload_bytes == 2 && memcmp(m.payload, "\0\377", 2) == 0, "its bytes");
+	is_text(header(&m, "traceparent"), "00-1", "its headers");
+	is_text(header(&m, "n"), "1", "numbers are texts");
+	is_text(header(&m, "o"), "{\"a\":[1]}", "as is the rest");
+	ok(header(&m, "x") == NULL, "null is none");
+	v[4] = (struct pgoutput_value)VALUE("{\"key\":7}");
+	outbox(&mapping, &shape, v, &m);
+	is_text(m.key, "7", "a key that is a number");
+	v[4].kind = PGOUTPUT_NULL;
+	is_number(outbox(&mapping, &shape, v, &m), REASON_NONE, "no target");
+	ok(m.key == NULL, "is no key");
+	v[2] = (struct pgoutput_value)VALUE("\\000");
+	is_number(outbox(&mapping, &shape, v, &m), DEFECT_COLUMN, "no hexadecimal");
+	is_text(m.why, "the column \"payload\" is no bytea in hexadecimal", "is told");
+	v[2] = (struct pgoutput_value)VALUE("\\x");
+	v[3] = (struct pgoutput_value)VALUE("[1]");
+	is_number(outbox(&mapping, &shape, v, &m), DEFECT_HEADERS_SHAPE, "headers that are a list");
+	v[3] = (struct pgoutput_value)VALUE("{\"Nats-Msg-Id\":\"x\"}");
+	is_number(outbox(&mapping, &shape, v, &m), DEFECT_HEADER_RESERVED, "or reserved");
+}
+
+static void other_outboxes(void)
+{
+	static const struct capture_column water[] = { TEXT_COLUMN("offset"), TEXT_COLUMN("uuid"),
+						       JSON_COLUMN("payload"), JSON_COLUMN("metadata") },
+					   mass[] = { TEXT_COLUMN("message_id"), TEXT_COLUMN("MessageType"),
+						      TEXT_COLUMN("body"), TEXT_COLUMN("ContentType"),
+						      TEXT_COLUMN("correlation_id") };
+	static const struct capture_shape watermill = SHAPE(water), masstransit = SHAPE(mass);
+	static const struct pgoutput_value v[] = { VALUE("1"), VALUE("11111111-1111-2222-3333-444444444444"),
+						   VALUE("{}"), VALUE("{\"a\":\"b\"}") },
+					   x[] = { VALUE("11111111-1111-2222-3333-444444444444"),
+						   VALUE("urn:message:Shop.Contracts:OrderPaid;urn:message:X:Y"),
+						   VALUE("{}"), VALUE("application/vnd.masstransit+json"), NOTHING };
+	struct outbox_mapping mapping = { .preset = OUTBOX_PRESET_WATERMILL },
+			      own = { .payload = (char[]){ "payload" }, .key = (char[]){ "uuid" } };
+	char *columns_of[] = { (char[]){ "offset" } };
+	struct capture_message m;
+	char why[256];
+
+	is_number(outbox(&mapping, &watermill, v, &m), REASON_NONE, "a row of Watermill");
+	is_text(m.id, "11111111-1111-2222-3333-444444444444", "its id");
+	is_text(m.subject, "outbox.outbox", "its table");
+	is_text(header(&m, "a"), "b", "its metadata");
+	ok(m.key == NULL, "no key");
+	mapping.preset = OUTBOX_PRESET_MASSTRANSIT;
+	is_number(outbox(&mapping, &masstransit, x, &m), REASON_NONE, "a row of MassTransit");
+	is_text(m.subject, "outbox.Shop.Contracts.OrderPaid", "the first of its types");
+	is_text(header(&m, "Content-Type"), "application/vnd.masstransit+json", "its content type");
+	own.header_columns = columns_of;
+	own.header_column_count = 1;
+	is_number(outbox_row_write(&w, &style, &own, "a.{offset}", &watermill, v, &place, &m), REASON_NONE,
+		  "one of nobody's");
+	is_text(m.subject, "a.1", "its subject");
+	is_text(m.key, "11111111-1111-2222-3333-444444444444", "its key");
+	is_text(m.id, "7800b518-087e-84fe-abb0-1d788af1b2a4", "an id of ours");
+	is_text(header(&m, "offset"), "1", "a column as a header");
+	ok(!outbox_row_fits(&own, "a.{nothing}", &watermill, why, sizeof why), "a subject of no column");
+	is_text(why, "the table public.outbox has no column \"nothing\"", "is told");
+	mapping.preset = OUTBOX_PRESET_DEBEZIUM;
+	ok(!outbox_row_fits(&mapping, "a", &watermill, why, sizeof why), "another library's table");
+	is_text(why, "the table public.outbox has no column \"id\"", "is told");
+}
+
 int main(void)
 {
 	rows();
@@ -564,6 +779,11 @@ int main(void)
 	subjects();
 	names();
 	emits();
+	logical_messages();
+	debezium_outbox();
+	pg_transactional_outbox();
+	go_outbox();
+	other_outboxes();
 	capture_message_free(&w);
 	return done_testing();
 }

@@ -194,6 +194,29 @@ static void bad_values(void)
 	}
 }
 
+static void type_messages(void)
+{
+	static const struct {
+		const char *schema, *name;
+		uint32_t base, element;
+	} types[] = {
+		{ "pg_catalog", "int4", INT4, 0 },   { "", "timestamptz", TIMESTAMPTZ, 0 },
+		{ "pg_catalog", "_int4", INT4S, 0 }, { "public", "mood", 0, 0 },
+		{ "public", "_mood", 0, TEXT },      { "public", "int4", 0, 0 },
+		{ "pg_catalog", "_box", 0, 0 },      { "pg_catalog", "int2vector", 0, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+		struct capture_type t = capture_value_type(MINE, types[i].schema, types[i].name);
+
+		ok(t.oid == MINE && t.base == types[i].base && t.element == types[i].element, "%s.%s", types[i].schema,
+		   types[i].name);
+	}
+	write(MINE, 0, TEXT, CAPTURE_INT8_NUMBER, "(1,x)", 5);
+	is_text(text_of(&out), "\"(1,x)\"", "what is called like an array, and is none");
+	is_number(write(MINE, 0, TEXT, CAPTURE_INT8_NUMBER, "{\377}", 3), DEFECT_COLUMN, "or no text");
+}
+
 static void large(void)
 {
 	enum { BYTES = 3000000 };
@@ -228,6 +251,7 @@ int main(void)
 {
 	good_values();
 	bad_values();
+	type_messages();
 	large();
 	texts();
 	capture_text_free(&out);
