@@ -101,7 +101,7 @@ enum reason capture_message_end(struct capture_writer *w, bool keyed, struct cap
 
 	m->subject = w->subject;
 	m->key = keyed && w->key.count > 0 ? w->key.bytes : NULL;
-	m->headers = w->headers.bytes;
+	m->headers = w->headers.count > 0 ? w->headers.bytes : "";
 	m->headers_bytes = w->headers.count;
 	m->header_count = w->header_count;
 	m->payload = w->payload.count > 0 ? w->payload.bytes : "";

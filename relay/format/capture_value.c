@@ -191,23 +191,30 @@ static bool put_boolean(struct capture_text *out, const char *text, size_t bytes
 
 /* --- others --- */
 
-/* "2026-01-02 03:04:05.678+00": the blank becomes a T, and the offset of UTC a Z. What is no such time ("infinity"), or has more to say (" BC"), stays as it is. */
-static bool put_time(struct capture_text *out, const char *text, size_t bytes, bool zone)
+/* A day, a blank and a time of day: nothing else, so nothing to be escaped. */
+static bool is_time(const char *text, size_t bytes, size_t *day)
 {
 	const char *blank = memchr(text, ' ', bytes);
-	size_t n = bytes, day = blank != NULL ? (size_t)(blank - text) : 0;
 
-	if (blank == NULL || memchr(blank + 1, ' ', bytes - day - 1) != NULL ||
-	    (zone && (bytes < 3 || memcmp(text + bytes - 3, "+00", 3) != 0)))
+	*day = blank != NULL ? (size_t)(blank - text) : 0;
+	for (size_t i = 0; blank != NULL && i < bytes; i++)
+		if (i != *day && (text[i] < '0' || text[i] > '9') && text[i] != '-' && text[i] != ':' && text[i] != '.')
+			return false;
+	return blank != NULL;
+}
+
+/* "2026-01-02 03:04:05.678+00": the blank becomes a T, and the offset of UTC a Z. What is no such time ("infinity"), or has more to say (" BC"), stays as it
+ * is. */
+static bool put_time(struct capture_text *out, const char *text, size_t bytes, bool zone)
+{
+	size_t n = zone && bytes > 3 && memcmp(text + bytes - 3, "+00", 3) == 0 ? bytes - 3 : bytes, day;
+
+	if ((zone && n == bytes) || !is_time(text, n, &day))
 		return capture_text_json(out, text, bytes);
-	if (zone)
-		n -= 3;
-	if (!utf8_valid(text, bytes) || memchr(text, '"', bytes) != NULL || memchr(text, '\\', bytes) != NULL)
-		return false;
 	capture_text_char(out, '"');
 	capture_text_put(out, text, day);
 	capture_text_char(out, 'T');
-	capture_text_put(out, blank + 1, n - day - 1);
+	capture_text_put(out, text + day + 1, n - day - 1);
 	capture_text_say(out, zone ? "Z\"" : "\"");
 	return true;
 }
