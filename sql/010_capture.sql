@@ -606,6 +606,22 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_key_of(relation oid, OUT key smallint
        AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = ANY (i.indkey) AND NOT a.attnotnull)
 $$;
 
+-- What a type is made of. base: of a domain, the type at its bottom. element: of an array (or a domain of one) that is not built in, its elements' type, or
+-- that one's base. 0: it is no such type.
+CREATE OR REPLACE FUNCTION boxhaul.capture_type(type oid, OUT base bigint, OUT element bigint)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    WITH RECURSIVE down AS (
+        SELECT t.oid, t.typtype, t.typbasetype, t.typelem, t.typcategory, 0 AS depth FROM pg_type t WHERE t.oid = capture_type.type
+        UNION ALL
+        SELECT t.oid, t.typtype, t.typbasetype, t.typelem, t.typcategory, d.depth + 1
+          FROM down d JOIN pg_type t ON d.typtype = 'd' AND t.oid = d.typbasetype),
+    bottom AS (SELECT * FROM down ORDER BY depth DESC LIMIT 1)
+    SELECT CASE WHEN b.depth > 0 THEN b.oid::bigint ELSE 0 END,
+           CASE WHEN b.typcategory = 'A' AND b.typelem <> 0 AND b.oid >= 16384
+                THEN coalesce(nullif((boxhaul.capture_type(b.typelem)).base, 0), b.typelem::bigint) ELSE 0 END
+      FROM bottom b
+$$;
+
 -- A table as its rows are read, with the rights of the caller. kind: pg_class.relkind. published: by one of the capture's publications.
 -- columns: those that the log has, and no other (8), their types, and whether each may be long. key: of its identity index, or the primary
 -- key; NULL: none. filter: the publication's row filter. why: its rows cannot be read.
@@ -1599,6 +1615,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.cap
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
     boxhaul.capture_relations(oid), boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid),
+    boxhaul.capture_type(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
     boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
     boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_over(text, bigint),

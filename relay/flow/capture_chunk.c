@@ -1,78 +1,484 @@
-/* Until rows are read: every question is answered with CHUNK_FAILED, so that the core asks again later, and the tables say why they wait. */
 #include "flow/capture_chunk.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-struct capture_chunk {
-	struct capture_chunk_handlers handlers;
+#include "books/capture_tables.h"
+#include "flow/capture_query.h"
+#include "format/capture_key.h"
+
+/* Prepared statements of the reader session, which has ledger.h's STATEMENT_READY besides. */
+enum { PIN, DRAW, HORIZON, SHAPE, END };
+
+enum {
+	WAITS_BYTES = 512,
+	WHY_BYTES = 512,
+	KEEP_MS = 60000, /* a session that nobody has asked anything for so long is not needed */
 };
 
-struct capture_chunk *capture_chunk_create(struct pg *pg, const struct config *config, size_t index, struct log *log,
-					   struct served *served, const struct capture_chunk_handlers *handlers)
-{
-	struct capture_chunk *c = calloc(1, sizeof *c);
+/* Rows by the index of the key, and no other way; one process reads them. A position that was asked for is flushed when it is answered, so the stream gets there
+ * at once (before 17 a message outside of a transaction waits for the WAL writer). */
+static const char pin[] =
+	"SELECT pg_catalog.set_config(s.name, v.value, false)"
+	" FROM (VALUES ('synchronous_commit', 'local'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),"
+	" ('enable_sort', 'off'), ('enable_incremental_sort', 'off'), ('max_parallel_workers_per_gather', '0'))"
+	" AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
 
-	(void)pg, (void)config, (void)index, (void)log, (void)served;
-	if (c != NULL)
-		c->handlers = *handlers;
-	return c;
+static const struct pg_statement statements[] = {
+	[PIN] = { PIN, pin },
+	[DRAW] = { DRAW, "SELECT pg_catalog.pg_current_xact_id()" },
+	[HORIZON] = { HORIZON, "SELECT h.horizon, h.xmax, boxhaul.capture_who(h.pids, h.prepared)"
+			       " FROM boxhaul.capture_horizon($1, $2) h" },
+	/* The position before the message: everything that was seen lies below it, and the message above. */
+	[END] = { END, "SELECT pg_catalog.pg_current_wal_insert_lsn(),"
+		       " pg_catalog.pg_logical_emit_message(true, 'boxhaul.chunk', '')" },
+};
+
+struct table {
+	struct capture_query *query; /* NULL: what it looks like is to be asked */
+	char why[WHY_BYTES];
+	int64_t estimate;
+};
+
+struct capture_chunk {
+	struct pg *pg;
+	const struct config *config;
+	size_t index;
+	struct log *log;
+	struct capture_chunk_handlers handlers;
+	struct served_session session;
+	bool up;
+	bool asked, sent; /* a question is to be answered; it is under way */
+	unsigned stale;   /* so many answers are still to come that nobody wants any more: they come first */
+	struct capture_effect question;
+	char *cursor; /* of a chunk of rows; NULL: from the start */
+	size_t cursor_bytes;
+	uint64_t drawn; /* the xid that was drawn last: the barrier's fence */
+	int64_t asked_ms;
+	char waits_for[WAITS_BYTES];
+	struct capture_query_xids xip;
+	size_t table_count;
+	struct table tables[];
+};
+
+static void go_on(struct capture_chunk *c);
+
+static const struct config_capture *capture(const struct capture_chunk *c)
+{
+	return &c->config->captures[c->index];
 }
 
-void capture_chunk_free(struct capture_chunk *c)
+/* --- answers --- */
+
+static void answer(struct capture_chunk *c, struct capture_event *event, const struct capture_chunk_rows *rows)
 {
-	free(c);
+	c->asked = c->sent = false;
+	free(c->cursor);
+	c->cursor = NULL;
+	c->handlers.answer(c->handlers.arg, event, rows);
 }
 
-struct capture_chunk_value capture_chunk_value(const struct capture_chunk_rows *rows, size_t row, size_t column)
+/* reason 0: another time; else only an operator can mend it. */
+static void fail(struct capture_chunk *c, uint32_t reason)
 {
-	(void)rows, (void)row, (void)column;
-	return (struct capture_chunk_value){ .text = NULL };
+	answer(c, &(struct capture_event){ .kind = CAPTURE_EVENT_CHUNK_FAILED, .chunk_failed = { .reason = reason } },
+	       NULL);
 }
 
-void capture_chunk_session_up(struct capture_chunk *c)
+static struct table *table_of(struct capture_chunk *c)
 {
-	(void)c;
+	return &c->tables[c->question.chunk.table];
 }
 
-void capture_chunk_session_down(struct capture_chunk *c)
+static void refuse(struct capture_chunk *c, const char *why)
 {
-	(void)c;
+	struct table *t = table_of(c);
+
+	if (strcmp(t->why, why) != 0)
+		log_error(c->log, "the rows of a captured table cannot be read", KS("capture", capture(c)->name),
+			  KS("table", capture_tables_name(capture(c), c->question.chunk.table)), KS("why", why));
+	snprintf(t->why, sizeof t->why, "%s", why);
+	fail(c, DEFECT_UNREADABLE);
+}
+
+/* A lock that was not to be had, a time-out, a deadlock, a server that is short of something or goes down: nothing is wrong with the table. */
+static bool is_passing(const char *sqlstate)
+{
+	static const char *const classes[] = { "08", "40", "53", "55", "57", "58" };
+
+	for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
+		if (strncmp(sqlstate, classes[i], 2) == 0)
+			return true;
+	return false;
+}
+
+static void on_error(struct capture_chunk *c, const struct pg_result *r)
+{
+	struct table *t = table_of(c);
+
+	/* Whatever it is, the table may look different by now. */
+	capture_query_free(t->query);
+	t->query = NULL;
+	if (pg_wants_session(r)) {
+		pg_break(c->pg, pg_error(r)); /* and the question fails with it */
+	} else if (is_passing(pg_sqlstate(r))) {
+		log_warn(c->log, "a chunk of a captured table could not be read, and is tried again",
+			 KS("capture", capture(c)->name),
+			 KS("table", capture_tables_name(capture(c), c->question.chunk.table)), KS("why", pg_error(r)));
+		fail(c, REASON_NONE);
+	} else {
+		refuse(c, pg_error(r));
+	}
+}
+
+/* Is this the answer to the question under way? */
+static bool is_mine(struct capture_chunk *c)
+{
+	if (c->stale == 0)
+		return true;
+	c->stale--;
+	return false;
+}
+
+static void ask(struct capture_chunk *c, bool asked)
+{
+	c->sent = true;
+	if (!asked)
+		pg_break(c->pg, "a statement could not be sent");
+}
+
+/* --- the barrier, and the end of a window --- */
+
+static void on_drawn(void *arg, const struct pg_result *r)
+{
+	struct capture_chunk *c = arg;
+	struct capture_event event = { .kind = CAPTURE_EVENT_DRAWN };
+
+	if (!is_mine(c))
+		return;
+	if (pg_error(r) != NULL) {
+		fail(c, REASON_NONE);
+		return;
+	}
+	c->drawn = event.drawn.xid = (uint64_t)pg_int8(r, 0, 0);
+	answer(c, &event, NULL);
+}
+
+static void on_horizon(void *arg, const struct pg_result *r)
+{
+	struct capture_chunk *c = arg;
+	struct capture_event event = { .kind = CAPTURE_EVENT_HORIZON };
+	size_t bytes;
+
+	if (!is_mine(c))
+		return;
+	if (pg_error(r) != NULL) {
+		fail(c, REASON_NONE);
+		return;
+	}
+	event.horizon.horizon = (uint64_t)pg_int8(r, 0, 0);
+	event.horizon.xmax = (uint64_t)pg_int8(r, 0, 1);
+	snprintf(c->waits_for, sizeof c->waits_for, "%s", pg_is_null(r, 0, 2) ? "" : pg_bytes(r, 0, 2, &bytes));
+	answer(c, &event, NULL);
+}
+
+static void on_end(void *arg, const struct pg_result *r)
+{
+	struct capture_chunk *c = arg;
+	struct capture_event event = { .kind = CAPTURE_EVENT_CHUNK_END };
+
+	if (!is_mine(c))
+		return;
+	if (pg_error(r) != NULL) {
+		fail(c, REASON_NONE);
+		return;
+	}
+	event.chunk_end.lsn = (uint64_t)pg_int8(r, 0, 0);
+	answer(c, &event, NULL);
+}
+
+/* --- a chunk --- */
+
+/* The last row has the snapshot and the files, whatever came before it. */
+static void take_chunk(struct capture_chunk *c, const struct pg_result *r)
+{
+	struct table *t = table_of(c);
+	const struct capture_shape *shape = capture_query_shape(t->query);
+	struct capture_event event = { .kind = CAPTURE_EVENT_CHUNK };
+	struct capture_chunk_rows rows = { .shape = shape, .result = r };
+	int last = pg_rows(r) - 1;
+
+	if (last < 0 ||
+	    !capture_query_read_snapshot(pg_text(r, last, (int)shape->count), &c->xip, &event.chunk.snapshot)) {
+		pg_break(c->pg, "the answer to a chunk makes no sense, or there is no memory for it");
+		return;
+	}
+	rows.count = event.chunk.count = (size_t)last;
+	/* Fewer rows than asked for may mean that they are large: only none at all is the end. */
+	event.chunk.complete = last == 0 && c->question.chunk.kind == CAPTURE_CHUNK_ROWS;
+	event.chunk.filenode = (uint64_t)strtoll(pg_text(r, last, (int)shape->count + 1), NULL, 10);
+	t->why[0] = '\0';
+	answer(c, &event, &rows);
+}
+
+static void on_chunk(void *arg, const struct pg_result *r)
+{
+	struct capture_chunk *c = arg;
+
+	if (!is_mine(c))
+		return;
+	if (pg_error(r) != NULL)
+		on_error(c, r);
+	else
+		take_chunk(c, r);
+}
+
+/* What the core has as a key in one piece, as parameters of a statement. Returns their number; 0: it is none of this table. */
+static int split_key(const struct capture_chunk *c, char *texts, const char *parameters[CAPTURE_KEY_COLUMNS])
+{
+	const char *at = c->cursor, *text;
+	size_t left = c->cursor_bytes, bytes;
+	int count = 0;
+
+	while (count < CAPTURE_KEY_COLUMNS && capture_key_next(&at, &left, &text, &bytes)) {
+		parameters[count++] = texts;
+		texts = mempcpy(texts, text, bytes);
+		*texts++ = '\0';
+	}
+	return left == 0 ? count : 0;
+}
+
+static void send_rows(struct capture_chunk *c)
+{
+	const struct capture_query *q = table_of(c)->query;
+	const char *parameters[CAPTURE_KEY_COLUMNS];
+	/* A column has four bytes before it, and one behind it here. */
+	char *texts = malloc(c->cursor_bytes + 1);
+	char *sql = capture_query_rows(q, c->cursor != NULL, c->question.chunk.rows, capture(c)->chunk_bytes);
+	int count = texts != NULL && c->cursor != NULL ? split_key(c, texts, parameters) : 0;
+
+	if (c->cursor != NULL && texts != NULL && count != capture_query_shape(q)->key_count)
+		refuse(c,
+		       "its key has other columns than the rows that are stored: boxhaul capture resync reads it again");
+	else
+		ask(c, texts != NULL && sql != NULL && pg_send_once(c->pg, sql, parameters, count, on_chunk, c));
+	free(sql);
+	free(texts);
+}
+
+static void send_repair(struct capture_chunk *c)
+{
+	char *sql = capture_query_repair(table_of(c)->query);
+	char reading[16];
+	const char *parameters[] = { capture(c)->name, capture_tables_name(capture(c), c->question.chunk.table),
+				     reading };
+
+	snprintf(reading, sizeof reading, "%" PRIu32, c->question.chunk.reading);
+	ask(c, sql != NULL && pg_send_once(c->pg, sql, parameters, 3, on_chunk, c));
+	free(sql);
+}
+
+/* --- what a table looks like --- */
+
+static void tell_key(struct capture_chunk *c, const struct capture_shape *shape)
+{
+	const char *names[CAPTURE_KEY_COLUMNS];
+	size_t count = 0;
+
+	for (; count < shape->key_count && count < CAPTURE_KEY_COLUMNS; count++)
+		names[count] = shape->columns[capture_shape_key(shape, (uint16_t)(count + 1))].name;
+	c->handlers.key(c->handlers.arg, c->question.chunk.table, names, count);
+}
+
+static void on_shape(void *arg, const struct pg_result *r)
+{
+	struct capture_chunk *c = arg;
+	struct table *t;
+
+	if (!is_mine(c))
+		return;
+	t = table_of(c);
+	if (pg_error(r) != NULL) {
+		on_error(c, r);
+		return;
+	}
+	t->query = capture_query_create(r, capture_tables_name(capture(c), c->question.chunk.table));
+	if (t->query == NULL) {
+		fail(c, REASON_NONE);
+		return;
+	}
+	t->estimate = capture_query_estimate(t->query);
+	if (capture_query_why(t->query)[0] != '\0') {
+		char why[WHY_BYTES];
+
+		snprintf(why, sizeof why, "%s", capture_query_why(t->query));
+		capture_query_free(t->query); /* asked again next time */
+		t->query = NULL;
+		refuse(c, why);
+		return;
+	}
+	tell_key(c, capture_query_shape(t->query));
+	go_on(c);
+}
+
+static void send_shape(struct capture_chunk *c)
+{
+	const char *parameters[] = { capture(c)->name, capture_tables_name(capture(c), c->question.chunk.table) };
+
+	ask(c, pg_send(c->pg, &(struct pg_statement){ SHAPE, capture_query_question }, parameters, 2, on_shape, c));
+}
+
+/* --- the question --- */
+
+static void send_chunk(struct capture_chunk *c)
+{
+	if (table_of(c)->query == NULL)
+		send_shape(c);
+	else if (c->question.chunk.kind == CAPTURE_CHUNK_REPAIR)
+		send_repair(c);
+	else
+		send_rows(c);
+}
+
+static void send_horizon(struct capture_chunk *c)
+{
+	char fence[24];
+
+	snprintf(fence, sizeof fence, "%" PRIu64, c->drawn);
+	ask(c, pg_send(c->pg, &statements[HORIZON], (const char *[]){ capture(c)->name, fence }, 2, on_horizon, c));
+}
+
+/* Only where the process may serve: rows of an old primary are beside what is streamed. */
+static void go_on(struct capture_chunk *c)
+{
+	if (!c->up || !c->asked || !served_session_may_go_on(&c->session))
+		return;
+	switch (c->question.kind) {
+	case CAPTURE_EFFECT_DRAW: ask(c, pg_send(c->pg, &statements[DRAW], NULL, 0, on_drawn, c)); break;
+	case CAPTURE_EFFECT_HORIZON: send_horizon(c); break;
+	case CAPTURE_EFFECT_CHUNK_END: ask(c, pg_send(c->pg, &statements[END], NULL, 0, on_end, c)); break;
+	default: send_chunk(c); break;
+	}
 }
 
 void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *effect, const void *cursor,
 		       size_t cursor_bytes)
 {
-	struct capture_event ev = { .kind = CAPTURE_EVENT_CHUNK_FAILED };
-
-	(void)effect, (void)cursor, (void)cursor_bytes;
-	c->handlers.answer(c->handlers.arg, &ev, NULL);
+	free(c->cursor);
+	c->cursor = cursor != NULL ? malloc(cursor_bytes + 1) : NULL;
+	c->cursor_bytes = cursor_bytes;
+	c->question = *effect;
+	c->asked = true;
+	c->asked_ms = loop_now_ms();
+	if (cursor != NULL && c->cursor == NULL) {
+		ask(c, false); /* it fails: without its cursor it would begin at the start */
+		return;
+	}
+	if (cursor != NULL)
+		memcpy(c->cursor, cursor, cursor_bytes);
+	go_on(c);
 }
 
 void capture_chunk_forget(struct capture_chunk *c)
 {
-	(void)c;
+	c->stale += c->sent;
+	c->asked = c->sent = false;
+	free(c->cursor);
+	c->cursor = NULL;
+	c->waits_for[0] = '\0';
+}
+
+/* --- the session --- */
+
+static void on_served(void *arg)
+{
+	struct capture_chunk *c = arg;
+
+	c->up = true;
+	go_on(c);
+}
+
+void capture_chunk_session_up(struct capture_chunk *c)
+{
+	served_session_up(&c->session);
+}
+
+void capture_chunk_session_down(struct capture_chunk *c)
+{
+	bool lost = c->sent;
+
+	c->up = false;
+	c->stale = 0;
+	for (size_t i = 0; i < c->table_count; i++) {
+		capture_query_free(c->tables[i].query);
+		c->tables[i].query = NULL;
+	}
+	if (lost)
+		fail(c, REASON_NONE);
+}
+
+struct capture_chunk *capture_chunk_create(struct pg *pg, const struct config *config, size_t index, struct log *log,
+					   struct served *served, const struct capture_chunk_handlers *handlers)
+{
+	size_t tables = capture_tables_count(&config->captures[index]);
+	struct capture_chunk *c = calloc(1, sizeof *c + tables * sizeof c->tables[0]);
+
+	if (c == NULL)
+		return NULL;
+	c->pg = pg;
+	c->config = config;
+	c->index = index;
+	c->log = log;
+	c->handlers = *handlers;
+	c->table_count = tables;
+	c->session = (struct served_session){
+		.served = served, .pg = pg, .listen = &statements[PIN], .up = on_served, .arg = c
+	};
+	return c;
+}
+
+void capture_chunk_free(struct capture_chunk *c)
+{
+	if (c == NULL)
+		return;
+	for (size_t i = 0; i < c->table_count; i++)
+		capture_query_free(c->tables[i].query);
+	free(c->cursor);
+	free(c->xip.xids);
+	free(c);
+}
+
+/* --- what is known --- */
+
+struct capture_chunk_value capture_chunk_value(const struct capture_chunk_rows *rows, size_t row, size_t column)
+{
+	size_t bytes;
+	const char *text;
+
+	if (pg_is_null(rows->result, (int)row, (int)column))
+		return (struct capture_chunk_value){ .text = NULL };
+	text = pg_bytes(rows->result, (int)row, (int)column, &bytes);
+	return (struct capture_chunk_value){ .text = text, .bytes = bytes };
 }
 
 bool capture_chunk_is_wanted(const struct capture_chunk *c)
 {
-	(void)c;
-	return false;
+	return c->asked || (c->asked_ms != 0 && loop_now_ms() - c->asked_ms < KEEP_MS);
 }
 
 const char *capture_chunk_trouble(const struct capture_chunk *c, uint32_t table)
 {
-	(void)c, (void)table;
-	return "rows that were there before are not read yet";
+	return c->tables[table].why;
 }
 
 int64_t capture_chunk_estimate(const struct capture_chunk *c, uint32_t table)
 {
-	(void)c, (void)table;
-	return 0;
+	return c->tables[table].estimate;
 }
 
 const char *capture_chunk_waits_for(const struct capture_chunk *c)
 {
-	(void)c;
-	return "";
+	return c->waits_for;
 }

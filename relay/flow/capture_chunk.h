@@ -23,6 +23,7 @@
 #include "core/capture/capture_types.h"
 #include "edge/pg.h"
 #include "flow/served_session.h"
+#include "format/capture_shape.h"
 
 struct capture_chunk;
 
@@ -32,16 +33,10 @@ struct capture_chunk_value {
 	size_t bytes;
 };
 
-/* What was read, during answer() alone. Columns are in the order of `names`, all that the publication sends. */
+/* What was read, during answer() alone. */
 struct capture_chunk_rows {
-	const char *const *names;
-	const char *const *types; /* as format_type() names them */
-	const uint32_t *type_oids;
-	const int32_t *typmods;
-	size_t column_count;
-	const uint16_t *key; /* places of the columns of the key, in its order */
-	size_t key_count;
-	const struct pg_result *result;
+	const struct capture_shape *shape; /* its columns, all that the publication sends; with the places of the key */
+	const struct pg_result *result;    /* capture_chunk_value() */
 	size_t count;
 };
 

@@ -5,7 +5,6 @@
 
 #include "base/scrub.h"
 #include "core/refusal.h"
-#include "format/sql_name.h"
 #include "run/capture_room_state.h"
 
 enum {
@@ -341,43 +340,21 @@ struct pg_handlers capture_events_of_reader(struct capture_one *c)
 
 /* --- rows --- */
 
-static void read_shape(const struct capture_chunk_rows *rows, struct capture_shape *shape,
-		       struct capture_column *columns)
-{
-	for (size_t i = 0; i < rows->column_count; i++)
-		columns[i] = (struct capture_column){ .name = rows->names[i],
-						      .type = { .oid = rows->type_oids[i] },
-						      .typmod = rows->typmods[i],
-						      .type_name = rows->types[i] };
-	for (size_t i = 0; i < rows->key_count; i++)
-		columns[rows->key[i]].key = (uint16_t)(i + 1);
-	shape->columns = columns;
-	shape->count = rows->column_count;
-	shape->key_count = (uint16_t)rows->key_count;
-}
-
 /* False: out of memory. */
 static bool make_rows(struct capture_one *c, const struct capture_chunk_rows *rows, struct capture_row *list,
 		      struct capture_parcel **parcels)
 {
-	struct capture_column *columns = calloc(rows->column_count + 1, sizeof *columns);
-	struct pgoutput_value *values = calloc(rows->column_count + 1, sizeof *values);
-	const char *tab = capture_relations_name(c->relations, c->reading.table);
-	struct sql_name name = { .schema = "" };
-	struct capture_shape shape = { .schema = name.schema, .table = name.table };
-	struct capture_read_row row = { .shape = &shape,
+	struct pgoutput_value *values = calloc(rows->shape->count + 1, sizeof *values);
+	struct capture_read_row row = { .shape = rows->shape,
 					.values = values,
 					.snapshot = c->tables[c->reading.table].snapshot_id,
 					.reading = c->reading.number,
 					.table = c->reading.table,
-					.tab = tab };
-	bool ok = columns != NULL && values != NULL;
+					.tab = capture_relations_name(c->relations, c->reading.table) };
+	bool ok = values != NULL;
 
-	sql_name_read(tab, &name);
-	if (ok)
-		read_shape(rows, &shape, columns);
 	for (size_t i = 0; ok && i < rows->count; i++) {
-		for (size_t k = 0; k < rows->column_count; k++) {
+		for (size_t k = 0; k < rows->shape->count; k++) {
 			struct capture_chunk_value v = capture_chunk_value(rows, i, k);
 
 			values[k] = (struct pgoutput_value){ .kind = v.text != NULL ? PGOUTPUT_TEXT : PGOUTPUT_NULL,
@@ -389,7 +366,6 @@ static bool make_rows(struct capture_one *c, const struct capture_chunk_rows *ro
 		if (ok)
 			list[i] = capture_maker_row_of(parcels[i]);
 	}
-	free(columns);
 	free(values);
 	return ok;
 }

@@ -1,0 +1,309 @@
+#include "flow/capture_query.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/sql_name.h"
+
+/* One row a column; of a table without one, or that is not there, one row with NULLs. quoted: the name of the table, and of the column, as SQL takes them.
+ * base, element: see format/capture_value.h. */
+const char capture_query_question[] =
+	"SELECT s.relation::pg_catalog.regclass::pg_catalog.text, s.kind, s.filter, s.rows_estimate, s.why, c.name,"
+	" pg_catalog.quote_ident(c.name), c.type, c.long, coalesce(pg_catalog.array_position(s.key, c.name), 0),"
+	" a.atttypid::pg_catalog.int8, a.atttypmod, coalesce(y.base, 0), coalesce(y.element, 0), s.relation::pg_catalog.int8"
+	" FROM boxhaul.capture_shape($1, $2) s"
+	" LEFT JOIN LATERAL pg_catalog.unnest(s.columns, s.types, s.long) WITH ORDINALITY c (name, type, long, n) ON true"
+	" LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = s.relation AND a.attname = c.name"
+	" LEFT JOIN LATERAL boxhaul.capture_type(a.atttypid) y ON true ORDER BY c.n";
+
+enum { RELATION, KIND, FILTER, ESTIMATE, WHY, NAME, QUOTED, TYPE_NAME, LONG, KEY, TYPE, TYPMOD, BASE, ELEMENT, OID };
+
+struct column {
+	char *name, *quoted, *type_name;
+	bool is_long; /* its values may be long: their size counts */
+};
+
+struct capture_query {
+	struct sql_name name;
+	char *relation, *filter; /* quoted; NULL: there is none */
+	bool only;               /* its children are tables of their own */
+	int64_t oid, estimate;
+	char why[256];
+	struct capture_shape shape;
+	struct capture_column *columns;
+	struct column *more; /* of each column */
+};
+
+/* NULL for NULL, and when out of memory. */
+static char *copy_of(const struct pg_result *r, int row, int column)
+{
+	size_t bytes;
+
+	return pg_is_null(r, row, column) ? NULL : strdup(pg_bytes(r, row, column, &bytes));
+}
+
+static int64_t number_of(const struct pg_result *r, int row, int column)
+{
+	return pg_is_null(r, row, column) ? 0 : pg_int8(r, row, column);
+}
+
+static bool read_column(struct capture_query *q, const struct pg_result *r, int row)
+{
+	struct capture_column *c = &q->columns[row];
+	struct column *m = &q->more[row];
+
+	*m = (struct column){ .name = copy_of(r, row, NAME),
+			      .quoted = copy_of(r, row, QUOTED),
+			      .type_name = copy_of(r, row, TYPE_NAME),
+			      .is_long = number_of(r, row, LONG) != 0 };
+	*c = (struct capture_column){ .name = m->name,
+				      .type = { .oid = (uint32_t)number_of(r, row, TYPE),
+						.base = (uint32_t)number_of(r, row, BASE),
+						.element = (uint32_t)number_of(r, row, ELEMENT) },
+				      .typmod = (int32_t)number_of(r, row, TYPMOD),
+				      .type_name = m->type_name,
+				      .key = (uint16_t)number_of(r, row, KEY) };
+	if (c->key > q->shape.key_count)
+		q->shape.key_count = c->key;
+	q->shape.count++;
+	return m->name != NULL && m->quoted != NULL && m->type_name != NULL;
+}
+
+static bool read_all(struct capture_query *q, const struct pg_result *r)
+{
+	int rows = pg_rows(r);
+	size_t bytes;
+
+	if (rows == 0 || pg_is_null(r, 0, RELATION) || pg_is_null(r, 0, NAME)) {
+		snprintf(q->why, sizeof q->why, "%s",
+			 rows == 0 || pg_is_null(r, 0, WHY) ? "it has no column" : pg_bytes(r, 0, WHY, &bytes));
+		return true;
+	}
+	q->relation = copy_of(r, 0, RELATION);
+	q->filter = copy_of(r, 0, FILTER);
+	q->only = strcmp(pg_bytes(r, 0, KIND, &bytes), "p") != 0;
+	q->estimate = number_of(r, 0, ESTIMATE);
+	q->oid = number_of(r, 0, OID);
+	q->columns = calloc((size_t)rows, sizeof q->columns[0]);
+	q->more = calloc((size_t)rows, sizeof q->more[0]);
+	if (q->relation == NULL || (q->filter == NULL && !pg_is_null(r, 0, FILTER)) || q->columns == NULL ||
+	    q->more == NULL)
+		return false;
+	q->shape.columns = q->columns;
+	for (int row = 0; row < rows; row++)
+		if (!read_column(q, r, row))
+			return false;
+	if (!pg_is_null(r, 0, WHY))
+		snprintf(q->why, sizeof q->why, "%s", pg_bytes(r, 0, WHY, &bytes));
+	else if (q->shape.key_count == 0)
+		snprintf(q->why, sizeof q->why,
+			 "it has no key by which its rows could be read: neither a primary key, nor an identity index");
+	return true;
+}
+
+struct capture_query *capture_query_create(const struct pg_result *answer, const char *tab)
+{
+	struct capture_query *q = calloc(1, sizeof *q);
+
+	if (q != NULL && sql_name_read(tab, &q->name) && read_all(q, answer)) {
+		q->shape.schema = q->name.schema;
+		q->shape.table = q->name.table;
+		return q;
+	}
+	capture_query_free(q);
+	return NULL;
+}
+
+void capture_query_free(struct capture_query *q)
+{
+	if (q == NULL)
+		return;
+	for (size_t i = 0; i < q->shape.count; i++) {
+		free(q->more[i].name);
+		free(q->more[i].quoted);
+		free(q->more[i].type_name);
+	}
+	free(q->more);
+	free(q->columns);
+	free(q->relation);
+	free(q->filter);
+	free(q);
+}
+
+const char *capture_query_why(const struct capture_query *q)
+{
+	return q->why;
+}
+
+int64_t capture_query_estimate(const struct capture_query *q)
+{
+	return q->estimate;
+}
+
+const struct capture_shape *capture_query_shape(const struct capture_query *q)
+{
+	return &q->shape;
+}
+
+/* --- statements --- */
+
+/* The columns of the key, in its order: "t.a, t.b", "$1, $2" (`of` is NULL). */
+static void write_key(FILE *f, const struct capture_query *q, const char *of)
+{
+	for (uint16_t part = 1; part <= q->shape.key_count; part++) {
+		size_t i = capture_shape_key(&q->shape, part);
+
+		if (of != NULL)
+			fprintf(f, "%s%s%s", part > 1 ? ", " : "", of, q->more[i].quoted);
+		else
+			fprintf(f, "%s$%u", part > 1 ? ", " : "", part);
+	}
+}
+
+static void write_columns(FILE *f, const struct capture_query *q)
+{
+	for (size_t i = 0; i < q->shape.count; i++)
+		fprintf(f, "%s%s", i > 0 ? ", " : "", q->more[i].quoted);
+}
+
+/* The bytes of a row as it is stored, as an int4: a sum of int8 were a numeric, which is slow. */
+static void write_size(FILE *f, const struct capture_query *q)
+{
+	fputs("24", f);
+	for (size_t i = 0; i < q->shape.count; i++)
+		if (q->more[i].is_long)
+			fprintf(f, " + coalesce(pg_catalog.pg_column_size(t.%s), 0)", q->more[i].quoted);
+}
+
+static void write_from(FILE *f, const struct capture_query *q)
+{
+	fprintf(f, " FROM %s%s AS t WHERE ", q->only ? "ONLY " : "", q->relation);
+	if (q->filter != NULL)
+		fprintf(f, "(%s) AND ", q->filter);
+}
+
+/* What the last row has: the snapshot of the statement, and which files it has read. */
+static void write_end(FILE *f, const struct capture_query *q)
+{
+	fputs(" UNION ALL SELECT ", f);
+	for (size_t i = 0; i < q->shape.count; i++)
+		fputs("NULL, ", f);
+	fprintf(f, "pg_catalog.pg_current_snapshot()::pg_catalog.text, boxhaul.capture_filenode(%" PRId64 ")", q->oid);
+}
+
+/* The text of a stream that is done; NULL: it has failed. */
+static char *finish(FILE *f, char **text)
+{
+	bool ok = f != NULL && !ferror(f);
+
+	if (f != NULL && fclose(f) != 0)
+		ok = false;
+	if (ok)
+		return *text;
+	free(*text);
+	return NULL;
+}
+
+char *capture_query_rows(const struct capture_query *q, bool behind, uint32_t rows, uint32_t bytes)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	fputs("(SELECT ", f);
+	write_columns(f, q);
+	fputs(", NULL::pg_catalog.text, NULL::pg_catalog.int8 FROM (SELECT r.*, pg_catalog.sum(r.\"boxhaul size\") OVER (ORDER BY ",
+	      f);
+	write_key(f, q, "r.");
+	fputs(" ROWS UNBOUNDED PRECEDING) - r.\"boxhaul size\" AS \"boxhaul before\" FROM (SELECT ", f);
+	write_columns(f, q);
+	fputs(", ", f);
+	write_size(f, q);
+	fputs(" AS \"boxhaul size\"", f);
+	write_from(f, q);
+	if (behind) {
+		fputs("(", f);
+		write_key(f, q, "t.");
+		fputs(") > (", f);
+		write_key(f, q, NULL);
+		fputs(")", f);
+	} else {
+		fputs("true", f);
+	}
+	fputs(" ORDER BY ", f);
+	write_key(f, q, "t.");
+	fprintf(f, " LIMIT %" PRIu32 ") r) r WHERE r.\"boxhaul before\" < %" PRIu32 " ORDER BY ", rows, bytes);
+	write_key(f, q, "r.");
+	fputs(")", f);
+	write_end(f, q);
+	return finish(f, &text);
+}
+
+char *capture_query_repair(const struct capture_query *q)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	fputs("(SELECT ", f);
+	write_columns(f, q);
+	fputs(", NULL::pg_catalog.text, NULL::pg_catalog.int8", f);
+	write_from(f, q);
+	fputs("(", f);
+	write_key(f, q, "t.");
+	fputs(") IN (SELECT ", f);
+	for (uint16_t part = 1; part <= q->shape.key_count; part++)
+		fprintf(f, "%sk.key[%u]::%s", part > 1 ? ", " : "", part,
+			q->columns[capture_shape_key(&q->shape, part)].type_name);
+	fputs(" FROM boxhaul.capture_repair k WHERE k.capture = $1 AND k.tab = $2 AND k.reading = $3::pg_catalog.int8) ORDER BY ",
+	      f);
+	write_key(f, q, "t.");
+	fputs(")", f);
+	write_end(f, q);
+	return finish(f, &text);
+}
+
+/* --- the answer --- */
+
+static bool add_xid(struct capture_query_xids *x, size_t at, uint64_t xid)
+{
+	if (at == x->capacity) {
+		size_t capacity = x->capacity * 2 + 64;
+		uint64_t *xids = realloc(x->xids, capacity * sizeof *xids);
+
+		if (xids == NULL)
+			return false;
+		x->xids = xids;
+		x->capacity = capacity;
+	}
+	x->xids[at] = xid;
+	return true;
+}
+
+bool capture_query_read_snapshot(const char *text, struct capture_query_xids *x, struct capture_snapshot *s)
+{
+	char *end;
+
+	*s = (struct capture_snapshot){ .xmin = strtoull(text, &end, 10) };
+	if (end == text || *end != ':')
+		return false;
+	s->xmax = strtoull(end + 1, &end, 10);
+	if (*end != ':')
+		return false;
+	for (end++; *end != '\0'; end += *end == ',') {
+		const char *at = end;
+		uint64_t xid = strtoull(at, &end, 10);
+
+		if (end == at || !add_xid(x, s->xip_count, xid))
+			return false;
+		s->xip_count++;
+	}
+	s->xip = x->xids;
+	return true;
+}
