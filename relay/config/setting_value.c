@@ -19,8 +19,8 @@ static const struct unit durations[] = {
 	{ "d", DAY }, { "h", HOUR }, { "m", MINUTE }, { "s", SECOND }, { "ms", 1 }, { NULL, 0 },
 };
 static const struct unit sizes[] = {
-	{ "GiB", 1ull << 30 }, { "MiB", MIB }, { "KiB", KIB }, { "GB", 1000000000 }, { "MB", 1000000 },
-	{ "KB", 1000 },        { "B", 1 },     { "", 1 },      { NULL, 0 },
+	{ "GiB", 1ull << 30 }, { "GB", 1000000000 }, { "MiB", MIB }, { "MB", 1000000 }, { "KiB", KIB },
+	{ "KB", 1000 },        { "B", 1 },           { "", 1 },      { NULL, 0 },
 };
 
 /* Numbers. */

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "config/settings.h"
+#include "format/capture_subject.h"
 #include "format/message.h"
+#include "format/sql_name.h"
 #include "fuzz.h"
 
 /* The path of a file with these bytes. */
@@ -103,9 +105,65 @@ static void check_subscription(const struct config *c, size_t i)
 		"the handler %s", s->handler);
 }
 
+static bool is_sql_name(const char *text)
+{
+	struct sql_name name;
+
+	return sql_name_read(text, &name);
+}
+
+/* As capture_define() and the names of slots want it; and what JetStream takes for the subjects of a stream. */
+static void check_capture(const struct config *c, size_t i)
+{
+	const struct config_capture *x = &c->captures[i];
+	char why[256];
+
+	promise(x->name[0] != '\0' && strlen(x->name) <= 40 &&
+			x->name[strspn(x->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0',
+		"the name %s", x->name);
+	promise(config_capture_of(c, x->name) == x, "another one is called %s", x->name);
+	promise((x->subject == NULL) == (x->target == CAPTURE_TARGET_KV) &&
+			(x->subject == NULL || capture_subject_check(x->subject, NULL, why, sizeof why)),
+		"its subject");
+	promise(x->target != CAPTURE_TARGET_KV || strncmp(x->stream.name, "KV_", 3) == 0, "the bucket %s",
+		x->stream.name);
+	promise(x->stream.subject_count > 0, "nothing is sent to %s", x->stream.name);
+	for (size_t j = 0; j < x->stream.subject_count; j++) {
+		promise(message_pattern_valid(x->stream.subjects[j]), "a pattern");
+		for (size_t k = 0; k < j; k++)
+			promise(strcmp(x->stream.subjects[j], x->stream.subjects[k]) != 0, "%s stands twice",
+				x->stream.subjects[j]);
+	}
+	for (size_t j = 0; j < x->table_count; j++)
+		promise(is_sql_name(x->tables[j]), "the table %s", x->tables[j]);
+	for (size_t j = 0; j < x->inserts_only_count; j++)
+		promise(is_sql_name(x->inserts_only[j]), "the table %s", x->inserts_only[j]);
+}
+
+static void check_captures(const struct config *c)
+{
+	char why[256];
+
+	for (size_t i = 0; i < c->capture_count; i++)
+		check_capture(c, i);
+	for (size_t i = 0; i < c->outbox_table_count; i++) {
+		const struct config_outbox_table *t = &c->outbox_tables[i];
+
+		promise(is_sql_name(t->table) && capture_subject_check(t->subject, NULL, why, sizeof why),
+			"the outbox table %s", t->table);
+		promise(t->source == OUTBOX_SOURCE_TRIGGER ? t->capture == NULL
+							   : config_capture_of(c, t->capture) != NULL,
+			"whose %s is", t->table);
+	}
+	for (size_t i = 0; i < c->messages_count; i++)
+		promise(c->messages[i].prefix[0] != '\0' && c->messages[i].subject != NULL &&
+				config_capture_of(c, c->messages[i].capture) != NULL,
+			"the messages %s", c->messages[i].prefix);
+}
+
 static void check_config(const struct config *c)
 {
-	promise(c->stream_count + c->subscription_count >= 1 && c->stream_count <= LIMIT_STREAMS &&
+	promise(c->stream_count + c->subscription_count + c->capture_count >= 1 && c->stream_count <= LIMIT_STREAMS &&
 			c->subscription_count <= LIMIT_SUBSCRIPTIONS,
 		"%zu streams, %zu subscriptions", c->stream_count, c->subscription_count);
 	promise(c->subscription_count == c->inbox_count + (c->sagas.replies != NULL), "sagas add one subscription");
@@ -122,6 +180,7 @@ static void check_config(const struct config *c)
 		check_stream(c, i);
 	for (size_t i = 0; i < c->subscription_count; i++)
 		check_subscription(c, i);
+	check_captures(c);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

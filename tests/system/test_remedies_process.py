@@ -56,6 +56,56 @@ class Configuration(RemedyTest):
             ("log = { level = \"info; };\n", "this quote is never closed: add \"", "log = { level = \"info\"; };\n"),
         ]
 
+    def complaints_of_captures(self):
+        """The same of captures, outbox tables and messages; the file's own stream takes orders.>."""
+        shop = {"name": "shop", "stream": "CDC", "tables": ["public.orders"]}
+        bucket = {"name": "b", "stream": "KV_b", "target": "kv", "tables": ["public.orders"]}
+        table = {"table": "public.outbox", "preset": "debezium"}
+        trigger = {"table": "public.outbox", "preset": "go-outbox", "source": "trigger", "subject": "orders.{topic>}"}
+        message = {"prefix": "p", "subject": "p.{name}"}
+
+        def of(**changes):
+            return {"capture": [{name: value for name, value in {**shop, **changes}.items() if value is not None}]}
+
+        def bucket_of(**changes):
+            return {"capture": [{**bucket, **changes}]}
+
+        return [
+            (of(tables=["a.b", "a.b"]), "stands twice in this capture: leave one out", of(tables=["a.b"])),
+            ({**of(subject="box.{op}.{schema}.{table}"), "nats": {"urls": [self.nats.url()], "inbox_prefix": "box"}},
+             "are subjects of the answers to this relay: choose others",
+             {**of(subject="cdc.{table}"), "nats": {"urls": [self.nats.url()], "inbox_prefix": "box"}}),
+            (of(subject="orders.{table}"), "a subject may belong to one stream only; choose another subject", of(subject="cdc.{table}")),
+            (bucket_of(tables=["a.b", "c.b"]), "have the same keys in one bucket: give each a capture of its own",
+             {"capture": [{**bucket, "tables": ["a.b"]}, {**bucket, "name": "c", "stream": "KV_c", "tables": ["c.b"]}]}),
+            (bucket_of(subject="a"), 'capture.subject is not for target = "kv", .*: leave it out', bucket_of()),
+            (bucket_of(create=True), "capture.create is not for target = .*: make the bucket with", bucket_of()),
+            (of(stream=STREAM), 'with order = "commit" nobody else publishes to it; name another stream', of()),
+            (of(tables=None), r'this group of capture has nothing to capture: add tables = \[', of()),
+            (of(tables=None), 'or say capture = "shop"; in outbox_tables or messages', {**of(tables=None), "messages": [{**message, "capture": "shop"}]}),
+            ({**bucket_of(), "messages": [message]}, "which holds rows of tables only: name another",
+             {"capture": [bucket, shop], "messages": [{**message, "capture": "shop"}]}),
+            ({**of(), "messages": [{**message, "capture": "x"}]}, r"is no capture: name one of those in capture = \(",
+             {**of(), "messages": [{**message, "capture": "shop"}]}),
+            ({"messages": [message]}, "messages needs a capture that sends them: add capture", {**of(), "messages": [message]}),
+            ({"capture": [shop, {**shop, "name": "b", "stream": "B"}], "messages": [message]}, "does not say which capture sends them: add capture",
+             {"capture": [shop, {**shop, "name": "b", "stream": "B"}], "messages": [{**message, "capture": "b"}]}),
+            ({**of(), "outbox_tables": [{"table": "a.b", "payload": "p"}]}, "has no subject, and its preset knows none: add subject",
+             {**of(), "outbox_tables": [{"table": "a.b", "payload": "p", "subject": "o.{x}"}]}),
+            ({"outbox_tables": [{**trigger, "capture": "shop"}]}, 'is not for source = "trigger", which sends by the outbox: leave it out',
+             {"outbox_tables": [trigger]}),
+            ({"outbox_tables": [{**trigger, "subject": "more.x"}]}, "no stream takes the subjects .*; add them to one of streams",
+             {"outbox_tables": [{**trigger, "subject": "more.x"}], "streams": [{**ORDERS, "subjects": ["orders.>", "more.x"]}]}),
+            ({**of(), "outbox_tables": [{"table": "a.b", "subject": "a"}]}, "has no payload: add payload",
+             {**of(), "outbox_tables": [{"table": "a.b", "subject": "a", "payload": "p"}]}),
+            ({**of(), "outbox_tables": [{"table": "a.b", "subject": "a"}]}, "or a preset",
+             {**of(), "outbox_tables": [{"table": "a.b", "subject": "a", "preset": "watermill"}]}),
+            ({**of(), "outbox_tables": [table, table]}, "outbox_tables.table = .* stands twice .*: leave one out", {**of(), "outbox_tables": [table]}),
+            ({**of(tables=["public.outbox", "a.b"]), "outbox_tables": [table]}, "is one of capture.tables, too: leave one out",
+             {**of(tables=["a.b"]), "outbox_tables": [table]}),
+            ({**of(), "messages": [message, message]}, "messages.prefix = .* stands twice .*: leave one out", {**of(), "messages": [message]}),
+        ]
+
     def write(self, relay, what):
         if isinstance(what, tuple):
             text = to_libconfig({name: group for name, group in relay.settings.items() if name not in what})
@@ -65,8 +115,14 @@ class Configuration(RemedyTest):
             f.write(text)
 
     def test_each_complaint(self):
+        self.follow(self.complaints())
+
+    def test_each_complaint_of_captures(self):
+        self.follow(self.complaints_of_captures())
+
+    def follow(self, complaints):
         relay = self.add_quick(True)
-        for wrong, words, right in self.complaints():
+        for wrong, words, right in complaints:
             with self.subTest(words):
                 self.write(relay, wrong)
                 done = relay.command("config", "show")
