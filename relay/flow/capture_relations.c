@@ -232,41 +232,6 @@ struct capture_relation *capture_relations_find(struct capture_relations *r, uin
 	return at < r->count && r->list[at]->oid == oid ? r->list[at] : NULL;
 }
 
-/* The built-in types that are no texts in JSON (format/capture_value.h), by the names that a Type has for what a domain is made of. */
-static const struct {
-	const char *name;
-	uint32_t oid;
-} built_in[] = {
-	{ "bool", 16 },        { "bytea", 17 },         { "int8", 20 },    { "int2", 21 },
-	{ "int4", 23 },        { "json", 114 },         { "float4", 700 }, { "float8", 701 },
-	{ "timestamp", 1114 }, { "timestamptz", 1184 }, { "jsonb", 3802 },
-};
-
-enum { TEXT_OID = 25 };
-
-static uint32_t oid_of(const char *schema, const char *name)
-{
-	for (size_t i = 0; i < sizeof built_in / sizeof built_in[0]; i++)
-		if (strcmp(schema, "pg_catalog") == 0 && strcmp(built_in[i].name, name) == 0)
-			return built_in[i].oid;
-	return 0;
-}
-
-/* What a Type says: the name of the type, or of what a domain is made of. An array's name is its elements', behind a `_`. */
-static struct capture_type describe(const struct pgoutput_message *m)
-{
-	struct capture_type t = { .oid = m->type.oid };
-
-	if (m->type.name[0] != '_') {
-		t.base = oid_of(m->type.schema, m->type.name);
-		return t;
-	}
-	t.element = oid_of(m->type.schema, m->type.name + 1);
-	if (t.element == 0)
-		t.element = TEXT_OID;
-	return t;
-}
-
 /* A type that is built in says all by its oid. */
 static struct capture_type type_of(const struct capture_relations *r, uint32_t oid)
 {
@@ -285,10 +250,10 @@ static bool take_type(struct capture_relations *r, const struct pgoutput_message
 	r->types = types;
 	for (size_t i = 0; i < r->type_count; i++)
 		if (types[i].oid == m->type.oid) {
-			types[i] = describe(m);
+			types[i] = capture_value_type(m->type.oid, m->type.schema, m->type.name);
 			return true;
 		}
-	types[r->type_count++] = describe(m);
+	types[r->type_count++] = capture_value_type(m->type.oid, m->type.schema, m->type.name);
 	return true;
 }
 

@@ -184,7 +184,7 @@ static void write_plain(struct body *b, const char *op)
 		put_old(b);
 	}
 	put_unchanged(b);
-	if (c->op == CAPTURE_OP_SHAPE || c->op == CAPTURE_OP_SNAPSHOT_BEGIN) {
+	if (c->op == CAPTURE_OP_SHAPE || (c->op == CAPTURE_OP_SNAPSHOT_BEGIN && c->shape->count > 0)) {
 		capture_text_say(b->out, ",\"columns\":");
 		capture_shape_write(b->out, c->shape);
 	}
