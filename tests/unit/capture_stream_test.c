@@ -1,0 +1,364 @@
+/* From the messages of the log to the events of a core: their order, their numbers, what waits and what is told of tables. */
+#include "flow/capture_stream.h"
+
+#include <string.h>
+
+#include "base/network.h"
+#include "tap.h"
+
+/* --- messages, as a server writes them --- */
+
+static char bytes[4096];
+static size_t count;
+
+static void put(const void *from, size_t n)
+{
+	memcpy(bytes + count, from, n);
+	count += n;
+}
+
+static void put_text(const char *text)
+{
+	put(text, strlen(text) + 1);
+}
+
+static void put8(char c)
+{
+	put(&c, 1);
+}
+
+static void put16(unsigned n)
+{
+	put8((char)(n >> 8));
+	put8((char)n);
+}
+
+static void put32(uint32_t n)
+{
+	network_write32(bytes + count, n);
+	count += 4;
+}
+
+static void put64(uint64_t n)
+{
+	network_write64(bytes + count, n);
+	count += 8;
+}
+
+/* "7|a|?|-": ? was not sent, - is null. */
+static void put_tuple(const char *line)
+{
+	unsigned columns = 1;
+
+	for (const char *c = line; *c != '\0'; c++)
+		columns += *c == '|';
+	put16(columns);
+	for (const char *c = line;; c += strcspn(c, "|") + 1) {
+		size_t n = strcspn(c, "|");
+
+		if (n == 1 && (*c == '?' || *c == '-')) {
+			put8(*c == '?' ? 'u' : 'n');
+		} else {
+			put8('t');
+			put32((uint32_t)n);
+			put(c, n);
+		}
+		if (c[n] == '\0')
+			return;
+	}
+}
+
+static void begin_message(char letter)
+{
+	count = 0;
+	put8(letter);
+}
+
+/* --- what a core is given --- */
+
+static struct capture_relations *relations;
+static char given[2048]; /* a line: B17 c2 ... */
+static bool takes_any = true;
+static unsigned takes_more;
+static const char *broke;
+
+static bool takes(void *arg)
+{
+	(void)arg;
+	return takes_any || takes_more > 0;
+}
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...)
+{
+	size_t n = strlen(given);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(given + n, sizeof given - n, format, args);
+	va_end(args);
+}
+
+static void give(void *arg, struct capture_event *ev, struct capture_parcel *p)
+{
+	static const char *const kinds[] = { "row", "truncate", "other" };
+
+	(void)arg;
+	if (takes_more > 0)
+		takes_more--;
+	switch (ev->kind) {
+	case CAPTURE_EVENT_BEGIN: say("B%u ", ev->begin.xid); break;
+	case CAPTURE_EVENT_COMMIT: say("C%llX ", (unsigned long long)ev->commit.end_lsn); break;
+	case CAPTURE_EVENT_POSITION:
+		say("%s%llX ", ev->position.idle ? "K" : "P", (unsigned long long)ev->position.lsn);
+		break;
+	default:
+		say("%s%u", kinds[ev->change.kind], ev->change.index);
+		say("%s%s%s ", p->parcel.last ? "!" : "", p->columns != NULL ? "s" : "",
+		    p->repair_key != NULL ? "r" : "");
+	}
+	if (p != NULL && p->columns != NULL)
+		capture_relations_set_told(relations, p->table, p->columns);
+	free(p);
+}
+
+static void broken(void *arg, const char *why)
+{
+	(void)arg;
+	broke = why;
+}
+
+/* What was given since this was asked last. */
+static const char *so_far(void)
+{
+	static char line[sizeof given];
+
+	memcpy(line, given, sizeof line);
+	given[0] = '\0';
+	return line;
+}
+
+/* --- one stream --- */
+
+static char *tables[] = { (char[]){ "public.orders" }, (char[]){ "public.stock" } };
+static struct config_capture capture = {
+	.name = (char[]){ "shop" }, .tables = tables, .table_count = 2, .subject = (char[]){ "cdc.{schema}.{table}" }
+};
+static struct config_messages messages = { .prefix = (char[]){ "orders" },
+					   .subject = (char[]){ "orders.{name}" },
+					   .capture = (char[]){ "shop" } };
+static struct config config = { .captures = &capture,
+				.capture_count = 1,
+				.messages = &messages,
+				.messages_count = 1,
+				.event_source = (char[]){ "/x" } };
+static struct capture_maker *maker;
+static struct capture_stream *stream;
+
+static void send_message(void)
+{
+	capture_stream_message(stream, bytes, count);
+}
+
+static void begin(uint32_t xid, uint64_t lsn)
+{
+	begin_message('B');
+	put64(lsn);
+	put64(1000);
+	put32(xid);
+	send_message();
+}
+
+static void commit(uint64_t lsn)
+{
+	begin_message('C');
+	put8(0);
+	put64(lsn);
+	put64(lsn + 0x10);
+	put64(1000);
+	send_message();
+}
+
+static void describe(uint32_t oid, const char *table, const char *third)
+{
+	begin_message('R');
+	put32(oid);
+	put_text("public");
+	put_text(table);
+	put8('d');
+	put16(3);
+	put8(1);
+	put_text("id");
+	put32(20);
+	put32(UINT32_MAX);
+	put8(0);
+	put_text("name");
+	put32(25);
+	put32(UINT32_MAX);
+	put8(0);
+	put_text(third);
+	put32(25);
+	put32(UINT32_MAX);
+	send_message();
+}
+
+static void insert(uint32_t oid, const char *row)
+{
+	begin_message('I');
+	put32(oid);
+	put8('N');
+	put_tuple(row);
+	send_message();
+}
+
+static void update(uint32_t oid, const char *old, const char *row)
+{
+	begin_message('U');
+	put32(oid);
+	if (old != NULL) {
+		put8('K');
+		put_tuple(old);
+	}
+	put8('N');
+	put_tuple(row);
+	send_message();
+}
+
+static void truncate_both(uint32_t a, uint32_t b)
+{
+	begin_message('T');
+	put32(2);
+	put8(0);
+	put32(a);
+	put32(b);
+	send_message();
+}
+
+static void emit(bool transactional, const char *prefix)
+{
+	begin_message('M');
+	put8(transactional);
+	put64(0x50);
+	put_text(prefix);
+	put32(1);
+	put8('x');
+	send_message();
+}
+
+static void order_and_numbers(void)
+{
+	begin(7, 0x100);
+	is_text(so_far(), "B7 ", "a transaction begins");
+	describe(1, "orders", "doc");
+	insert(1, "1|a|x");
+	is_text(so_far(), "other0s ", "its columns are told, and the change itself waits: it may be the last");
+	update(1, NULL, "1|b|?");
+	is_text(so_far(), "row2 ", "each waits for the next one");
+	update(1, "1|-|-", "2|b|?");
+	is_text(so_far(), "row5 ", "a key that stays needs no repair");
+	commit(0x100);
+	is_text(so_far(), "row8!r C110 ", "the last one says so; a key that changes with a value left out does");
+	begin(8, 0x200);
+	commit(0x200);
+	is_text(so_far(), "B8 C210 ", "an empty one has no last change");
+	begin(9, 0x300);
+	describe(1, "orders", "doc");
+	insert(1, "3|a|x");
+	describe(1, "orders", "document");
+	insert(1, "4|a|x");
+	commit(0x300);
+	is_text(so_far(), "B9 row2 other3s row5! C310 ",
+		"columns are told again where they are others, and only there");
+}
+
+static void the_rest(void)
+{
+	begin(10, 0x400);
+	describe(2, "stock", "a");
+	describe(3, "strange", "a");
+	insert(3, "1|a|b");
+	truncate_both(1, 2);
+	emit(true, "orders/paid/7");
+	emit(true, "others/paid/7");
+	emit(true, "boxhaul.chunk");
+	commit(0x400);
+	is_text(so_far(), "B10 truncate5 other6s truncate8 other11! C410 ",
+		"what is not ours has a number, and is not sent; a truncate is one change for each table");
+	emit(false, "boxhaul.chunk");
+	is_text(so_far(), "P50 ", "our own mark outside of transactions is a place");
+	emit(false, "orders/paid/7");
+	is_text(so_far(), "", "somebody's there is none: it survives a roll-back");
+	is_number((long long)capture_stream_left_out(stream), 1, "and is counted");
+	capture_stream_keepalive(stream, 0x500);
+	is_text(so_far(), "K500 ", "a keepalive");
+	begin(11, 0x600);
+	capture_stream_keepalive(stream, 0x700);
+	is_text(so_far(), "B11 ", "inside a transaction it says nothing of what is stored");
+	commit(0x600);
+	so_far();
+}
+
+static void what_is_not_taken(void)
+{
+	takes_any = false;
+	takes_more = 2;
+	begin(12, 0x800);
+	insert(1, "1|a|b");
+	insert(1, "2|a|b");
+	is_text(so_far(), "B12 row2 ", "as much as is taken");
+	ok(!capture_stream_go_on(stream), "and it is not to be read on");
+	insert(1, "3|a|b");
+	is_text(so_far(), "", "nothing more");
+	takes_any = true;
+	ok(capture_stream_go_on(stream), "until it is taken again");
+	is_text(so_far(), "row5 ", "in order");
+	commit(0x800);
+	is_text(so_far(), "row8! C810 ", "to its end");
+	takes_any = false;
+	begin(13, 0x900);
+	capture_stream_end(stream);
+	takes_any = true;
+	capture_stream_begin(stream, 1);
+	ok(capture_stream_go_on(stream), "what waits is dropped with the connection");
+	is_text(so_far(), "", "and never given");
+}
+
+static void no_sense(void)
+{
+	begin(14, 0xa00);
+	insert(1, "1|a|b");
+	is_text(broke, "a change of a table that was not described", "what was said over the last connection is void");
+	so_far();
+	insert(1, "1|a|b");
+	is_text(so_far(), "", "nothing is given any more");
+	capture_stream_begin(stream, 1);
+	begin(14, 0xa00);
+	describe(1, "orders", "doc");
+	insert(1, "1|a");
+	is_text(broke, "a row with other columns than its table", "a row that does not fit");
+	capture_stream_begin(stream, 1);
+	begin(14, 0xa00);
+	commit(0xb00);
+	is_text(broke, "a commit of another transaction than the one that began", "another commit");
+	capture_stream_begin(stream, 1);
+	insert(1, "1|a|b");
+	is_text(broke, "a change outside of every transaction", "a change without a transaction");
+}
+
+int main(void)
+{
+	struct capture_stream_handlers handlers = { .takes = takes, .give = give, .broken = broken };
+
+	relations = capture_relations_create(&config, 0);
+	maker = capture_maker_create(&config, 0);
+	stream = capture_stream_create(relations, maker, &handlers);
+	capture_stream_begin(stream, 1);
+	order_and_numbers();
+	the_rest();
+	what_is_not_taken();
+	no_sense();
+	capture_stream_free(stream);
+	capture_maker_free(maker);
+	capture_relations_free(relations);
+	return done_testing();
+}
