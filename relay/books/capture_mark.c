@@ -249,7 +249,8 @@ char *capture_mark_text(const struct capture_mark_books *m, struct array *payloa
 	char *text = NULL;
 
 	if (put_int(o, "incarnation", m->incarnation) && put_int(o, "from", m->mark->from_ordinal) &&
-	    put(o, "end_lsn", lsn_of(m->mark->end_lsn)) && put_int(o, "commit_time", m->mark->commit_time) &&
+	    put(o, "end_lsn", lsn_of(m->mark->end_lsn)) &&
+	    (m->mark->commit_time == 0 || put_int(o, "commit_time", m->mark->commit_time)) &&
 	    put_int(o, "ordinal", m->mark->ordinal) &&
 	    (m->mark->low_water == LOW_WATER_UNKNOWN || put_int(o, "low_water", (int64_t)m->mark->low_water)) &&
 	    put_tables(o, m) && put_repairs(o, m) && put_letters(o, m, payloads))

@@ -14,7 +14,7 @@ const char capture_query_question[] =
 	" pg_catalog.quote_ident(c.name), c.type, c.long, coalesce(pg_catalog.array_position(s.key, c.name), 0),"
 	" a.atttypid::pg_catalog.int8, a.atttypmod, coalesce(y.base, 0), coalesce(y.element, 0), s.relation::pg_catalog.int8"
 	" FROM boxhaul.capture_shape($1, $2) s"
-	" LEFT JOIN LATERAL pg_catalog.unnest(s.columns, s.types, s.long) WITH ORDINALITY c (name, type, long, n) ON true"
+	" LEFT JOIN LATERAL ROWS FROM (pg_catalog.unnest(s.columns), pg_catalog.unnest(s.types), pg_catalog.unnest(s.long)) WITH ORDINALITY c (name, type, long, n) ON true"
 	" LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = s.relation AND a.attname = c.name"
 	" LEFT JOIN LATERAL boxhaul.capture_type(a.atttypid) y ON true ORDER BY c.n";
 
