@@ -564,26 +564,29 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_texts(list jsonb) RETURNS text[]
                 THEN ARRAY(SELECT convert_from(decode(e.x, 'hex'), pg_client_encoding()) FROM jsonb_array_elements_text(list) WITH ORDINALITY e (x, n) ORDER BY e.n) END
 $$;
 
+-- One after the other: a table may stand there several times, and what is said of it last holds. (One UPDATE takes one of them, and not the last.)
 CREATE OR REPLACE FUNCTION boxhaul.capture_mark_tables(name text, tables jsonb) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    e jsonb;
 BEGIN
-    UPDATE boxhaul.capture_table t
-       SET state = coalesce(e ->> 'state', t.state),
-           since = CASE WHEN coalesce(e ->> 'state', t.state) <> t.state THEN clock_timestamp() ELSE t.since END,
-           reason = CASE WHEN e ? 'reason' THEN e ->> 'reason' WHEN e ->> 'state' <> t.state THEN NULL ELSE t.reason END,
-           reading = coalesce((e -> 'reading')::bigint, t.reading),
-           repair_first = coalesce((e -> 'repair_first')::bigint, t.repair_first),
-           repair_count = coalesce((e -> 'repair_count')::bigint, t.repair_count),
-           cursor = CASE WHEN e ? 'cursor' THEN boxhaul.capture_texts(e -> 'cursor') ELSE t.cursor END,
-           rows = coalesce((e -> 'rows')::bigint, t.rows),
-           rows_estimate = coalesce((e ->> 'rows_estimate')::bigint, t.rows_estimate),
-           columns = coalesce(nullif(e -> 'columns', 'null'), t.columns),
-           filenode = coalesce((e -> 'filenode')::bigint, t.filenode)
-      FROM jsonb_array_elements(tables) e
-     WHERE t.capture = capture_mark_tables.name AND t.tab = e ->> 'table';
-    DELETE FROM boxhaul.capture_repair r
-     USING jsonb_array_elements(tables) e
-     WHERE r.capture = capture_mark_tables.name AND r.tab = e ->> 'table' AND r.reading < (e -> 'repair_first')::bigint;
+    FOR e IN SELECT x FROM jsonb_array_elements(tables) WITH ORDINALITY AS t (x, n) ORDER BY n LOOP
+        UPDATE boxhaul.capture_table t
+           SET state = coalesce(e ->> 'state', t.state),
+               since = CASE WHEN coalesce(e ->> 'state', t.state) <> t.state THEN clock_timestamp() ELSE t.since END,
+               reason = CASE WHEN e ? 'reason' THEN e ->> 'reason' WHEN e ->> 'state' <> t.state THEN NULL ELSE t.reason END,
+               reading = coalesce((e -> 'reading')::bigint, t.reading),
+               repair_first = coalesce((e -> 'repair_first')::bigint, t.repair_first),
+               repair_count = coalesce((e -> 'repair_count')::bigint, t.repair_count),
+               cursor = CASE WHEN e ? 'cursor' THEN boxhaul.capture_texts(e -> 'cursor') ELSE t.cursor END,
+               rows = coalesce((e -> 'rows')::bigint, t.rows),
+               rows_estimate = coalesce((e ->> 'rows_estimate')::bigint, t.rows_estimate),
+               columns = coalesce(nullif(e -> 'columns', 'null'), t.columns),
+               filenode = coalesce((e -> 'filenode')::bigint, t.filenode)
+         WHERE t.capture = capture_mark_tables.name AND t.tab = e ->> 'table';
+        DELETE FROM boxhaul.capture_repair r
+         WHERE r.capture = capture_mark_tables.name AND r.tab = e ->> 'table' AND r.reading < (e -> 'repair_first')::bigint;
+    END LOOP;
 END
 $$;
 
