@@ -206,7 +206,7 @@ const struct figure figures[] = {
 	COUNTER("boxhaul_capture_repairs_total", STATUS, "Rows that were read again, because a change came without a value that it had left as it was.", OF_CAPTURE(repairs))
 	COUNTER("boxhaul_capture_dead_total", STATUS, "Changes that were given up and became dead letters.", OF_CAPTURE(dead))
 	GAUGE("boxhaul_capture_dead_letters", STATUS, "Dead letters of the capture that stand in the table now. Leader only.", OF_CAPTURE_WAL(dead_letters))
-	GAUGE("boxhaul_capture_carried", STATUS, "Changes that wait for their key, kept in boxhaul.carried. Leader only.", OF_CAPTURE_WAL(carried))
+	GAUGE("boxhaul_capture_carried", STATUS, "Changes that wait for their key, kept with the books. Leader only.", OF_CAPTURE_WAL(carried))
 	GAUGE("boxhaul_capture_unfinished_tables", STATUS, "Tables whose rows from before the capture are not all stored.", .label = "capture", .place = CAPTURE, .kind = SIZE, .offset = offsetof(struct capture_one_facts, unfinished))
 	GAUGE("boxhaul_capture_table_rows", NOWHERE, "Rows of the table's snapshot that are stored so far, by table.", OF_CAPTURE_TABLE(rows))
 	GAUGE("boxhaul_capture_table_estimate_rows", NOWHERE, "About so many rows the table's snapshot has in all, by table; 0 if nobody knows.", OF_CAPTURE_TABLE(estimate))
