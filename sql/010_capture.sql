@@ -1337,6 +1337,10 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_server(capture text, messages bo
     SELECT 'max_replication_slots', 'ok', format('%s of %s are in use', s.slots_used, s.slots), NULL, NULL
       FROM s WHERE s.has_slot OR s.slots_used < s.slots
     UNION ALL
+    SELECT 'replication slot', 'FAIL', format('database %s has a capture of this name, and slots of a server have different names', r.database),
+           'choose another name', NULL
+      FROM pg_replication_slots r WHERE r.database <> current_database() AND r.slot_name ~ format('^boxhaul_%s_[0-9]+$', capture)
+    UNION ALL
     SELECT 'max_wal_senders', 'FAIL', format('%s of %s are in use', s.senders_used, s.senders),
            'raise max_wal_senders and restart the server', format('ALTER SYSTEM SET max_wal_senders = %s', s.senders + 4)
       FROM s WHERE NOT s.has_slot AND s.senders_used >= s.senders

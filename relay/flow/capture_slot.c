@@ -152,11 +152,9 @@ struct capture_slot *capture_slot_create(struct loop *l, const struct pg_options
 	return NULL;
 }
 
+/* Its session was ended while there was a loop. */
 void capture_slot_free(struct capture_slot *s)
 {
-	if (s == NULL)
-		return;
-	capture_slot_end(s);
 	free(s);
 }
 
