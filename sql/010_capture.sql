@@ -484,7 +484,7 @@ BEGIN
     holder AS (
         SELECT DISTINCT l.virtualtransaction FROM locks l
          WHERE all_count OR l.locktype = 'relation' AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-               AND l.relation IN (SELECT r.relation FROM boxhaul.capture_table t, boxhaul.capture_relations(to_regclass(t.tab)) r (relation)
+               AND l.relation IN (SELECT r.relation FROM boxhaul.capture_table t, boxhaul.capture_relations(boxhaul.capture_relation(t.tab)) r (relation)
                                    WHERE t.capture = capture_horizon.name)),
     writer AS (
         SELECT t.pid, next + ((t.transactionid::text::bigint - next + 2147483648) & 4294967295) - 2147483648 AS xid
@@ -638,7 +638,7 @@ DECLARE
     numbers smallint[];
     ours    name[] := ARRAY['boxhaul_' || capture, 'boxhaul_' || capture || '_inserts'];
 BEGIN
-    relation := to_regclass(tab);
+    relation := boxhaul.capture_relation(tab);
     IF relation IS NULL THEN
         published := false;
         why := 'there is no such table';
@@ -722,7 +722,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM boxhaul.capture x WHERE x.name = capture_watch.name AND x.epoch = capture_watch.epoch AND x.state = 'live') THEN
         RETURN found;
     END IF;
-    FOR t IN SELECT x.tab, to_regclass(x.tab) AS relation, x.filenode FROM boxhaul.capture_table x
+    FOR t IN SELECT x.tab, boxhaul.capture_relation(x.tab) AS relation, x.filenode FROM boxhaul.capture_table x
               WHERE x.capture = capture_watch.name AND x.state = 'complete' AND x.filenode <> 0
     LOOP
         IF t.relation IS NOT NULL AND boxhaul.capture_filenode(t.relation) <> t.filenode THEN
