@@ -76,7 +76,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture (
 CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     capture       text        NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
     tab           text        NOT NULL,
-    snapshot      text        NOT NULL CHECK (snapshot IN ('keys', 'whole', 'none')),
+    snapshot      text        NOT NULL CHECK (snapshot IN ('keys', 'none')),
     inserts_only  boolean     NOT NULL,
     state         text        NOT NULL CHECK (state IN ('waiting', 'reading', 'read', 'complete', 'unproved', 'refused')),
     reason        text,                               -- why it is refused or unproved
@@ -1383,7 +1383,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_tables(tables text[], inserts_on
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     WITH t AS (
         SELECT coalesce(f.name, f.said) AS about, f.*, f.said = ANY (inserts_only || outboxes) AS inserts,
-               snapshot <> 'none' AND f.said <> ALL (outboxes) AS is_read,
+               snapshot <> 'none' AND f.said <> ALL (inserts_only || outboxes) AS is_read,
                f.kind IN ('r', 'p') AND f.persistence = 'p' AS is_table, f.kind IN ('r', 'p') AS is_any_table,
                f.key IS NOT NULL AND f.identity IN ('d', 'i', 'f') AS is_known,
                has_table_privilege(r.oid, f.relation, 'SELECT') AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE') AS may_select,
@@ -1427,9 +1427,6 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_tables(tables text[], inserts_on
         UNION ALL
         SELECT 3, t.n, t.about, 'FAIL', format('the replica identity of %s is NOTHING: published, their UPDATEs and DELETEs would fail', t.bare),
                'give each of these partitions REPLICA IDENTITY DEFAULT', NULL FROM t WHERE t.is_table AND NOT t.inserts AND t.bare IS NOT NULL
-        UNION ALL
-        SELECT 4, t.n, t.about, 'warn', 'its rows that are there already cannot be read by a key', 'give it a primary key, or set snapshot = "whole"', NULL
-          FROM t WHERE t.is_table AND t.is_read AND t.inserts AND t.key IS NULL AND snapshot = 'keys'
         UNION ALL
         SELECT 4, t.n, t.about, 'todo', format('%s is allowed to read it', login), NULL,
                CASE WHEN has_schema_privilege('boxhaul_capture', t.schema, 'USAGE') THEN ''

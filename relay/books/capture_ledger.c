@@ -110,16 +110,10 @@ bool capture_ledger_unlock(struct pg *pg, const char *capture, pg_answer *answer
 	return ask(pg, CAPTURE_STATEMENT_UNLOCK, (const char *[]){ capture }, 1, answer, arg);
 }
 
-static void add_table(json_t *list, const char *table, enum config_capture_snapshot snapshot, bool inserts_only)
+static void add_table(json_t *list, const char *table, const char *snapshot, bool inserts_only)
 {
-	static const char *const words[] = {
-		[CONFIG_SNAPSHOT_KEYS] = "keys",
-		[CONFIG_SNAPSHOT_WHOLE] = "whole",
-		[CONFIG_SNAPSHOT_NONE] = "none",
-	};
-
-	json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "table", table, "snapshot", words[snapshot],
-					      "inserts_only", (int)inserts_only));
+	json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "table", table, "snapshot", snapshot, "inserts_only",
+					      (int)inserts_only));
 }
 
 bool capture_ledger_definition(struct capture_definition *d, const struct config *config, size_t index)
@@ -129,13 +123,13 @@ bool capture_ledger_definition(struct capture_definition *d, const struct config
 	size_t count = capture_tables_count(c);
 
 	for (size_t i = 0; i < capture_tables_count(c); i++)
-		add_table(list, capture_tables_name(c, i), c->snapshot, i >= c->table_count);
+		add_table(list, capture_tables_name(c, i), capture_tables_snapshot(c, i), i >= c->table_count);
 	for (size_t i = 0; i < config->outbox_table_count; i++) {
 		const struct config_outbox_table *t = &config->outbox_tables[i];
 
 		if (t->source != OUTBOX_SOURCE_WAL || strcmp(t->capture, c->name) != 0)
 			continue;
-		add_table(list, t->table, CONFIG_SNAPSHOT_NONE, true);
+		add_table(list, t->table, "none", true);
 		count++;
 	}
 	*d = (struct capture_definition){

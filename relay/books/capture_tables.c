@@ -12,6 +12,11 @@ const char *capture_tables_name(const struct config_capture *c, size_t table)
 	return table < c->table_count ? c->tables[table] : c->inserts_only[table - c->table_count];
 }
 
+const char *capture_tables_snapshot(const struct config_capture *c, size_t table)
+{
+	return c->snapshot == CONFIG_SNAPSHOT_KEYS && table < c->table_count ? "keys" : "none";
+}
+
 static const char *const words[] = {
 	[CAPTURE_TABLE_WAITING] = "waiting",   [CAPTURE_TABLE_READING] = "reading", [CAPTURE_TABLE_READ] = "read",
 	[CAPTURE_TABLE_COMPLETE] = "complete", [CAPTURE_TABLE_REFUSED] = "refused",

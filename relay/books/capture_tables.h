@@ -14,6 +14,9 @@ size_t capture_tables_count(const struct config_capture *c);
 /* As the configuration has it. */
 const char *capture_tables_name(const struct config_capture *c, size_t table);
 
+/* Whether rows that are there already are read, in the words of the books: "keys", "none". */
+const char *capture_tables_snapshot(const struct config_capture *c, size_t table);
+
 /* The state of a table in the word of the books; and the other way round, where false is a word that is not known. "unproved" is complete: all its
  * rows were stored. */
 const char *capture_tables_word(enum capture_table_state state);

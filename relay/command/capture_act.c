@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "books/capture_ledger.h"
+#include "books/capture_tables.h"
 #include "command/ask.h"
 #include "command/capture_plan.h"
 #include "command/capture_show.h"
@@ -55,23 +56,23 @@ enum exit_code command_capture_start(const struct call *call)
 	return capture_show_configured(call) != NULL ? inbox_with_session(call, start) : EXIT_USAGE;
 }
 
-static bool names(char *const *tables, size_t count, const char *table)
+/* Its number, written as in the configuration; capture_tables_count(): it does not stand there. */
+static size_t number_of(const struct config_capture *c, const char *table)
 {
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(tables[i], table) == 0)
-			return true;
-	return false;
+	size_t i = 0;
+
+	while (i < capture_tables_count(c) && strcmp(capture_tables_name(c, i), table) != 0)
+		i++;
+	return i;
 }
 
 static enum exit_code add(struct pg_session *s, const struct call *call)
 {
-	static const char *const snapshots[] = {
-		[CONFIG_SNAPSHOT_KEYS] = "keys", [CONFIG_SNAPSHOT_WHOLE] = "whole", [CONFIG_SNAPSHOT_NONE] = "none"
-	};
 	const struct config_capture *c = config_capture_of(call->config, call->arguments[0]);
 	const char *table = call->arguments[1], *fresh;
-	const char *p[] = { c->name, table, snapshots[c->snapshot],
-			    names(c->inserts_only, c->inserts_only_count, table) ? "true" : "false" };
+	size_t number = number_of(c, table);
+	const char *p[] = { c->name, table, capture_tables_snapshot(c, number),
+			    number >= c->table_count ? "true" : "false" };
 	json_t *o;
 	enum exit_code code = capture_show_look(s, call, c->name, &o); /* only to one that was started */
 
@@ -95,8 +96,7 @@ enum exit_code command_capture_add(const struct call *call)
 
 	if (c == NULL)
 		return EXIT_USAGE;
-	if (!names(c->tables, c->table_count, call->arguments[1]) &&
-	    !names(c->inserts_only, c->inserts_only_count, call->arguments[1]))
+	if (number_of(c, call->arguments[1]) == capture_tables_count(c))
 		return line_wrong(
 			"%s: put it into the configuration first, into `tables` of capture %s, or `inserts_only`; written the same way",
 			call->arguments[1], c->name);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "books/capture_tables.h"
 #include "books/codec.h"
 #include "command/capture_show.h"
 #include "command/commands.h"
@@ -74,9 +75,6 @@ static void tell_rows(const struct pg_result *r, capture_plan_tell *tell, void *
 enum exit_code capture_plan_ask(struct pg_session *s, const struct config *config, const struct config_capture *capture,
 				const struct capture_plan_login *login, capture_plan_tell *tell, void *arg)
 {
-	static const char *const snapshots[] = {
-		[CONFIG_SNAPSHOT_KEYS] = "keys", [CONFIG_SNAPSHOT_WHOLE] = "whole", [CONFIG_SNAPSHOT_NONE] = "none"
-	};
 	char *tables = codec_streams((const char *const *)capture->tables, capture->table_count);
 	char *inserts = codec_streams((const char *const *)capture->inserts_only, capture->inserts_only_count);
 	char *outboxes = outboxes_of(config, capture->name);
@@ -84,7 +82,7 @@ enum exit_code capture_plan_ask(struct pg_session *s, const struct config *confi
 				      tables,
 				      inserts,
 				      outboxes,
-				      snapshots[capture->snapshot],
+				      capture_tables_snapshot(capture, 0),
 				      has_messages(config, capture->name) ? "true" : "false",
 				      login->name[0] != '\0' ? login->name : NULL };
 	const struct pg_result *r = pg_session_run(s, plan_query, PARAMETERS, p);

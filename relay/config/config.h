@@ -72,7 +72,7 @@ struct config_origin {
 enum { LIMIT_CAPTURES = 8, LIMIT_OUTBOX_TABLES = 64, LIMIT_MESSAGES = 64 };
 
 enum config_capture_order { CONFIG_ORDER_COMMIT, CONFIG_ORDER_KEY };
-enum config_capture_snapshot { CONFIG_SNAPSHOT_KEYS, CONFIG_SNAPSHOT_WHOLE, CONFIG_SNAPSHOT_NONE };
+enum config_capture_snapshot { CONFIG_SNAPSHOT_KEYS, CONFIG_SNAPSHOT_NONE };
 enum config_capture_budget { CONFIG_BUDGET_WARN, CONFIG_BUDGET_LET_GO };
 enum config_capture_gap { CONFIG_GAP_WAIT, CONFIG_GAP_RESYNC };
 enum config_capture_failover { CONFIG_FAILOVER_AUTO, CONFIG_FAILOVER_ON, CONFIG_FAILOVER_OFF };
@@ -82,14 +82,14 @@ struct config_capture {
 	char *name;    /* [a-z0-9_]{1,40}: a part of the names of its replication slots */
 	char **tables; /* schema.table as SQL writes it (format/sql_name.h); every operation of them */
 	size_t table_count;
-	char **inserts_only; /* tables of which inserts alone are sent; none of them stands in `tables` */
+	char **inserts_only; /* tables of which inserts alone are sent, and no rows that are there already; none of them stands in `tables` */
 	size_t inserts_only_count;
 	struct config_stream stream; /* its subjects are made of the templates of all that is sent to it */
 	char *subject;               /* a template (format/capture_subject.h) for tables; not of a bucket */
 	enum config_capture_order order;
 	enum capture_format format;
 	enum capture_int8 int8;
-	enum config_capture_snapshot snapshot;
+	enum config_capture_snapshot snapshot; /* of `tables` */
 	uint32_t chunk_rows;
 	uint32_t chunk_bytes; /* of the rows of a chunk in memory, but for one that is larger */
 	uint32_t chunk_share; /* per cent of the time that chunks may take while a snapshot is taken: 1 .. 100 */

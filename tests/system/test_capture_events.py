@@ -400,7 +400,7 @@ class Messages(EventsTest):
 
     def setUp(self):
         super().setUp()
-        if self.pg.version < 14:
+        if int(self.sql("SHOW server_version_num")[0][0]) < 140000:
             self.skipTest("pgoutput sends no messages before PostgreSQL 14")
 
     def test_messages_of_others_and_of_emit(self):
