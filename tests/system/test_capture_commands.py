@@ -4,6 +4,9 @@ import json
 import re
 import unittest
 
+import psycopg2
+import psycopg2.extras
+
 from captures import NAME, SETTINGS, STREAM, CaptureTest
 from harness import RELAY, SERVICE
 from legacy import TABLES
@@ -158,6 +161,43 @@ class Plan(CommandTest):
         self.assertIn("capture plan --sql", said)
         self.assertEqual(self.left_behind(), ([], [], []))
 
+    def test_messages(self):
+        """PostgreSQL 13 sends none."""
+        relay = self.add_capture(messages=[{"prefix": "boxhaul", "subject": "emitted.>"}])
+        if self.sql("SELECT current_setting('server_version_num')::int")[0][0] >= 140000:
+            self.assertNotIn(("server", "FAIL"), self.plan(relay))
+        else:
+            self.assertIn("logical messages", self.plan(relay, status=1)["server", "FAIL"][0]["what"])
+
+    def test_the_same_name_in_another_database(self):
+        """Slots belong to the whole server: the second one is told to have another name."""
+        other = self.database + "_other"
+        self.pg.execute(f"CREATE DATABASE {other}")
+        self.addCleanup(lambda: self.pg.execute(f"DROP DATABASE {other}"))
+        self.pg.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (f"boxhaul_{NAME}_3",), other)
+        self.addCleanup(lambda: self.pg.execute("SELECT pg_drop_replication_slot(%s)", (f"boxhaul_{NAME}_3",)))
+        relay = self.add_capture()
+        self.assertIn(other, self.plan(relay, status=1)["replication slot", "FAIL"][0]["what"])
+        self.assertNotIn(("replication slot", "FAIL"), self.plan_of("another"))
+
+    def plan_of(self, name):
+        said = self.say(self.add_capture({"name": name}), "capture", "plan", "--json", name)
+        return {(line["about"], line["verdict"]) for line in json.loads(said)}
+
+    def test_a_slot_that_would_be_taken_away(self):
+        """By a server that ends idle slots (18)."""
+        if self.sql("SELECT current_setting('idle_replication_slot_timeout', true)")[0][0] is None:
+            self.skipTest("it has no idle_replication_slot_timeout")
+        self.pg.execute("ALTER SYSTEM SET idle_replication_slot_timeout = '2d'")
+        self.addCleanup(self.pg.execute, "SELECT pg_reload_conf()")
+        self.addCleanup(self.pg.execute, "ALTER SYSTEM RESET idle_replication_slot_timeout")
+        self.pg.execute("SELECT pg_reload_conf()")
+        self.wait(lambda: ("idle_replication_slot_timeout", "warn") in self.plan(), "the setting to count")
+        (line,) = self.plan()["idle_replication_slot_timeout", "warn"]
+        self.pg.execute(line["statement"])
+        self.pg.execute("SELECT pg_reload_conf()")
+        self.wait(lambda: ("idle_replication_slot_timeout", "warn") not in self.plan(), "the setting to count")
+
     def test_the_name_of_no_capture(self):
         said = self.say(self.add_capture(), "capture", "plan", "shoop", status=2)
         self.assertIn(f"it has {NAME}", said)
@@ -237,6 +277,33 @@ class Life(CommandTest):
         self.say(other, *mend[0].split(), "--yes", mend[1])
         self.assertEqual(self.left_behind(), ([], [], []))
 
+    def test_a_table_more(self):
+        """It has to stand in the configuration."""
+        self.sql("CREATE TABLE legacy.more (id int PRIMARY KEY); INSERT INTO legacy.more VALUES (1); GRANT SELECT ON legacy.more TO boxhaul_capture")
+        relay = self.start_capture()
+        self.wait_complete()
+        self.assertIn("into the configuration first", self.say(relay, "capture", "add", NAME, "legacy.more", status=2))
+        relay.configure({**relay.settings, "capture": [{**relay.settings["capture"][0], "tables": [*TABLES, "legacy.more"]}]})
+        self.assertIn("is captured from now on", self.say(relay, "capture", "add", NAME, "legacy.more"))
+        relay.stop()
+        relay.start()
+        self.assertIn("was captured already", self.say(relay, "capture", "add", NAME, "legacy.more"))
+        self.audit_capture(self.source_of([*TABLES, "legacy.more"]))
+
+    def test_a_slot_that_somebody_else_uses(self):
+        """The session of another login cannot be ended by that of the capture: drop says who is in the way, and comes to its end later."""
+        relay = self.start_capture()
+        self.wait_complete()
+        relay.stop()
+        name, = self.books("slot")
+        reader = psycopg2.connect(self.pg.conninfo(self.database), connection_factory=psycopg2.extras.LogicalReplicationConnection)
+        reader.cursor().start_replication(name, options={"proto_version": "1", "publication_names": f"boxhaul_{NAME}"}, decode=False)
+        said = self.say(relay, "capture", "drop", "--yes", NAME, status=1)
+        self.assertTrue(name in said or "terminate" in said, said)
+        reader.close()
+        self.say(relay, "capture", "drop", "--yes", NAME)
+        self.assertEqual(self.left_behind(), ([], [], []))
+
     def test_where_a_change_is(self):
         relay = self.start_capture()
         self.wait_complete()
@@ -251,6 +318,7 @@ class Life(CommandTest):
         self.assertIn("is in the stream", self.say(relay, "capture", "explain", NAME, "legacy.orders", "901"))
         self.assertIn("key of legacy.orders", self.say(relay, "capture", "explain", NAME, "legacy.orders", "901", "2", status=1))
         self.assertIn("position of the log", self.say(relay, "capture", "explain", NAME, "901", status=2))
+        self.assertIn("It has: legacy.order_lines, ", self.say(relay, "capture", "explain", NAME, "legacy.missing", "1", status=1))
 
 
 class Words(CommandTest):
@@ -316,6 +384,33 @@ class Words(CommandTest):
         self.assertIn("given up", self.say(relay, "capture", "discard", number))
         self.assertIn("no letter", self.say(relay, "capture", "discard", number))
         self.assertIn("no dead letters", self.say(relay, "capture", "dead-letters", NAME))
+
+    def test_who_is_waited_for(self):
+        """The slot waits for a transaction that was forgotten: it is named, and ended."""
+        forgotten = self.connect()
+        forgotten.cursor().execute("BEGIN; CREATE TABLE legacy.forgotten (v int)")
+        relay = self.add_capture()
+        self.say(relay, "capture", "start", NAME)
+        relay.start()
+        self.wait(lambda: f"Capture {NAME}: the replication slot waits for" in relay.get("/status")[1], "it to be said")
+        problem = self.everywhere(relay, f"Capture {NAME}: the replication slot waits for")
+        pid = re.search(r"pid (\d+)", problem["summary"]).group(1)
+        self.assertEqual(self.state(), "creating")
+        self.sql("SELECT pg_terminate_backend(%s)", (pid,))
+        self.wait(lambda: self.state() == "live", "the slot")
+        self.audit_capture()
+
+    def test_a_table_whose_rows_are_not_read(self):
+        """A right is taken away between start and reading: it is said of the table, with the way back."""
+        relay = self.add_capture()
+        self.say(relay, "capture", "start", NAME)
+        self.sql("REVOKE SELECT ON legacy.stock FROM boxhaul_capture")
+        relay.start()
+        self.wait(lambda: f"Capture {NAME}: table legacy.stock is not read" in relay.get("/status")[1], "it to be said")
+        problem = self.everywhere(relay, f"Capture {NAME}: table legacy.stock is not read")
+        self.sql(re.search(r"GRANT SELECT ON \S+ TO boxhaul_capture", problem["summary"]).group())
+        self.follow(relay, problem)
+        self.audit_capture()
 
     def test_the_log_is_kept_for_too_long(self):
         relay = self.start_capture({"wal_budget": "64MiB"})
