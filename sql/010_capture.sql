@@ -1251,12 +1251,13 @@ $$;
 -- --- for who looks: what a capture needs, how it stands, where a change is ---
 
 -- What this server has not mended yet of what a capture suffers from, and in which release of its branch it is mended. By the releases of
--- 15: those of other branches came out on the same days, so their numbers go along.
-CREATE OR REPLACE FUNCTION boxhaul.capture_unfixed(version integer DEFAULT pg_catalog.current_setting('server_version_num')::integer)
+-- 15: those of other branches came out on the same days, so their numbers go along. version: as server_version_num; NULL: this server's.
+CREATE OR REPLACE FUNCTION boxhaul.capture_unfixed(version integer DEFAULT NULL)
     RETURNS TABLE (fixed_in text, what text)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT CASE WHEN b.major = 13 AND f.minor > 15 THEN 'a newer branch' ELSE concat(b.major, '.', f.minor + b.ahead) END, f.what
-      FROM (SELECT version / 10000 AS major, version % 10000 AS minor, (ARRAY[8, 5, 0, -4, -8, -14])[version / 10000 - 12] AS ahead) b,
+      FROM (SELECT v.n / 10000 AS major, v.n % 10000 AS minor, (ARRAY[8, 5, 0, -4, -8, -14])[v.n / 10000 - 12] AS ahead
+              FROM (SELECT coalesce(version, current_setting('server_version_num')::integer) AS n) v) b,
            (VALUES (6, 'a column that is added with a default comes as null'),
                    (8, 'a new replication slot may begin inside a transaction'),
                    (10, 'the log that a replication slot needs may be removed'),

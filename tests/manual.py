@@ -89,7 +89,7 @@ class Schema:
         self.text = re.sub(r"(?m)--.*$", "", "\n".join(files))
 
     def roles(self):
-        return re.findall(r"'(boxhaul_\w+)'", re.search(r"ARRAY\[(.*?)\]", self.text).group(1))
+        return re.findall(r"'(boxhaul_\w+)'", " ".join(re.findall(r"FOREACH r IN ARRAY ARRAY\[(.*?)\]", self.text)))
 
     def columns(self, name):
         """In the order in which they came."""
