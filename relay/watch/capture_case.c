@@ -109,7 +109,8 @@ static bool is_not_started(const struct capture_one_facts *c, const char *target
 static bool is_paused(const struct capture_one_facts *c, const char *target, struct wrong *w)
 {
 	return c->paused &&
-	       wrong_say(w, false, "Capture %s is paused %s: the log is kept, and not read", c->name, c->paused_by) &&
+	       wrong_say(w, false, "Capture %s is paused%s%s: the log is kept, and not read", c->name,
+			 c->paused_by[0] != '\0' ? " " : "", c->paused_by) &&
 	       wrong_advise(w, "`boxhaul capture resume %s %s` goes on", target, c->name);
 }
 
@@ -162,19 +163,29 @@ static const struct capture_table_facts *ailing_table(const struct capture_one_f
 	return NULL;
 }
 
+static bool is_state(const struct capture_table_facts *t, const char *one, const char *other)
+{
+	return strcmp(t->state, one) == 0 || strcmp(t->state, other) == 0;
+}
+
 static bool has_ailing_table(const struct capture_one_facts *c, const char *target, struct wrong *w)
 {
 	const struct capture_table_facts *t = ailing_table(c);
 
 	if (t == NULL)
 		return false;
-	wrong_say(w, false, "Capture %s: table %s is %s: %s", c->name, t->name,
-		  strcmp(t->state, "unproved") == 0  ? "unproved"
-		  : strcmp(t->state, "refused") == 0 ? "not read"
-						     : "not as it should be",
-		  t->reason);
-	return wrong_advise(w, "mend the cause; then `boxhaul capture resync %s %s %s` reads them again", target,
-			    c->name, t->name);
+	if (is_state(t, "waiting", "reading"))
+		return wrong_say(w, false, "Capture %s: table %s is not read: %s", c->name, t->name, t->reason) &&
+		       wrong_advise(w, "mend the cause: it is tried again within a minute");
+	if (is_state(t, "unproved", "refused"))
+		return wrong_say(w, false, "Capture %s: table %s is %s: %s", c->name, t->name, t->state, t->reason) &&
+		       wrong_advise(w, "mend the cause; then `boxhaul capture resync %s %s %s` reads it again", target,
+				    c->name, t->name);
+	return wrong_say(w, false, "Capture %s: table %s is not as it should be: %s", c->name, t->name, t->reason) &&
+	       wrong_advise(
+		       w,
+		       "`boxhaul capture plan %s %s` says what mends it; then `boxhaul capture resync %s %s %s` brings what was missed",
+		       target, c->name, target, c->name, t->name);
 }
 
 static bool has_dead_letters(const struct capture_one_facts *c, const char *target, struct wrong *w)

@@ -324,9 +324,12 @@ class Life(CommandTest):
 class Words(CommandTest):
     """The verdict is the same on the port, in the log, and by the commands, with the daemon and without it."""
 
+    @staticmethod
+    def problem(relay, begins):
+        return next(p for p in json.loads(relay.get("/status")[1])["problems"] if p["summary"].startswith(begins))
+
     def everywhere(self, relay, begins):
-        said = json.loads(relay.get("/status")[1])
-        problem = next(p for p in said["problems"] if p["summary"].startswith(begins))
+        problem = self.problem(relay, begins)
         for words in (("capture", "status", NAME), ("check",)):
             done = relay.command(*words)
             self.assertIn(problem["summary"][:60], done.stdout)
@@ -409,7 +412,7 @@ class Words(CommandTest):
         self.wait(lambda: f"Capture {NAME}: table legacy.stock is not read" in relay.get("/status")[1], "it to be said")
         problem = self.everywhere(relay, f"Capture {NAME}: table legacy.stock is not read")
         self.sql(re.search(r"GRANT SELECT ON \S+ TO boxhaul_capture", problem["summary"]).group())
-        self.follow(relay, problem)
+        self.assertIn("tried again", problem["action"])
         self.audit_capture()
 
     def test_the_log_is_kept_for_too_long(self):
@@ -421,8 +424,10 @@ class Words(CommandTest):
             self.sql("INSERT INTO legacy.filler SELECT repeat(md5(n::text), 300) FROM generate_series(1, 1000) n")
             self.sql("INSERT INTO legacy.filler SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 300000) n")
         self.wait(lambda: f"Capture {NAME} makes the server keep" in relay.get("/status")[1], "it to be said")
-        problem = self.everywhere(relay, f"Capture {NAME} makes the server keep")
-        self.follow(relay, problem)
+        problem = self.problem(relay, f"Capture {NAME} makes the server keep")
+        self.assertEqual(problem["state"], "degraded")
+        self.follow(relay, problem)  # it says that it is paused
+        self.assertRegex(self.say(relay, "capture", "status", NAME), r"log kept +\d+ MB, of a wal_budget of 67 MB")
         self.say(relay, "capture", "resume", NAME)
         self.audit_capture()
 
