@@ -111,8 +111,17 @@ class CaptureTest(OperationTest):
     def wait_confirmed(self):
         """All that was in the log when we began to wait is settled, and the server was told."""
         (here,), = self.sql("SELECT pg_current_wal_insert_lsn()")
-        self.wait(lambda: self.pg.execute("SELECT confirmed_flush_lsn >= %s FROM pg_replication_slots WHERE slot_name = %s",
-                                          (here, self.books("slot")[0])) == [(True,)], f"the slot to reach {here}", progress=self.progress)
+        name, = self.books("slot")
+
+        def confirmed():
+            return self.pg.execute("SELECT confirmed_flush_lsn >= %s FROM pg_replication_slots WHERE slot_name = %s", (here, name)) == [(True,)]
+        try:
+            self.wait(confirmed, f"the slot to reach {here}", progress=self.progress)
+        except AssertionError as e:
+            found = self.pg.execute("SELECT s.confirmed_flush_lsn, r.sent_lsn, r.write_lsn, r.flush_lsn, pg_current_wal_flush_lsn(), "
+                                    "pg_current_wal_insert_lsn() FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON "
+                                    "r.pid = s.active_pid WHERE s.slot_name = %s", (name,))
+            raise AssertionError(f"{e}: confirmed, sent, write, flush; the server's flush, insert: {found}") from None
 
     def let_work(self, transactions):
         """Let the legacy shops go on until they have committed so many more."""

@@ -129,6 +129,8 @@ class Positions(CaptureTest):
         self.witness()
         self.wait_complete()
         self.wait_confirmed()
+        self.copy_in(999_999, 1)  # the table's shape is said with the first change
+        self.wait_confirmed()
         before = self.count(STREAM)
         self.copy_in(1_000_000, 6000)
         self.wait(lambda: self.count(STREAM) > before + 1000, "a part of them")
