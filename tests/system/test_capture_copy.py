@@ -15,6 +15,8 @@ KILLS = int(os.environ.get("CAPTURE_KILLS", "6"))  # 20 and more for a long run
 
 
 class Whole(CaptureTest):
+    orders = 200
+
     def begin(self, capture=None, limbo=None, **ways):
         """The legacy shop writes before the slot is made, and goes on."""
         relay = self.add_capture(capture)
@@ -44,8 +46,8 @@ class Whole(CaptureTest):
         self.audit_capture()
 
     def test_commits_in_limbo(self):
-        """A standby answers late: what was streamed is not yet visible to the chunks. Ten rows a chunk, so that there are many."""
-        self.begin({"chunk_rows": 10}, limbo=0.008, clients=8)
+        """A standby answers late: what was streamed is not yet visible to the chunks. Twenty rows a chunk, so that there are many."""
+        self.begin({"chunk_rows": 20}, limbo=0.005)
         self.wait_complete()
         self.audit_capture()
 
@@ -69,7 +71,7 @@ class Whole(CaptureTest):
 
     def test_killed_at_any_moment_while_rows_are_read(self):
         """kill -9 again and again, commits in limbo meanwhile. It goes on where it was: no table is begun anew (pains 26 and 40)."""
-        relay = self.begin({"chunk_rows": 10, "chunk_share": 20}, limbo=0.003)
+        relay = self.begin({"chunk_rows": 20, "chunk_share": 20}, limbo=0.003)
         dice, readings = random.Random(), set()
         for _ in range(KILLS):
             time.sleep(dice.uniform(0.1, 1))
@@ -107,7 +109,7 @@ class Whole(CaptureTest):
         self.assertTrue(second.alive())
 
     def test_truncated_meanwhile(self):
-        self.begin({"chunk_rows": 10})
+        self.begin({"chunk_rows": 20})
         for tables in (["legacy.stock"], ["legacy.orders", "legacy.order_lines"]):
             self.let_work(40)
             self.shops[0].truncate(*tables)
@@ -185,7 +187,7 @@ class Positions(CaptureTest):
         self.say(relay, "capture", "start", NAME)
         early.cursor().execute("BEGIN; UPDATE legacy.orders SET changed_by = 'prepared early' WHERE id = 3; PREPARE TRANSACTION 'early'")
         relay.start()
-        self.wait(lambda: self.pg.execute("SELECT FROM pg_stat_activity WHERE query ~ 'pg_create_logical_replication_slot' AND state = 'active' "
+        self.wait(lambda: self.pg.execute("SELECT FROM pg_stat_activity WHERE query ~ 'pg_create_logical' AND state = 'active' "
                                           "AND pid <> pg_backend_pid()"), "the slot to be waited for")
         self.sql("COMMIT PREPARED 'early'")
         self.wait(lambda: self.state() == "live", "the capture to be live")
