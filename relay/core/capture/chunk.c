@@ -42,9 +42,10 @@ static size_t hash(const void *key, uint32_t bytes)
 	return (size_t)(h ^ h >> 32);
 }
 
+/* A row that is out has none: what its key pointed into may have been released since. Its bucket stays taken, so that those behind it are found. */
 static bool has_key(const struct chunk_row *row, const void *key, uint32_t bytes)
 {
-	return row->key_bytes == bytes && memcmp(row->key, key, bytes) == 0;
+	return row->slot != CAPTURE_NO_SLOT && row->key_bytes == bytes && memcmp(row->key, key, bytes) == 0;
 }
 
 /* The bucket of this key, or the empty one where it belongs. */
