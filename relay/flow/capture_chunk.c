@@ -80,9 +80,28 @@ static void answer(struct capture_chunk *c, struct capture_event *event, const s
 	c->handlers.answer(c->handlers.arg, event, rows);
 }
 
+/* A question that is not the core's own (capture_chunk_look()): it has this kind. */
+static bool is_look(const struct capture_chunk *c)
+{
+	return c->question.kind == CAPTURE_EFFECT_CONTROL;
+}
+
+static void tell_look(struct capture_chunk *c)
+{
+	const struct table *t = &c->tables[c->question.chunk.table];
+
+	c->asked = c->sent = false;
+	c->handlers.looked(c->handlers.arg, c->question.chunk.table,
+			   t->query != NULL ? capture_query_shape(t->query) : NULL);
+}
+
 /* reason 0: another time; else only an operator can mend it. */
 static void fail(struct capture_chunk *c, uint32_t reason)
 {
+	if (is_look(c)) {
+		tell_look(c);
+		return;
+	}
 	answer(c, &(struct capture_event){ .kind = CAPTURE_EVENT_CHUNK_FAILED, .chunk_failed = { .reason = reason } },
 	       NULL);
 }
@@ -336,6 +355,8 @@ static void send_chunk(struct capture_chunk *c)
 {
 	if (table_of(c)->query == NULL)
 		send_shape(c);
+	else if (is_look(c))
+		tell_look(c);
 	else if (c->question.chunk.kind == CAPTURE_CHUNK_REPAIR)
 		send_repair(c);
 	else
@@ -379,6 +400,12 @@ void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *eff
 	if (cursor != NULL)
 		memcpy(c->cursor, cursor, cursor_bytes);
 	go_on(c);
+}
+
+void capture_chunk_look(struct capture_chunk *c, uint32_t table)
+{
+	capture_chunk_ask(c, &(struct capture_effect){ .kind = CAPTURE_EFFECT_CONTROL, .chunk = { .table = table } },
+			  NULL, 0);
 }
 
 void capture_chunk_forget(struct capture_chunk *c)

@@ -46,6 +46,8 @@ struct capture_chunk_handlers {
 	void (*answer)(void *arg, struct capture_event *event, const struct capture_chunk_rows *rows);
 	/* The columns of the key of a table, as they were found: before its first chunk, and when they are others. */
 	void (*key)(void *arg, uint32_t table, const char *const *names, size_t count);
+	/* The answer to capture_chunk_look(); NULL: it could not be had. */
+	void (*looked)(void *arg, uint32_t table, const struct capture_shape *shape);
 	void *arg;
 };
 
@@ -65,6 +67,9 @@ void capture_chunk_session_down(struct capture_chunk *c);
  * is copied. One question at a time. */
 void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *effect, const void *cursor,
 		       size_t cursor_bytes);
+
+/* Asks what a table looks like, if that is not known. A question like the others: one at a time, and looked() is its answer. */
+void capture_chunk_look(struct capture_chunk *c, uint32_t table);
 
 /* The lead is gone, or new: no answer comes to what was asked before. */
 void capture_chunk_forget(struct capture_chunk *c);

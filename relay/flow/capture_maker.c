@@ -370,12 +370,12 @@ struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct c
 }
 
 struct capture_parcel *capture_maker_control(struct capture_maker *m, uint32_t table, const char *tab,
-					     const char *snapshot, bool end)
+					     const char *snapshot, bool end, const struct capture_shape *shape)
 {
 	struct sql_name name = { .schema = "" };
-	struct capture_shape shape = { .schema = name.schema, .table = name.table };
+	struct capture_shape nameless = { .schema = name.schema, .table = name.table };
 	struct capture_change c = { .op = end ? CAPTURE_OP_SNAPSHOT_END : CAPTURE_OP_SNAPSHOT_BEGIN,
-				    .shape = &shape,
+				    .shape = shape != NULL ? shape : &nameless,
 				    .place = { .system = m->style.system },
 				    .snapshot = snapshot };
 	struct parts p = { .tab = tab, .table = table };

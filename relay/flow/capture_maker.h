@@ -57,9 +57,9 @@ struct capture_parcel *capture_maker_message(struct capture_maker *m, const stru
 
 /* Of the snapshot. */
 struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row);
-/* That the rows of a table begin, or are all there. */
+/* That the rows of a table begin, with its columns where they are known (`shape`, or NULL), or are all there. */
 struct capture_parcel *capture_maker_control(struct capture_maker *m, uint32_t table, const char *tab,
-					     const char *snapshot, bool end);
+					     const char *snapshot, bool end, const struct capture_shape *shape);
 
 /* What the core wants to know of a parcel. */
 struct capture_row capture_maker_row_of(const struct capture_parcel *p);

@@ -220,6 +220,7 @@ static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)
 		return;
 	}
 	capture_room_end_stream(c);
+	capture_chunk_forget(c->chunk);
 	c->led = true;
 	c->system = b->system;
 	c->incarnation = b->incarnation;
@@ -411,9 +412,17 @@ static void on_key(void *arg, uint32_t table, const char *const *names, size_t c
 		pg_break(c->pg, "out of memory");
 }
 
+static void on_looked(void *arg, uint32_t table, const struct capture_shape *shape)
+{
+	struct capture_one *c = arg;
+
+	(void)table; /* the one that was asked about: one question at a time */
+	capture_turn_control(c, shape);
+}
+
 struct capture_chunk_handlers capture_events_of_chunk(struct capture_one *c)
 {
-	return (struct capture_chunk_handlers){ .answer = on_answer, .key = on_key, .arg = c };
+	return (struct capture_chunk_handlers){ .answer = on_answer, .key = on_key, .looked = on_looked, .arg = c };
 }
 
 /* --- NATS --- */

@@ -87,6 +87,10 @@ struct capture_one {
 	int64_t stream_since_ms;
 	int64_t reader_wanted_ms, second_ms, waits_since_ms;
 	struct capture_room_reading reading; /* of the chunk that was asked for last */
+	struct {
+		uint32_t table;
+		bool end;
+	} control; /* the message that is to be made, or was last */
 	int64_t mark_asked_ms, mark_ordinal, renew_asked_ms, asked_ms;
 	uint64_t acked_before, rate;
 	int64_t blocked_ms; /* since when the stream takes nothing; 0: it does */
@@ -132,6 +136,9 @@ void capture_turn_effects(struct capture_one *c);
 /* Gives what waits for the core, and reads the walsender or does not. */
 void capture_turn_go_on(struct capture_one *c);
 void capture_turn(struct capture_one *c);
+
+/* The message that the core wants about the rows of a table (c->control). shape: NULL where nobody knows it. */
+void capture_turn_control(struct capture_one *c, const struct capture_shape *shape);
 
 /* The stream is not to run, for now or for good: it is ended. */
 void capture_room_end_stream(struct capture_one *c);

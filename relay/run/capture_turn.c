@@ -201,23 +201,35 @@ static void ask(struct capture_one *c, const struct capture_effect *f)
 	capture_chunk_ask(c->chunk, f, cursor, bytes);
 }
 
-/* What a table looks like is known when the stream has said it, or its rows have been asked for; else the message only names it. */
-static void control(struct capture_one *c, const struct capture_effect *f)
+void capture_turn_control(struct capture_one *c, const struct capture_shape *shape)
 {
 	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
-	struct capture_parcel *p = capture_maker_control(c->maker, f->control.table,
-							 capture_relations_name(c->relations, f->control.table),
-							 c->tables[f->control.table].snapshot_id, f->control.end);
+	uint32_t table = c->control.table;
+	struct capture_parcel *p = capture_maker_control(c->maker, table, capture_relations_name(c->relations, table),
+							 c->tables[table].snapshot_id, c->control.end, shape);
 
 	if (p == NULL) {
 		pg_break(c->pg, "out of memory");
 		return;
 	}
-	ev.control.table = f->control.table;
-	ev.control.end = f->control.end;
+	ev.control.table = table;
+	ev.control.end = c->control.end;
 	ev.control.row = capture_maker_row_of(p);
 	capture_room_step(c, &ev);
 	capture_room_keep(c, ev.control.row.slot, p);
+}
+
+/* Consumers know the columns before the first row that has them: the message that says that rows begin tells them. */
+static void control(struct capture_one *c, const struct capture_effect *f)
+{
+	c->control.table = f->control.table;
+	c->control.end = f->control.end;
+	if (f->control.end) {
+		capture_turn_control(c, NULL);
+		return;
+	}
+	pg_rest(c->reader, false);
+	capture_chunk_look(c->chunk, f->control.table);
 }
 
 /* --- notes --- */
