@@ -256,6 +256,11 @@ struct capture_parcel *capture_maker_change(struct capture_maker *m, const struc
 	return make(m, &c, &p);
 }
 
+bool capture_maker_tells(const struct capture_maker *m, enum capture_op op)
+{
+	return capture_event_is_sent(&m->style, op);
+}
+
 bool capture_maker_moves(struct capture_maker *m, const struct capture_relation *x,
 			 const struct pgoutput_message *message)
 {

@@ -46,6 +46,9 @@ struct capture_parcel *capture_maker_columns(struct capture_maker *m, const stru
 struct capture_parcel *capture_maker_outbox(struct capture_maker *m, const struct capture_place *place,
 					    const struct capture_relation *x, const struct pgoutput_message *message);
 
+/* Do consumers of this kind know such a message? Those of a bucket know rows alone. */
+bool capture_maker_tells(const struct capture_maker *m, enum capture_op op);
+
 /* Has this change two halves? */
 bool capture_maker_moves(struct capture_maker *m, const struct capture_relation *x,
 			 const struct pgoutput_message *message);

@@ -188,7 +188,7 @@ static void offer(struct capture_stream *s, enum capture_change_kind kind, struc
 /* Consumers know the columns of a table before its first row that has them. */
 static void tell_columns(struct capture_stream *s, struct capture_relation *x)
 {
-	if (x->told || x->table == CAPTURE_NO_TABLE)
+	if (x->told || x->table == CAPTURE_NO_TABLE || !capture_maker_tells(s->maker, CAPTURE_OP_SHAPE))
 		return;
 	x->told = true;
 	offer(s, CAPTURE_CHANGE_OTHER, capture_maker_columns(s->maker, at(s, NUMBER_COLUMNS), x));

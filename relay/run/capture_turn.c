@@ -205,18 +205,24 @@ void capture_turn_control(struct capture_one *c, const struct capture_shape *sha
 {
 	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
 	uint32_t table = c->control.table;
-	struct capture_parcel *p = capture_maker_control(c->maker, table, capture_relations_name(c->relations, table),
-							 c->tables[table].snapshot_id, c->control.end, shape);
+	struct capture_parcel *p = NULL;
 
-	if (p == NULL) {
-		pg_break(c->pg, "out of memory");
-		return;
-	}
 	ev.control.table = table;
 	ev.control.end = c->control.end;
-	ev.control.row = capture_maker_row_of(p);
+	ev.control.silent =
+		!capture_maker_tells(c->maker, c->control.end ? CAPTURE_OP_SNAPSHOT_END : CAPTURE_OP_SNAPSHOT_BEGIN);
+	if (!ev.control.silent) {
+		p = capture_maker_control(c->maker, table, capture_relations_name(c->relations, table),
+					  c->tables[table].snapshot_id, c->control.end, shape);
+		if (p == NULL) {
+			pg_break(c->pg, "out of memory");
+			return;
+		}
+		ev.control.row = capture_maker_row_of(p);
+	}
 	capture_room_step(c, &ev);
-	capture_room_keep(c, ev.control.row.slot, p);
+	if (p != NULL)
+		capture_room_keep(c, ev.control.row.slot, p);
 }
 
 /* Consumers know the columns before the first row that has them: the message that says that rows begin tells them. */

@@ -183,6 +183,7 @@ struct capture_event {
 		struct {
 			uint32_t table;
 			bool end;
+			bool silent; /* consumers know no such message: there is no row */
 			struct capture_row row;
 		} control;
 		struct {
