@@ -209,9 +209,9 @@ void capture_turn_control(struct capture_one *c, const struct capture_shape *sha
 
 	ev.control.table = table;
 	ev.control.end = c->control.end;
-	ev.control.silent =
+	ev.control.none =
 		!capture_maker_tells(c->maker, c->control.end ? CAPTURE_OP_SNAPSHOT_END : CAPTURE_OP_SNAPSHOT_BEGIN);
-	if (!ev.control.silent) {
+	if (!ev.control.none) {
 		p = capture_maker_control(c->maker, table, capture_relations_name(c->relations, table),
 					  c->tables[table].snapshot_id, c->control.end, shape);
 		if (p == NULL) {

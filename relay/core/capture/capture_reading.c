@@ -322,11 +322,11 @@ void capture_reading_control(struct capture_reading *r, struct capture_event *ev
 	    (ev->control.end && (t->state != CAPTURE_TABLE_READ || r->walk[table].again != 0 ||
 				 (t->repair_count > 0 && !MUTANT(end_early)))))
 		return;
-	if (!ev->control.silent) {
+	if (!ev->control.none) {
 		ev->control.row.slot = capture_rows_take(r->rows, &ev->control.row, false);
 		capture_rows_append(r->rows, ev->control.row.slot);
-		r->stats->controls++;
 	}
+	r->stats->controls++;
 	if (ev->control.end) {
 		t->state = CAPTURE_TABLE_COMPLETE;
 		capture_walks_cursor(r, &r->walk[table], CAPTURE_NO_SLOT);

@@ -183,7 +183,7 @@ struct capture_event {
 		struct {
 			uint32_t table;
 			bool end;
-			bool silent; /* consumers know no such message: there is no row */
+			bool none; /* such messages are not sent: there is no row, and it counts as stored in its place */
 			struct capture_row row;
 		} control;
 		struct {
