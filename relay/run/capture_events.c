@@ -73,6 +73,8 @@ static void on_stream_up(void *arg, const struct pg_walsender_place *place)
 	c->stream_since_ms = loop_now_ms();
 	log_info(c->room->log, "the log is read", KS("capture", name_of(c)));
 	capture_stream_begin(c->stream, place->system);
+	/* A server that crashed forgets what it was told, and the core says it once. */
+	pg_walsender_confirm(c->walsender, c->confirmed_lsn);
 	capture_room_step(c, &(struct capture_event){ .kind = CAPTURE_EVENT_STREAM_UP });
 }
 
@@ -222,6 +224,7 @@ static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)
 	capture_room_end_stream(c);
 	capture_chunk_forget(c->chunk);
 	c->led = true;
+	c->confirmed_lsn = 0;
 	c->system = b->system;
 	c->incarnation = b->incarnation;
 	snprintf(c->slot, sizeof c->slot, "%s", b->slot);

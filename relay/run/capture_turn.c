@@ -310,6 +310,7 @@ static void carry_out(struct capture_one *c, const struct capture_effect *f)
 	case CAPTURE_EFFECT_CONFIRM:
 		/* First who watches the slot: one that stands higher than we ever said is not ours. */
 		capture_leader_confirmed(c->leader, f->confirm.lsn);
+		c->confirmed_lsn = f->confirm.lsn;
 		pg_walsender_confirm(c->walsender, f->confirm.lsn);
 		break;
 	case CAPTURE_EFFECT_DRAW:
