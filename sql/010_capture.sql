@@ -178,11 +178,26 @@ BEGIN
 END
 $$;
 
--- Did we get it? It lives as long as the session, or until it is given back.
+-- Did we get it? It lives as long as the session, or until it is given back. A leader says something every few seconds: one that has been silent
+-- for much longer is frozen, or cut off without a word to the server. Its session is ended, and whoever asks next gets the lock. What it still
+-- publishes, should it wake up, its lease and the chain of the stream fence.
 CREATE OR REPLACE FUNCTION boxhaul.capture_try_lock(name text) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    holder record;
 BEGIN
-    RETURN pg_try_advisory_lock(hashtextextended('boxhaul capture ' || name, 0));
+    IF pg_try_advisory_lock(hashtextextended('boxhaul capture ' || name, 0)) THEN
+        RETURN true;
+    END IF;
+    SELECT a.pid, clock_timestamp() - a.state_change AS silent INTO holder
+      FROM pg_stat_activity a
+     WHERE a.pid = boxhaul.capture_leading_pid(name) AND a.state = 'idle' AND a.usename = session_user
+       AND a.state_change < clock_timestamp() - interval '20 s';
+    IF FOUND THEN
+        RAISE LOG 'boxhaul: the session % of whoever leads capture % has said nothing for %: it is ended', holder.pid, name, holder.silent;
+        PERFORM pg_terminate_backend(holder.pid);
+    END IF;
+    RETURN false;
 END
 $$;
 

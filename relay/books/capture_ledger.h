@@ -141,8 +141,8 @@ bool capture_ledger_live(struct pg *pg, const char *capture, int64_t epoch, uint
 bool capture_ledger_gap(struct pg *pg, const char *capture, int64_t epoch, const char *reason, const char *detail,
 			pg_answer *answer, void *arg);
 
-/* capture_ledger_read_look(). confirmed: the highest position that the server was told in this lead, or that the last leader left when it
- * resigned; 0: not known. An error where the epoch is over. */
+/* capture_ledger_read_look(). confirmed: the slot stands no higher, or it is a gap; what the last leader left when it resigned. 0: not known; and while
+ * somebody confirms, for by then the slot may have moved on. An error where the epoch is over. */
 bool capture_ledger_examine(struct pg *pg, const char *capture, int64_t epoch, uint64_t confirmed, pg_answer *answer,
 			    void *arg);
 

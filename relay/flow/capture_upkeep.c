@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "flow/capture_gap.h"
 #include "flow/capture_slot.h"
 
 enum {
@@ -34,8 +35,7 @@ struct capture_upkeep {
 	struct capture_ledger_look look;
 	int64_t asked_ms, compare_ms, waits_ms, waits_since_ms;
 	char trouble[CAPTURE_UPKEEP_WORDS], differs[CAPTURE_UPKEEP_WORDS], waits_for[CAPTURE_UPKEEP_WORDS];
-	char gap_reason[CAPTURE_LEDGER_REASON_BYTES],
-		gap_detail[CAPTURE_LEDGER_DETAIL_BYTES]; /* "": none is to be put on record */
+	struct capture_gap gap; /* to be put on record */
 };
 
 static const struct config_capture *capture(const struct capture_upkeep *u)
@@ -194,7 +194,7 @@ static void on_waits(void *arg, const struct pg_result *result)
 
 static void make_slot(struct capture_upkeep *u)
 {
-	u->asking = false;
+	again(u, WAITS_MS);
 	u->waits_since_ms = loop_now_ms();
 	if (!capture_slot_begin(u->slot, u->look.slot, capture(u)->failover, &u->place))
 		on_slot_failed(u, "out of memory", "");
@@ -283,8 +283,7 @@ static void on_resync(void *arg, const struct pg_result *result)
 static bool let_go(struct capture_upkeep *u)
 {
 	const struct config_capture *c = capture(u);
-	bool over = c->wal_budget > 0 && u->look.exists && u->look.retained > 0 &&
-		    (uint64_t)u->look.retained > c->wal_budget;
+	bool over = capture_gap_is_over(&u->look, c->wal_budget);
 
 	if (over && !u->over_budget)
 		log_warn(u->log, "the replication slot holds back more of the log than its budget",
@@ -293,10 +292,7 @@ static bool let_go(struct capture_upkeep *u)
 	u->over_budget = over;
 	if (!over || c->on_budget != CONFIG_BUDGET_LET_GO)
 		return false;
-	snprintf(u->gap_reason, sizeof u->gap_reason, "let_go");
-	snprintf(u->gap_detail, sizeof u->gap_detail,
-		 "the slot held back %" PRId64 " bytes of the log, more than wal_budget (%" PRIu64 "), and was dropped",
-		 u->look.retained, c->wal_budget);
+	capture_gap_let_go(&u->gap, &u->look, c->wal_budget);
 	return true;
 }
 
@@ -340,7 +336,7 @@ static void go_on_creating(struct capture_upkeep *u)
 static void go_on_live(struct capture_upkeep *u)
 {
 	if (u->live) {
-		again(u, let_go(u) ? 0 : LOOK_MS);
+		again(u, capture_gap_moved(&u->gap, &u->look, u->confirmed) || let_go(u) ? 0 : LOOK_MS);
 		return;
 	}
 	if (u->look.active_pid != 0 || u->look.superseded) {
@@ -399,12 +395,13 @@ static void on_timer(void *arg)
 	if (!u->on || u->asking)
 		return;
 	compare(u);
-	if (u->gap_reason[0] != '\0')
-		ask(u, capture_ledger_gap(u->pg, capture(u)->name, u->epoch, u->gap_reason, u->gap_detail, on_recorded,
+	if (u->gap.reason[0] != '\0')
+		ask(u, capture_ledger_gap(u->pg, capture(u)->name, u->epoch, u->gap.reason, u->gap.detail, on_recorded,
 					  u));
 	else
-		ask(u, capture_ledger_examine(u->pg, capture(u)->name, u->epoch, u->confirmed, on_look, u));
-	u->gap_reason[0] = '\0';
+		ask(u,
+		    capture_ledger_examine(u->pg, capture(u)->name, u->epoch, u->live ? 0 : u->confirmed, on_look, u));
+	u->gap.reason[0] = '\0';
 }
 
 /* --- the face --- */
@@ -460,7 +457,7 @@ void capture_upkeep_end(struct capture_upkeep *u)
 	u->on = u->asking = u->live = u->known = u->over_budget = u->in_gap = false;
 	u->made_lsn = 0;
 	u->waits_since_ms = 0;
-	u->trouble[0] = u->differs[0] = u->waits_for[0] = u->gap_reason[0] = '\0';
+	u->trouble[0] = u->differs[0] = u->waits_for[0] = u->gap.reason[0] = '\0';
 	loop_timer_at(u->timer, INT64_MAX);
 }
 
@@ -478,8 +475,8 @@ void capture_upkeep_confirmed(struct capture_upkeep *u, uint64_t lsn)
 
 void capture_upkeep_gap(struct capture_upkeep *u, const char *reason, const char *detail)
 {
-	snprintf(u->gap_reason, sizeof u->gap_reason, "%s", reason);
-	snprintf(u->gap_detail, sizeof u->gap_detail, "%s", detail);
+	snprintf(u->gap.reason, sizeof u->gap.reason, "%s", reason);
+	snprintf(u->gap.detail, sizeof u->gap.detail, "%s", detail);
 	capture_upkeep_look_now(u);
 }
 
