@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "books/outbox_trigger.h"
 #include "books/schema.h"
 #include "books/sql_files.h"
 #include "command/commands.h"
@@ -106,6 +107,37 @@ static enum outcome fit_to_configuration(struct migration *m)
 	return DONE;
 }
 
+/* A table that is not in the configuration any more keeps its trigger: it may be another configuration's, or a DBA's. boxhaul.outbox_detach() takes it off. */
+static enum outcome attach_table(struct migration *m, const struct config_outbox_table *t)
+{
+	char *mapping = outbox_trigger_mapping(t), what[256];
+	const char *p[] = { t->table, mapping };
+	const struct pg_result *r;
+
+	if (mapping == NULL) {
+		fprintf(stderr, "boxhaul: out of memory\n");
+		return FAILED;
+	}
+	snprintf(what, sizeof what, "the trigger on %s", t->table);
+	r = pg_session_run(m->session, OUTBOX_TRIGGER_ATTACH, 2, p);
+	free(mapping);
+	if (pg_error(r) != NULL)
+		return failed(what, r);
+	for (int i = 0; i < pg_rows(r); i++, m->applied++)
+		fprintf(m->did, "%s\n", pg_text(r, i, 0));
+	return DONE;
+}
+
+static enum outcome attach_tables(struct migration *m)
+{
+	enum outcome outcome = DONE;
+
+	for (size_t i = 0; i < m->config->outbox_table_count && outcome == DONE; i++)
+		if (m->config->outbox_tables[i].source == OUTBOX_SOURCE_TRIGGER)
+			outcome = attach_table(m, &m->config->outbox_tables[i]);
+	return outcome;
+}
+
 static enum outcome migrate(struct migration *m)
 {
 	const struct pg_result *r = pg_session_run(m->session, lock, 0, NULL);
@@ -118,6 +150,8 @@ static enum outcome migrate(struct migration *m)
 		outcome = apply_files(m);
 	if (outcome == DONE)
 		outcome = fit_to_configuration(m);
+	if (outcome == DONE)
+		outcome = attach_tables(m);
 	if (outcome != DONE)
 		return outcome;
 	r = pg_session_run(m->session, m->dry ? "ROLLBACK" : "COMMIT", 0, NULL);
@@ -159,6 +193,29 @@ static enum exit_code migrate_patiently(struct pg_session *s, const struct confi
 	return outcome == DONE ? EXIT_OK : EXIT_FAILED;
 }
 
+static void print_literal(const char *text)
+{
+	putchar('\'');
+	for (; *text != '\0'; text++) {
+		if (*text == '\'')
+			putchar('\'');
+		putchar(*text);
+	}
+	putchar('\'');
+}
+
+static void print_table(const struct config_outbox_table *t)
+{
+	char *mapping = outbox_trigger_mapping(t);
+
+	fputs("SELECT boxhaul.outbox_attach(", stdout);
+	print_literal(t->table);
+	fputs(", ", stdout);
+	print_literal(mapping != NULL ? mapping : "");
+	puts(");");
+	free(mapping);
+}
+
 /* For psql -1: as one transaction, with the lock that keeps two of them apart. */
 static enum exit_code print_all(const struct config *c)
 {
@@ -168,6 +225,9 @@ static enum exit_code print_all(const struct config *c)
 		printf("\n%s", f->text);
 	printf("\nSELECT boxhaul.configure('%" PRIu64 " milliseconds', %" PRIu32 ");\n", c->retention_ms,
 	       c->max_message_bytes);
+	for (size_t i = 0; i < c->outbox_table_count; i++)
+		if (c->outbox_tables[i].source == OUTBOX_SOURCE_TRIGGER)
+			print_table(&c->outbox_tables[i]);
 	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 

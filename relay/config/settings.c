@@ -322,7 +322,7 @@ const struct setting settings[] = {
 		  "has. Without it: the preset's." },
 	{ "outbox_tables.source", SETTING_WORD, OF_OUTBOX_TABLE(source), .standard = "wal", WORDS("wal", "trigger"),
 	  .help = "wal: a capture reads it from the log. trigger: for servers whose wal_level cannot be logical, a trigger copies each "
-		  "row into boxhaul's own outbox, and `streams` has its subjects." },
+		  "row into boxhaul's own outbox, and `streams` has its subjects; `boxhaul migrate` puts it on the table." },
 	{ "outbox_tables.capture", SETTING_STRING, OF_OUTBOX_TABLE(capture), .example = "shop",
 	  .help = "With source = \"wal\": the capture that sends it. Without it: the only one." },
 	{ "outbox_tables.id", SETTING_STRING, OF_OUTBOX_TABLE(mapping.id), .example = "id",

@@ -262,10 +262,11 @@ class Formats(EventsTest):
         """A database that does not know of encodings: the change becomes a dead letter that names the column."""
         self.pg.execute(f"CREATE DATABASE {self.database}_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
         self.addCleanup(self.pg.execute, f"DROP DATABASE {self.database}_ascii WITH (FORCE)")
+        self.addCleanup(setattr, self, "database", self.database)
         self.database += "_ascii"
-        relay = self.add_capture({"tables": ["public.docs"], "snapshot": "none"}, migrate=True)
-        self.sql("CREATE TABLE public.docs (id int PRIMARY KEY, note text)")
-        self.sql(f"GRANT SELECT ON public.docs TO boxhaul_capture; GRANT boxhaul_relay TO {RELAY}")
+        relay = self.add_capture({"tables": ["public.docs"], "snapshot": "none"})
+        self.say(relay, "migrate")
+        self.sql("CREATE TABLE public.docs (id int PRIMARY KEY, note text); GRANT SELECT ON public.docs TO boxhaul_capture")
         self.say(relay, "capture", "start", NAME)
         relay.start()
         self.wait(lambda: self.state() == "live", "the capture to be live")
@@ -284,7 +285,7 @@ class Buckets(EventsTest):
         with self.jetstream() as jetstream:
             jetstream.create("KV_docs", ["$KV.docs.>"], max_msgs_per_subject=1, discard="new", allow_rollup_hdrs=True)
         self.sql("ALTER TABLE legacy.docs REPLICA IDENTITY FULL")
-        self.start_capture({"target": "kv", "stream": "KV_docs", "create": False, "subject": None})
+        self.start_capture({"target": "kv", "stream": "KV_docs", "create": False})
         self.wait_complete()
         self.sql("INSERT INTO legacy.docs VALUES (1, 'a', 1), (2, repeat('x', 10000), 2), (3, 'c', 3)")
         self.sql("UPDATE legacy.docs SET n = 20 WHERE id = 2; DELETE FROM legacy.docs WHERE id = 1; UPDATE legacy.docs SET id = 4 WHERE id = 3")
@@ -358,8 +359,11 @@ class Outboxes(EventsTest):
     def by_a_trigger(self, preset):
         table, row, want = OUTBOXES[preset]
         self.sql(table)
-        relay = self.add_relay(streams=[{"name": "OUT", "subjects": ["outbox.>"], "create": True}], capture=None)
-        self.sql("SELECT boxhaul.outbox_attach('legacy.outbox', %s)", (json.dumps({"preset": preset}),))
+        relay = self.add_relay(streams=[{"name": "OUT", "subjects": ["outbox.>"], "create": True}],
+                               outbox_tables=[{"table": "legacy.outbox", "preset": preset, "source": "trigger"}])
+        relay.configure({name: group for name, group in relay.settings.items() if name != "capture"})
+        self.assertIn("each new row of legacy.outbox is copied", self.say(relay, "migrate"))
+        self.assertIn("nothing to do", self.say(relay, "migrate"))
         relay.start()
         self.sql(row)
         self.check(self.messages_of(1, "OUT")[0], want)
@@ -425,7 +429,7 @@ class Messages(EventsTest):
         self.sql("SELECT boxhaul.emit('elsewhere.paid', 'x')")
         self.sql("SELECT boxhaul.emit('orders.paid', 'behind')")
         self.wait(lambda: [m.payload for m in self.stored(STREAM) if m.subject == "orders.paid"] == [b"behind"], "what came behind", progress=self.progress)
-        self.wait(lambda: len(self.sql("SELECT FROM boxhaul.capture_letter")) == 2, "two dead letters")
+        self.wait(lambda: self.sql("SELECT count(*) FROM boxhaul.capture_letter") == [(2,)], "two dead letters")
         reasons = " ".join(reason for (reason,) in self.sql("SELECT reason FROM boxhaul.capture_letter ORDER BY id"))
         self.assertIn("boxhaul.emit()", reasons)
         self.assertIn('messages.subject = "orders.>" does not take its subject', reasons)
