@@ -120,6 +120,10 @@ enum ink capture_show_judge(const json_t *o, const struct config *config, struct
 		return w->stalled ? INK_BAD : INK_WARN;
 	if (look_at(told, "lag_seconds") != NULL)
 		snprintf(lag, sizeof lag, "%s, ", duration_text(look_number(told, "lag_seconds"), age, sizeof age));
+	if (strcmp(look_text(o, "state"), "creating") == 0) {
+		wrong_say(w, false, "Capture %s: its replication slot is being made", look_text(o, "name"));
+		return INK_WARN;
+	}
 	wrong_say(w, false, "Capture %s: %s; %s%s of the log behind", look_text(o, "name"),
 		  inbox_number(o, "unfinished") > 0 ? "the rows that were there before are being read"
 						    : "all changes are taken as they come",

@@ -305,15 +305,17 @@ static bool inbox_is_well(const struct facts *f, struct verdict *v)
 		   waiting == 1 ? " waits" : "s wait", duration_text((double)oldest_us / 1e6, age, sizeof age));
 }
 
-/* The capture that is most behind tells of all. */
+/* One that is not live yet, or else the one that is most behind, tells of all. */
 static bool captures_are_well(const struct facts *f, struct verdict *v)
 {
 	const struct capture_one_facts *worst = &f->capture->capture[0];
 	char lag[32], behind[32];
 
 	for (size_t i = 1; i < f->capture->count; i++)
-		if (f->capture->capture[i].lag_us > worst->lag_us)
+		if (strcmp(f->capture->capture[i].state, "live") != 0 || f->capture->capture[i].lag_us > worst->lag_us)
 			worst = &f->capture->capture[i];
+	if (strcmp(worst->state, "live") != 0)
+		return say(v, VERDICT_OK, "Capture %s: its replication slot is being made", worst->name);
 	if (worst->unfinished > 0)
 		return say(v, VERDICT_OK, "Capturing; the rows that were there before are being read");
 	if (worst->lag_us < 0)

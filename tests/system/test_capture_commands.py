@@ -313,7 +313,7 @@ class Life(CommandTest):
         self.assertIn("is in the stream", self.say(relay, "capture", "explain", NAME, first))
         self.assertIn("has not come so far", self.say(relay, "capture", "explain", NAME, "FFFF/0"))
         self.assertIn("there before the capture began", self.say(relay, "capture", "explain", NAME, "0/1"))
-        position = self.stored(STREAM)[-1].headers["Boxhaul-Position"]
+        position = self.stored(STREAM)[-1].headers["Boxhaul-Position"][0]
         self.assertIn("is in the stream", self.say(relay, "capture", "explain", NAME, position))
         self.assertIn("is in the stream", self.say(relay, "capture", "explain", NAME, "legacy.orders", "901"))
         self.assertIn("key of legacy.orders", self.say(relay, "capture", "explain", NAME, "legacy.orders", "901", "2", status=1))
