@@ -76,8 +76,7 @@ static enum exit_code explain_position(struct pg_session *s, const struct call *
 				  pg_text(r, 0, 1), "end", pg_text(r, 0, 2), "confirmed", pg_text(r, 0, 3), "written",
 				  pg_text(r, 0, 4), "behind_bytes", (json_int_t)strtoll(pg_text(r, 0, 5), NULL, 10));
 
-		json_dumpf(o, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&out, o);
 		json_decref(o);
 		return EXIT_OK;
 	}
@@ -98,21 +97,20 @@ static const char key_query[] =
 	"SELECT e.state, coalesce(e.reason, ''), e.passed, e.repair, coalesce(e.letter::pg_catalog.text, ''), coalesce(e.letter_reason, '')"
 	" FROM boxhaul.capture_explain_key($1, $2, ARRAY(SELECT pg_catalog.jsonb_array_elements_text($3))) e";
 
-static void print_key(const struct pg_result *r, const struct call *call)
+static void print_key(const struct out *out, const struct pg_result *r, const struct call *call)
 {
-	struct out out = out_open(stdout);
 	const char *state = pg_text(r, 0, 0);
 	bool passed = pg_text(r, 0, 2)[0] == 't', repair = pg_text(r, 0, 3)[0] == 't';
 	char target[CONFIG_TARGET_BYTES], line[LINE_BYTES];
 
-	out_print(&out, passed && !repair ? INK_GOOD : INK_WARN, "%s: %s\n", call->arguments[1],
+	out_print(out, passed && !repair ? INK_GOOD : INK_WARN, "%s: %s\n", call->arguments[1],
 		  repair   ? "it is read once more, for a change came without a value that it had left as it was"
 		  : passed ? "its row, as it was then, is in the stream; each change since follows"
 			   : "its row is still to be read; changes of it are sent as they come");
-	letter_line(&out, "table", "%s%s%s", state, pg_text(r, 0, 1)[0] != '\0' ? ": " : "",
+	letter_line(out, "table", "%s%s%s", state, pg_text(r, 0, 1)[0] != '\0' ? ": " : "",
 		    utf8_line(pg_text(r, 0, 1), line, sizeof line));
 	if (pg_text(r, 0, 4)[0] != '\0')
-		letter_line(&out, "dead letter", "%s: %s; `boxhaul capture dead-letters %s %s` lists it",
+		letter_line(out, "dead letter", "%s: %s; `boxhaul capture dead-letters %s %s` lists it",
 			    pg_text(r, 0, 4), utf8_line(pg_text(r, 0, 5), line, sizeof line),
 			    config_target(call->config, target), call->arguments[0]);
 }
@@ -122,21 +120,21 @@ static enum exit_code explain_key(struct pg_session *s, const struct call *call)
 	char *key = codec_streams((const char *const *)call->arguments + 2, (size_t)call->count - 2);
 	const char *p[] = { call->arguments[0], call->arguments[1], key };
 	const struct pg_result *r = pg_session_run(s, key_query, 3, p);
+	struct out out = out_open(stdout);
+	json_t *o;
 
 	free(key);
 	if (pg_error(r) != NULL)
 		return session_failed(call->config, "cannot explain it", r);
 	if (!call->given[OPTION_JSON]) {
-		print_key(r, call);
+		print_key(&out, r, call);
 		return EXIT_OK;
 	}
-	json_t *o =
-		json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s}", "table", call->arguments[1], "state", pg_text(r, 0, 0),
-			  "reason", pg_text(r, 0, 1), "read", pg_text(r, 0, 2)[0] == 't', "repair",
-			  pg_text(r, 0, 3)[0] == 't', "letter", pg_text(r, 0, 4), "letter_reason", pg_text(r, 0, 5));
+	o = json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s}", "table", call->arguments[1], "state", pg_text(r, 0, 0),
+		      "reason", pg_text(r, 0, 1), "read", pg_text(r, 0, 2)[0] == 't', "repair",
+		      pg_text(r, 0, 3)[0] == 't', "letter", pg_text(r, 0, 4), "letter_reason", pg_text(r, 0, 5));
 
-	json_dumpf(o, stdout, JSON_COMPACT);
-	puts("");
+	out_json(&out, o);
 	json_decref(o);
 	return EXIT_OK;
 }

@@ -5,7 +5,6 @@
 #include "command/commands.h"
 #include "command/inbox_show.h"
 #include "command/letter.h"
-#include "command/line.h"
 #include "command/session.h"
 
 enum { TABLE_WIDTH = 24 };

@@ -194,8 +194,7 @@ static enum exit_code plan(struct pg_session *s, const struct call *call)
 	capture_plan_look_login(call, &login);
 	code = capture_plan_ask(s, call->config, capture, &login, tell_line, &t);
 	if (code == EXIT_OK && t.lines != NULL) {
-		json_dumpf(t.lines, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&t.out, t.lines);
 	} else if (code == EXIT_OK && !t.sql) {
 		print_end(call, &t);
 	}

@@ -330,8 +330,7 @@ static enum exit_code print(const struct call *call, json_t *all)
 	look_capture_add_told(all, relay);
 	json_decref(relay);
 	if (call->given[OPTION_JSON]) {
-		json_dumpf(all, stdout, JSON_COMPACT);
-		puts("");
+		out_json(&out, all);
 		return EXIT_OK;
 	}
 	json_array_foreach (all, i, o)
