@@ -1607,7 +1607,7 @@ BEGIN
            INTO passed USING key, t.cursor;
     END IF;
     RETURN QUERY
-    SELECT t.state, t.reason, coalesce(w.passed, t.state IN ('read', 'complete', 'unproved')), t.cursor,
+    SELECT t.state, t.reason, t.state IN ('read', 'complete', 'unproved') OR coalesce(w.passed, false), t.cursor,
            EXISTS (SELECT FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab AND r.key = capture_explain_key.key),
            l.id, l.reason
       FROM (SELECT capture_explain_key.passed) w (passed)
