@@ -115,14 +115,18 @@ static const char language[] = "SET statement_timeout = 0;"
 
 /* How values are written, in a session whose values are compared with those of another one, and go out as they are. What ALTER DATABASE or
  * ALTER ROLE has set would else decide it: both the walsender and who reads rows beside it need the same. Each reads back what it writes, and
- * numbers lose no digit. */
-static const char pinned_text[] = "SELECT pg_catalog.set_config('DateStyle', 'ISO, YMD', false),"
-				  " pg_catalog.set_config('IntervalStyle', 'iso_8601', false),"
-				  " pg_catalog.set_config('TimeZone', 'UTC', false),"
-				  " pg_catalog.set_config('extra_float_digits', '3', false),"
-				  " pg_catalog.set_config('bytea_output', 'hex', false),"
-				  " pg_catalog.set_config('lc_monetary', 'C', false),"
-				  " pg_catalog.set_config('search_path', '', false)";
+ * numbers lose no digit. A database that does not know in which encoding its texts are (SQL_ASCII) gives their bytes: asked for UTF-8 it would
+ * end the stream at the first value that is none, for good; so that value alone becomes a dead letter. */
+static const char pinned_text[] =
+	"SELECT pg_catalog.set_config('DateStyle', 'ISO, YMD', false),"
+	" pg_catalog.set_config('IntervalStyle', 'iso_8601', false),"
+	" pg_catalog.set_config('TimeZone', 'UTC', false),"
+	" pg_catalog.set_config('extra_float_digits', '3', false),"
+	" pg_catalog.set_config('bytea_output', 'hex', false),"
+	" pg_catalog.set_config('lc_monetary', 'C', false),"
+	" pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding')"
+	" WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false),"
+	" pg_catalog.set_config('search_path', '', false)";
 
 /* False with *why set. */
 static bool set_up(PGconn *c, const char *sql, char **why)

@@ -261,8 +261,7 @@ class Formats(EventsTest):
     def test_no_utf8(self):
         """A database that does not know of encodings: the change becomes a dead letter that names the column."""
         self.pg.execute(f"CREATE DATABASE {self.database}_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
-        self.addCleanup(self.pg.execute, f"DROP DATABASE {self.database}_ascii WITH (FORCE)")
-        self.addCleanup(setattr, self, "database", self.database)
+        self.addCleanup(self.leave, self.database)
         self.database += "_ascii"
         relay = self.add_capture({"tables": ["public.docs"], "snapshot": "none"})
         self.say(relay, "migrate")
@@ -275,6 +274,14 @@ class Formats(EventsTest):
         (reason, key), = self.sql("SELECT reason, key FROM boxhaul.capture_letter")
         self.assertIn('the column "note" is not valid UTF-8', reason)
         self.assertIn("1", key)
+
+    def leave(self, database):
+        """Drop the test's own database, and go back to this one."""
+        for relay in self.relays:
+            relay.close()
+        self.wait(self._drop_slots, "the slots to be free")
+        self.pg.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
+        self.database = database
 
 
 class Buckets(EventsTest):
