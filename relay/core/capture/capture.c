@@ -80,7 +80,7 @@ static void leading(struct capture *c, const struct capture_event *ev)
 {
 	int64_t now = c->now_ms;
 	int64_t until_ms = ev->leading.predecessor_until_ms > now ? ev->leading.predecessor_until_ms : now;
-	struct commit books = { ev->leading.end_lsn, ev->leading.commit_time, ev->leading.ordinal };
+	struct commit books = { ev->leading.end_lsn, ev->leading.commit_time, ev->leading.ordinal, 0 };
 	uint64_t low_water[LIMIT_STREAMS] = { ev->leading.low_water };
 	struct level first;
 
@@ -367,12 +367,15 @@ static void commit_stats(struct capture *c, struct capture_stats *s)
 	s->received_time = c->log.time;
 	s->settled_lsn = c->marking.commits.settled.end_lsn;
 	s->settled_time = c->marking.commits.settled.time;
-	s->open_commits = (uint32_t)c->marking.commits.count;
+	s->commits = c->log.commits;
+	s->commits_settled = c->marking.commits.settled.count;
+	s->open_commits = (uint32_t)(s->commits - s->commits_settled);
 	s->marked_lsn = c->marking.marked.end_lsn;
 	s->marked_time = c->marking.marked.time;
 	s->confirmed_lsn = c->marking.told;
 	s->ordinal = c->rows.next - 1;
 	s->marked_ordinal = c->marking.marked.ordinal;
+	s->unsettled = (uint64_t)(c->rows.next - c->rows.oldest);
 }
 
 const struct capture_stats *capture_look(struct capture *c)

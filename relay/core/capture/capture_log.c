@@ -96,8 +96,7 @@ static void commit(struct capture *c, const struct capture_event *ev)
 	l->open = false;
 	l->end_lsn = l->idle_lsn = ev->commit.end_lsn;
 	l->time = l->commit_time;
-	c->stats.commits++;
-	commits_add(&c->marking.commits, (struct commit){ l->end_lsn, l->time, c->rows.next - 1 });
+	commits_add(&c->marking.commits, (struct commit){ l->end_lsn, l->time, c->rows.next - 1, ++l->commits });
 	capture_reading_committed(&c->reading, l->xid);
 	capture_reading_position(&c->reading, l->end_lsn);
 }
@@ -126,12 +125,11 @@ void capture_log_event(struct capture *c, struct capture_event *ev)
 
 /* --- questions --- */
 
+/* (The last ordinals may be rows of chunks, behind the last commit: their steps are on record, and no commit says so.) */
 bool capture_log_is_idle(const struct capture *c)
 {
-	const struct capture_marking *m = &c->marking;
-
-	return !c->log.open && c->rows.oldest == c->rows.next && m->marked.ordinal == c->rows.next - 1 &&
-	       m->letter_count == 0 && !m->under_way && capture_questions_are_none(&c->reading);
+	return !c->log.open && c->rows.oldest == c->rows.next && c->marking.commits.count == 0 &&
+	       !c->marking.under_way && !capture_marking_wanted(&c->marking) && capture_questions_are_none(&c->reading);
 }
 
 bool capture_log_next(struct capture *c, struct capture_effect *f)

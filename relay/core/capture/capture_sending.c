@@ -181,7 +181,7 @@ void capture_sending_heritage(struct capture *c)
 		c->caught_up = c->rows.next - 1;
 		sender_caught_up(c->send, c->caught_up);
 	}
-	if (c->caught_up != INT64_MAX && !c->settled && c->marking.marked.ordinal >= c->caught_up) {
+	if (c->caught_up != INT64_MAX && !c->settled && capture_rows_settled(&c->rows) >= c->caught_up) {
 		c->settled = true;
 		sender_predecessor_settled(c->send);
 	}

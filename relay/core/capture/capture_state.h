@@ -15,6 +15,8 @@ struct capture_log {
 	int64_t time;
 	uint64_t idle_lsn; /* everything below it was sent; by commits and keepalives */
 
+	uint64_t commits; /* that came whole, since we lead */
+
 	/* The transaction under way. */
 	bool open;
 	bool torn; /* the stream broke off in it, and it has not come again yet */
@@ -44,7 +46,7 @@ struct capture {
 	/* What an earlier leader may have sent. */
 	uint64_t wal_end;   /* it was streamed nothing above this */
 	int64_t caught_up;  /* the last ordinal it may have sent; INT64_MAX: not known yet */
-	bool settled;       /* all of that is marked */
+	bool settled;       /* all of that is */
 	uint64_t rows_then; /* rows read when we took the lead */
 };
 

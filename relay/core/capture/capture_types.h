@@ -248,8 +248,8 @@ struct capture_note {
 };
 
 enum capture_effect_kind {
-	CAPTURE_EFFECT_STREAM,  /* START_REPLICATION at `stream.lsn`: all that was committed at or above it is wanted */
-	CAPTURE_EFFECT_CONFIRM, /* `confirm.lsn`: flush position of the next status update; never falls while we lead */
+	CAPTURE_EFFECT_STREAM, /* START_REPLICATION at `stream.lsn`: all that was committed at or above it is wanted */
+	CAPTURE_EFFECT_CONFIRM, /* `confirm.lsn`: flush position of every status update from now on; never falls while we lead */
 	CAPTURE_EFFECT_DRAW,    /* draw an xid: pg_current_xact_id() in a transaction of its own */
 	CAPTURE_EFFECT_HORIZON, /* ask for the horizon, in a new snapshot */
 	CAPTURE_EFFECT_CHUNK,   /* read rows; the stream stands still until it is answered (capture_takes) */
@@ -321,9 +321,11 @@ struct capture_stats {
 	uint32_t unseen_commits; /* streamed, not known to be visible */
 	uint32_t repairs;        /* readings of them that are not read yet */
 	bool lost_end;
-	uint64_t commits, changes, rows_read, rows_early, chunks, chunks_void, chunks_failed, barriers, marks, controls,
-		skipped;
+	uint64_t commits,
+		commits_settled; /* since we lead: came whole; of them those that are settled. What is left is the lag */
+	uint64_t changes, rows_read, rows_early, chunks, chunks_void, chunks_failed, barriers, marks, controls, skipped;
 	uint64_t open_rows; /* of the chunk in memory */
+	uint64_t unsettled; /* rows that have an ordinal and are neither stored nor letters */
 };
 
 #endif

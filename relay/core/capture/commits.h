@@ -12,6 +12,7 @@ struct commit {
 	uint64_t end_lsn;
 	int64_t time;
 	int64_t ordinal; /* of the last message at or below it */
+	uint64_t count;  /* how many came with it, since we lead */
 };
 
 struct commits {

@@ -1,0 +1,159 @@
+/* The stream: it stores, drops what it remembers, refuses, and loses answers. */
+#include <string.h>
+
+#include "capture_world.h"
+#include "check_capture.h"
+#include "core/refusal.h"
+
+static struct host *still(struct capture_sim *s, const struct capture_happening *h)
+{
+	struct host *host = &s->host[h->a];
+
+	return host->life == h->b && host->connection == h->c && host->connection != 0 ? host : NULL;
+}
+
+uint32_t capture_broker_find(const struct capture_sim *s, uint64_t id)
+{
+	for (uint32_t i = s->sequence; i > 0; i--)
+		if (s->stored[i - 1].m.id == id)
+			return i;
+	return 0;
+}
+
+/* --- answers --- */
+
+static void answer(struct capture_sim *s, const struct host *h, uint64_t token, uint32_t sequence, uint32_t reason);
+
+static void on_answer(struct capture_sim *s, const struct capture_happening *h)
+{
+	struct host *host = still(s, h);
+	struct event ev = { .kind = EVENT_ACKED };
+
+	if (host == NULL || capture_host_defers(s, host, h))
+		return;
+	if (h->e >> 63) {
+		ev.kind = EVENT_REFUSED;
+		ev.refused.token = h->d;
+		ev.refused.reason = (uint32_t)h->e;
+		ev.refused.status = ev.refused.reason == REASON_NO_STREAM ? 503 : 400;
+	} else {
+		ev.acked.token = h->d;
+		ev.acked.sequence = h->e & 0xffffffff;
+		ev.acked.duplicate = (h->e >> 62 & 1) != 0;
+	}
+	capture_host_common(s, host, &ev);
+}
+
+static void answer_with(struct capture_sim *s, const struct host *h, uint64_t token, uint64_t what)
+{
+	struct capture_happening *a;
+	int64_t at = capture_soon(s, s->plan.bus_us);
+
+	if (mishap(s, ack_lost))
+		return;
+	if (mishap(s, ack_late))
+		at += prng_spread(&s->dice, MS, 400 * MS);
+	a = capture_later(s, at, on_answer);
+	a->a = h->index;
+	a->b = h->life;
+	a->c = h->connection;
+	a->d = token;
+	a->e = what;
+}
+
+static void answer(struct capture_sim *s, const struct host *h, uint64_t token, uint32_t sequence, uint32_t reason)
+{
+	answer_with(s, h, token, reason != 0 ? UINT64_C(1) << 63 | reason : sequence);
+}
+
+/* --- publishes --- */
+
+struct underway {
+	struct message m;
+	uint32_t host;
+	uint64_t life, connection, token;
+};
+
+static struct underway underway[4096];
+static uint32_t next_underway;
+
+static bool is_poison(const struct capture_sim *s, const struct message *m)
+{
+	const struct op *op = &s->op[m->op];
+
+	if (m->kind == MESSAGE_ROW)
+		return s->poison[m->content.val];
+	return m->kind == MESSAGE_CHANGE && op->kind != OP_DELETE && s->poison[op->content.val];
+}
+
+static void on_arrival(struct capture_sim *s, const struct capture_happening *h)
+{
+	const struct underway *u = &underway[h->a];
+	struct host *host = &s->host[u->host];
+	uint32_t known;
+	bool answers = host->life == u->life && host->connection == u->connection;
+
+	if (s->now < s->full_until || mishap(s, refused)) {
+		if (answers)
+			answer(s, host, u->token, 0, s->now < s->full_until ? REASON_STREAM_FULL : REASON_NO_STREAM);
+		return;
+	}
+	if (is_poison(s, &u->m)) {
+		if (answers)
+			answer(s, host, u->token, 0, 10054);
+		return;
+	}
+	known = capture_broker_find(s, u->m.id);
+	if (known != 0 && s->now - s->stored[known - 1].at < s->plan.window_us) {
+		if (answers)
+			answer_with(s, host, u->token, UINT64_C(1) << 62 | known);
+		return;
+	}
+	demand(s, s->sequence < MAX_STORED, "the simulator is too small");
+	check_capture_stored(s, &u->m);
+	s->stored[s->sequence++] = (struct stored){ u->m, s->now };
+	if (answers)
+		answer(s, host, u->token, s->sequence, 0);
+}
+
+void capture_broker_publish(struct capture_sim *s, struct host *h, uint32_t slot, uint64_t token)
+{
+	struct payload *p = &h->payload[slot];
+	uint32_t place = next_underway++ % 4096;
+
+	demand(s, p->used, "a message is published whose payload was let go");
+	if (h->connection == 0 || mishap(s, publish_lost))
+		return;
+	underway[place] = (struct underway){ p->m, h->index, h->life, h->connection, token };
+	capture_later(s, capture_soon(s, s->plan.bus_us), on_arrival)->a = place;
+}
+
+/* --- looking back --- */
+
+static void on_look(struct capture_sim *s, const struct capture_happening *h)
+{
+	struct host *host = still(s, h);
+	struct event ev = { .kind = EVENT_LOOKBACK };
+
+	if (host == NULL || capture_host_defers(s, host, h))
+		return;
+	host->has_found = true;
+	for (uint64_t i = h->d + 1; i <= s->sequence; i++)
+		host->found[i] = true;
+	ev.lookback.ok = true;
+	ev.lookback.asked_ms = (int64_t)h->e;
+	ev.lookback.duplicate_window_ms = s->plan.window_us / MS;
+	ev.lookback.last = s->sequence;
+	capture_host_common(s, host, &ev);
+}
+
+void capture_broker_look(struct capture_sim *s, struct host *h, const struct effect *f)
+{
+	struct capture_happening *a = capture_later(s, capture_soon(s, 2 * s->plan.bus_us), on_look);
+
+	a->a = h->index;
+	a->b = h->life;
+	a->c = h->connection;
+	a->d = f->lookback.above == LOW_WATER_NONE ? s->sequence : f->lookback.above;
+	a->e = (uint64_t)(s->now / MS);
+}

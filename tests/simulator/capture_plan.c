@@ -1,0 +1,196 @@
+/* As in plan.c: half of all faults are off in any one seed, so that the others are seen in every pairing. */
+#include "capture_plan.h"
+
+#include <string.h>
+
+enum mood { CALM, LONE, RACE, FEW, MILD, ROUGH };
+
+static const char *const name_of_fault[CAPTURE_FAULTS] = {
+#define AS_TEXT(name, ...) [CAPTURE_FAULT_##name] = #name,
+	CAPTURE_CHANCES(AS_TEXT) CAPTURE_INTERVALS(AS_TEXT)
+#undef AS_TEXT
+};
+
+static uint32_t one_of(struct prng *dice, const uint32_t *choice, size_t n)
+{
+	return choice[prng_below(dice, n)];
+}
+
+#define ONE_OF(dice, ...) \
+	one_of(dice, (const uint32_t[]){ __VA_ARGS__ }, sizeof(uint32_t[]){ __VA_ARGS__ } / sizeof(uint32_t))
+
+static bool is_off(struct prng *dice, enum mood mood)
+{
+	return mood == CALM || mood == RACE || prng_below(dice, 8) >= (mood == FEW ? 1 : 4);
+}
+
+static uint32_t chance(struct prng *dice, enum mood mood, uint32_t mild, uint32_t rough)
+{
+	if (is_off(dice, mood))
+		return 0;
+	return (uint32_t)prng_between(dice, 1, mood == MILD ? mild : rough);
+}
+
+static int64_t interval(struct prng *dice, enum mood mood, int64_t shortest_ms)
+{
+	if (is_off(dice, mood))
+		return 0;
+	if (mood == MILD)
+		shortest_ms *= 4;
+	return prng_spread(dice, shortest_ms, shortest_ms * 20) * 1000;
+}
+
+static void draw_settings(struct capture_settings *s, struct prng *dice)
+{
+	struct delivery_settings *d = &s->send;
+
+	memset(s, 0, sizeof *s);
+	d->ordering = ORDERING_STRICT;
+	d->poison = POISON_SKIP;
+	d->streams = 1;
+	d->window_messages = ONE_OF(dice, 1, 3, 16, 64);
+	d->window_bytes = ONE_OF(dice, 300, 4000, 1 << 20);
+	d->queue_messages = ONE_OF(dice, 2, 5, 16, 64, 200);
+	d->queue_bytes = ONE_OF(dice, 500, 5000, 1 << 20);
+	d->ack_timeout_ms = ONE_OF(dice, 60, 200, 500);
+	d->retry_min_ms = ONE_OF(dice, 2, 10, 50);
+	d->retry_max_ms = d->retry_min_ms * ONE_OF(dice, 1, 4, 16);
+	d->mark_interval_ms = ONE_OF(dice, 1, 10, 50, 200);
+	d->lease_ms = ONE_OF(dice, 300, 1000);
+	s->in_commit_order = prng_below(dice, 4) != 0;
+	s->chunk_rows = ONE_OF(dice, 1, 2, 3, 7, 30);
+	s->chunk_share = ONE_OF(dice, 2, 5, 50, 100);
+	s->chunk_wait_ms = ONE_OF(dice, 2, 10, 100);
+	s->most_xids = ONE_OF(dice, 0, 2, 8);
+	s->most_repairs = ONE_OF(dice, 0, 0, 3, 12);
+	s->most_commits = ONE_OF(dice, 0, 1, 3);
+}
+
+static void draw_load(struct capture_plan *p, struct prng *dice)
+{
+	p->hosts = prng_below(dice, 3) == 0 ? 2 : 1;
+	p->tables = (uint32_t)prng_between(dice, 1, CAPTURE_TABLES);
+	p->settings.tables = p->tables;
+	p->keys = (uint32_t)prng_between(dice, 3, CAPTURE_KEYS);
+	p->writers = (uint32_t)prng_between(dice, 1, CAPTURE_WRITERS);
+	p->transactions = (uint32_t)prng_spread(dice, 20, 350);
+	p->most_ops = ONE_OF(dice, 1, 3, 6, 20);
+	p->load_us = prng_between(dice, 500, 5000) * 1000;
+	p->first_xid = (UINT64_C(1) << 32) * prng_below(dice, 3) + UINT64_C(0xffffff00) - prng_below(dice, 3) * 0xffffff;
+	if (p->first_xid < 1000)
+		p->first_xid = 1000;
+	p->version_13 = prng_below(dice, 4) == 0;
+	p->whole_messages = prng_below(dice, 3) == 0;
+	p->late_table = p->tables > 1 && prng_below(dice, 2) == 0;
+	/* By key nothing holds across keys. */
+	p->of_keys = p->settings.in_commit_order ? ONE_OF(dice, 0, 100000, 300000) : 0;
+	p->of_truncate = p->settings.in_commit_order ? ONE_OF(dice, 0, 0, 5000, 30000) : 0;
+	p->of_toast = ONE_OF(dice, 0, 500000, 900000);
+	p->pg_us = prng_spread(dice, 50, 8000);
+	p->bus_us = prng_spread(dice, 50, 8000);
+	p->flush_us = prng_spread(dice, 1000, 200000);
+	p->window_us = prng_between(dice, 2000, 20000) * 1000;
+}
+
+static void draw_faults(struct capture_plan *p, struct prng *dice, enum mood mood)
+{
+#define DRAW(name, ...) p->chance.name = chance(dice, mood, __VA_ARGS__);
+	CAPTURE_CHANCES(DRAW)
+#undef DRAW
+#define DRAW(name, ...) p->every.name = interval(dice, mood, __VA_ARGS__);
+	CAPTURE_INTERVALS(DRAW)
+#undef DRAW
+}
+
+/* What is only wrong in rare company, in company: few kinds at a high rate, rows that are read slowly, and writers who move them about
+ * meanwhile. */
+static void draw_race(struct capture_plan *p, struct prng *dice)
+{
+#define F(name) CAPTURE_FAULT_##name
+	static const enum capture_fault company[][3] = {
+		{ F(kill), F(limbo_long), F(session_lost) },
+		{ F(stream_lost), F(limbo_long), F(commit_async) },
+		{ F(query_slow), F(chunk_failed), F(rewrite) },
+		{ F(kill), F(query_slow), F(ack_lost) },
+		{ F(session_lost), F(publish_lost), F(poison) },
+	};
+#undef F
+	const enum capture_fault *with = company[prng_below(dice, sizeof company / sizeof company[0])];
+
+	draw_faults(p, dice, RACE);
+	for (int i = 0; i < 3; i++)
+		if (with[i] < CAPTURE_FIRST_INTERVAL)
+			((uint32_t *)&p->chance)[with[i]] = 100000;
+		else
+			((int64_t *)&p->every)[with[i] - CAPTURE_FIRST_INTERVAL] = prng_between(dice, 60, 400) * 1000;
+	p->settings.in_commit_order = true;
+	p->settings.chunk_rows = ONE_OF(dice, 1, 2, 3);
+	p->settings.chunk_share = ONE_OF(dice, 1, 2, 5);
+	p->of_keys = ONE_OF(dice, 300000, 600000);
+	p->of_toast = 900000;
+	p->of_truncate = ONE_OF(dice, 0, 0, 20000);
+	p->transactions = (uint32_t)prng_between(dice, 100, 350);
+	p->load_us = prng_between(dice, 300, 1500) * 1000;
+	p->writers = CAPTURE_WRITERS;
+	p->most_ops = 3;
+}
+
+/* One kind of fault and no other. */
+static void draw_lone_fault(struct capture_plan *p, struct prng *dice)
+{
+	enum capture_fault lone = (enum capture_fault)prng_below(dice, CAPTURE_FAULTS);
+
+	do
+		draw_faults(p, dice, ROUGH);
+	while (!capture_plan_has(p, lone));
+	for (enum capture_fault f = 0; f < CAPTURE_FIRST_INTERVAL; f++)
+		((uint32_t *)&p->chance)[f] *= f == lone;
+	for (enum capture_fault f = CAPTURE_FIRST_INTERVAL; f < CAPTURE_FAULTS; f++)
+		((int64_t *)&p->every)[f - CAPTURE_FIRST_INTERVAL] *= f == lone;
+}
+
+void capture_plan_draw(struct capture_plan *p, struct prng *dice)
+{
+	static const enum mood of_eight[] = { CALM, LONE, RACE, RACE, FEW, MILD, ROUGH, ROUGH };
+	enum mood mood = of_eight[prng_below(dice, 8)];
+
+	memset(p, 0, sizeof *p);
+	draw_settings(&p->settings, dice);
+	draw_load(p, dice);
+	if (mood == LONE)
+		draw_lone_fault(p, dice);
+	else if (mood == RACE)
+		draw_race(p, dice);
+	else
+		draw_faults(p, dice, mood);
+	if (p->chance.freeze > 0)
+		p->hosts = 2;
+	/* A standby that falls behind may lose what was published: what is left out of the comparison then hides other faults. */
+	if (mood != LONE && prng_below(dice, 2) == 0)
+		p->every.failover = 0;
+}
+
+static void at_most(uint32_t *what, uint32_t most)
+{
+	if (most != 0 && most < *what)
+		*what = most;
+}
+
+void capture_plan_shrink(struct capture_plan *p, const struct overrides *o)
+{
+	at_most(&p->transactions, o->rows);
+	at_most(&p->writers, o->producers);
+	at_most(&p->hosts, o->hosts);
+}
+
+const char *capture_fault_name(enum capture_fault f)
+{
+	return name_of_fault[f];
+}
+
+bool capture_plan_has(const struct capture_plan *p, enum capture_fault f)
+{
+	if (f < CAPTURE_FIRST_INTERVAL)
+		return ((const uint32_t *)&p->chance)[f] != 0;
+	return ((const int64_t *)&p->every)[f - CAPTURE_FIRST_INTERVAL] != 0;
+}
