@@ -86,6 +86,7 @@ static void copy_change(struct capture_sim *s, const struct op *op)
 	case OP_UPDATE:
 		if (op->old_key != op->key)
 			s->copy[op->table][op->old_key].exists = false;
+		s->tainted[op->table][op->key] |= s->tainted[op->table][op->old_key];
 		*row = op->content;
 		if (!op->toast_sent)
 			row->toast = was.exists ? was.toast : 0;
@@ -154,9 +155,14 @@ static void row_stored(struct capture_sim *s, const struct message *m)
 
 void check_capture_stored(struct capture_sim *s, const struct message *m)
 {
-	trace(s, "stream  %u: %s %u/%u", s->sequence + 1,
-	      m->kind == MESSAGE_CHANGE ? "change" : m->kind == MESSAGE_ROW ? "row" : "control",
-	      m->kind == MESSAGE_CHANGE ? m->transaction : m->table, m->kind == MESSAGE_CHANGE ? m->op : m->key);
+	if (m->kind == MESSAGE_CHANGE)
+		trace(s, "stream  %u: change %u/%u: %d of %u/%u, was %u, to %u/%u", s->sequence + 1, m->transaction, m->op,
+		      s->op[m->op].kind, s->op[m->op].table, s->op[m->op].key, s->op[m->op].old_key,
+		      s->op[m->op].content.val, s->op[m->op].toast_sent ? s->op[m->op].content.toast : 0);
+	else
+		trace(s, "stream  %u: %s %u/%u, reading %u: %u/%u", s->sequence + 1,
+		      m->kind == MESSAGE_ROW ? "row" : "control", m->table, m->key, m->reading, m->content.val,
+		      m->content.toast);
 	if (m->kind == MESSAGE_CHANGE)
 		change_stored(s, m);
 	else if (m->kind == MESSAGE_ROW)

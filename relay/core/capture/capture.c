@@ -264,9 +264,8 @@ static bool next_renew(struct capture *c, struct capture_effect *f)
 
 static bool next_question(struct capture *c, struct capture_effect *f)
 {
-	bool between = !c->log.open;
-
-	return lead_may_read(&c->lead) && !c->lost_end && capture_questions_next(&c->reading, between, f);
+	return lead_may_read(&c->lead) && !c->lost_end &&
+	       capture_questions_next(&c->reading, !c->log.open, c->log.stream == STREAM_UP, f);
 }
 
 static bool next_lookback(struct capture *c, struct capture_effect *f)

@@ -41,13 +41,17 @@ static enum work work_of(struct capture_reading *r, uint32_t table)
 
 /* --- questions --- */
 
-static bool ask_barrier(struct capture_reading *r, struct capture_effect *f)
+/* A leader before us may live, and have been streamed what no barrier of ours waits for, as long as its walsender does. Once the
+ * stream is ours it was streamed nothing more. */
+static bool ask_barrier(struct capture_reading *r, bool streaming, struct capture_effect *f)
 {
 	if (r->barrier == BARRIER_DRAWN) {
 		f->kind = CAPTURE_EFFECT_HORIZON;
 		r->asked = ASKED_HORIZON;
 		return true;
 	}
+	if (!streaming && !MUTANT(barrier_before_stream))
+		return false;
 	/* Whoever was streamed before the draw has an xid below it. */
 	snapshot_xids_barrier(&r->chunk.xids);
 	r->barrier = BARRIER_DRAWN;
@@ -106,7 +110,7 @@ static bool ask_chunk(struct capture_reading *r, uint32_t table, enum capture_ch
 	return true;
 }
 
-bool capture_questions_next(struct capture_reading *r, bool between, struct capture_effect *f)
+bool capture_questions_next(struct capture_reading *r, bool between, bool streaming, struct capture_effect *f)
 {
 	uint32_t table;
 
@@ -124,14 +128,14 @@ bool capture_questions_next(struct capture_reading *r, bool between, struct capt
 		if (!capture_walks_have_room(r))
 			return false;
 		capture_walks_restart(r, table);
-		return capture_questions_next(r, between, f);
+		return capture_questions_next(r, between, streaming, f);
 	case WORK_BEGIN: return ask_control(r, table, false, f);
 	case WORK_END: return ask_control(r, table, true, f);
 	case WORK_ROWS:
-		return r->barrier != BARRIER_PASSED ? ask_barrier(r, f)
+		return r->barrier != BARRIER_PASSED ? ask_barrier(r, streaming, f)
 						    : ask_chunk(r, table, CAPTURE_CHUNK_ROWS, between, f);
 	case WORK_REPAIR:
-		return r->barrier != BARRIER_PASSED ? ask_barrier(r, f)
+		return r->barrier != BARRIER_PASSED ? ask_barrier(r, streaming, f)
 						    : ask_chunk(r, table, CAPTURE_CHUNK_REPAIR, between, f);
 	}
 	r->stopped_ms = NEVER;

@@ -4,8 +4,8 @@
 
 #include "core/capture/capture_reading_state.h"
 
-/* The next question, or false. between: no transaction is under way in the stream. */
-bool capture_questions_next(struct capture_reading *r, bool between, struct capture_effect *f);
+/* The next question, or false. between: no transaction is under way in the stream. streaming: it is there, and ours. */
+bool capture_questions_next(struct capture_reading *r, bool between, bool streaming, struct capture_effect *f);
 
 /* Must the stream stand still? (It does so between two transactions: else the question waits for the end of the one under way.) */
 bool capture_questions_stop(const struct capture_reading *r);
