@@ -205,8 +205,7 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 	ev.leading.wal_end = s->pg.lsn;
 	ev.leading.low_water = b->low_water;
 	ev.leading.asked_ms = (int64_t)h->d;
-	ev.leading.predecessor_until_ms =
-		s->now / MS + (h->e != 0 ? (int64_t)s->plan.settings.send.lease_ms : 0);
+	ev.leading.predecessor_until_ms = s->now / MS + (h->e != 0 ? (int64_t)s->plan.settings.send.lease_ms : 0);
 	ev.leading.operator_pause = b->operator_pause;
 	ev.leading.reading_paused = b->reading_paused;
 	ev.leading.tables = tables;

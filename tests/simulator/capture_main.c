@@ -172,7 +172,8 @@ static void tell_sum(void)
 	printf("transactions=%" PRIu64 "\nchanges=%" PRIu64 "\nrows=%" PRIu64 "\nearly=%" PRIu64 "\nchunks=%" PRIu64
 	       "\nvoids=%" PRIu64 "\nrepairs=%" PRIu64 "\n",
 	       sum.transactions, sum.changes, sum.rows, sum.early, sum.chunks, sum.voids, sum.repairs);
-	printf("marks=%" PRIu64 "\nphantoms=%" PRIu64 "\nletters=%" PRIu64 "\nagain=%" PRIu64 "\nbarriers=%" PRIu64 "\n",
+	printf("marks=%" PRIu64 "\nphantoms=%" PRIu64 "\nletters=%" PRIu64 "\nagain=%" PRIu64 "\nbarriers=%" PRIu64
+	       "\n",
 	       sum.marks, sum.phantoms, sum.letters, sum.again, sum.barriers);
 }
 

@@ -131,7 +131,8 @@ uint32_t capture_pg_commit(struct capture_sim *s, uint64_t xid, const struct op 
 	if (flush)
 		s->pg.flushed = s->pg.lsn;
 	trace(s, "pg      commit record of %llu at %llu, %u operations%s%s", (unsigned long long)xid,
-	      (unsigned long long)t->commit_lsn, count, t->decoded ? "" : ", not decoded", flush ? "" : ", not flushed");
+	      (unsigned long long)t->commit_lsn, count, t->decoded ? "" : ", not decoded",
+	      flush ? "" : ", not flushed");
 	return index;
 }
 

@@ -76,7 +76,8 @@ static void draw_load(struct capture_plan *p, struct prng *dice)
 	p->transactions = (uint32_t)prng_spread(dice, 20, 350);
 	p->most_ops = ONE_OF(dice, 1, 3, 6, 20);
 	p->load_us = prng_between(dice, 500, 5000) * 1000;
-	p->first_xid = (UINT64_C(1) << 32) * prng_below(dice, 3) + UINT64_C(0xffffff00) - prng_below(dice, 3) * 0xffffff;
+	p->first_xid =
+		(UINT64_C(1) << 32) * prng_below(dice, 3) + UINT64_C(0xffffff00) - prng_below(dice, 3) * 0xffffff;
 	if (p->first_xid < 1000)
 		p->first_xid = 1000;
 	p->version_13 = prng_below(dice, 4) == 0;
@@ -108,10 +109,8 @@ static void draw_race(struct capture_plan *p, struct prng *dice)
 {
 #define F(name) CAPTURE_FAULT_##name
 	static const enum capture_fault company[][3] = {
-		{ F(kill), F(limbo_long), F(session_lost) },
-		{ F(stream_lost), F(limbo_long), F(commit_async) },
-		{ F(query_slow), F(chunk_failed), F(rewrite) },
-		{ F(kill), F(query_slow), F(ack_lost) },
+		{ F(kill), F(limbo_long), F(session_lost) },     { F(stream_lost), F(limbo_long), F(commit_async) },
+		{ F(query_slow), F(chunk_failed), F(rewrite) },  { F(kill), F(query_slow), F(ack_lost) },
 		{ F(session_lost), F(publish_lost), F(poison) },
 	};
 #undef F

@@ -139,8 +139,9 @@ static void read_chunk(struct capture_sim *s, struct host *h)
 	}
 	if (a->count == h->asked.chunk.rows && prng_below(&s->dice, 2) == 0)
 		a->complete = false; /* it cannot know without asking */
-	trace(s, "host %u  chunk of table %u: %u rows, snapshot %llu:%llu:%zu", h->index, h->asked.chunk.table, a->count,
-	      (unsigned long long)a->snapshot.xmin, (unsigned long long)a->snapshot.xmax, a->snapshot.xip_count);
+	trace(s, "host %u  chunk of table %u: %u rows, snapshot %llu:%llu:%zu", h->index, h->asked.chunk.table,
+	      a->count, (unsigned long long)a->snapshot.xmin, (unsigned long long)a->snapshot.xmax,
+	      a->snapshot.xip_count);
 }
 
 /* A position behind everything that was seen; and something that brings the stream there. */

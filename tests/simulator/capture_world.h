@@ -45,7 +45,7 @@ struct capture_happening {
 };
 
 /* Deliberate flaws of the world, where the rule is the shell's. */
-#define CAPTURE_FLAWS_OF_THE_WORLD(X)                                                      \
+#define CAPTURE_FLAWS_OF_THE_WORLD(X)                                                     \
 	X(id_of_position, "the id of a change is made of its position, without the time") \
 	X(id_without_reading, "the id of a row is made without the reading")              \
 	X(new_key, "a change of key is looked for under its new key")                     \
@@ -191,7 +191,7 @@ struct host {
 	struct capture *core;
 	struct payload payload[MAX_SLOTS];
 	int cursor[CAPTURE_TABLES]; /* of the books, when it took the lead */
-	uint64_t question; /* of the reader session; what comes for an older one is void */
+	uint64_t question;          /* of the reader session; what comes for an older one is void */
 	struct capture_effect asked;
 	struct answer answer;
 	bool found[MAX_STORED], has_found; /* by sequence */

@@ -115,8 +115,7 @@ static void change_stored(struct capture_sim *s, const struct message *m)
 	demand(s, op->published, "what is not published was stored");
 	demand(s, !op->stored, "operation %u was stored twice", m->op);
 	missing = is_missing_before(s, m->op);
-	demand(s, missing == NULL, "operation %u was stored before operation %u", m->op,
-	       (unsigned)(missing - s->op));
+	demand(s, missing == NULL, "operation %u was stored before operation %u", m->op, (unsigned)(missing - s->op));
 	op->stored = true;
 }
 
@@ -147,8 +146,7 @@ static void row_stored(struct capture_sim *s, const struct message *m)
 	now = row_by_now(s, m->table, m->key);
 	demand(s, s->tainted[m->table][m->key] || now.exists, "a row that is deleted comes back: table %u, key %u",
 	       m->table, m->key);
-	demand(s,
-	       s->tainted[m->table][m->key] || (now.val == m->content.val && now.toast == m->content.toast),
+	demand(s, s->tainted[m->table][m->key] || (now.val == m->content.val && now.toast == m->content.toast),
 	       "a row in the wrong place: table %u, key %u is %u/%u, and what was stored before says %u/%u", m->table,
 	       m->key, m->content.val, m->content.toast, now.val, now.toast);
 }
@@ -156,8 +154,8 @@ static void row_stored(struct capture_sim *s, const struct message *m)
 void check_capture_stored(struct capture_sim *s, const struct message *m)
 {
 	if (m->kind == MESSAGE_CHANGE)
-		trace(s, "stream  %u: change %u/%u: %d of %u/%u, was %u, to %u/%u", s->sequence + 1, m->transaction, m->op,
-		      s->op[m->op].kind, s->op[m->op].table, s->op[m->op].key, s->op[m->op].old_key,
+		trace(s, "stream  %u: change %u/%u: %d of %u/%u, was %u, to %u/%u", s->sequence + 1, m->transaction,
+		      m->op, s->op[m->op].kind, s->op[m->op].table, s->op[m->op].key, s->op[m->op].old_key,
 		      s->op[m->op].content.val, s->op[m->op].toast_sent ? s->op[m->op].content.toast : 0);
 	else
 		trace(s, "stream  %u: %s %u/%u, reading %u: %u/%u", s->sequence + 1,

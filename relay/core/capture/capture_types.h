@@ -162,7 +162,8 @@ struct capture_event {
 		} drawn;
 		struct {
 			/* Of a snapshot taken after the xid was drawn: every transaction below it that may have written to a captured table
-			 * has ended. The snapshot's xmin; or higher, if nobody who holds a write lock on such a table is below. */
+			 * has ended. The snapshot's xmin; or higher, if nobody who holds a write lock on such a table is below. On 13 the
+			 * xmin alone: what is open when a table is added is not decoded later either. */
 			uint64_t horizon;
 			uint64_t xmax; /* of the snapshot: no fence (design.md section 3), for figures alone */
 		} horizon;

@@ -1,0 +1,340 @@
+/* Stories about the capture's core on a virtual clock. Each tells what the log and the server say, and what the core does then.
+ *
+ * What the core asks for is written down as text: "stream 100, publish 1, chunk, end, mark 120/2, confirm 120". */
+#include <string.h>
+
+#include "capture_mutant.h"
+#include "core/capture/capture.h"
+#include "tap.h"
+
+static struct capture *core;
+static struct capture_settings set;
+static int64_t now;
+static char heard[4000];
+static uint64_t token; /* of the last publish */
+static uint64_t sequence;
+
+/* --- the stage --- */
+
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+	size_t n = strlen(heard);
+	va_list args;
+
+	n += (size_t)snprintf(heard + n, sizeof heard - n, "%s", n > 0 ? ", " : "");
+	va_start(args, format);
+	vsnprintf(heard + n, sizeof heard - n, format, args);
+	va_end(args);
+}
+
+static void say_common(const struct effect *f)
+{
+	if (f->kind == EFFECT_PUBLISH) {
+		token = f->publish.token;
+		say("publish %lld", (long long)f->publish.id);
+	} else if (f->kind == EFFECT_LOOKBACK) {
+		say("look");
+	}
+}
+
+static void say_effect(const struct capture_effect *f)
+{
+	switch (f->kind) {
+	case CAPTURE_EFFECT_STREAM: say("stream %llu", (unsigned long long)f->stream.lsn); break;
+	case CAPTURE_EFFECT_CONFIRM: say("confirm %llu", (unsigned long long)f->confirm.lsn); break;
+	case CAPTURE_EFFECT_DRAW: say("draw"); break;
+	case CAPTURE_EFFECT_HORIZON: say("horizon"); break;
+	case CAPTURE_EFFECT_CHUNK: say("chunk %u", f->chunk.reading); break;
+	case CAPTURE_EFFECT_CHUNK_END: say("end"); break;
+	case CAPTURE_EFFECT_CONTROL: say(f->control.end ? "control end" : "control begin"); break;
+	case CAPTURE_EFFECT_MARK:
+		say("mark %llu/%lld", (unsigned long long)f->mark->end_lsn, (long long)f->mark->ordinal);
+		break;
+	case CAPTURE_EFFECT_LOST_END: say("lost end"); break;
+	case CAPTURE_EFFECT_COMMON: say_common(&f->common); break;
+	default: break;
+	}
+}
+
+static void step(struct capture_event ev)
+{
+	struct capture_effect f;
+
+	heard[0] = '\0';
+	ev.now_ms = now;
+	capture_step(core, &ev);
+	capture_audit(core);
+	while (capture_next(core, &f))
+		say_effect(&f);
+}
+
+static void common(struct event ev)
+{
+	step((struct capture_event){ .kind = CAPTURE_EVENT_COMMON, .common = &ev });
+}
+
+static void looked(uint64_t last, bool another)
+{
+	struct event ev = { .kind = EVENT_LOOKBACK };
+
+	sequence = last;
+	ev.lookback.ok = true;
+	ev.lookback.asked_ms = now;
+	ev.lookback.duplicate_window_ms = 120000;
+	ev.lookback.last = last;
+	ev.lookback.another = another;
+	common(ev);
+}
+
+static void acked(void)
+{
+	struct event ev = { .kind = EVENT_ACKED };
+
+	ev.acked.token = token;
+	ev.acked.sequence = ++sequence;
+	common(ev);
+}
+
+static void begin(uint32_t xid, uint64_t lsn)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_BEGIN };
+
+	ev.begin.xid = xid;
+	ev.begin.final_lsn = lsn;
+	step(ev);
+}
+
+static void change(uint32_t index, const char *key)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHANGE };
+
+	ev.change.index = index;
+	ev.change.row.key = key;
+	ev.change.row.key_bytes = (uint32_t)strlen(key);
+	step(ev);
+}
+
+static void commit(uint64_t lsn)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_COMMIT };
+
+	ev.commit.end_lsn = lsn;
+	step(ev);
+}
+
+static void position(uint64_t lsn)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_POSITION };
+
+	ev.position.lsn = lsn;
+	ev.position.idle = true;
+	step(ev);
+}
+
+static void marked(void)
+{
+	now += 10;
+	step((struct capture_event){ .kind = CAPTURE_EVENT_MARKED, .marked = { .asked_ms = now } });
+}
+
+/* Rows a and b, in a snapshot. */
+static void chunk(uint64_t xmin, uint64_t xmax)
+{
+	struct capture_row rows[2] = { { .key = "a", .key_bytes = 1 }, { .key = "b", .key_bytes = 1 } };
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHUNK };
+
+	ev.chunk.snapshot = (struct capture_snapshot){ .xmin = xmin, .xmax = xmax };
+	ev.chunk.rows = rows;
+	ev.chunk.count = 2;
+	ev.chunk.filenode = 7;
+	step(ev);
+}
+
+static void end(uint64_t lsn)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHUNK_END };
+
+	ev.chunk_end.lsn = lsn;
+	step(ev);
+}
+
+static void leads(enum capture_table_state state)
+{
+	static struct capture_table table;
+	struct capture_event ev = { .kind = CAPTURE_EVENT_LEADING };
+
+	capture_free(core);
+	memset(&set, 0, sizeof set);
+	set.send = (struct delivery_settings){ .streams = 1,
+					       .window_messages = 100,
+					       .window_bytes = 10000,
+					       .queue_messages = 100,
+					       .queue_bytes = 10000,
+					       .ack_timeout_ms = 5000,
+					       .retry_min_ms = 10,
+					       .retry_max_ms = 100,
+					       .mark_interval_ms = 1,
+					       .lease_ms = 100000 };
+	set.in_commit_order = true;
+	set.tables = 1;
+	set.chunk_rows = 2;
+	set.chunk_share = 100;
+	set.chunk_wait_ms = 50;
+	core = capture_create(&set);
+	now += 1000;
+	table = (struct capture_table){ .state = state, .reading = 1, .readings = 1, .filenode = 7 };
+	ev.leading.end_lsn = 100;
+	ev.leading.wal_end = 100;
+	ev.leading.low_water = LOW_WATER_NONE;
+	ev.leading.asked_ms = now;
+	ev.leading.tables = &table;
+	step(ev);
+	common((struct event){ .kind = EVENT_BUS_UP });
+	step((struct capture_event){ .kind = CAPTURE_EVENT_STREAM_UP });
+}
+
+/* As far as the first chunk. */
+static void reads(void)
+{
+	struct capture_event drawn = { .kind = CAPTURE_EVENT_DRAWN }, horizon = { .kind = CAPTURE_EVENT_HORIZON };
+
+	leads(CAPTURE_TABLE_READING);
+	drawn.drawn.xid = 700;
+	step(drawn);
+	horizon.horizon.horizon = 700;
+	step(horizon);
+}
+
+/* --- stories --- */
+
+static void barrier_waits_for_the_stream(void)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_HORIZON };
+
+	leads(CAPTURE_TABLE_READING);
+	is_text(heard, "draw", "when the stream is ours an xid is drawn");
+	ev.kind = CAPTURE_EVENT_DRAWN;
+	ev.drawn.xid = 700;
+	step(ev);
+	is_text(heard, "horizon", "then it is asked who is below it");
+	ev = (struct capture_event){ .kind = CAPTURE_EVENT_HORIZON };
+	ev.horizon.horizon = 699;
+	ev.horizon.xmax = 701;
+	step(ev);
+	is_text(heard, "", "one below it has not ended: an xmax is no fence");
+	now += 5;
+	common((struct event){ .kind = EVENT_TICK });
+	is_text(heard, "horizon", "it is asked again");
+	ev.horizon.horizon = 700;
+	step(ev);
+	is_text(heard, "chunk 1", "and then the first chunk is read");
+}
+
+/* Seen on PostgreSQL 15: the slot brings T's update, a chunk that is read afterwards shows the old row, under 727:727:, and T is 727. */
+static void commit_in_limbo(void)
+{
+	reads();
+	chunk(720, 727);
+	is_text(heard, "end", "nothing was streamed: the chunk counts");
+	end(110);
+	begin(727, 120);
+	change(0, "c");
+	commit(128);
+	now++;
+	common((struct event){ .kind = EVENT_TICK });
+	chunk(727, 727);
+	is_text(heard, "", "a streamed transaction is in its limbo: the chunk is void");
+	ok(!capture_takes(core), "and the stream stands still");
+	now++;
+	common((struct event){ .kind = EVENT_TICK });
+	is_text(heard, "chunk 1", "a moment later it is read again");
+	chunk(728, 728);
+	is_text(heard, "end", "and has seen it");
+}
+
+static void row_before_the_change(void)
+{
+	reads();
+	chunk(720, 727);
+	end(200);
+	begin(727, 120);
+	change(0, "b");
+	commit(128);
+	is_number(capture_look(core)->ordinal, 2, "the row goes out, and then the change that it has not seen");
+	begin(719, 130);
+	change(0, "a");
+	commit(138);
+	is_number(capture_look(core)->ordinal, 3, "a change that was seen passes alone");
+	position(199);
+	is_number(capture_look(core)->open_rows, 1, "the window is open until all that was seen has come");
+	position(200);
+	is_number(capture_look(core)->ordinal, 4, "then what is left goes out");
+}
+
+static void confirms_what_is_marked(void)
+{
+	leads(CAPTURE_TABLE_COMPLETE);
+	looked(0, false);
+	begin(727, 120);
+	change(0, "a");
+	is_text(heard, "publish 1", "a change is sent as it comes");
+	commit(128);
+	position(150);
+	is_text(heard, "", "a keepalive is not confirmed over what is in flight");
+	acked();
+	is_text(heard, "mark 128/1", "the whole commit is settled: it is marked");
+	marked();
+	is_text(heard, "confirm 150", "and only then confirmed; and the keepalive, for nothing is left");
+	position(170);
+	is_text(heard, "confirm 170", "an idle capture follows the log without a mark");
+}
+
+static void transaction_breaks_off(void)
+{
+	leads(CAPTURE_TABLE_COMPLETE);
+	looked(0, false);
+	begin(727, 120);
+	change(0, "a");
+	change(3, "b");
+	step((struct capture_event){ .kind = CAPTURE_EVENT_STREAM_DOWN });
+	is_text(heard, "stream 100", "the log is asked for from the last whole commit on");
+	step((struct capture_event){ .kind = CAPTURE_EVENT_STREAM_UP });
+	begin(727, 120);
+	change(0, "a");
+	change(3, "b");
+	change(6, "c");
+	commit(128);
+	is_number(capture_look(core)->ordinal, 3, "what was taken of a transaction is not taken again");
+}
+
+static void loses_the_end(void)
+{
+	leads(CAPTURE_TABLE_COMPLETE);
+	looked(10, false);
+	begin(727, 120);
+	change(0, "a");
+	acked();
+	common((struct event){ .kind = EVENT_BUS_DOWN });
+	change(3, "b");
+	common((struct event){ .kind = EVENT_BUS_UP });
+	is_text(heard, "look", "after an outage the stream is looked at");
+	looked(3, true);
+	ok(strstr(heard, "lost end") != NULL && strstr(heard, "publish") == NULL,
+	   "it is another one: said, and nothing more is sent");
+	ok(!capture_takes(core), "nor read");
+	ok(capture_look(core)->lost_end, "until somebody decides");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
+		return 64;
+	barrier_waits_for_the_stream();
+	commit_in_limbo();
+	row_before_the_change();
+	confirms_what_is_marked();
+	transaction_breaks_off();
+	loses_the_end();
+	capture_free(core);
+	return done_testing();
+}
