@@ -71,7 +71,7 @@ static void answer(struct capture_sim *s, const struct host *h, uint64_t token, 
 struct underway {
 	struct message m;
 	uint32_t host;
-	uint64_t life, connection, token;
+	uint64_t life, connection, token, expected;
 };
 
 static struct underway underway[4096];
@@ -104,6 +104,12 @@ static void on_arrival(struct capture_sim *s, const struct capture_happening *h)
 		return;
 	}
 	known = capture_broker_find(s, u->m.id);
+	/* Which of the two is looked at first differs from server to server. */
+	if (u->expected != EXPECTED_ANY && u->expected != s->sequence && (known == 0 || s->plan.sequence_first)) {
+		if (answers)
+			answer(s, host, u->token, 0, 10071);
+		return;
+	}
 	if (known != 0 && s->now - s->stored[known - 1].at < s->plan.window_us) {
 		if (answers)
 			answer_with(s, host, u->token, UINT64_C(1) << 62 | known);
@@ -116,16 +122,21 @@ static void on_arrival(struct capture_sim *s, const struct capture_happening *h)
 		answer(s, host, u->token, s->sequence, 0);
 }
 
-void capture_broker_publish(struct capture_sim *s, struct host *h, uint32_t slot, uint64_t token)
+void capture_broker_publish(struct capture_sim *s, struct host *h, const struct effect *f)
 {
-	struct payload *p = &h->payload[slot];
+	struct payload *p = &h->payload[f->publish.slot];
 	uint32_t place = next_underway++ % 4096;
+	int64_t at = capture_soon(s, s->plan.bus_us);
 
 	demand(s, p->used, "a message is published whose payload was let go");
 	if (h->connection == 0 || mishap(s, publish_lost))
 		return;
-	underway[place] = (struct underway){ p->m, h->index, h->life, h->connection, token };
-	capture_later(s, capture_soon(s, s->plan.bus_us), on_arrival)->a = place;
+	if (at <= h->arrival_at) /* one connection: in order */
+		at = h->arrival_at + 1;
+	h->arrival_at = at;
+	underway[place] =
+		(struct underway){ p->m, h->index, h->life, h->connection, f->publish.token, f->publish.expected };
+	capture_later(s, at, on_arrival)->a = place;
 }
 
 /* --- looking back --- */
@@ -144,6 +155,7 @@ static void on_look(struct capture_sim *s, const struct capture_happening *h)
 	ev.lookback.asked_ms = (int64_t)h->e;
 	ev.lookback.duplicate_window_ms = s->plan.window_us / MS;
 	ev.lookback.last = s->sequence;
+	ev.lookback.present = s->sequence - h->d - sequences_between(&host->acked, h->d + 1, s->sequence);
 	capture_host_common(s, host, &ev);
 }
 
@@ -151,6 +163,7 @@ void capture_broker_look(struct capture_sim *s, struct host *h, const struct eff
 {
 	struct capture_happening *a = capture_later(s, capture_soon(s, 2 * s->plan.bus_us), on_look);
 
+	h->acked = *f->lookback.acked;
 	a->a = h->index;
 	a->b = h->life;
 	a->c = h->connection;

@@ -69,7 +69,7 @@ static void publish(struct capture_sim *s, struct host *h, const struct effect *
 	if (s->now < h->frozen_until && h->frozen_until / MS > by_ms)
 		return;
 	trace(s, "host %u  publishes %lld", h->index, (long long)f->publish.id);
-	capture_broker_publish(s, h, f->publish.slot, f->publish.token);
+	capture_broker_publish(s, h, f);
 }
 
 static void on_quiet(struct capture_sim *s, const struct host *h)

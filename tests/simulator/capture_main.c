@@ -138,7 +138,6 @@ static void tell_plan(void)
 }
 
 static struct {
-	uint64_t kind[CAPTURE_FAULTS], seeds_with[CAPTURE_FAULTS];
 	uint64_t changes, rows, early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, transactions;
 } sum;
 
@@ -158,17 +157,10 @@ static void add_up(void)
 	sum.again += s->again;
 	sum.barriers += s->barriers;
 	sum.transactions += s->transactions;
-	for (int f = 0; f < CAPTURE_FAULTS; f++) {
-		sum.kind[f] += s->of_kind[f];
-		sum.seeds_with[f] += s->of_kind[f] > 0;
-	}
 }
 
 static void tell_sum(void)
 {
-	for (int f = 0; f < CAPTURE_FAULTS; f++)
-		printf("fault=%s times=%" PRIu64 " seeds=%" PRIu64 "\n", capture_fault_name((enum capture_fault)f),
-		       sum.kind[f], sum.seeds_with[f]);
 	printf("transactions=%" PRIu64 "\nchanges=%" PRIu64 "\nrows=%" PRIu64 "\nearly=%" PRIu64 "\nchunks=%" PRIu64
 	       "\nvoids=%" PRIu64 "\nrepairs=%" PRIu64 "\n",
 	       sum.transactions, sum.changes, sum.rows, sum.early, sum.chunks, sum.voids, sum.repairs);

@@ -3,42 +3,13 @@
 
 #include <string.h>
 
-enum mood { CALM, LONE, RACE, FEW, MILD, ROUGH };
+#include "draw.h"
 
 static const char *const name_of_fault[CAPTURE_FAULTS] = {
 #define AS_TEXT(name, ...) [CAPTURE_FAULT_##name] = #name,
 	CAPTURE_CHANCES(AS_TEXT) CAPTURE_INTERVALS(AS_TEXT)
 #undef AS_TEXT
 };
-
-static uint32_t one_of(struct prng *dice, const uint32_t *choice, size_t n)
-{
-	return choice[prng_below(dice, n)];
-}
-
-#define ONE_OF(dice, ...) \
-	one_of(dice, (const uint32_t[]){ __VA_ARGS__ }, sizeof(uint32_t[]){ __VA_ARGS__ } / sizeof(uint32_t))
-
-static bool is_off(struct prng *dice, enum mood mood)
-{
-	return mood == CALM || mood == RACE || prng_below(dice, 8) >= (mood == FEW ? 1 : 4);
-}
-
-static uint32_t chance(struct prng *dice, enum mood mood, uint32_t mild, uint32_t rough)
-{
-	if (is_off(dice, mood))
-		return 0;
-	return (uint32_t)prng_between(dice, 1, mood == MILD ? mild : rough);
-}
-
-static int64_t interval(struct prng *dice, enum mood mood, int64_t shortest_ms)
-{
-	if (is_off(dice, mood))
-		return 0;
-	if (mood == MILD)
-		shortest_ms *= 4;
-	return prng_spread(dice, shortest_ms, shortest_ms * 20) * 1000;
-}
 
 static void draw_settings(struct capture_settings *s, struct prng *dice)
 {
@@ -82,6 +53,7 @@ static void draw_load(struct capture_plan *p, struct prng *dice)
 		p->first_xid = 1000;
 	p->version_13 = prng_below(dice, 4) == 0;
 	p->whole_messages = prng_below(dice, 3) == 0;
+	p->sequence_first = prng_below(dice, 2) == 0;
 	p->late_table = p->tables > 1 && prng_below(dice, 2) == 0;
 	/* By key nothing holds across keys. */
 	p->of_keys = p->settings.in_commit_order ? ONE_OF(dice, 0, 100000, 300000) : 0;
@@ -95,10 +67,10 @@ static void draw_load(struct capture_plan *p, struct prng *dice)
 
 static void draw_faults(struct capture_plan *p, struct prng *dice, enum mood mood)
 {
-#define DRAW(name, ...) p->chance.name = chance(dice, mood, __VA_ARGS__);
+#define DRAW(name, ...) p->chance.name = draw_chance(dice, mood, __VA_ARGS__);
 	CAPTURE_CHANCES(DRAW)
 #undef DRAW
-#define DRAW(name, ...) p->every.name = interval(dice, mood, __VA_ARGS__);
+#define DRAW(name, ...) p->every.name = draw_interval(dice, mood, __VA_ARGS__);
 	CAPTURE_INTERVALS(DRAW)
 #undef DRAW
 }
@@ -134,34 +106,21 @@ static void draw_race(struct capture_plan *p, struct prng *dice)
 	p->most_ops = 3;
 }
 
-/* One kind of fault and no other. */
-static void draw_lone_fault(struct capture_plan *p, struct prng *dice)
-{
-	enum capture_fault lone = (enum capture_fault)prng_below(dice, CAPTURE_FAULTS);
-
-	do
-		draw_faults(p, dice, ROUGH);
-	while (!capture_plan_has(p, lone));
-	for (enum capture_fault f = 0; f < CAPTURE_FIRST_INTERVAL; f++)
-		((uint32_t *)&p->chance)[f] *= f == lone;
-	for (enum capture_fault f = CAPTURE_FIRST_INTERVAL; f < CAPTURE_FAULTS; f++)
-		((int64_t *)&p->every)[f - CAPTURE_FIRST_INTERVAL] *= f == lone;
-}
-
 void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, RACE, RACE, FEW, MILD, ROUGH, ROUGH };
 	enum mood mood = of_eight[prng_below(dice, 8)];
+	struct draw_rates rates = DRAW_RATES(&p->chance, &p->every);
 
 	memset(p, 0, sizeof *p);
 	draw_settings(&p->settings, dice);
 	draw_load(p, dice);
-	if (mood == LONE)
-		draw_lone_fault(p, dice);
-	else if (mood == RACE)
+	if (mood == RACE)
 		draw_race(p, dice);
 	else
-		draw_faults(p, dice, mood);
+		draw_faults(p, dice, mood == LONE ? ALL : mood);
+	if (mood == LONE)
+		draw_only(&rates, dice);
 	if (p->chance.freeze > 0)
 		p->hosts = 2;
 	/* A standby that falls behind may lose what was published: what is left out of the comparison then hides other faults. */
@@ -169,27 +128,14 @@ void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 		p->every.failover = 0;
 }
 
-static void at_most(uint32_t *what, uint32_t most)
-{
-	if (most != 0 && most < *what)
-		*what = most;
-}
-
 void capture_plan_shrink(struct capture_plan *p, const struct overrides *o)
 {
-	at_most(&p->transactions, o->rows);
-	at_most(&p->writers, o->producers);
-	at_most(&p->hosts, o->hosts);
+	draw_at_most(&p->transactions, o->rows);
+	draw_at_most(&p->writers, o->producers);
+	draw_at_most(&p->hosts, o->hosts);
 }
 
 const char *capture_fault_name(enum capture_fault f)
 {
 	return name_of_fault[f];
-}
-
-bool capture_plan_has(const struct capture_plan *p, enum capture_fault f)
-{
-	if (f < CAPTURE_FIRST_INTERVAL)
-		return ((const uint32_t *)&p->chance)[f] != 0;
-	return ((const int64_t *)&p->every)[f - CAPTURE_FIRST_INTERVAL] != 0;
 }

@@ -81,9 +81,10 @@ struct capture_plan {
 	uint64_t first_xid;
 	bool version_13; /* what a transaction wrote that was open when its table was added is not decoded, before or after */
 	bool whole_messages; /* the end of a chunk is a message outside of transactions, flushed late; else a transaction */
+	bool sequence_first; /* the stream looks at the expected sequence before it looks at the id */
 	bool late_table;     /* the last table is added under way, by ADD TABLE */
-	uint32_t of_keys;  /* per million: updates that change the key */
-	uint32_t of_toast; /* per million: updates that leave it as it is */
+	uint32_t of_keys;    /* per million: updates that change the key */
+	uint32_t of_toast;   /* per million: updates that leave it as it is */
 	uint32_t of_truncate;
 	int64_t pg_us, bus_us, flush_us, window_us; /* window: of duplicates */
 	struct capture_chances chance;
@@ -94,6 +95,5 @@ void capture_plan_draw(struct capture_plan *p, struct prng *dice);
 void capture_plan_shrink(struct capture_plan *p, const struct overrides *o);
 
 const char *capture_fault_name(enum capture_fault f);
-bool capture_plan_has(const struct capture_plan *p, enum capture_fault f);
 
 #endif

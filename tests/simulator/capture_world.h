@@ -195,6 +195,8 @@ struct host {
 	struct capture_effect asked;
 	struct answer answer;
 	bool found[MAX_STORED], has_found; /* by sequence */
+	struct sequences acked;            /* of the look under way */
+	int64_t arrival_at;                /* of what it published last */
 	/* its walsender */
 	uint64_t stream; /* 0: none */
 	uint32_t next;   /* transaction */
@@ -317,7 +319,7 @@ void capture_walsender_confirm(struct capture_sim *s, const struct host *h);
 
 /* --- the stream --- */
 
-void capture_broker_publish(struct capture_sim *s, struct host *h, uint32_t slot, uint64_t token);
+void capture_broker_publish(struct capture_sim *s, struct host *h, const struct effect *f);
 void capture_broker_look(struct capture_sim *s, struct host *h, const struct effect *f);
 /* The sequence of this id, if it stands in the stream; 0. */
 uint32_t capture_broker_find(const struct capture_sim *s, uint64_t id);

@@ -27,6 +27,15 @@ uint32_t capture_slots(const struct capture_settings *s)
 	return s->send.queue_messages + slots_of_chunks(s);
 }
 
+/* In commit order the stream is owned: one sequence, each message chained to the one before. The log cannot be asked for a single
+ * message again, so what a stream does not take stays in memory. */
+static void take_settings(struct capture *c, const struct capture_settings *s)
+{
+	c->set = *s;
+	c->set.send.owned = s->in_commit_order;
+	c->set.send.owned_stays = s->in_commit_order;
+}
+
 struct capture *capture_create(const struct capture_settings *s)
 {
 	struct capture *c = calloc(1, sizeof *c);
@@ -36,7 +45,7 @@ struct capture *capture_create(const struct capture_settings *s)
 	       s->chunk_share >= 1 && s->chunk_share <= 100);
 	if (c == NULL)
 		return NULL;
-	c->set = *s;
+	take_settings(c, s);
 	lead_create(&c->lead, s->send.lease_ms);
 	c->slot_of = calloc(s->send.queue_messages, sizeof *c->slot_of);
 	c->send = sender_create(&c->set.send, &c->notes, &c->send_stats);
@@ -108,10 +117,16 @@ static void marked(struct capture *c, const struct capture_event *ev)
 
 static void adjust(struct capture *c, const struct delivery_settings *s)
 {
+	struct capture_settings set = c->set;
+
 	assert(s->streams == 1 && s->lease_ms == c->set.send.lease_ms && s->ordering == ORDERING_STRICT &&
 	       s->poison == POISON_SKIP && s->queue_messages == c->set.send.queue_messages && s->window_messages >= 1);
-	c->set.send = *s;
+	set.send = *s;
+	take_settings(c, &set);
 	sending_adjust(c->send);
+	/* Whoever changes the configuration has looked at what somebody else has put into the stream. */
+	if (c->set.in_commit_order && !c->lost_end)
+		chain_go_on(c->send, 0);
 }
 
 static void common(struct capture *c, const struct event *ev)
@@ -249,7 +264,8 @@ static bool next_mark(struct capture *c, struct capture_effect *f)
 
 static int64_t renew_at(const struct capture *c)
 {
-	return memory_has_work(c->send) && !c->marking.under_way ? lead_renew_at(&c->lead) : INT64_MAX;
+	return (memory_has_work(c->send) || chain_has_work(c->send)) && !c->marking.under_way ? lead_renew_at(&c->lead)
+											      : INT64_MAX;
 }
 
 static bool next_renew(struct capture *c, struct capture_effect *f)

@@ -27,7 +27,7 @@ static enum work work_of(struct capture_reading *r, uint32_t table)
 
 	if (w->again != 0)
 		return WORK_RESTART;
-	if (w->restarting && !MUTANT(restart_unmarked))
+	if (w->unrecorded && !MUTANT(restart_unmarked))
 		return WORK_NONE;
 	if (t->state == CAPTURE_TABLE_WAITING)
 		return WORK_BEGIN;

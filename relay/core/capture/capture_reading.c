@@ -261,6 +261,13 @@ void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev)
 		r->stopped_ms = NEVER;
 		return;
 	}
+	if (r->table[r->at].filenode == 0) {
+		capture_walks_filenode(r, r->at, ev->chunk.filenode);
+		if (r->walk[r->at].unrecorded) {
+			r->stopped_ms = NEVER;
+			return;
+		}
+	}
 	if (!snapshot_xids_take(&r->chunk.xids, &ev->chunk.snapshot)) {
 		wait_out_limbo(r);
 		return;
@@ -268,7 +275,6 @@ void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev)
 	rest(r);
 	r->stats->chunks++;
 	r->stats->rows_read += count;
-	r->table[r->at].filenode = ev->chunk.filenode;
 	r->complete = ev->chunk.complete;
 	chunk_open(&r->chunk, r->at, rows, count);
 	if (count > 0 && r->kind == CAPTURE_CHUNK_ROWS) {

@@ -10,7 +10,7 @@ struct capture_walk {    /* beside struct capture_table, of each */
 	uint32_t cursor; /* slot of the last row that went out, held; CAPTURE_NO_SLOT: the books' cursor, or none */
 	bool from_start; /* there is none */
 	enum capture_again again; /* it has to begin anew, as soon as there is room for the step; or 0 */
-	bool restarting;          /* it begins anew, and the books do not say so yet */
+	bool unrecorded;          /* how its walk begins is not on record yet: nothing of it is read */
 	bool sealed;              /* nothing is added to its last reading of repairs any more */
 	uint32_t filling;         /* keys in it */
 	int64_t not_before_ms;    /* it failed */
@@ -19,6 +19,7 @@ struct capture_walk {    /* beside struct capture_table, of each */
 struct capture_step {
 	int64_t ordinal;              /* when all up to here is stored, */
 	struct capture_cursor cursor; /* this goes into a mark */
+	bool begins;                  /* with it the beginning of a walk is on record */
 };
 
 struct capture_reading {

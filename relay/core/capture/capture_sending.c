@@ -85,13 +85,12 @@ static void offer(struct capture *c, int64_t ordinal)
 	const struct capture_slot *slot = &c->rows.slot[e->slot];
 	bool parked = e->state == ENTRY_PARKED;
 	struct doubt doubt;
-	/* In commit order all are of one lane: the next one goes when the one before is stored. */
 	struct row row = {
 		.id = ordinal,
-		.lane = c->set.in_commit_order ? 0 : slot->lane,
+		.lane = slot->lane,
 		.bytes = slot->bytes,
 		.defect = slot->defect,
-		.keyed = (c->set.in_commit_order || slot->lane != 0) && !MUTANT(lanes_ignored),
+		.keyed = slot->lane != 0 && !MUTANT(lanes_ignored),
 	};
 	struct offer o = {
 		.row = &row,

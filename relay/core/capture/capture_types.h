@@ -28,11 +28,11 @@ enum {
 #define CAPTURE_NO_SLOT UINT32_MAX
 
 struct capture_settings {
-	/* streams = 1; poison = POISON_SKIP; ordering = ORDERING_STRICT. queue_messages: changes in memory at most (rows of chunks
+	/* streams = 1; poison = POISON_SKIP; ordering = ORDERING_STRICT; owned and owned_stays follow from in_commit_order. queue_messages: changes in memory at most (rows of chunks
 	 * have room of their own, see capture_slots()). lease_ms, mark_interval_ms, the back-off and the window as there; grace,
 	 * sleep, polls do not count. */
 	struct delivery_settings send;
-	bool in_commit_order; /* order = "commit": all in one lane. Else the lane of each row counts */
+	bool in_commit_order; /* order = "commit": the stream is owned, one sequence. Else the lane of each row counts */
 	uint32_t tables;      /* rows and books name them 0 .. tables-1; 0: none has rows to be read */
 	uint32_t chunk_rows;  /* >= 1 */
 	uint32_t chunk_share; /* 1 .. 100: per cent of the time that chunks may take from the stream */

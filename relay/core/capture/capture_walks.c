@@ -39,6 +39,7 @@ void capture_walks_step(struct capture_reading *r, uint32_t table, int64_t ordin
 		capture_rows_hold(r->rows, slot);
 	r->step[(r->step_first + r->step_count++) % LIMIT_CAPTURE_STEPS] = (struct capture_step){
 		.ordinal = MUTANT(cursor_early) ? 0 : ordinal,
+		.begins = r->walk[table].unrecorded,
 		.cursor = { .table = table, .now = r->table[table], .restart = restart, .slot = slot },
 	};
 }
@@ -54,19 +55,20 @@ void capture_walks_marked(struct capture_reading *r, size_t steps)
 {
 	assert(steps <= r->step_count);
 	for (; steps > 0; steps--) {
-		const struct capture_cursor *c = &r->step[r->step_first].cursor;
+		const struct capture_step *step = &r->step[r->step_first];
+		const struct capture_cursor *c = &step->cursor;
 
 		if (c->slot != CAPTURE_NO_SLOT)
 			capture_rows_drop(r->rows, c->slot);
-		if (c->restart)
-			r->walk[c->table].restarting = false;
+		if (step->begins)
+			r->walk[c->table].unrecorded = false;
 		r->step_first = (r->step_first + 1) % LIMIT_CAPTURE_STEPS;
 		r->step_count--;
 	}
 	if (r->unrepaired == 0)
 		return;
 	for (uint32_t i = 0; i < r->set->tables; i++)
-		if (r->walk[i].again != 0 || r->walk[i].restarting)
+		if (r->walk[i].again != 0 || r->walk[i].unrecorded)
 			return;
 	r->unrepaired = 0;
 }
@@ -113,7 +115,16 @@ void capture_walks_restart(struct capture_reading *r, uint32_t table)
 	t->rows = 0;
 	capture_walks_cursor(r, w, CAPTURE_NO_SLOT);
 	w->from_start = true;
-	w->restarting = true;
+	w->unrecorded = true;
 	w->again = 0;
 	capture_walks_step(r, table, capture_rows_settled(r->rows), CAPTURE_NO_SLOT, true);
+}
+
+void capture_walks_filenode(struct capture_reading *r, uint32_t table, uint64_t filenode)
+{
+	r->table[table].filenode = filenode;
+	if (MUTANT(filenode_unmarked))
+		return;
+	r->walk[table].unrecorded = true;
+	capture_walks_step(r, table, capture_rows_settled(r->rows), CAPTURE_NO_SLOT, false);
 }

@@ -32,6 +32,10 @@ bool capture_walks_unfinished(const struct capture_reading *r);
 /* The walk's cursor is the row in this slot, whose hold goes over to it; CAPTURE_NO_SLOT: none that is in memory. */
 void capture_walks_cursor(struct capture_reading *r, struct capture_walk *w, uint32_t slot);
 
+/* The walk begins in this file node, which is put on record before a row goes out: else a leader after us would not know that what was stored
+ * was read in another one, and take what it reads for the same. */
+void capture_walks_filenode(struct capture_reading *r, uint32_t table, uint64_t filenode);
+
 /* The table's walk begins anew, as walk.again says. There must be room for a step. */
 void capture_walks_restart(struct capture_reading *r, uint32_t table);
 
