@@ -85,6 +85,17 @@ static void forget_everything(struct capture *c)
 	c->lost_end = c->lost_end_told = false;
 }
 
+/* Whoever led before may hold rows of a chunk, and send them until its lease ends: behind changes that we have sent by then they
+ * would be older than what is stored. An owned stream refuses them, for its chain has gone on; a shared one does not. (Changes are
+ * the same for both, and known by their ids.) */
+static int64_t first_publish(const struct capture *c, int64_t predecessor_until_ms)
+{
+	bool may_come = predecessor_until_ms > c->now_ms && !c->set.in_commit_order &&
+			capture_walks_unfinished(&c->reading) && !MUTANT(rows_of_predecessor);
+
+	return may_come ? predecessor_until_ms + c->set.send.ack_timeout_ms : c->now_ms;
+}
+
 static void leading(struct capture *c, const struct capture_event *ev)
 {
 	int64_t now = c->now_ms;
@@ -100,6 +111,7 @@ static void leading(struct capture *c, const struct capture_event *ev)
 	capture_reading_begin(&c->reading, ev);
 	capture_log_begin(c, ev);
 	capture_sending_begin(c, ev);
+	c->publish_at = first_publish(c, ev->leading.predecessor_until_ms);
 	first = capture_sending_level(c);
 	capture_marking_begin(&c->marking, books, &first);
 }
@@ -299,7 +311,7 @@ static bool next_publish(struct capture *c, struct capture_effect *f)
 {
 	bool asks = false;
 
-	if (!lead_may_publish(&c->lead, c->now_ms) || c->lost_end)
+	if (!lead_may_publish(&c->lead, c->now_ms) || c->lost_end || c->now_ms < c->publish_at)
 		return false;
 	f->kind = CAPTURE_EFFECT_COMMON;
 	if (sending_next(c->send, &f->common, &asks)) {
@@ -373,6 +385,8 @@ int64_t capture_deadline(const struct capture *c)
 	if (lead_may_read(&c->lead))
 		at = earlier(at, capture_questions_deadline(&c->reading));
 	at = earlier(at, lead_quiet_at(&c->lead, c->now_ms));
+	if (c->now_ms < c->publish_at)
+		at = earlier(at, c->publish_at);
 	return earlier(at, renew_at(c));
 }
 

@@ -41,6 +41,7 @@ struct capture {
 	uint32_t *slot_of; /* by slot of the sender: the capture's, or CAPTURE_NO_SLOT */
 	bool offer_parked; /* what is parked is wanted again */
 	bool lost_end, lost_end_told;
+	int64_t publish_at; /* nothing is sent before: an earlier leader may still send rows of a chunk */
 	int64_t now_ms;
 
 	/* What an earlier leader may have sent. */
