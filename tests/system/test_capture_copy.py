@@ -88,6 +88,7 @@ class Whole(CaptureTest):
     def test_told_to_end_and_started_again(self):
         relay = self.begin()
         for _ in range(3):
+            relay.wait_until_ready()
             self.let_work(30)
             self.assertEqual(relay.stop(), 0)
             relay.start()
@@ -187,8 +188,7 @@ class Positions(CaptureTest):
         self.say(relay, "capture", "start", NAME)
         early.cursor().execute("BEGIN; UPDATE legacy.orders SET changed_by = 'prepared early' WHERE id = 3; PREPARE TRANSACTION 'early'")
         relay.start()
-        self.wait(lambda: self.pg.execute("SELECT FROM pg_stat_activity WHERE query ~ 'pg_create_logical' AND state = 'active' "
-                                          "AND pid <> pg_backend_pid()"), "the slot to be waited for")
+        self.wait(lambda: self.slot("active_pid"), "the slot to be made, which waits")
         self.sql("COMMIT PREPARED 'early'")
         self.wait(lambda: self.state() == "live", "the capture to be live")
         self.witness()

@@ -102,8 +102,7 @@ class Policies(SourceTest):
         self.sql("ALTER TABLE legacy.stock ENABLE ROW LEVEL SECURITY")
         relay = self.start_capture()
         self.wait(lambda: self.unfinished() == ["legacy.stock"], "the other tables", progress=self.progress)
-        self.wait(lambda: "BYPASSRLS" in (self.sql("SELECT reason FROM boxhaul.capture_table WHERE tab = 'legacy.stock'")[0][0] or ""),
-                  "the reason")
+        self.wait(lambda: "BYPASSRLS" in relay.get("/status")[1], "the reason")
         self.assertIn("legacy.stock", relay.get("/status")[1])
         self.pg.execute(f"ALTER ROLE {RELAY} BYPASSRLS")
         self.addCleanup(self.pg.execute, f"ALTER ROLE {RELAY} NOBYPASSRLS")
@@ -125,7 +124,7 @@ class Values(SourceTest):
         self.assertEqual(tab, "legacy.orders")
         self.assertIn("8000", key)
         self.assertTrue(reason)
-        self.sql("DELETE FROM legacy.orders WHERE id = 8000; SELECT boxhaul.capture_letter_discard(id) FROM boxhaul.capture_letter")
+        self.sql("DELETE FROM legacy.orders WHERE id = 8000; SELECT boxhaul.capture_discard(id) FROM boxhaul.capture_letter")
         self.audit_capture()
 
     def test_a_row_that_was_too_large_before_it_began(self):
@@ -133,7 +132,7 @@ class Values(SourceTest):
         self.start_capture()
         self.wait_complete()
         self.assertEqual(self.sql("SELECT tab, key ~ '8000' FROM boxhaul.capture_letter"), [("legacy.orders", True)])
-        self.sql("DELETE FROM legacy.orders WHERE id = 8000; SELECT boxhaul.capture_letter_discard(id) FROM boxhaul.capture_letter")
+        self.sql("DELETE FROM legacy.orders WHERE id = 8000; SELECT boxhaul.capture_discard(id) FROM boxhaul.capture_letter")
         self.audit_capture()
 
     def test_settings_of_the_database_change_no_value(self):
