@@ -131,12 +131,12 @@ static json_t *problem_of(const json_t *relay, const char *name)
 	return NULL;
 }
 
-void look_capture_add_told(json_t *all, const json_t *relay)
+void look_capture_add_told(json_t *captures, const json_t *relay)
 {
 	json_t *o, *told;
 	size_t i, k;
 
-	json_array_foreach (all, i, o)
+	json_array_foreach (captures, i, o)
 		json_array_foreach (look_at(relay, "captures"), k, told)
 			if (strcmp(look_text(told, "name"), look_text(o, "name")) == 0 && look_is(told, "leader")) {
 				json_object_set(told, "problem", problem_of(relay, look_text(o, "name")));
