@@ -481,13 +481,11 @@ void capture_chunk_free(struct capture_chunk *c)
 
 struct capture_chunk_value capture_chunk_value(const struct capture_chunk_rows *rows, size_t row, size_t column)
 {
-	size_t bytes;
-	const char *text;
+	struct capture_chunk_value value = { .text = NULL, .bytes = 0 };
 
-	if (pg_is_null(rows->result, (int)row, (int)column))
-		return (struct capture_chunk_value){ .text = NULL };
-	text = pg_bytes(rows->result, (int)row, (int)column, &bytes);
-	return (struct capture_chunk_value){ .text = text, .bytes = bytes };
+	if (!pg_is_null(rows->result, (int)row, (int)column))
+		value.text = pg_bytes(rows->result, (int)row, (int)column, &value.bytes);
+	return value;
 }
 
 bool capture_chunk_is_wanted(const struct capture_chunk *c)
