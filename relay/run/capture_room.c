@@ -84,6 +84,7 @@ static void set_view(struct capture_one *c)
 	pg_database_of(c->room->config->postgres.capture_conninfo, c->database, sizeof c->database);
 	c->view.streams = &c->room->config->captures[c->index].stream;
 	c->view.stream_count = 1;
+	c->view.delivery.owned = capture_room_config(c)->order == CONFIG_ORDER_COMMIT;
 	c->view.delivery.queue_messages = CAPTURE_SENT_SLOTS;
 }
 

@@ -34,6 +34,7 @@ static void take_settings(struct capture *c, const struct capture_settings *s)
 	c->set = *s;
 	c->set.send.owned = s->in_commit_order;
 	c->set.send.owned_stays = s->in_commit_order;
+	c->set.send.foreign_passes = 0;
 }
 
 struct capture *capture_create(const struct capture_settings *s)
@@ -165,7 +166,11 @@ static void common(struct capture *c, const struct event *ev)
 			lookback_answered(c->send, ev);
 		break;
 	case EVENT_RENEWED: lead_renewed(&c->lead, ev->renewed.asked_ms); break;
-	case EVENT_PAUSED: lead_pause(&c->lead, ev->paused.operator_pause); break;
+	case EVENT_PAUSED:
+		/* Whoever resumes it has seen that its stream was stopped. What has lost its end is a gap, and needs another word. */
+		if (lead_pause(&c->lead, ev->paused.operator_pause) && c->set.in_commit_order && !c->lost_end)
+			chain_go_on(c->send, 0);
+		break;
 	case EVENT_DRAIN: lead_drain(&c->lead); break;
 	case EVENT_SETTINGS: adjust(c, ev->settings); break;
 	default: break; /* a tick; or what only an outbox is told */
