@@ -2,12 +2,9 @@
 over; what was read again makes the copy whole. And the server, which must be able to shut down."""
 
 import contextlib
-import signal
-import time
 import unittest
 
 import psycopg2
-from psycopg2.extras import LogicalReplicationConnection
 
 from captures import NAME, SETTINGS, STREAM, CaptureTest
 from harness import RELAY
@@ -184,30 +181,6 @@ class Shutdown(SlotTest):
             self.pg.start()
         self.let_work(20)
         self.audit_capture()
-
-
-    def test_a_server_that_takes_long_to_end_is_not_asked_all_the_time(self):
-        """Pain 11: another reader confirms nothing, so the server goes on shutting down. Who comes back every second keeps it busy."""
-        relay = self.start_whole()
-        self.sql("SELECT pg_create_logical_replication_slot('idler', 'pgoutput')")
-        idler = psycopg2.connect(self.pg.conninfo(self.database), connection_factory=LogicalReplicationConnection)
-        self.connections.append(idler)
-        idler.cursor().start_replication("idler", options={"proto_version": "1", "publication_names": f'"boxhaul_{NAME}"'})
-        self.sql("UPDATE legacy.orders SET customer = 'x'")
-        self.wait_confirmed()
-        asked = self.refused()
-        self.pg.send(signal.SIGINT)
-        self.wait(lambda: relay.get("/readyz")[0] == 503, "the daemon to see it")
-        time.sleep(6)
-        self.assertLessEqual(self.refused() - asked, 3)
-        idler.close()
-        self.pg.wait()
-        self.pg.start()
-        self.audit_capture()
-
-    def refused(self):
-        with open(self.pg.log, encoding="utf-8", errors="replace") as f:
-            return f.read().count("the database system is shutting down")
 
 
 class Beginnings(SlotTest):

@@ -79,6 +79,8 @@ class Publications(SourceTest):
         early.cursor().execute("BEGIN; INSERT INTO legacy.more VALUES (100, 'before'); UPDATE legacy.more SET v = 'before' WHERE id = 1")
         relay.configure({**relay.settings, "capture": [{**relay.settings["capture"][0], "tables": [*TABLES, "legacy.more"]}]})
         self.say(relay, "capture", "add", NAME, "legacy.more")
+        relay.stop()
+        relay.start()
         early.cursor().execute("INSERT INTO legacy.more VALUES (101, 'behind'); UPDATE legacy.more SET v = 'behind' WHERE id = 2")
         late = self.connect(SERVICE)
         late.cursor().execute("INSERT INTO legacy.more VALUES (102, 'another')")
@@ -125,7 +127,7 @@ class Values(SourceTest):
         self.assertIn("8000", key)
         self.assertTrue(reason)
         self.sql("DELETE FROM legacy.orders WHERE id = 8000; SELECT boxhaul.capture_discard(id) FROM boxhaul.capture_letter")
-        self.audit_capture()
+        self.audit_capture(gaps=1)  # the last message of its transaction is the one that is not there
 
     def test_a_row_that_was_too_large_before_it_began(self):
         self.sql("INSERT INTO legacy.orders (id, doc) VALUES (8000, repeat('x', 300000))")
