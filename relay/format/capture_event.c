@@ -118,7 +118,7 @@ static struct capture_subject_value key_value(const struct subject *s)
 
 	piece->count = 0;
 	put_key(piece, s->change, s->key_parts);
-	return (struct capture_subject_value){ piece->bytes, piece->count };
+	return (struct capture_subject_value){ piece->count > 0 ? piece->bytes : "", piece->count };
 }
 
 /* Of what is about a table and no row (t, s), nothing stands for a row's values: there the token is "_". */
