@@ -113,20 +113,23 @@ static bool fill_headers(struct headers *h, const struct parcel *parcel)
 	return message_each_header(parcel->headers, parcel->headers_bytes, take_header, h) == REASON_NONE;
 }
 
-/* Behind ours: those that a capture has written, which are as they are sent, and live as long as the parcel. False: no memory. */
-static bool add_pairs(struct headers *h, const struct parcel *parcel)
+/* Ours, and behind them those that a capture has written, which are as they are sent, and live as long as the parcel. False: no memory. */
+static bool add_pairs(struct headers *h, const struct natsio_header *own, size_t own_count, const struct parcel *parcel)
 {
 	const char *at = parcel->pairs;
 
-	h->list = malloc((OWN_HEADERS + parcel->pair_count) * sizeof *h->list);
-	for (size_t i = 0; h->list != NULL && i < parcel->pair_count; i++) {
-		struct natsio_header *pair = &h->list[OWN_HEADERS + i];
+	h->list = malloc((own_count + parcel->pair_count) * sizeof *h->list);
+	if (h->list == NULL)
+		return false;
+	memcpy(h->list, own, own_count * sizeof *own);
+	for (h->count = own_count; h->count < own_count + parcel->pair_count; h->count++) {
+		struct natsio_header *pair = &h->list[h->count];
 
 		pair->name = at;
 		pair->value = at + strlen(at) + 1;
 		at = pair->value + strlen(pair->value) + 1;
 	}
-	return h->list != NULL;
+	return true;
 }
 
 /* Behind the first `count` of ours. Returns how many there are. */
@@ -174,15 +177,15 @@ bool publisher_send(struct publisher *p, struct parcel *parcel, const struct eff
 	if (parcel->last)
 		own[own_count++] = (struct natsio_header){ .name = CAPTURE_HEADER_LAST, .value = "1" };
 	m.header_count = own_count;
-	if (parcel->pair_count > 0 && (ok = add_pairs(&h, parcel))) {
-		m.headers = h.list + OWN_HEADERS - own_count;
-		memcpy(h.list + OWN_HEADERS - own_count, own, own_count * sizeof own[0]);
-		m.header_count = own_count + parcel->pair_count;
-	}
-	if ((parcel->headers != NULL || parcel->source != NULL) && (ok = open_headers(&h, parcel))) {
+	/* A parcel has the one kind or the other. */
+	if (parcel->pair_count > 0) {
+		ok = add_pairs(&h, own, own_count, parcel);
+	} else if ((parcel->headers != NULL || parcel->source != NULL) && (ok = open_headers(&h, parcel))) {
 		for (; h.count < own_count; h.count++)
 			h.list[h.count] = own[h.count];
 		ok = fill_headers(&h, parcel);
+	}
+	if (h.list != NULL) {
 		m.headers = h.list;
 		m.header_count = h.count;
 	}
