@@ -24,7 +24,7 @@ static const char *const ops[] = {
 /* --- the key --- */
 
 /* So many parts are there and known; 0: none, or not all of them. */
-static size_t key_parts(const struct capture_change *c)
+static uint16_t key_parts(const struct capture_change *c)
 {
 	for (uint16_t part = 1; part <= c->shape->key_count; part++) {
 		size_t i = capture_shape_key(c->shape, part);
@@ -71,7 +71,7 @@ static bool is_bucket_text(char c)
 }
 
 /* "42", or "7/1" of two columns: what tells the row apart in its table. */
-static void put_key(struct capture_text *to, const struct capture_change *c, size_t parts)
+static void put_key(struct capture_text *to, const struct capture_change *c, uint16_t parts)
 {
 	for (uint16_t part = 1; part <= parts; part++) {
 		const struct pgoutput_value *v = key_part(c, part);
@@ -83,7 +83,7 @@ static void put_key(struct capture_text *to, const struct capture_change *c, siz
 }
 
 /* The ordering key: "public.orders/42". What is no UTF-8 would be no header, but that is a defect of the row. */
-static void put_ordering_key(struct capture_writer *w, const struct capture_change *c, size_t parts)
+static void put_ordering_key(struct capture_writer *w, const struct capture_change *c, uint16_t parts)
 {
 	capture_text_say(&w->key, c->shape->schema);
 	capture_text_char(&w->key, '.');
@@ -99,7 +99,7 @@ struct subject {
 	struct capture_writer *w;
 	const struct capture_style *style;
 	const struct capture_change *change;
-	size_t key_parts;
+	uint16_t key_parts;
 };
 
 static bool is_name(const char *name, size_t n, const char *other)
@@ -159,7 +159,7 @@ static struct capture_subject_value subject_value(void *arg, const char *name, s
 
 /* $KV.<bucket>.<table>.<key>, a token for each column of the key. */
 static enum reason write_bucket_key(struct capture_writer *w, const struct capture_style *style,
-				    const struct capture_change *c, size_t parts)
+				    const struct capture_change *c, uint16_t parts)
 {
 	struct capture_text *piece = &w->piece;
 
@@ -188,7 +188,7 @@ static enum reason write_bucket_key(struct capture_writer *w, const struct captu
 }
 
 static enum reason write_subject(struct capture_writer *w, const struct capture_style *style,
-				 const struct capture_change *c, size_t parts)
+				 const struct capture_change *c, uint16_t parts)
 {
 	struct subject s = { .w = w, .style = style, .change = c, .key_parts = parts };
 	enum reason defect;
@@ -204,7 +204,7 @@ static enum reason write_subject(struct capture_writer *w, const struct capture_
 /* --- the id --- */
 
 /* The key in one piece, at the end of w->piece. */
-static void put_key_piece(struct capture_writer *w, const struct capture_change *c, size_t parts)
+static void put_key_piece(struct capture_writer *w, const struct capture_change *c, uint16_t parts)
 {
 	w->piece.count = 0;
 	for (uint16_t part = 1; part <= parts; part++) {
@@ -219,7 +219,7 @@ static void put_key_piece(struct capture_writer *w, const struct capture_change 
 }
 
 /* What has no place in the log has one in a snapshot. No key in one piece is like one of these words: it would begin with a length beyond its end. */
-static bool write_id(struct capture_writer *w, const struct capture_change *c, size_t parts,
+static bool write_id(struct capture_writer *w, const struct capture_change *c, uint16_t parts,
 		     char id[static UUID_CHARACTERS + 1])
 {
 	bool row = c->op == CAPTURE_OP_READ;
@@ -289,7 +289,7 @@ static enum reason add_headers(struct capture_writer *w, const struct capture_st
 enum reason capture_event_write(struct capture_writer *w, const struct capture_style *style,
 				const struct capture_change *change, struct capture_message *m)
 {
-	size_t parts = key_parts(change);
+	uint16_t parts = key_parts(change);
 	bool keyed = parts > 0;
 	enum reason body, subject, headers, made;
 
