@@ -94,24 +94,15 @@ class Table:
     known what they are; emptied: that is so of all keys."""
 
     def __init__(self):
-        self.rows, self.touched, self.emptied, self.sweep = {}, set(), False, None
+        self.rows, self.touched, self.emptied = {}, set(), False
 
     def knows(self, key):
         return self.emptied or key in self.touched
 
     def begin_snapshot(self):
-        """Whatever is here may be of before a gap: what the snapshot does not bring, nor a change behind it, has gone."""
-        self.sweep, self.touched, self.emptied = set(self.rows), set(), False
-
-    def end_snapshot(self):
-        for key in self.sweep or ():
-            self.rows.pop(key, None)
-        self.sweep = None
-
-    def forget(self, key):
-        self.touched.add(key)
-        if self.sweep:
-            self.sweep.discard(key)
+        """Whatever is here may be of before a gap, so nothing of it counts: what there is comes again. (Somebody who serves readers meanwhile
+        keeps it, and sweeps at the end what neither the snapshot nor a change has brought.)"""
+        self.__init__()
 
 
 class Copy:
@@ -196,16 +187,13 @@ class Copy:
         elif event.op == "d":
             key = canonical(event.key)
             table.rows.pop(key, None)
-            table.forget(key)
+            table.touched.add(key)
         elif event.op == "snapshot-begin":
             table.begin_snapshot()
-        elif event.op == "snapshot-end":
-            table.end_snapshot()
 
     @staticmethod
     def _truncate(table):
         table.rows, table.touched, table.emptied = {}, set(), True
-        table.sweep = None if table.sweep is None else set()
 
     def _read_row(self, table, event):
         """A row of the snapshot: exactly what the changes ahead of it have made of its key."""
@@ -217,8 +205,6 @@ class Copy:
             elif differing := [name for name in event.row if name in here and here[name] != event.row[name]]:
                 self.fault("stale", f"{event.table} {key} at {event.seq}: {differing[0]} had been changed")
         table.rows[key] = dict(event.row)
-        if table.sweep:
-            table.sweep.discard(key)
 
     @staticmethod
     def _change(table, event):
@@ -228,11 +214,11 @@ class Copy:
         before = table.rows.get(canonical(old_key))
         if canonical(old_key) != key:
             table.rows.pop(canonical(old_key), None)
-            table.forget(canonical(old_key))
+            table.touched.add(canonical(old_key))
         kept = {name: before[name] for name in event.unchanged if before and name in before}
         kept.update({name: event.old[name] for name in event.unchanged if event.old and name in event.old})
         table.rows[key] = {**kept, **event.row}
-        table.forget(key)
+        table.touched.add(key)
 
     # -- the end
 
