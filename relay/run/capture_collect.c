@@ -1,6 +1,7 @@
 /* What is known of a capture, for those who tell of it. */
 #include <stdio.h>
 
+#include "base/process.h"
 #include "books/reasons.h"
 #include "run/capture_room_state.h"
 
@@ -17,6 +18,18 @@ static int64_t lag_us(const struct capture_one *c, const struct capture_stats *s
 		return 0;
 	lag = pg_walsender_server_us(c->walsender) - (s->settled_time != 0 ? s->settled_time : s->received_time);
 	return lag > 0 ? lag : 0;
+}
+
+/* What a burst took would stay with us (run/tick.c). */
+static void give_back(struct capture_one *c, const struct capture_stats *s)
+{
+	uint64_t since = s->send->bytes_published - c->given_back_at;
+
+	if (s->send->resident > 0 || (!c->forgot && since < c->room->config->delivery.queue_bytes / 4))
+		return;
+	c->forgot = false;
+	c->given_back_at = s->send->bytes_published;
+	process_give_back();
 }
 
 void capture_collect_tick(struct capture_one *c, int64_t now)
@@ -38,7 +51,8 @@ void capture_collect_tick(struct capture_one *c, int64_t now)
 		stream_setup_ask(c->setup, 0);
 	}
 	if (!s->send->found_is_sought)
-		stream_scan_forget(c->scan);
+		c->forgot |= stream_scan_forget(c->scan);
+	give_back(c, s);
 }
 
 /* --- tables --- */
