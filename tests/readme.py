@@ -327,6 +327,8 @@ def follow_readme(reader):
             reader.configuration(code)
         elif code.startswith("inbox ="):
             reader.subscribe(code)
+        elif code.startswith("capture ="):
+            reader.shown(code)  # tests/system/test_capture_copy.py and packaging/try --capture have whole ones
     reader.messages_arrive()
     commands = commands_of(text)
     for command in commands:
