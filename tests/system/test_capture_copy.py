@@ -47,7 +47,7 @@ class Whole(CaptureTest):
 
     def test_commits_in_limbo(self):
         """A standby answers late: what was streamed is not yet visible to the chunks. Twenty rows a chunk, so that there are many."""
-        self.begin({"chunk_rows": 20}, limbo=0.005)
+        self.begin({"chunk_rows": 20}, limbo=0.005, pause=0.02)
         self.wait_complete()
         self.audit_capture()
 
@@ -71,7 +71,7 @@ class Whole(CaptureTest):
 
     def test_killed_at_any_moment_while_rows_are_read(self):
         """kill -9 again and again, commits in limbo meanwhile. It goes on where it was: no table is begun anew (pains 26 and 40)."""
-        relay = self.begin({"chunk_rows": 20, "chunk_share": 20}, limbo=0.003)
+        relay = self.begin({"chunk_rows": 20, "chunk_share": 20}, limbo=0.003, clients=3, pause=0.05)
         dice, readings = random.Random(), set()
         for _ in range(KILLS):
             time.sleep(dice.uniform(0.1, 1))
