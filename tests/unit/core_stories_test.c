@@ -14,9 +14,10 @@ enum { IDS = 150000, WINDOW_MS = 120000 };
 static struct delivery *d;
 static int64_t now;
 static char heard[4096], noted[4096];
-static uint64_t token[IDS]; /* of the last publish of an id */
-static int64_t published;   /* the id published last, */
-static bool evident;        /* and whether it bears witness */
+static uint64_t token[IDS];    /* of the last publish of an id */
+static uint64_t expected[IDS]; /* the sequence behind which it must stand */
+static int64_t published;      /* the id published last, */
+static bool evident;           /* and whether it bears witness */
 static bool fetching, marking;
 static bool tells;  /* what streams hold is told at once, and it is nothing */
 static bool audits; /* every step; not where there are a great many */
@@ -92,9 +93,9 @@ static uint32_t attempts; /* of the last note */
 
 static void say_note(const struct note *n)
 {
-	static const char *const kind[] = { "stream blocked", "stream open", "lane blocked", "lane open",
-					    "dead",           "held",        "vanished",     "full",
-					    "retry",          "blind",       "others",       "unrouted" };
+	static const char *const kind[] = { "stream blocked", "stream open", "lane blocked", "lane open", "dead",
+					    "held",           "vanished",    "full",         "retry",     "blind",
+					    "others",         "unrouted",    "foreign" };
 
 	say(noted, "%s %lld", kind[n->kind], (long long)n->id);
 	attempts = n->attempts;
@@ -137,6 +138,7 @@ static void listen(void)
 			published = e.publish.id;
 			evident = e.publish.evident;
 			token[published % IDS] = e.publish.token;
+			expected[published % IDS] = e.publish.expected;
 			say(heard, "publish %lld", (long long)e.publish.id);
 			break;
 		case EFFECT_FETCH: say_fetch(&e); break;
@@ -2391,6 +2393,180 @@ static void unrouted(void)
 	hears("publish 6");
 }
 
+/* --- owned streams --- */
+
+static void stored_at(uint64_t t, uint64_t sequence, bool duplicate)
+{
+	step((struct event){ .kind = EVENT_ACKED,
+			     .acked = { .token = t, .sequence = sequence, .duplicate = duplicate } });
+}
+
+/* One stream, which is owned; 1 is stored at 1, and 2, 3, 4 are in flight behind it. */
+static void begin_owned(const char *title, bool stays)
+{
+	settings.streams = settings.owned = 1;
+	settings.owned_stays = stays;
+	begin(title);
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'), row(4, 'a'));
+	tells = false;
+	hears("publish 1");
+	hears_not("publish 2");
+	is_number(expected[1], 0, "nothing stands before it");
+	stored_at(token[1], 1, false);
+	hears("publish 2, publish 3, publish 4");
+	ok(expected[2] == 1 && expected[3] == 2 && expected[4] == 3, "each stands behind the one before");
+	forget();
+}
+
+static void owned_chain(void)
+{
+	begin_owned("owned: what stands behind a refused message is looked for and sent again, in its order", false);
+	refuse(2, 10071);
+	hears_not("lookback");
+	refuse(3, 10071);
+	hears_not("lookback");
+	refuse(4, 10071);
+	hears("lookback 0 above 1");
+	hears_not("publish");
+	forget();
+	told(0, true, WINDOW_MS, 2);
+	hears("publish 2");
+	hears_not("publish 3");
+	is_number(expected[2], 2, "behind the end");
+	stored_at(token[2], 2, true);
+	hears("publish 3");
+	is_number(expected[3], 2, "it was there already: its number is free again");
+	stored_at(token[3], 3, false);
+	hears("publish 4");
+	is_number(expected[4], 3, "and on");
+}
+
+/* It ends there now, and one message was found that was not known. */
+static void foreign_at(uint64_t last)
+{
+	step((struct event){
+		.kind = EVENT_LOOKBACK,
+		.lookback = {
+			.ok = true, .asked_ms = now, .duplicate_window_ms = WINDOW_MS, .last = last, .present = 1 } });
+}
+
+static void owned_foreign(void)
+{
+	begin_owned("owned: a message of somebody else stops the stream until an operator lets it go on", true);
+	for (int64_t id = 2; id <= 4; id++)
+		stored_at(token[id], (uint64_t)id, false);
+	ROWS(row(5, 'a'));
+	forget();
+	refuse(5, 10071);
+	hears("lookback 0 above 4");
+	forget();
+	foreign_at(5);
+	hears_not("publish");
+	notes("foreign 5");
+	notes("stream blocked 5");
+	ok(look()->stream[0].blocked && look()->stream[0].reason == REASON_FOREIGN, "and that is shown");
+	pass(100000);
+	hears_not("publish");
+	step((struct event){ .kind = EVENT_PAUSED, .paused = { .operator_pause = 1 } });
+	forget();
+	step((struct event){ .kind = EVENT_PAUSED });
+	hears("lookback 0 above 5");
+	told(0, true, WINDOW_MS, 5);
+	hears("publish 5");
+	is_number(expected[5], 5, "behind the foreign one");
+}
+
+static void owned_lost_end(void)
+{
+	begin_owned("owned, and nothing can be read again: a stream that is another one stops", true);
+	for (int64_t id = 2; id <= 4; id++)
+		refuse(id, 10071);
+	forget();
+	step((struct event){
+		.kind = EVENT_LOOKBACK,
+		.lookback = { .ok = true, .asked_ms = now, .duplicate_window_ms = WINDOW_MS, .another = true } });
+	hears_not("publish");
+	ok(look()->stream[0].blocked && look()->stream[0].reason == REASON_LOST_END, "and says why");
+}
+
+static void owned_predecessor(void)
+{
+	settings.streams = settings.owned = 1;
+	begin("owned: nothing is sent while an earlier leader may still publish, or what it sent is on its way");
+	tells = false;
+	low_waters[0] = 5;
+	predecessor_until = now + 500;
+	lead_with(0, NULL, 0);
+	hears("lookback 0 above 5");
+	told(0, true, WINDOW_MS, 5);
+	ROWS(row(1, 'a'));
+	hears_not("publish");
+	pass(1400);
+	hears_not("publish");
+	forget();
+	pass(200);
+	hears("lookback 0");
+	told(0, true, WINDOW_MS, 7);
+	hears("publish 1");
+	is_number(expected[1], 7, "behind what it stored meanwhile");
+}
+
+static void owned_late_answers(void)
+{
+	uint64_t old[5];
+
+	begin_owned("owned: what was on its way is stored after all", false);
+	memcpy(old, token, sizeof old);
+	happens(EVENT_BUS_DOWN);
+	happens(EVENT_BUS_UP);
+	hears("lookback 0 above 1");
+	stored_at(old[2], 2, false);
+	told(0, true, WINDOW_MS, 1);
+	hears("publish 3");
+	is_number(expected[3], 2, "its answer came before that of the look, which knows nothing of it");
+	forget();
+	stored_at(old[4], 4, false);
+	stored_at(old[3], 3, false);
+	ROWS(row(5, 'a'));
+	hears_not("publish 5");
+	pass(200);
+	hears("lookback 0 above 4");
+}
+
+static void owned_silence(void)
+{
+	begin_owned("owned: what met silence goes before the probe that was chosen meanwhile", false);
+	refuse(3, REASON_STREAM_FULL);
+	refuse(4, 10071);
+	notes("stream blocked 3");
+	await_fetch("3..3");
+	ROWS(row(3, 'b'));
+	pass(200);
+	hears("lookback 0 above 1");
+	forget();
+	told(0, true, WINDOW_MS, 1);
+	hears("publish 2");
+	stored_at(token[2], 2, false);
+	hears("publish 3");
+	is_number(expected[3], 2, "behind it");
+}
+
+static void owned_dead_letter(void)
+{
+	struct row bad = row(6, 'b');
+
+	begin_owned("owned: nothing passes a dead letter that is not on record", false);
+	bad.defect = DEFECT_SUBJECT_EMPTY;
+	ROWS(row(5, 'a'), bad, row(7, 'c'));
+	notes("dead 6");
+	hears("publish 5");
+	hears_not("publish 7");
+	for (int64_t id = 2; id <= 5; id++)
+		stored_at(token[id], (uint64_t)id, false);
+	settle_books(200);
+	hears("publish 7");
+}
+
 struct story {
 	const char *name;
 	void (*tell)(void);
@@ -2480,6 +2656,13 @@ static const struct story stories[] = {
 	SKIP(unrouted),
 	SKIP(others_pass),
 	SKIP(one_subject_takes_nothing),
+	SKIP(owned_chain),
+	SKIP(owned_foreign),
+	SKIP(owned_lost_end),
+	SKIP(owned_predecessor),
+	SKIP(owned_late_answers),
+	SKIP(owned_silence),
+	SKIP(owned_dead_letter),
 	HOLD(discard),
 	HOLD(redrive),
 	HOLD(redriven_in_haste),

@@ -347,7 +347,7 @@ bool chain_may_send(struct sender *s, const struct message *m)
 	if (first_time && !no_foreign(s, m->stream))
 		return false;
 	if (lane_of(s, m->stream)->limit > 1 && !newest_is_in_flight(s, &s->chain[m->stream]) &&
-	    !MUTANT(first_not_alone)) {
+	    s->chain[m->stream].proved_ms != s->now_ms && !MUTANT(first_not_alone)) {
 		lanes_stand(&s->lanes, m->stream);
 		lanes_go(&s->lanes, m->stream, 1);
 	}
@@ -384,6 +384,7 @@ void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, ui
 	if (sequence == m->due) {
 		if (attempt == m->attempt)
 			c->failures = 0;
+		c->proved_ms = s->now_ms;
 		lane_of(s, m->stream)->limit = UINT32_MAX;
 	} else if (c->tail == m->due && !MUTANT(duplicate_takes_number)) {
 		c->tail--;

@@ -62,6 +62,7 @@ struct chain {
 	uint64_t newest;      /* the token of the last one sent */
 	int64_t call_back_ms; /* then what is in flight still is not waited for any more; NEVER */
 	int64_t again_ms;     /* not to be looked at sooner */
+	int64_t proved_ms;    /* when a message was last told to stand where it should */
 	uint32_t failures;    /* so often broken in a row, without any message that came to stand where it should */
 	int64_t sent_ms;      /* when something was sent last; 0 = never */
 	int64_t former_ms;    /* and in an earlier lead of ours */
