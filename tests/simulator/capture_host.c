@@ -168,7 +168,8 @@ static void carry_out(struct capture_sim *s, struct host *h, const struct captur
 
 	switch (f->kind) {
 	case CAPTURE_EFFECT_STREAM:
-		a = plan(s, h, capture_soon(s, 2 * s->plan.pg_us + 5 * MS), on_stream);
+		/* The slot may be in use for a while. */
+		a = plan(s, h, capture_soon(s, 2 * s->plan.pg_us + (mishap(s, query_slow) ? 300 : 5) * MS), on_stream);
 		a->c = f->stream.lsn;
 		a->d = h->session;
 		break;

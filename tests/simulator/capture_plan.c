@@ -81,9 +81,13 @@ static void draw_race(struct capture_plan *p, struct prng *dice)
 {
 #define F(name) CAPTURE_FAULT_##name
 	static const enum capture_fault company[][3] = {
-		{ F(kill), F(limbo_long), F(session_lost) },     { F(stream_lost), F(limbo_long), F(commit_async) },
-		{ F(query_slow), F(chunk_failed), F(rewrite) },  { F(kill), F(query_slow), F(ack_lost) },
+		{ F(kill), F(limbo_long), F(session_lost) },
+		{ F(stream_lost), F(limbo_long), F(commit_async) },
+		{ F(query_slow), F(chunk_failed), F(rewrite) },
+		{ F(kill), F(query_slow), F(ack_lost) },
 		{ F(session_lost), F(publish_lost), F(poison) },
+		{ F(session_lost), F(standby_away), F(limbo_long) },
+		{ F(session_lost), F(standby_away), F(query_slow) },
 	};
 #undef F
 	const enum capture_fault *with = company[prng_below(dice, sizeof company / sizeof company[0])];
@@ -104,6 +108,7 @@ static void draw_race(struct capture_plan *p, struct prng *dice)
 	p->load_us = prng_between(dice, 300, 1500) * 1000;
 	p->writers = CAPTURE_WRITERS;
 	p->most_ops = 3;
+	p->hosts = (uint32_t)prng_between(dice, 1, CAPTURE_HOSTS);
 }
 
 void capture_plan_draw(struct capture_plan *p, struct prng *dice)

@@ -11,7 +11,11 @@ static struct capture *core;
 static struct capture_settings set;
 static int64_t now;
 static char heard[4000];
-static uint64_t token; /* of the last publish */
+static uint64_t token, tokens[100]; /* of the last publish; of all that are not answered */
+static size_t waiting;
+static uint32_t most_repairs;
+static bool complete;
+static int64_t ordinal; /* of the books */
 static uint64_t sequence;
 
 /* --- the stage --- */
@@ -31,6 +35,7 @@ static void say_common(const struct effect *f)
 {
 	if (f->kind == EFFECT_PUBLISH) {
 		token = f->publish.token;
+		tokens[waiting++] = token;
 		say("publish %lld", (long long)f->publish.id);
 	} else if (f->kind == EFFECT_LOOKBACK) {
 		say("look");
@@ -49,6 +54,8 @@ static void say_effect(const struct capture_effect *f)
 	case CAPTURE_EFFECT_CONTROL: say(f->control.end ? "control end" : "control begin"); break;
 	case CAPTURE_EFFECT_MARK:
 		say("mark %llu/%lld", (unsigned long long)f->mark->end_lsn, (long long)f->mark->ordinal);
+		for (size_t i = 0; i < f->mark->repair_count; i++)
+			say("repair %u:%s", f->mark->repairs[i].reading, (const char *)f->mark->repairs[i].key);
 		break;
 	case CAPTURE_EFFECT_LOST_END: say("lost end"); break;
 	case CAPTURE_EFFECT_COMMON: say_common(&f->common); break;
@@ -95,6 +102,20 @@ static void acked(void)
 	common(ev);
 }
 
+static void acked_all(void)
+{
+	struct event ev = { .kind = EVENT_ACKED };
+	size_t n = waiting;
+
+	for (size_t i = 0; i < n; i++) {
+		ev.acked.token = tokens[i];
+		ev.acked.sequence = ++sequence;
+		common(ev);
+	}
+	waiting -= n;
+	memmove(tokens, tokens + n, waiting * sizeof *tokens);
+}
+
 static void begin(uint32_t xid, uint64_t lsn)
 {
 	struct capture_event ev = { .kind = CAPTURE_EVENT_BEGIN };
@@ -111,6 +132,19 @@ static void change(uint32_t index, const char *key)
 	ev.change.index = index;
 	ev.change.row.key = key;
 	ev.change.row.key_bytes = (uint32_t)strlen(key);
+	step(ev);
+}
+
+/* It gives its row this key, and does not send all of it. */
+static void move_to(uint32_t index, const char *key)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHANGE };
+
+	ev.change.index = index;
+	ev.change.row.key = "old";
+	ev.change.row.key_bytes = 3;
+	ev.change.repair_key = key;
+	ev.change.repair_key_bytes = (uint32_t)strlen(key);
 	step(ev);
 }
 
@@ -147,6 +181,7 @@ static void chunk(uint64_t xmin, uint64_t xmax)
 	ev.chunk.rows = rows;
 	ev.chunk.count = 2;
 	ev.chunk.filenode = 7;
+	ev.chunk.complete = complete;
 	step(ev);
 }
 
@@ -180,11 +215,14 @@ static void leads(enum capture_table_state state)
 	set.chunk_rows = 2;
 	set.chunk_share = 100;
 	set.chunk_wait_ms = 50;
+	set.most_repairs = most_repairs;
+	waiting = 0;
 	core = capture_create(&set);
 	now += 1000;
 	table = (struct capture_table){ .state = state, .reading = 1, .readings = 1, .filenode = 7 };
 	ev.leading.end_lsn = 100;
 	ev.leading.wal_end = 100;
+	ev.leading.ordinal = ordinal;
 	ev.leading.low_water = LOW_WATER_NONE;
 	ev.leading.asked_ms = now;
 	ev.leading.tables = &table;
@@ -228,6 +266,15 @@ static void barrier_waits_for_the_stream(void)
 	ev.horizon.horizon = 700;
 	step(ev);
 	is_text(heard, "chunk 1", "and then the first chunk is read");
+}
+
+/* Whoever led before may have been streamed what is in its limbo still. */
+static void barrier_at_each_lead(void)
+{
+	ordinal = 5;
+	leads(CAPTURE_TABLE_READING);
+	ordinal = 0;
+	is_text(heard, "draw", "a new lead draws an xid, too");
 }
 
 /* Seen on PostgreSQL 15: the slot brings T's update, a chunk that is read afterwards shows the old row, under 727:727:, and T is 727. */
@@ -325,16 +372,67 @@ static void loses_the_end(void)
 	ok(capture_look(core)->lost_end, "until somebody decides");
 }
 
+static void repairs_have_readings(void)
+{
+	complete = true;
+	reads();
+	chunk(720, 727);
+	complete = false;
+	end(200);
+	begin(800, 120);
+	move_to(0, "x");
+	is_text(heard, "mark 100/0, repair 2:x",
+		"a row that may have moved to where reading has passed is put on record");
+	commit(128);
+	position(200);
+	is_text(heard, "", "its keys are not read before that, nor is the end of the table said");
+	marked();
+	ok(strstr(heard, "chunk 2") != NULL, "then it is read, under a number of its own");
+	chunk(801, 801);
+	begin(801, 210);
+	move_to(0, "y");
+	ok(strstr(heard, "repair 3:y") != NULL, "one that comes meanwhile has the next number");
+}
+
+static void too_many_repairs(void)
+{
+	most_repairs = 2;
+	reads();
+	most_repairs = 0;
+	looked(0, false);
+	chunk(720, 727);
+	begin(800, 120);
+	move_to(0, "x");
+	move_to(3, "y");
+	move_to(6, "z");
+	commit(128);
+	for (int i = 0; i < 4; i++) {
+		acked_all();
+		marked();
+		ok(strstr(heard, "mark 128") == NULL, "no mark passes a key for which there was no room");
+	}
+	end(130);
+	position(130);
+	for (int i = 0; i < 6 && strstr(heard, "mark 128") == NULL; i++) {
+		acked_all();
+		marked();
+	}
+	ok(strstr(heard, "mark 128") != NULL, "before it is on record that the table is read again from the start");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
 		return 64;
 	barrier_waits_for_the_stream();
+	barrier_at_each_lead();
 	commit_in_limbo();
 	row_before_the_change();
 	confirms_what_is_marked();
 	transaction_breaks_off();
 	loses_the_end();
+	repairs_have_readings();
+	too_many_repairs();
 	capture_free(core);
 	return done_testing();
 }
