@@ -14,8 +14,10 @@ static char heard[4000];
 static uint64_t token, tokens[100]; /* of the last publish; of all that are not answered */
 static size_t waiting;
 static uint32_t most_repairs;
-static bool complete;
-static int64_t ordinal; /* of the books */
+static bool complete, by_key;
+static uint64_t low_water; /* of the last mark */
+static int64_t ordinal;    /* of the books */
+static int64_t lease;      /* what is left of an earlier leader's */
 static uint64_t sequence;
 
 /* --- the stage --- */
@@ -53,6 +55,7 @@ static void say_effect(const struct capture_effect *f)
 	case CAPTURE_EFFECT_CHUNK_END: say("end"); break;
 	case CAPTURE_EFFECT_CONTROL: say(f->control.end ? "control end" : "control begin"); break;
 	case CAPTURE_EFFECT_MARK:
+		low_water = f->mark->low_water;
 		say("mark %llu/%lld", (unsigned long long)f->mark->end_lsn, (long long)f->mark->ordinal);
 		for (size_t i = 0; i < f->mark->repair_count; i++)
 			say("repair %u:%s", f->mark->repairs[i].reading, (const char *)f->mark->repairs[i].key);
@@ -132,6 +135,7 @@ static void change(uint32_t index, const char *key)
 	ev.change.index = index;
 	ev.change.row.key = key;
 	ev.change.row.key_bytes = (uint32_t)strlen(key);
+	ev.change.row.lane = (uint64_t)key[0];
 	step(ev);
 }
 
@@ -210,7 +214,7 @@ static void leads(enum capture_table_state state)
 					       .retry_max_ms = 100,
 					       .mark_interval_ms = 1,
 					       .lease_ms = 100000 };
-	set.in_commit_order = true;
+	set.in_commit_order = !by_key;
 	set.tables = 1;
 	set.chunk_rows = 2;
 	set.chunk_share = 100;
@@ -223,6 +227,7 @@ static void leads(enum capture_table_state state)
 	ev.leading.end_lsn = 100;
 	ev.leading.wal_end = 100;
 	ev.leading.ordinal = ordinal;
+	ev.leading.predecessor_until_ms = now + lease;
 	ev.leading.low_water = LOW_WATER_NONE;
 	ev.leading.asked_ms = now;
 	ev.leading.tables = &table;
@@ -420,6 +425,49 @@ static void too_many_repairs(void)
 	ok(strstr(heard, "mark 128") != NULL, "before it is on record that the table is read again from the start");
 }
 
+/* Two keys side by side: the second is stored first, and its answer is on the way. */
+static void low_water_of_what_is_not_marked(void)
+{
+	struct event ev = { .kind = EVENT_ACKED };
+
+	by_key = true;
+	leads(CAPTURE_TABLE_COMPLETE);
+	by_key = false;
+	looked(10, false);
+	begin(727, 120);
+	change(0, "a");
+	commit(128);
+	begin(728, 130);
+	change(0, "b");
+	commit(138);
+	ev.acked.token = tokens[0];
+	ev.acked.sequence = 12;
+	common(ev);
+	is_text(heard, "mark 128/1", "the first commit is marked");
+	ok(low_water < 11, "and the next leader looks for the second one from below where it may be stored");
+}
+
+/* A deposed leader may hold rows of a chunk, and a shared stream takes them. */
+static void waits_for_rows_of_another(void)
+{
+	by_key = true;
+	lease = 500;
+	leads(CAPTURE_TABLE_READING);
+	by_key = false;
+	lease = 0;
+	looked(0, false);
+	begin(727, 120);
+	change(0, "a");
+	commit(128);
+	now += 500;
+	common((struct event){ .kind = EVENT_TICK });
+	is_number(waiting, 0, "nothing is sent while its lease lasts, and what it sent may arrive");
+	now += set.send.ack_timeout_ms;
+	common((struct event){ .kind = EVENT_TICK });
+	looked(0, false);
+	is_number(waiting, 1, "then the change is");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
@@ -433,6 +481,8 @@ int main(int argc, char **argv)
 	loses_the_end();
 	repairs_have_readings();
 	too_many_repairs();
+	low_water_of_what_is_not_marked();
+	waits_for_rows_of_another();
 	capture_free(core);
 	return done_testing();
 }
