@@ -371,7 +371,7 @@ static void derive(struct loader *l)
 	if (!l->failed && !l->no_memory)
 		l->no_memory = !config_captures_derive(c);
 	c->delivery.streams = (uint32_t)c->stream_count;
-	for (size_t i = 0; i < c->stream_count; i++) {
+	for (size_t i = 0; i < c->stream_count && i < LIMIT_STREAMS; i++) { /* too many are refused */
 		c->delivery.owned |= (uint32_t)c->streams[i].owned << i;
 		c->delivery.foreign_passes |= (uint32_t)(c->streams[i].foreign == FOREIGN_PASSES) << i;
 	}

@@ -35,7 +35,12 @@ static const struct capture_column line_columns[] = {
 };
 static const struct capture_shape lines = { "sales.eu", "Order Lines", line_columns, 2, 2 };
 
-static const struct capture_place place = { 7000000000000000001, 0x3B001260, 849253375684112, 4711, 3 };
+/* A constant in the sense of the language: what is initialised with it is known to the compiler. */
+#define PLACE                                                             \
+	{                                                                 \
+		7000000000000000001, 0x3B001260, 849253375684112, 4711, 3 \
+	}
+static const struct capture_place place = PLACE;
 
 static const char snapshot[] = "8d3c0f8e-0000-4000-8000-000000000001";
 
@@ -107,23 +112,23 @@ static void changes(enum capture_format format, const char *const want[], const 
 }
 
 static const struct capture_change all[] = {
-	{ .op = CAPTURE_OP_INSERT, .shape = &orders, .row = row, .place = place },
-	{ .op = CAPTURE_OP_UPDATE, .shape = &orders, .row = toast, .place = place },
+	{ .op = CAPTURE_OP_INSERT, .shape = &orders, .row = row, .place = PLACE },
+	{ .op = CAPTURE_OP_UPDATE, .shape = &orders, .row = toast, .place = PLACE },
 	{ .op = CAPTURE_OP_UPDATE,
 	  .shape = &orders,
 	  .row = toast,
 	  .old = before,
 	  .old_is_whole = true,
-	  .place = place },
-	{ .op = CAPTURE_OP_UPDATE, .shape = &orders, .row = row, .old = old_key, .place = place },
-	{ .op = CAPTURE_OP_DELETE, .shape = &orders, .old = old_key, .place = place },
+	  .place = PLACE },
+	{ .op = CAPTURE_OP_UPDATE, .shape = &orders, .row = row, .old = old_key, .place = PLACE },
+	{ .op = CAPTURE_OP_DELETE, .shape = &orders, .old = old_key, .place = PLACE },
 	{ .op = CAPTURE_OP_READ,
 	  .shape = &orders,
 	  .row = row,
 	  .snapshot = snapshot,
 	  .reading = 1,
 	  .place = { .system = 7000000000000000001 } },
-	{ .op = CAPTURE_OP_TRUNCATE, .shape = &orders, .place = place },
+	{ .op = CAPTURE_OP_TRUNCATE, .shape = &orders, .place = PLACE },
 };
 
 enum { ALL = sizeof all / sizeof all[0] };
