@@ -426,25 +426,29 @@ static bool socket_has_more(const struct pg_walsender *w)
 	return poll(&p, 1, 0) > 0;
 }
 
-/* Under TLS libpq leaves what it has no room for in the library's buffer, where no poll sees it: it is read until nothing can be
- * there. One record is 16 KiB, and libpq makes room for at least 8 each time; so what it reads with nothing in the socket is the rest. */
+/* What libpq holds goes first, and only when no whole message is left is more taken from the socket: else its buffer would grow each time
+ * that somebody takes a message and then no more, up to all that the server has.
+ *
+ * Under TLS libpq leaves what it has no room for in the library's buffer, where no poll sees it: it is read until nothing can be there. One
+ * record is 16 KiB, and libpq makes room for at least 8 each time; so what it reads with nothing in the socket is the rest. */
 static void read_on(struct pg_walsender *w)
 {
 	size_t messages = 0, bytes = 0;
-	bool more = false, last;
+	bool more = false, last = false;
 
-	do {
+	while (hand_over(w, &messages, &bytes, &more)) {
+		if (last || more || !w->wants_read) {
+			if (more)
+				loop_timer_at(w->again, loop_now_ms());
+			flush(w);
+			return;
+		}
 		last = !socket_has_more(w);
 		if (PQconsumeInput(w->conn) == 0) {
 			died(w);
 			return;
 		}
-		if (!hand_over(w, &messages, &bytes, &more))
-			return;
-	} while (!last && !more && w->wants_read);
-	if (more)
-		loop_timer_at(w->again, loop_now_ms());
-	flush(w);
+	}
 }
 
 static void on_readable(struct ev_loop *ev, ev_io *io, int revents)
