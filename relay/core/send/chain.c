@@ -190,7 +190,7 @@ static void look_if_settled(struct sender *s, uint16_t stream)
 
 void chain_begin(struct sender *s)
 {
-	for (uint16_t i = 0; i < LIMIT_STREAMS; i++) {
+	for (uint32_t i = 0; i < LIMIT_STREAMS; i++) {
 		const struct chain *c = &s->chain[i];
 
 		/* The question is wanted already (lookback_begin). */
@@ -200,7 +200,7 @@ void chain_begin(struct sender *s)
 					      .former_ms = c->sent_ms,
 					      .broken = c->broken,
 					      .foreign = c->foreign };
-		lanes_stand(&s->lanes, i);
+		lanes_stand(&s->lanes, (uint16_t)i);
 	}
 }
 
@@ -436,23 +436,26 @@ static void again(struct sender *s, struct message *m, uint32_t reason)
 	memory_recall(s, m);
 }
 
+/* Is it the stream that takes nothing, and not this message alone? */
+static bool must_shut(struct sender *s, const struct message *m, uint32_t reason, enum refusal_verdict verdict)
+{
+	if (refusal_means_chain(reason))
+		return false;
+	return verdict == VERDICT_STREAM || verdict == VERDICT_LANE ||
+	       (reason == REASON_NO_REPLY && s->silent[m->stream] >= LIMIT_SILENT_PUBLISHES && !holding_is_probe(s, m));
+}
+
 void chain_refused(struct sender *s, struct message *m, uint32_t reason, enum refusal_verdict verdict)
 {
 	uint16_t stream = m->stream;
 
 	break_chain(s, stream);
-	if (s->chain[stream].state == CHAIN_STOPPED) {
+	if (s->chain[stream].state == CHAIN_STOPPED)
 		call_back(s, m);
-	} else if (refusal_means_chain(reason)) {
-		again(s, m, reason);
-	} else if (verdict == VERDICT_STREAM || verdict == VERDICT_LANE) {
+	else if (must_shut(s, m, reason, verdict))
 		shut(s, m, reason);
-	} else if (reason == REASON_NO_REPLY && s->silent[stream] >= LIMIT_SILENT_PUBLISHES &&
-		   !holding_is_probe(s, m)) {
-		shut(s, m, reason);
-	} else {
+	else
 		again(s, m, reason);
-	}
 	look_if_settled(s, stream);
 }
 
