@@ -55,9 +55,10 @@ struct delivery_settings {
 	bool owned_stays;
 };
 
+/* STREAM_UNROUTED is owned by nobody. */
 static inline bool settings_owns(const struct delivery_settings *set, uint32_t stream)
 {
-	return stream < LIMIT_STREAMS && (set->owned >> stream & 1) != 0;
+	return ((uint64_t)set->owned >> stream & 1) != 0;
 }
 
 /* No stream of the configuration takes its subject: it is held until another configuration does. */

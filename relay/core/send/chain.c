@@ -359,6 +359,8 @@ void chain_sent(struct sender *s, struct message *m, struct effect *f)
 	struct chain *c = &s->chain[m->stream];
 
 	f->publish.expected = c->tail;
+	/* What stands before it may be in flight still. */
+	f->publish.evident = false;
 	m->due = ++c->tail;
 	c->newest = f->publish.token;
 	c->sent_ms = s->now_ms;
@@ -548,6 +550,8 @@ void chain_truncated(struct sender *s, uint16_t stream)
 
 bool chain_has_work(const struct sender *s)
 {
+	if (s->set->owned == 0)
+		return false;
 	for (uint16_t i = 0; i < s->set->streams; i++)
 		if (settings_owns(s->set, i) && s->chain[i].state == CHAIN_BROKEN &&
 		    s->now_ms >= s->chain[i].again_ms && s->lanes.owned[i].first != NULL)
@@ -566,6 +570,8 @@ int64_t chain_deadline(const struct sender *s)
 {
 	int64_t at = NEVER;
 
+	if (s->set->owned == 0)
+		return at;
 	for (uint16_t i = 0; i < s->set->streams; i++) {
 		const struct chain *c = &s->chain[i];
 

@@ -146,32 +146,43 @@ static void lane_put(struct lanes *l, struct lane *lane)
 
 static uint32_t most_active(const struct lanes *l, const struct lane *lane)
 {
-	if (lane->owned)
-		return lane->flow == LANE_FLOWS ? lane->limit : 0;
 	return l->pipelined && lane->flow == LANE_FLOWS ? UINT32_MAX : 1 + MUTANT(lane_of_two);
 }
 
-/* Those that are called back may stand before some that are in flight still, or are dead letters. */
-static void skip_to_waiting(struct lane *lane)
+static void make_ready(struct lanes *l, struct lane *lane, struct message *m)
 {
-	while (lane->waiting != NULL && lane->waiting->place != PLACE_WAITING)
-		lane->waiting = lane->waiting->lane_next;
+	lane->waiting = m->lane_next;
+	lane->active++;
+	lanes_move(l, m, PLACE_READY);
+}
+
+/* Those that are called back may stand before some that are in flight still, or are dead letters. */
+static void promote_owned(struct lanes *l, struct lane *lane)
+{
+	struct message *m;
+
+	while ((m = lane->waiting) != NULL) {
+		if (m->place != PLACE_WAITING) {
+			lane->waiting = m->lane_next;
+			continue;
+		}
+		if (lane->flow != LANE_FLOWS || lane->active >= lane->limit || (lane->unrecorded > 0 && !m->defect))
+			return;
+		make_ready(l, lane, m);
+	}
 }
 
 static void lane_promote(struct lanes *l, struct lane *lane)
 {
 	struct message *m;
 
-	if (lane->owned)
-		skip_to_waiting(lane);
-	while ((m = lane->waiting) != NULL && lane->active < most_active(l, lane) && lane->flow != LANE_SETTLES &&
-	       (lane->unrecorded == 0 || m->defect)) {
-		lane->waiting = m->lane_next;
-		lane->active++;
-		lanes_move(l, m, PLACE_READY);
-		if (lane->owned)
-			skip_to_waiting(lane);
+	if (lane->owned) {
+		promote_owned(l, lane);
+		return;
 	}
+	while ((m = lane->waiting) != NULL && lane->active < most_active(l, lane) && lane->flow != LANE_SETTLES &&
+	       (lane->unrecorded == 0 || m->defect))
+		make_ready(l, lane, m);
 }
 
 /* Pipelined: when the last of those in flight is answered, begin again with the oldest that is left. */

@@ -15,8 +15,7 @@
 /* Strict, a lane goes on behind what is stored, and behind a dead letter that is on record. */
 bool proof_is_evident(const struct sender *s, const struct message *m)
 {
-	return (s->set->ordering == ORDERING_STRICT || MUTANT(evident_pipelined)) && m->keyed && m->lane != NULL &&
-	       !m->lane->owned;
+	return (s->set->ordering == ORDERING_STRICT || MUTANT(evident_pipelined)) && m->keyed && m->lane != NULL;
 }
 
 /* Once nothing is left that an earlier leader may have sent, nobody asks. And whoever redrives a letter wants it sent: an operator may have

@@ -127,10 +127,9 @@ uint32_t sender_round(struct sender *s)
 	return ++s->round;
 }
 
-static int32_t admit(struct sender *s, const struct offer *o, scope_id lane)
+static int32_t admit(struct sender *s, const struct offer *o, scope_id lane, bool owned)
 {
 	const struct row *row = o->row;
-	bool owned = settings_owns(s->set, row->stream);
 	struct message *m = owned ? lanes_add_owned(&s->lanes, o->ticket, row->stream)
 				  : lanes_add(&s->lanes, o->ticket, lane != SCOPE_NONE, lane);
 
@@ -169,12 +168,12 @@ static int32_t turn_away(struct sender *s, const struct offer *o, scope_id lane,
 }
 
 /* What it is in, but for its stream. */
-static scope_id lane_of(struct sender *s, const struct row *row)
+static scope_id lane_of(struct sender *s, const struct row *row, bool owned)
 {
 	scope_id lane = row->keyed && s->set->ordering != ORDERING_NONE ? scope_of_lane(row->lane) : SCOPE_NONE;
 	const struct block *b;
 
-	if (!settings_owns(s->set, row->stream) || lane == SCOPE_NONE)
+	if (!owned || lane == SCOPE_NONE)
 		return lane;
 	/* What the same key meets in other streams is no matter of an owned one. */
 	b = s->blocks.lanes > 0 ? blocks_find(&s->blocks, lane) : NULL;
@@ -183,7 +182,8 @@ static scope_id lane_of(struct sender *s, const struct row *row)
 
 int32_t sender_offer(struct sender *s, const struct offer *o)
 {
-	scope_id lane = lane_of(s, o->row);
+	bool owned = settings_owns(s->set, o->row->stream);
+	scope_id lane = lane_of(s, o->row, owned);
 	struct block *b;
 
 	assert(o->ticket > 0 && (o->row->stream < s->set->streams || o->row->stream == STREAM_UNROUTED) &&
@@ -193,10 +193,8 @@ int32_t sender_offer(struct sender *s, const struct offer *o)
 			lane = o->was_parked; /* one without a key, which was held back alone */
 		holding_unparked(s, blocks_find(&s->blocks, o->was_parked), 1);
 	}
-	b = settings_owns(s->set, o->row->stream) && s->set->owned_stays
-		    ? NULL
-		    : holding_gate(s, o->row->stream, lane, o->ticket);
-	return b != NULL ? turn_away(s, o, lane, b) : admit(s, o, lane);
+	b = owned && s->set->owned_stays ? NULL : holding_gate(s, o->row->stream, lane, o->ticket);
+	return b != NULL ? turn_away(s, o, lane, b) : admit(s, o, lane, owned);
 }
 
 /* --- effects --- */

@@ -264,7 +264,8 @@ void sending_timers(struct sender *s)
 		timed_out(s, m);
 	while ((m = s->lanes.place[PLACE_BACKOFF].first) != NULL && s->now_ms >= m->at_ms)
 		lanes_move(&s->lanes, m, PLACE_READY);
-	chain_timers(s);
+	if (s->set->owned != 0)
+		chain_timers(s);
 }
 
 /* --- sending --- */
