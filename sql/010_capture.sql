@@ -1663,4 +1663,4 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_relation(text), boxhaul.capture_unfixe
     boxhaul.capture_plan(text, text[], text[], text[], text, boolean, text), boxhaul.capture_look(text),
     boxhaul.capture_explain(text, pg_lsn), boxhaul.capture_explain_key(text, text, text[]) TO boxhaul_relay, boxhaul_monitor;
 
-INSERT INTO boxhaul.schema_version (version, name, serves) VALUES (10, 'capture', 9) ON CONFLICT DO NOTHING;
+INSERT INTO boxhaul.schema_version (version, name) VALUES (10, 'capture') ON CONFLICT DO NOTHING;

@@ -73,14 +73,19 @@ static void check_state(struct check *c, const json_t *o)
 
 void check_capture(struct check *c, const struct call *call, struct pg_session *s)
 {
+	const struct pg_result *r = pg_session_run(s, "SELECT boxhaul.capture_look()", 0, NULL);
 	struct capture_plan_login login;
 	char why[CAPTURE_PLAN_WHY_BYTES];
 	json_t *all, *relay;
 	const json_t *o;
 	size_t i;
 
-	if (look_answer(c->config, "cannot see the captures",
-			pg_session_run(s, "SELECT boxhaul.capture_look()", 0, NULL), &all) != EXIT_OK) {
+	if (pg_error(r) != NULL) {
+		if (c->config->capture_count > 0)
+			fail(c, "captures: %s: the schema is not whole: apply all of sql/*.sql again", pg_error(r));
+		return;
+	}
+	if (look_answer(c->config, "cannot see the captures", r, &all) != EXIT_OK) {
 		c->failed = true;
 		return;
 	}

@@ -294,7 +294,10 @@ class ConfigShow(CommandTest):
         sample = self.boxhaul("config-sample").stdout
         names = set(re.findall(r"(?m)^\s*#?(\w+) = (?![({])", sample))
         shown = self.boxhaul("config", "show", "-c", self.file('streams = ( { name = "A"; subjects = [ "a" ]; } );\n'
-                                                                      'inbox = ( { name = "b"; stream = "B"; subjects = [ "b" ]; } );\n'))
+                                                                      'inbox = ( { name = "b"; stream = "B"; subjects = [ "b" ]; } );\n'
+                                                                      'capture = ( { name = "c"; stream = "C"; tables = [ "public.t" ]; } );\n'
+                                                                      'outbox_tables = ( { table = "public.o"; preset = "debezium"; } );\n'
+                                                                      'messages = ( { prefix = "boxhaul"; subject = "c.>"; } );\n'))
         self.assertEqual({line.split(" = ")[0].split(".")[-1] for line in shown.stdout.splitlines()}, names)
 
     def test_a_wrong_file(self):

@@ -260,7 +260,7 @@ class Migrate(CommandTest):
             self.expect(relay, "migrate", FAILED, "sql/001_schema.sql: permission denied to create role",
                         "postgres.migrate_conninfo")
             self.assertFalse(self.is_there("shop", server))
-            for role in ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor", "boxhaul_handler"):
+            for role in ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor", "boxhaul_handler", "boxhaul_capture"):
                 server.execute(f"CREATE ROLE {role} NOLOGIN")
             self.expect(relay, "migrate", DONE, "applied 001_schema")
 
@@ -647,6 +647,11 @@ class Check(CommandTest):
         ({"duplicate_window": 10**9}, {"duplicate_window": "5m"},
          ["warn  stream ORDERS: the duplicate window is 1000 ms, the configuration says 300000 ms: nats stream edit "
           "ORDERS --dupe-window=300000ms"], {"duplicate_window": 300 * 10**9}),
+        ({"max_msgs_per_subject": 5}, {"owned": True},
+         [re.compile("^warn  stream ORDERS: of a subject it keeps the last 5: "),
+          "FAIL  stream ORDERS: it is owned, and loses messages one by one (its retention, or max_msgs_per_subject): what was stored "
+          "without an answer could be stored again, out of its order: keep them (retention limits, max_msgs_per_subject -1), or owned = "
+          "false"], {"max_msgs_per_subject": -1}),
         ({"max_msg_size": 1000}, {},
          ["warn  stream ORDERS: max_msg_size 1000 is smaller than outbox.max_message_size 1048576: larger messages "
           "become dead letters: nats stream edit ORDERS --max-msg-size=1048576"], {"max_msg_size": 1 << 20}),

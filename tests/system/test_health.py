@@ -50,7 +50,7 @@ class HealthTest(OperationTest):
 class HealthPort(HealthTest):
     # What is no figure; of the figures, those that are no process's, by their name in /metrics.
     STATUS_KEYS = {"version", "instance", "state", "summary", "action", "problems", "role", "led_by", "epoch", "uptime_seconds",
-                   "postgres", "nats", "nats_url", "pace", "paused_by", "refused_last", "streams", "subscriptions", "sagas", "rate_10s",
+                   "postgres", "nats", "nats_url", "pace", "paused_by", "refused_last", "streams", "subscriptions", "sagas", "captures", "rate_10s",
                    "rate_60s"}
     NOT_IN_STATUS = {"info", "state", "postgres_up", "nats_up", "ack_seconds", "delivery_seconds"}
 
@@ -76,7 +76,7 @@ class HealthPort(HealthTest):
         relay = self.start_relay()
         status = self.status(relay)
         figures = {name.removeprefix("boxhaul_") for name in names_of(relay.get("/metrics")[1]) if name.startswith("boxhaul_")}
-        plain = {name for name in figures - self.NOT_IN_STATUS if not name.startswith(("stream_", "inbox_", "saga_"))}
+        plain = {name for name in figures - self.NOT_IN_STATUS if not name.startswith(("stream_", "inbox_", "saga_", "capture_"))}
         self.assertEqual(set(status), self.STATUS_KEYS | plain)
         self.assertEqual(set(status["streams"][0]), {"name"} | {name.removeprefix("stream_") for name in figures - plain
                                                                if name.startswith("stream_")})
