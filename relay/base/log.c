@@ -84,12 +84,11 @@ static void put_text(struct line *l, const char *text)
 static void put_escaped(struct line *l, const char *text)
 {
 	for (size_t n = strlen(text), length; n > 0; text += length, n -= length) {
-		char shown[UTF8_SHOWN_BYTES];
+		char piece[1 + UTF8_SHOWN_BYTES] = "\\";
 
-		length = utf8_show(text, n, shown);
-		if (text[0] == '"' || text[0] == '\\')
-			put_text(l, "\\");
-		put_text(l, shown);
+		length = utf8_show(text, n, piece + 1);
+		/* All of an escape or nothing: half of one would take the quote that ends the line. */
+		put_text(l, text[0] == '"' || text[0] == '\\' ? piece : piece + 1);
 	}
 }
 
