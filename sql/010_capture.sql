@@ -82,6 +82,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     reason        text,                               -- why it is refused or unproved
     snapshot_id   uuid        NOT NULL DEFAULT gen_random_uuid(),
     reading       bigint      NOT NULL DEFAULT 0,     -- the number of this walk over it: a part of the id of each row that is read
+    readings      bigint      NOT NULL DEFAULT 0,     -- the highest number of a reading that was ever given: none is given twice
     repair_first  bigint      NOT NULL DEFAULT 0,     -- repairs are readings of their own: the first one that is not done,
     repair_count  bigint      NOT NULL DEFAULT 0,     -- and how many there are
     cursor        text[],                             -- the key of the last row up to which all are stored; NULL: none is
@@ -548,11 +549,17 @@ BEGIN
     END IF;
     IF mark ? 'repairs' THEN
         INSERT INTO boxhaul.capture_repair (capture, tab, reading, key)
-        SELECT capture_mark.name, e ->> 'table', (e -> 'reading')::bigint, boxhaul.capture_texts(e -> 'key')
+        SELECT DISTINCT capture_mark.name, e ->> 'table', (e -> 'reading')::bigint, boxhaul.capture_texts(e -> 'key')
           FROM jsonb_array_elements(mark -> 'repairs') e
          WHERE NOT EXISTS (SELECT FROM boxhaul.capture_repair r
                             WHERE r.capture = capture_mark.name AND r.tab = e ->> 'table' AND r.reading = (e -> 'reading')::bigint
                               AND r.key = boxhaul.capture_texts(e -> 'key'));
+        -- Whoever leads next gives another number: keys of two lives in one reading are more than a chunk, and ids that were used.
+        UPDATE boxhaul.capture_table t
+           SET readings = greatest(t.readings, m.reading)
+          FROM (SELECT e ->> 'table' AS tab, max((e -> 'reading')::bigint) AS reading FROM jsonb_array_elements(mark -> 'repairs') e
+                 GROUP BY 1) m
+         WHERE t.capture = capture_mark.name AND t.tab = m.tab;
     END IF;
     IF mark ? 'tables' THEN
         PERFORM boxhaul.capture_mark_tables(capture_mark.name, mark -> 'tables');
@@ -591,6 +598,7 @@ BEGIN
                since = CASE WHEN coalesce(e ->> 'state', t.state) <> t.state THEN clock_timestamp() ELSE t.since END,
                reason = CASE WHEN e ? 'reason' THEN e ->> 'reason' WHEN e ->> 'state' <> t.state THEN NULL ELSE t.reason END,
                reading = coalesce((e -> 'reading')::bigint, t.reading),
+               readings = greatest(t.readings, (e -> 'reading')::bigint),
                repair_first = coalesce((e -> 'repair_first')::bigint, t.repair_first),
                repair_count = coalesce((e -> 'repair_count')::bigint, t.repair_count),
                cursor = CASE WHEN e ? 'cursor' THEN boxhaul.capture_texts(e -> 'cursor') ELSE t.cursor END,

@@ -39,9 +39,13 @@ static const struct {
 				      " CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END"
 				      " FROM boxhaul.capture c WHERE c.name = $1 AND c.epoch = $2" },
 	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",
-				       "SELECT t.tab, t.state, t.reading, t.repair_first, t.repair_count, t.filenode, t.rows,"
+				       "SELECT t.tab, t.state, t.reading, t.readings, coalesce(k.first, t.repair_first),"
+				       " coalesce(k.last - k.first + 1, 0), t.filenode, t.rows,"
 				       " t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " CURSOR
-				       ", t.rows_estimate, " KEY " FROM boxhaul.capture_table t WHERE t.capture = $1" },
+				       ", t.rows_estimate, " KEY " FROM boxhaul.capture_table t LEFT JOIN LATERAL"
+				       " (SELECT pg_catalog.min(r.reading) AS first, pg_catalog.max(r.reading) AS last"
+				       " FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab) k ON true"
+				       " WHERE t.capture = $1" },
 	[CAPTURE_STATEMENT_RESIGN] = { "capture_resign", "SELECT boxhaul.capture_resign($1, $2, $3)" },
 	[CAPTURE_STATEMENT_LIVE] = { "capture_live", "SELECT boxhaul.capture_live($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
@@ -280,6 +284,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 		TAB,
 		STATE,
 		READING,
+		READINGS,
 		REPAIR_FIRST,
 		REPAIR_COUNT,
 		FILENODE,
@@ -298,6 +303,8 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 	if (!capture_tables_state_of(word, &t->now.state))
 		return false;
 	t->now.reading = (uint32_t)pg_int8(r, row, READING);
+	t->now.readings = (uint32_t)pg_int8(r, row, READINGS);
+	/* Those whose keys are on record: whatever else was noted comes again in the log. */
 	t->now.repair_first = (uint32_t)pg_int8(r, row, REPAIR_FIRST);
 	t->now.repair_count = (uint32_t)pg_int8(r, row, REPAIR_COUNT);
 	t->now.filenode = (uint64_t)pg_int8(r, row, FILENODE);
