@@ -489,6 +489,8 @@ class Marks(CaptureSqlTest):
         self.go_live()
         repair = {"table": "public.parts", "reading": 2, "key": hexed("eu", "k, 9")}
         self.mark(repairs=[repair, {**repair, "reading": 3}])
+        # Whoever leads next gives higher numbers, though no mark has said anything of the table itself.
+        self.assertEqual(self.sql("SELECT readings FROM boxhaul.capture_table WHERE capture = 'shop' AND tab = 'public.parts'"), [(3,)])
         self.mark(repairs=[repair])
         self.assertEqual(self.sql("SELECT reading, key FROM boxhaul.capture_repair ORDER BY reading"), [(2, ["eu", "k, 9"]), (3, ["eu", "k, 9"])])
         self.mark(tables=[{"table": "public.parts", "repair_first": 3, "repair_count": 1}])
