@@ -104,8 +104,8 @@ static void adjust(struct delivery *d, const struct delivery_settings *s)
 /* An operator has seen what there is to see, also that a stream was stopped. */
 static void resume(struct delivery *d)
 {
-	for (uint16_t i = 0; i < d->set.streams; i++)
-		chain_go_on(d->send, i);
+	for (uint32_t i = 0; i < d->set.streams; i++)
+		chain_go_on(d->send, (uint16_t)i);
 	reader_resume(d->outbox);
 }
 

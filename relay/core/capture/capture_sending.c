@@ -43,7 +43,7 @@ static void take(struct capture *c, const struct outcome *o)
 	case OUTCOME_OPEN: c->offer_parked |= o->parked > 0; break;
 	case OUTCOME_TRUNCATED: truncated(c); break;
 	case OUTCOME_FIRST: low_water_first(&c->marking.low_water, o->stream, o->sequence); break;
-	case OUTCOME_FOREIGN: break; /* the stream is shut, or goes on: no ticket has another fate because of it */
+	case OUTCOME_FOREIGN: /* the stream is shut, or goes on: no ticket has another fate because of it */
 	case OUTCOME_INHERITED: break;
 	}
 }
