@@ -52,13 +52,15 @@ CREATE TABLE IF NOT EXISTS boxhaul.schema_version (
 --   boxhaul_relay    the relay, and who operates it
 --   boxhaul_monitor  whoever looks (status, dashboards)
 --   boxhaul_handler  a service that handles messages
+--   boxhaul_capture  the daemon's session for captures. Its login has the attribute REPLICATION, too, and SELECT on the tables
 -- Roles belong to the whole cluster, so a second database that migrates at the same moment may have
 -- created them first: both ways PostgreSQL reports that are fine.
 DO $$
 DECLARE
     r text;
 BEGIN
-    FOREACH r IN ARRAY ARRAY['boxhaul_writer', 'boxhaul_relay', 'boxhaul_monitor', 'boxhaul_handler'] LOOP
+    FOREACH r IN ARRAY ARRAY['boxhaul_writer', 'boxhaul_relay', 'boxhaul_monitor', 'boxhaul_handler',
+                             'boxhaul_capture'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
             BEGIN
                 EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', r);

@@ -115,6 +115,47 @@ CREATE OR REPLACE FUNCTION boxhaul.leader_pid() RETURNS integer
        AND l.granted AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
 $$;
 
+-- Leads of other kinds (a subscription's, a capture's) are advisory locks by name. Such a lock, too, belongs to the database and to the session.
+-- The session that holds it; NULL = nobody.
+CREATE OR REPLACE FUNCTION boxhaul.lock_pid(lock text) RETURNS integer
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    key bigint := hashtextextended('boxhaul ' || lock, 0);
+BEGIN
+    RETURN (SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+               AND l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295 LIMIT 1);
+END
+$$;
+
+-- Did we get it? It lives as long as the session, or until it is given back. A leader says something every few seconds: one that has said
+-- nothing for longer than `silent` is frozen, with its machine or alone, or cut off without a word to the server, and its session lives. It is
+-- ended here, and whoever asks next gets the lock. A session of another login is left alone, for what it does cannot be seen.
+CREATE OR REPLACE FUNCTION boxhaul.lock_try(lock text, silent interval) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    holder record;
+BEGIN
+    IF pg_try_advisory_lock(hashtextextended('boxhaul ' || lock, 0)) THEN
+        RETURN true;
+    END IF;
+    SELECT a.pid, clock_timestamp() - a.state_change AS silent INTO holder
+      FROM pg_stat_activity a
+     WHERE a.pid = boxhaul.lock_pid(lock) AND a.state = 'idle' AND a.usename = session_user
+       AND a.state_change < clock_timestamp() - lock_try.silent;
+    IF FOUND THEN
+        RAISE LOG 'boxhaul: the session % of whoever leads % has said nothing for %: it is ended', holder.pid, lock, holder.silent;
+        PERFORM pg_terminate_backend(holder.pid);
+    END IF;
+    RETURN false;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.lock_return(lock text) RETURNS boolean
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT pg_advisory_unlock(hashtextextended('boxhaul ' || lock, 0))
+$$;
+
 -- --- are these the books of these rows? ---
 --
 -- Nobody reads below the position. So an id that is drawn there is never sent: where the sequence went back, was made anew, or

@@ -480,46 +480,24 @@ $$;
 -- The lock of whoever takes a subscription's messages: the session's, so it goes with it. Of two daemons the other one stands by. It
 -- saves work and no more than that: what keeps two from taking the same twice is the compare-and-set of epoch and position.
 --
--- A daemon that is frozen, with its machine or alone, says nothing, and its session lives. Whoever stands by ends it then: one that takes
--- calls inbox_watch four times in stuck_after, and every 15 seconds at least. A session of another login is left alone, for what it
--- does cannot be seen.
+-- Whoever stands by calls inbox_watch four times in stuck_after, and every 15 seconds at least.
 CREATE OR REPLACE FUNCTION boxhaul.inbox_leading_pid(subscription text) RETURNS integer
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-DECLARE
-    key bigint := hashtextextended('boxhaul inbox ' || subscription, 0);
-BEGIN
-    RETURN (SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
-             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-               AND l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295 LIMIT 1);
-END
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.lock_pid('inbox ' || subscription)
 $$;
 
 CREATE OR REPLACE FUNCTION boxhaul.inbox_try_lock(subscription text) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    asks   interval := least((SELECT s.stuck_after / 4 FROM boxhaul.subscription s WHERE s.name = inbox_try_lock.subscription), '15 s');
-    holder record;
+    asks interval := least((SELECT s.stuck_after / 4 FROM boxhaul.subscription s WHERE s.name = inbox_try_lock.subscription), '15 s');
 BEGIN
-    IF pg_try_advisory_lock(hashtextextended('boxhaul inbox ' || subscription, 0)) THEN
-        RETURN true;
-    END IF;
-    SELECT a.pid, clock_timestamp() - a.state_change AS silent INTO holder
-      FROM pg_stat_activity a
-     WHERE a.pid = boxhaul.inbox_leading_pid(subscription) AND a.state = 'idle' AND a.usename = session_user AND a.state_change < clock_timestamp() - 3 * greatest(asks, '1 s') - '5 s'::interval;
-    IF FOUND THEN
-        RAISE LOG 'boxhaul: the session % of whoever takes the messages of subscription % has said nothing for %: it is ended',
-                  holder.pid, subscription, holder.silent;
-        PERFORM pg_terminate_backend(holder.pid);
-    END IF;
-    RETURN false;
+    RETURN boxhaul.lock_try('inbox ' || subscription, 3 * greatest(asks, '1 s') + interval '5 s');
 END
 $$;
 
 CREATE OR REPLACE FUNCTION boxhaul.inbox_unlock(subscription text) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-BEGIN
-    RETURN pg_advisory_unlock(hashtextextended('boxhaul inbox ' || subscription, 0));
-END
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.lock_return('inbox ' || subscription)
 $$;
 
 -- Take the lead of a subscription: from now on whoever led it before takes nothing more, for its epoch is over. Returns how it stands.

@@ -15,24 +15,6 @@
 
 SET standard_conforming_strings = on;  -- what stands below is written for it
 
--- boxhaul_capture: the daemon's session for captures. Its login has the attribute REPLICATION, too, and SELECT on the tables. (Why the
--- exceptions: see 001.)
-DO $$
-DECLARE
-    r text;
-BEGIN
-    FOREACH r IN ARRAY ARRAY['boxhaul_capture'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
-            BEGIN
-                EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', r);
-            EXCEPTION WHEN duplicate_object OR unique_violation THEN
-                NULL;
-            END;
-        END IF;
-    END LOOP;
-END
-$$;
-
 -- --- tables ---
 
 -- One row a capture. A mark that moves nothing but the position is one HOT update of it: no index has what a mark writes.
@@ -169,44 +151,19 @@ $$;
 
 -- The session whose advisory lock makes it the leader; NULL: there is none.
 CREATE OR REPLACE FUNCTION boxhaul.capture_leading_pid(name text) RETURNS integer
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-DECLARE
-    key bigint := hashtextextended('boxhaul capture ' || name, 0);
-BEGIN
-    RETURN (SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
-             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-               AND l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295 LIMIT 1);
-END
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.lock_pid('capture ' || name)
 $$;
 
--- Did we get it? It lives as long as the session, or until it is given back. A leader says something every few seconds: one that has been silent
--- for much longer is frozen, or cut off without a word to the server. Its session is ended, and whoever asks next gets the lock. What it still
--- publishes, should it wake up, its lease and the chain of the stream fence.
+-- What one that was frozen still publishes, should it wake up, its lease and the chain of the stream fence.
 CREATE OR REPLACE FUNCTION boxhaul.capture_try_lock(name text) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-DECLARE
-    holder record;
-BEGIN
-    IF pg_try_advisory_lock(hashtextextended('boxhaul capture ' || name, 0)) THEN
-        RETURN true;
-    END IF;
-    SELECT a.pid, clock_timestamp() - a.state_change AS silent INTO holder
-      FROM pg_stat_activity a
-     WHERE a.pid = boxhaul.capture_leading_pid(name) AND a.state = 'idle' AND a.usename = session_user
-       AND a.state_change < clock_timestamp() - interval '20 s';
-    IF FOUND THEN
-        RAISE LOG 'boxhaul: the session % of whoever leads capture % has said nothing for %: it is ended', holder.pid, name, holder.silent;
-        PERFORM pg_terminate_backend(holder.pid);
-    END IF;
-    RETURN false;
-END
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.lock_try('capture ' || name, interval '20 s')
 $$;
 
 CREATE OR REPLACE FUNCTION boxhaul.capture_unlock(name text) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-BEGIN
-    RETURN pg_advisory_unlock(hashtextextended('boxhaul capture ' || name, 0));
-END
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.lock_return('capture ' || name)
 $$;
 
 -- Create the capture, or fit it to the configuration. tables: [{"table", "snapshot", "inserts_only"}], all that its publications are to
@@ -1638,7 +1595,8 @@ GRANT EXECUTE ON FUNCTION boxhaul.emit(text, bytea, text, jsonb), boxhaul.emit(t
 GRANT USAGE ON SCHEMA boxhaul TO boxhaul_capture;
 GRANT SELECT ON boxhaul.schema_version, boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_letter,
     boxhaul.capture_status, boxhaul.capture_progress TO boxhaul_capture;
-GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.capture_try_lock(text), boxhaul.capture_unlock(text),
+GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interval), boxhaul.lock_return(text),
+    boxhaul.capture_define(text, text, jsonb), boxhaul.capture_try_lock(text), boxhaul.capture_unlock(text),
     boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_lead(text, text), boxhaul.capture_resign(text, bigint, pg_lsn),
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),

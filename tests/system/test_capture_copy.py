@@ -196,7 +196,10 @@ class Positions(CaptureTest):
         self.sql("UPDATE legacy.orders SET changed_by = 'between' WHERE id < 10")
         self.sql("COMMIT PREPARED 'late'")
         copy = self.audit_capture()
-        self.assertEqual({e.row["changed_by"] for e in copy.events if e.op == "u" and e.key["id"] > 490}, {"prepared late"})
+        # As changes, or as rows that were read behind them: which of the two comes is a matter of how far the reading was.
+        last = {e.key["id"]: e.row["changed_by"] for e in copy.events
+                if e.op in "ru" and e.table == "legacy.orders" and e.key["id"] > 490}
+        self.assertEqual(set(last.values()), {"prepared late"}, last)
 
 
 @unittest.skipUnless(os.environ.get("CAPTURE_LONG"), "takes minutes: CAPTURE_LONG=yes")

@@ -184,7 +184,7 @@ class Histories(DatabaseTest):
             self.pg = here
 
     def restore(self, server):
-        for role in ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor", "boxhaul_handler"):
+        for role, in self.pg.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'boxhaul\\_%' AND NOT rolcanlogin"):
             server.execute(f"CREATE ROLE {role} NOLOGIN")
         server.create_login(RELAY, "boxhaul_relay")
         server.create_login(SERVICE, "boxhaul_writer")
