@@ -154,6 +154,8 @@ static void handle(struct delivery *d, const struct event *ev)
 		break;
 	case EVENT_DRAIN: lead_drain(&d->lead); break;
 	case EVENT_SETTINGS: adjust(d, ev->settings); break;
+	case EVENT_WIRE: break;
+	case EVENT_BATCH: break;
 	}
 }
 

@@ -53,7 +53,13 @@ struct delivery_settings {
 	/* The source cannot be asked again for a row that it has offered: whatever befalls an owned stream, its messages stay in memory, and
 	 * none of them is ever PARKED; that memory is full tells the source to wait. */
 	bool owned_stays;
+
+	/* By stream: where its messages go by batches (EVENT_WIRE), so many are in one, at most. 0: BATCH_MESSAGES. */
+	uint32_t batch_messages[LIMIT_STREAMS];
 };
+
+/* A batch of a stream is ended after so many messages, where the settings do not say another number. */
+enum { BATCH_MESSAGES = 1000 };
 
 /* STREAM_UNROUTED is owned by nobody. */
 static inline bool settings_owns(const struct delivery_settings *set, uint32_t stream)
@@ -119,6 +125,35 @@ enum event_kind {
 	EVENT_PAUSED,   /* an operator's pause began or ended */
 	EVENT_DRAIN,    /* publish nothing more; settle what is in flight */
 	EVENT_SETTINGS, /* other settings from now on */
+	EVENT_WIRE,     /* how the messages of a stream may be sent, on this connection */
+	EVENT_BATCH,    /* an answer to a batch */
+};
+
+/* Why the messages of a stream go by themselves, and not by batches. */
+enum wire_reason {
+	WIRE_BATCHES,  /* they go by batches */
+	WIRE_UNTOLD,   /* on this connection nobody has said yet whether they can */
+	WIRE_SET,      /* the settings say so */
+	WIRE_ORDERING, /* pipelined: its settings ask for no order that a batch would keep */
+	WIRE_SERVER,   /* a server is older than 2.14 */
+	WIRE_STREAM,   /* the stream does not allow them (allow_batched) */
+	WIRE_COUNTER,  /* it is a stream of counters */
+	WIRE_UNKNOWN,  /* it could not be asked */
+	WIRE_REFUSED,  /* it was said that they can, and the stream refused one: until the next connection */
+	WIRE_TOO_MANY, /* too many batches are open at the server: for a while */
+	WIRE_NO_BATCH, /* a message of a batch was answered as if it had come by itself: until the next connection */
+	WIRE_REASONS
+};
+
+/* What a server says of a batch. */
+enum batch_answer {
+	BATCH_ACK,   /* number: it and all before it are stored */
+	BATCH_GAP,   /* a number was left out, or came twice: the batch ends before it. BATCH_END follows */
+	BATCH_ERROR, /* number, reason, status: it is refused, and the batch ends before it. BATCH_END follows */
+	BATCH_END, /* number: the count; so many are stored, at least. sequence: of the last that was stored now, 0 = none */
+	BATCH_REFUSED, /* number: of the message whose reply subject it came on; reason, status: refused before the batch was looked at */
+	BATCH_NO_RESPONDERS, /* number: the same; nobody listened (503) */
+	BATCH_ALONE,         /* number: the same; it was answered as a message by itself: the server knows no batches */
 };
 
 struct event {
@@ -191,6 +226,24 @@ struct event {
 		struct {
 			uint64_t operator_pause; /* which one; 0 = none: go on */
 		} paused;
+		/* Given after each EVENT_BUS_UP, as soon as it is known, and when it changes. Until then, and after EVENT_BUS_DOWN, each message
+		 * goes by itself. */
+		struct {
+			uint16_t stream;
+			bool batches; /* it may be sent to by batches; else reason says why not */
+			enum wire_reason reason;
+		} wire;
+		/* Answers are told apart by the batch in their subject alone. Those of any other batch are ignored. What was made of none
+		 * of these is not told: silence is the same. */
+		struct {
+			uint16_t stream;
+			uint64_t batch;
+			enum batch_answer what;
+			uint32_t number;
+			uint32_t reason; /* enum reason or JetStream err_code */
+			uint32_t status;
+			uint64_t sequence;
+		} batch;
 	};
 };
 
@@ -238,6 +291,7 @@ enum note_kind {
 	NOTE_UNROUTED,    /* id: the first one that no stream takes */
 	NOTE_FOREIGN, /* stream: one of its sequences id .. last (they are no ids) holds a message of somebody else. reason: that stops
 		       * it; REASON_NONE: it is passed by */
+	NOTE_WIRE, /* stream; reason (enum wire_reason): how its messages are sent from now on */
 };
 
 struct note {
@@ -250,6 +304,15 @@ struct note {
 
 #define EXPECTED_ANY UINT64_MAX /* after whatever stands there */
 
+/* What a message is in its batch: the operation in its reply subject. */
+enum batch_op {
+	BATCH_BEGINS = 0, /* number 1, and more come */
+	BATCH_GOES_ON = 1,
+	BATCH_ENDS = 2,     /* this is the last one; of a batch of one, too */
+	BATCH_END_ONLY = 3, /* no message: the batch ends before this number */
+	BATCH_PING = 4,     /* no message: how far is the one with this number? */
+};
+
 enum effect_kind {
 	EFFECT_PUBLISH,
 	EFFECT_FETCH,
@@ -258,6 +321,7 @@ enum effect_kind {
 	EFFECT_RENEW,    /* ask the database for a sign of life */
 	EFFECT_LOOKBACK, /* find out what the stream holds */
 	EFFECT_RELEASE,  /* the slot's payload is not needed any more */
+	EFFECT_BATCH,    /* something about a batch, and no message */
 	EFFECT_NOTE,     /* for the log */
 	EFFECT_QUIET,    /* paused, nothing in flight, everything marked; and no earlier leader can be sending */
 	EFFECT_DRAINED,  /* nothing in flight, everything marked */
@@ -282,7 +346,23 @@ struct effect {
 			 * of all). Else EXPECTED_ANY. One that was found in the stream is acknowledged before anything else is asked of the
 			 * core: only then does the next one get the number that this one did not need. */
 			uint64_t expected;
+			/* It is in this batch (fast ingest): a number that is never used again, by anybody. 0: it goes by itself. One that was
+			 * found is acknowledged at once, as above; its number is given to the next one. */
+			uint64_t batch;
+			uint32_t number; /* in its batch, from 1 on */
+			enum batch_op op;
+			uint16_t flow; /* the server is to say how far it is after so many, about */
 		} publish;
+		/* To be written behind everything that was handed over before, with an empty message, to the subject of the message in this
+		 * slot, which is in flight in the batch. Nothing is stored of it. */
+		struct {
+			uint16_t stream;
+			uint32_t slot;
+			uint64_t batch;
+			uint32_t number;
+			enum batch_op op; /* BATCH_END_ONLY or BATCH_PING */
+			uint16_t flow;
+		} batch;
 		struct {
 			int64_t after; /* rows with id > after, if forward; */
 			bool forward;
@@ -331,8 +411,15 @@ struct stream_state {
 	uint64_t acked;
 	uint64_t sequence; /* highest acknowledged */
 	bool owned;
-	uint64_t broken;  /* owned: how often its chain was broken, and begun again behind what is stored */
-	uint64_t foreign; /* owned: messages of somebody else that were met */
+	uint64_t broken;         /* owned: how often its chain was broken, and begun again behind what is stored */
+	uint64_t foreign;        /* owned: messages of somebody else that were met */
+	enum wire_reason wire;   /* WIRE_BATCHES, or why its messages go by themselves */
+	uint64_t batches;        /* begun */
+	uint64_t unclean;        /* of those, so many ended without the server's word on all of them */
+	uint64_t settled;        /* messages of those that were sent again by themselves, and are settled */
+	uint64_t uncertain;      /* and are not, now */
+	uint64_t batch;          /* the open one, 0 = none */
+	uint32_t batch_messages; /* sent in it */
 };
 
 /* What made us read. */

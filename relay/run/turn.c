@@ -276,6 +276,7 @@ static void carry_out(struct relay *r, const struct effect *f)
 		ok = ledger_quiet(r->pg, leader_epoch(r->leader), f->quiet.operator_pause, on_quiet, r);
 		break;
 	case EFFECT_DRAINED: ok = end_drained(r); break;
+	case EFFECT_BATCH: break; /* EVENT_WIRE is never given: there is no batch */
 	}
 	/* The core waits for an answer that will not come: begin again from what the database holds. */
 	if (!ok)

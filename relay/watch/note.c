@@ -85,6 +85,7 @@ void note_tell(struct log *log, const struct note *n, const struct reasons *reas
 			  KS("do",
 			     "add its subject to a stream of the configuration, then restart: they follow, in order"));
 		break;
+	case NOTE_WIRE: break; /* EVENT_WIRE is never given: each message goes by itself */
 	case NOTE_RETRY:
 		log_debug(log, "sending again", KI("id", n->id), KS("stream", stream), KS("why", why),
 			  KU("code", n->reason));

@@ -301,6 +301,7 @@ static void carry_out(struct sim *s, struct host *h, const struct effect *e)
 		if (h->leading)
 			session_resign(s, h);
 		break;
+	case EFFECT_BATCH: break;
 	}
 }
 

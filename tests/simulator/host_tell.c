@@ -24,6 +24,8 @@ static const char *const event_name[] = {
 	[EVENT_SETTINGS] = "other settings",
 	[EVENT_LOOKBACK] = "tail",
 	[EVENT_PAUSED] = "paused",
+	[EVENT_WIRE] = "wire",
+	[EVENT_BATCH] = "batch",
 };
 
 static const char *const note_name[] = {
@@ -39,6 +41,8 @@ static const char *const note_name[] = {
 	[NOTE_RETRY] = "retry",
 	[NOTE_PREDECESSOR] = "waits for others",
 	[NOTE_BLIND] = "cannot be looked at",
+	[NOTE_FOREIGN] = "foreign",
+	[NOTE_WIRE] = "wire",
 };
 
 void host_tells_event(struct sim *s, const struct host *h, const struct event *e)
@@ -132,5 +136,9 @@ void host_tells_effect(struct sim *s, const struct host *h, const struct effect 
 	case EFFECT_NOTE: tell_note(s, h, &e->note); break;
 	case EFFECT_QUIET: trace(s, "host %u  > quiet", h->index); break;
 	case EFFECT_DRAINED: trace(s, "host %u  > drained", h->index); break;
+	case EFFECT_BATCH:
+		trace(s, "host %u  > %s of batch %llx at %u", h->index, e->batch.op == BATCH_PING ? "ping" : "end",
+		      (unsigned long long)e->batch.batch, e->batch.number);
+		break;
 	}
 }

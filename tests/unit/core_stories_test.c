@@ -95,7 +95,7 @@ static void say_note(const struct note *n)
 {
 	static const char *const kind[] = { "stream blocked", "stream open", "lane blocked", "lane open", "dead",
 					    "held",           "vanished",    "full",         "retry",     "blind",
-					    "others",         "unrouted",    "foreign" };
+					    "others",         "unrouted",    "foreign",      "wire" };
 
 	say(noted, "%s %lld", kind[n->kind], (long long)n->id);
 	attempts = n->attempts;
@@ -150,6 +150,9 @@ static void listen(void)
 		case EFFECT_QUIET: say(heard, "quiet %llu", (unsigned long long)e.quiet.operator_pause); break;
 		case EFFECT_DRAINED: say(heard, "drained"); break;
 		case EFFECT_RELEASE: break;
+		case EFFECT_BATCH:
+			say(heard, "%s %u", e.batch.op == BATCH_PING ? "ping" : "end", e.batch.number);
+			break;
 		}
 	if (audits)
 		delivery_audit(d);
