@@ -115,6 +115,13 @@ CREATE OR REPLACE FUNCTION boxhaul.leader_pid() RETURNS integer
        AND l.granted AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
 $$;
 
+-- A pause as it is told; NULL: there is none.
+CREATE OR REPLACE FUNCTION boxhaul.pause_text(paused_at timestamptz, paused_by text, reason text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN paused_at IS NOT NULL
+                THEN concat('by ', paused_by, ' at ', to_char(paused_at, 'YYYY-MM-DD HH24:MI:SS TZ'), ': ' || reason) END
+$$;
+
 -- Leads of other kinds (a subscription's, a capture's) are advisory locks by name. Such a lock, too, belongs to the database and to the session.
 -- The session that holds it; NULL = nobody.
 CREATE OR REPLACE FUNCTION boxhaul.lock_pid(lock text) RETURNS integer

@@ -50,7 +50,7 @@ GRANT SELECT (id, message_id, subject, key, created_at, reason, attempts, held, 
 GRANT SELECT ON boxhaul.position, boxhaul.exceptions, boxhaul.sent, boxhaul.paused, boxhaul.discarded
    TO boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.slot_seconds(), boxhaul.is_asleep(), boxhaul.ids(), boxhaul.ids_differ(), boxhaul.ids_remedy(text), boxhaul.late_rows(bigint),
-    boxhaul.shown(text), boxhaul.leader_lock(), boxhaul.leader_pid(), boxhaul.lock_pid(text), boxhaul.activity(), boxhaul.appeared(), boxhaul.hot(), boxhaul.status(jsonb),
+    boxhaul.shown(text), boxhaul.leader_lock(), boxhaul.leader_pid(), boxhaul.lock_pid(text), boxhaul.pause_text(timestamptz, text, text), boxhaul.activity(), boxhaul.appeared(), boxhaul.hot(), boxhaul.status(jsonb),
     boxhaul.explain(bigint, jsonb), boxhaul.pause_state(bigint), boxhaul.first_waiting(bigint),
     boxhaul.dead_letters(bigint, bigint, text, text, interval, integer), boxhaul.dead_letter_show(bigint),
     boxhaul.kept(), boxhaul.fates(bigint, bigint, integer), boxhaul.redriven(bigint[]),

@@ -1955,8 +1955,7 @@ BEGIN
             'oldest_seconds', extract(epoch FROM clock_timestamp() - s.oldest_waiting)::float8,
             'moved_seconds', extract(epoch FROM clock_timestamp() - s.moved_at)::float8,
             'led', boxhaul.inbox_leading_pid(s.subscription) IS NOT NULL,
-            'paused', CASE WHEN s.paused_at IS NOT NULL THEN concat(
-                'by ', s.paused_by, ' at ', to_char(s.paused_at, 'YYYY-MM-DD HH24:MI:SS TZ'), ': ' || s.pause_reason) END,
+            'paused', boxhaul.pause_text(s.paused_at, s.paused_by, s.pause_reason),
             'blocked', (SELECT coalesce(jsonb_agg(to_jsonb(b) - 'subscription' || jsonb_build_object(
                                    'seconds', extract(epoch FROM clock_timestamp() - b.since)::float8,
                                    'next_seconds', extract(epoch FROM b.next_at - clock_timestamp())::float8)

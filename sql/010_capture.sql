@@ -65,8 +65,6 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     snapshot_id   uuid        NOT NULL DEFAULT gen_random_uuid(),
     reading       bigint      NOT NULL DEFAULT 0,     -- the number of this walk over it: a part of the id of each row that is read
     readings      bigint      NOT NULL DEFAULT 0,     -- the highest number of a reading that was ever given: none is given twice
-    repair_first  bigint      NOT NULL DEFAULT 0,     -- repairs are readings of their own: the first one that is not done,
-    repair_count  bigint      NOT NULL DEFAULT 0,     -- and how many there are
     cursor        text[],                             -- the key of the last row up to which all are stored; NULL: none is
     rows          bigint      NOT NULL DEFAULT 0,     -- stored in this walk
     rows_estimate bigint,
@@ -76,7 +74,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     PRIMARY KEY (capture, tab)
 ) WITH (fillfactor = 50);
 
--- Keys whose row is to be read once more, by which reading: a change gave the row this key, and left out a value that it did not change.
+-- Keys whose row is to be read once more, by which reading (repairs are readings of their own): a change gave the row this key, and left out a value that it did not change.
 CREATE TABLE IF NOT EXISTS boxhaul.capture_repair (
     n       bigint  NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     capture text    NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
@@ -272,6 +270,12 @@ $$;
 
 -- --- the slot ---
 
+-- Dead letters that stand in the table; counted up to 10,000.
+CREATE OR REPLACE FUNCTION boxhaul.capture_letters_standing(name text) RETURNS bigint
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT count(*) FROM (SELECT FROM boxhaul.capture_letter l WHERE l.capture = name LIMIT 10000) l
+$$;
+
 -- The slot is made, and what commits above `begins` will come. False: the books have gone on meanwhile.
 CREATE OR REPLACE FUNCTION boxhaul.capture_live(name text, epoch bigint, incarnation integer, begins pg_lsn) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -310,7 +314,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_examine(name text, epoch bigint, conf
                                                    OUT state text, OUT reason text, OUT detail text, OUT exist boolean, OUT active_pid integer,
                                                    OUT confirmed_lsn pg_lsn, OUT retained bigint, OUT lag bigint, OUT spare bigint,
                                                    OUT pause bigint, OUT superseded boolean, OUT slot text,
-                                                   OUT incarnation integer)
+                                                   OUT incarnation integer, OUT paused text, OUT letters bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     c    boxhaul.capture;
@@ -357,6 +361,8 @@ BEGIN
     END IF;
     state := c.state;
     pause := CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END;
+    paused := boxhaul.pause_text(c.paused_at, c.paused_by, c.pause_reason);
+    letters := boxhaul.capture_letters_standing(c.name);
     superseded := EXISTS (SELECT FROM boxhaul.capture_superseded(c.name));
     slot := c.slot;
     incarnation := c.incarnation;
@@ -556,8 +562,6 @@ BEGIN
                reason = CASE WHEN e ? 'reason' THEN e ->> 'reason' WHEN e ->> 'state' <> t.state THEN NULL ELSE t.reason END,
                reading = coalesce((e -> 'reading')::bigint, t.reading),
                readings = greatest(t.readings, (e -> 'reading')::bigint),
-               repair_first = coalesce((e -> 'repair_first')::bigint, t.repair_first),
-               repair_count = coalesce((e -> 'repair_count')::bigint, t.repair_count),
                cursor = CASE WHEN e ? 'cursor' THEN boxhaul.capture_texts(e -> 'cursor') ELSE t.cursor END,
                rows = coalesce((e -> 'rows')::bigint, t.rows),
                rows_estimate = coalesce((e ->> 'rows_estimate')::bigint, t.rows_estimate),
@@ -808,8 +812,7 @@ BEGIN
                   HINT = 'It has: ' || (SELECT string_agg(t.tab, ', ' ORDER BY t.tab) FROM boxhaul.capture_table t WHERE t.capture = c.name);
     END IF;
     UPDATE boxhaul.capture_table t
-       SET state = 'waiting', snapshot_id = gen_random_uuid(), reading = 0, repair_first = 0, repair_count = 0, cursor = NULL, rows = 0,
-           filenode = 0, reason = NULL, since = clock_timestamp()
+       SET state = 'waiting', snapshot_id = gen_random_uuid(), reading = 0, cursor = NULL, rows = 0, filenode = 0, reason = NULL, since = clock_timestamp()
      WHERE t.capture = c.name AND (capture_resync.tab IS NULL AND t.snapshot <> 'none' OR t.tab = capture_resync.tab);
     GET DIAGNOSTICS again = ROW_COUNT;
     DELETE FROM boxhaul.capture_repair r WHERE r.capture = c.name AND (capture_resync.tab IS NULL OR r.tab = capture_resync.tab);
@@ -887,13 +890,13 @@ CREATE OR REPLACE VIEW boxhaul.capture_status AS
 SELECT c.name, c.state, c.reason, c.detail, c.stream, c.incarnation, c.slot, c.end_lsn,
        '2000-01-01 00:00:00+00'::timestamptz + c.commit_time * interval '1 microsecond' AS committed_at,
        c.ordinal, c.marked_at, c.leader, boxhaul.capture_leading_pid(c.name) AS leader_pid, c.led_since, c.epoch,
-       c.paused_at, c.paused_by, c.pause_reason, c.since,
+       c.paused_at, c.paused_by, c.pause_reason, boxhaul.pause_text(c.paused_at, c.paused_by, c.pause_reason) AS paused, c.since,
        s.active_pid, s.wal_status, s.confirmed_flush_lsn AS confirmed_lsn,
        pg_wal_lsn_diff(h.lsn, s.restart_lsn)::bigint AS retained_bytes,
        greatest(pg_wal_lsn_diff(h.lsn, s.confirmed_flush_lsn), 0)::bigint AS lag_bytes, s.safe_wal_size AS spare_bytes,
        (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name) AS tables,
        (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state <> 'complete') AS unfinished,
-       (SELECT count(*) FROM (SELECT FROM boxhaul.capture_letter l WHERE l.capture = c.name LIMIT 10000) l) AS letters
+       boxhaul.capture_letters_standing(c.name) AS letters
   FROM boxhaul.capture c
   LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = c.slot
  CROSS JOIN (SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() END AS lsn) h;
@@ -1500,8 +1503,6 @@ BEGIN
             'led_seconds', extract(epoch FROM clock_timestamp() - s.led_since)::float8,
             'since_seconds', extract(epoch FROM clock_timestamp() - s.since)::float8,
             'marked_seconds', extract(epoch FROM clock_timestamp() - s.marked_at)::float8,
-            'paused', CASE WHEN s.paused_at IS NOT NULL THEN concat(
-                'by ', s.paused_by, ' at ', to_char(s.paused_at, 'YYYY-MM-DD HH24:MI:SS TZ'), ': ' || s.pause_reason) END,
             'waits', (SELECT string_agg(w.who, ', ')
                         FROM pg_stat_activity a, LATERAL (SELECT boxhaul.capture_waits(a.pid) AS who) w
                        WHERE a.datname = current_database() AND a.application_name = 'boxhaul-' || s.name AND w.who IS NOT NULL),
@@ -1597,6 +1598,7 @@ GRANT SELECT ON boxhaul.schema_version, boxhaul.capture, boxhaul.capture_table, 
     boxhaul.capture_status, boxhaul.capture_progress TO boxhaul_capture;
 GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interval), boxhaul.lock_return(text),
     boxhaul.capture_define(text, text, jsonb), boxhaul.capture_try_lock(text), boxhaul.capture_unlock(text),
+    boxhaul.pause_text(timestamptz, text, text), boxhaul.capture_letters_standing(text),
     boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_lead(text, text), boxhaul.capture_resign(text, bigint, pg_lsn),
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
@@ -1619,7 +1621,8 @@ GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, 
     boxhaul.outbox_table TO boxhaul_monitor;
 GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, position, tab, key, died_at)
    ON boxhaul.capture_letter TO boxhaul_monitor;
-GRANT EXECUTE ON FUNCTION boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid),
+GRANT EXECUTE ON FUNCTION boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
+    boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
     boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;

@@ -89,7 +89,7 @@ class Schema:
         self.text = re.sub(r"(?m)--.*$", "", "\n".join(files))
 
     def roles(self):
-        return re.findall(r"'(boxhaul_\w+)'", " ".join(re.findall(r"FOREACH r IN ARRAY ARRAY\[(.*?)\]", self.text)))
+        return re.findall(r"'(boxhaul_\w+)'", " ".join(re.findall(r"(?s)FOREACH r IN ARRAY ARRAY\[(.*?)\]", self.text)))
 
     def columns(self, name):
         """In the order in which they came."""

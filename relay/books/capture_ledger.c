@@ -39,7 +39,7 @@ static const struct {
 				      " CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END"
 				      " FROM boxhaul.capture c WHERE c.name = $1 AND c.epoch = $2" },
 	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",
-				       "SELECT t.tab, t.state, t.reading, t.readings, coalesce(k.first, t.repair_first),"
+				       "SELECT t.tab, t.state, t.reading, t.readings, coalesce(k.first, 0),"
 				       " coalesce(k.last - k.first + 1, 0), t.filenode, t.rows,"
 				       " t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " CURSOR
 				       ", t.rows_estimate, " KEY " FROM boxhaul.capture_table t LEFT JOIN LATERAL"
@@ -51,7 +51,8 @@ static const struct {
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_EXAMINE] = { "capture_examine",
 					"SELECT state, reason, detail, exist, active_pid, confirmed_lsn, retained, lag, spare,"
-					" pause, superseded, slot, incarnation FROM boxhaul.capture_examine($1, $2, $3)" },
+					" pause, superseded, slot, incarnation, paused, letters"
+					" FROM boxhaul.capture_examine($1, $2, $3)" },
 	[CAPTURE_STATEMENT_MARK] = { "capture_mark", "SELECT boxhaul.capture_mark($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_DIFFERS] = { "capture_differs", "SELECT tab, why FROM boxhaul.capture_differs($1)" },
 	[CAPTURE_STATEMENT_WATCH] = { "capture_watch",
@@ -419,7 +420,9 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 		PAUSE,
 		SUPERSEDED,
 		SLOT,
-		INCARNATION
+		INCARNATION,
+		PAUSED,
+		LETTERS
 	};
 
 	*l = (struct capture_ledger_look){ .state = CAPTURE_LEDGER_NONE };
@@ -436,6 +439,8 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 	l->superseded = read_number(r, 0, SUPERSEDED) != 0;
 	read_text(r, 0, SLOT, l->slot, sizeof l->slot);
 	l->incarnation = (uint32_t)read_number(r, 0, INCARNATION);
+	read_text(r, 0, PAUSED, l->paused, sizeof l->paused);
+	l->letters = (uint64_t)read_number(r, 0, LETTERS);
 }
 
 bool capture_ledger_free_slot(struct pg *pg, const char *capture, int64_t epoch, bool superseded, pg_answer *answer,

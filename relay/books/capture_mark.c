@@ -143,7 +143,6 @@ static json_t *table_of(const struct capture_mark_books *m, const struct capture
 		o, put(o, "table", json_string(name_of(m, c->table))) &&
 			   put(o, "state", json_string(capture_tables_word(c->now.state))) &&
 			   put_int(o, "reading", c->now.reading) && put_int(o, "repair_first", c->now.repair_first) &&
-			   put_int(o, "repair_count", c->now.repair_count) &&
 			   put_int(o, "filenode", (int64_t)c->now.filenode) &&
 			   put_int(o, "rows", (int64_t)c->now.rows) && (!c->restart || put(o, "cursor", json_null())) &&
 			   (at.key == NULL || put(o, "cursor", key_of(at.key, at.key_bytes))));

@@ -299,7 +299,7 @@ const struct setting settings[] = {
 	  .help = "So much WAL may be kept on the server for this capture before on_budget counts." },
 	{ "capture.on_budget", SETTING_WORD, .apply = APPLY_LIVE, OF_CAPTURE(on_budget), .standard = "warn",
 	  WORDS("warn", "let_go"),
-	  .help = "warn: say so, and be not ready. let_go: drop the slot before the server's disk is full; what comes then is a gap." },
+	  .help = "warn: say so. let_go: drop the slot before the server's disk is full; what comes then is a gap." },
 	{ "capture.gap", SETTING_WORD, OF_CAPTURE(gap), .standard = "wait", WORDS("wait", "resync"),
 	  .help = "When changes are lost for good (the slot is gone): wait for `boxhaul capture resync`, or begin it alone." },
 	{ "capture.failover", SETTING_WORD, OF_CAPTURE(failover), .standard = "auto", WORDS("auto", "on", "off"),

@@ -13,17 +13,9 @@
 
 #include "edge/loop.h"
 #include "edge/pg_options.h"
+#include "edge/pg_replication.h"
 
 struct pg_walsender;
-
-/* Where the stream comes from, as IDENTIFY_SYSTEM and SHOW say it. */
-struct pg_walsender_place {
-	uint64_t system;
-	uint32_t timeline;
-	uint64_t flushed_lsn; /* the end of the server's log */
-	int version;          /* as 150004 */
-	uint32_t timeout_ms;  /* its wal_sender_timeout; 0: none */
-};
 
 /* Why it is over. */
 struct pg_walsender_end {

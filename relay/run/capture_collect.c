@@ -5,7 +5,7 @@
 #include "books/reasons.h"
 #include "run/capture_room_state.h"
 
-enum { ASK_AGAIN_MS = 5000, SECOND_MS = 1000 };
+enum { ASK_AGAIN_MS = 5000, SECOND_MS = 1000, TABLES_MS = 10000 };
 
 /* By the server's clock, which is the one that wrote the times of commits. */
 static int64_t lag_us(const struct capture_one *c, const struct capture_stats *s)
@@ -32,6 +32,21 @@ static void give_back(struct capture_one *c, const struct capture_stats *s)
 	process_give_back();
 }
 
+/* How fast rows that were there come, table by table. A walk that began again has no rate yet. */
+static void take_rates(struct capture_one *c, int64_t now)
+{
+	double seconds = (double)(now - c->tables_ms) / 1000;
+
+	for (uint32_t i = 0; i < c->table_count; i++) {
+		struct capture_room_table *t = &c->tables[i];
+		uint64_t rows = capture_table_at(c->core, i)->rows;
+
+		t->rate = rows >= t->rows_before ? (double)(rows - t->rows_before) / seconds : -1;
+		t->rows_before = rows;
+	}
+	c->tables_ms = now;
+}
+
 void capture_collect_tick(struct capture_one *c, int64_t now)
 {
 	const struct capture_stats *s = capture_look(c->core);
@@ -42,6 +57,8 @@ void capture_collect_tick(struct capture_one *c, int64_t now)
 		c->acked_before = s->send->acked;
 		c->second_ms = now;
 	}
+	if (c->led && now - c->tables_ms >= TABLES_MS)
+		take_rates(c, now);
 	if (!blocked)
 		c->blocked_ms = 0;
 	else if (c->blocked_ms == 0)
@@ -84,7 +101,7 @@ static void collect_tables(struct capture_one *c, struct capture_one_facts *f)
 			.reason = capture_chunk_trouble(c->chunk, i),
 			.rows = t->rows,
 			.estimate = (uint64_t)(estimate > 0 ? estimate : c->tables[i].estimate),
-			.rate = -1,
+			.rate = c->led ? c->tables[i].rate : -1,
 		};
 		f->unfinished += c->led && t->state != CAPTURE_TABLE_COMPLETE;
 	}
@@ -155,7 +172,7 @@ void capture_collect(struct capture_one *c, struct capture_one_facts *f)
 		.reason = look->reason,
 		.detail = look->detail[0] != '\0' ? look->detail : lead.of_slot.differs,
 		.paused = look->pause != 0,
-		.paused_by = "",
+		.paused_by = look->paused,
 		.wal_known = lead.of_slot.known,
 		.lag_bytes = (uint64_t)(look->lag > 0 ? look->lag : 0),
 		.retained_bytes = (uint64_t)(look->retained > 0 ? look->retained : 0),
@@ -175,6 +192,7 @@ void capture_collect(struct capture_one *c, struct capture_one_facts *f)
 		.void_chunks = s->chunks_void,
 		.repairs = s->repairs,
 		.dead = s->send->dead,
+		.dead_letters = look->letters,
 	};
 	collect_stream(c, &lead, s, f);
 	collect_waits(c, &lead, s, f);

@@ -197,7 +197,9 @@ static void take_table(struct capture_one *c, uint32_t i, struct capture_ledger_
 	*t = (struct capture_room_table){ .cursor = from->cursor,
 					  .cursor_bytes = from->cursor_bytes,
 					  .estimate = from->estimate,
-					  .unproved = from->unproved };
+					  .unproved = from->unproved,
+					  .rows_before = from->now.rows,
+					  .rate = -1 };
 	from->cursor = NULL;
 	memcpy(t->snapshot_id, from->snapshot_id, sizeof t->snapshot_id);
 	capture_relations_set_told(c->relations, i, from->columns);
@@ -228,6 +230,7 @@ static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)
 	c->system = b->system;
 	c->incarnation = b->incarnation;
 	snprintf(c->slot, sizeof c->slot, "%s", b->slot);
+	c->tables_ms = loop_now_ms();
 	c->forgot |= stream_scan_forget(c->scan);
 	capture_maker_configure(c->maker, b->system, c->database);
 	for (uint32_t i = 0; i < c->table_count; i++) {

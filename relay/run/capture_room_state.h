@@ -41,6 +41,8 @@ struct capture_room_table {
 	int64_t told_ordinal; /* of the message that told it; 0: it has none yet */
 	int64_t estimate;
 	bool unproved;
+	uint64_t rows_before; /* stored when the rate was taken last */
+	double rate;          /* of them a second since the time before; negative: not known */
 };
 
 struct capture_room_reading {
@@ -94,6 +96,7 @@ struct capture_one {
 	} control; /* the message that is to be made, or was last */
 	int64_t mark_asked_ms, mark_ordinal, renew_asked_ms, asked_ms;
 	uint64_t acked_before, rate;
+	int64_t tables_ms; /* when the rates of the tables were taken */
 	uint64_t given_back_at; /* so many bytes had been published when memory was last given back */
 	int64_t blocked_ms;     /* since when the stream takes nothing; 0: it does */
 

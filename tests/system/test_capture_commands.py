@@ -346,7 +346,9 @@ class Words(CommandTest):
         self.wait_complete()
         self.say(relay, "capture", "pause", NAME)
         self.wait(lambda: f"Capture {NAME} is paused" in relay.get("/status")[1], "the pause")
-        self.follow(relay, self.everywhere(relay, f"Capture {NAME} is paused"))
+        problem = self.everywhere(relay, f"Capture {NAME} is paused by ")  # by whom, since when
+        self.assertIn(" at 2", problem["summary"])
+        self.follow(relay, problem)
         self.audit_capture()
 
     def test_a_gap(self):
@@ -379,8 +381,11 @@ class Words(CommandTest):
     def test_a_dead_letter(self):
         relay = self.start_capture()
         self.wait_complete()
-        relay.stop()
         self.sql("INSERT INTO boxhaul.capture_letter (capture, ordinal, reason, tab, key) VALUES (%s, 7, 'too large', 'legacy.orders', '7')", (NAME,))
+        self.wait(lambda: f"Capture {NAME}: 1 change was given up" in relay.get("/status")[1], "the letter to be told")
+        self.assertIn(f'boxhaul_capture_dead_letters{{capture="{NAME}"}} 1', relay.get("/metrics")[1])
+        self.everywhere(relay, f"Capture {NAME}: 1 change was given up")
+        relay.stop()
         said = self.say(relay, "capture", "dead-letters", NAME)
         self.assertIn("too large", said)
         (number,) = re.findall(r"(?m)^(\d+) ", said)

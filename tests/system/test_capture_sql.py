@@ -493,9 +493,9 @@ class Marks(CaptureSqlTest):
         self.assertEqual(self.sql("SELECT readings FROM boxhaul.capture_table WHERE capture = 'shop' AND tab = 'public.parts'"), [(3,)])
         self.mark(repairs=[repair])
         self.assertEqual(self.sql("SELECT reading, key FROM boxhaul.capture_repair ORDER BY reading"), [(2, ["eu", "k, 9"]), (3, ["eu", "k, 9"])])
-        self.mark(tables=[{"table": "public.parts", "repair_first": 3, "repair_count": 1}])
+        self.mark(tables=[{"table": "public.parts", "repair_first": 3}])
         self.assertEqual(self.sql("SELECT reading FROM boxhaul.capture_repair"), [(3,)])
-        self.mark(tables=[{"table": "public.parts", "repair_first": 4, "repair_count": 0}])
+        self.mark(tables=[{"table": "public.parts", "repair_first": 4}])
         self.assertEqual(self.sql("SELECT count(*) FROM boxhaul.capture_repair"), [(0,)])
 
     def test_dead_letters(self):

@@ -106,9 +106,9 @@ int main(void)
 	};
 	check("cursors: any bytes; back to the start",
 	      "{\"incarnation\":3,\"from\":0,\"end_lsn\":\"0/1\",\"ordinal\":0,\"tables\":["
-	      "{\"table\":\"public.parts\",\"state\":\"reading\",\"reading\":2,\"repair_first\":3,\"repair_count\":1,\"filenode\":-1,\"rows\":7,"
+	      "{\"table\":\"public.parts\",\"state\":\"reading\",\"reading\":2,\"repair_first\":3,\"filenode\":-1,\"rows\":7,"
 	      "\"cursor\":[\"6575\",\"372c20ff\"]},"
-	      "{\"table\":\"public.orders\",\"state\":\"waiting\",\"reading\":0,\"repair_first\":0,\"repair_count\":0,\"filenode\":0,\"rows\":0,"
+	      "{\"table\":\"public.orders\",\"state\":\"waiting\",\"reading\":0,\"repair_first\":0,\"filenode\":0,\"rows\":0,"
 	      "\"cursor\":null}]}",
 	      &mark, NULL, 0, 0);
 	repair.key_bytes = (uint32_t)key_bytes;
