@@ -104,13 +104,15 @@ class Arena:
             relay = arena.relay(database).start()
     """
 
-    def __init__(self, workspace, program, number, postgres=None, nats=None, standing=False, nodes=1):
+    def __init__(self, workspace, program, number, postgres=None, nats=None, standing=False, nodes=1,
+                 nats_program=None, stream_config=None):
+        """nats_program: another nats-server than the installed one. stream_config: what its streams have beside STREAM_CONFIG."""
         self.workspace, self.program, self.standing = workspace, program, standing
-        self.postgres_settings, self.nats_settings = postgres or {}, nats or {}
+        self.postgres_settings, self.nats_settings, self.stream_config = postgres or {}, nats or {}, stream_config or {}
         self.directory = f"arena-{number}"
         self.pg = workspace.add(Postgres(workspace.path(f"pg-{number}"), **self.postgres_settings))
         kind, self.replicas = (Nats, 1) if nodes == 1 else (NatsCluster, NatsCluster.replicas)
-        self.nats = workspace.add(kind(workspace.path(f"nats-{number}"), **self.nats_settings))
+        self.nats = workspace.add(kind(workspace.path(f"nats-{number}"), program=nats_program, **self.nats_settings))
         self._numbers = itertools.count(1)
         self._relays, self._databases = [], []
 
@@ -132,7 +134,8 @@ class Arena:
         return [f"PostgreSQL {version}: defaults" + (f", but {changed}" if changed else "") + "; unix socket",
                 f"nats-server {self.nats.version()}: defaults"
                 + (f", but {self.nats_settings}" if self.nats_settings else "")
-                + f"; TCP on loopback; streams: file, {copies}, duplicate window 2 min"]
+                + f"; TCP on loopback; streams: file, {copies}, duplicate window 2 min"
+                + "".join(f", {name}" for name in self.stream_config)]
 
     # -- what a figure puts into it; gone when it leaves
 
@@ -170,7 +173,7 @@ class Arena:
         with self.jetstream() as jetstream:
             if stream in jetstream.names():
                 jetstream.delete(stream)
-            jetstream.create(stream, subjects or SUBJECTS, **{**STREAM_CONFIG, "num_replicas": self.replicas, **config})
+            jetstream.create(stream, subjects or SUBJECTS, **{**STREAM_CONFIG, "num_replicas": self.replicas, **self.stream_config, **config})
 
     def state(self, stream=STREAM):
         """What the stream says of itself: messages, first_ts, last_ts, ..."""

@@ -1,14 +1,16 @@
 """What a figure works with: the arena, the yardsticks, and how much of everything it shall take.
 
 A file of figures/ exports FIGURES = {name: function}. A function takes a Bench and returns a list of report.Figure; what
-it cannot measure it raises, with the reason."""
+it cannot measure it raises, with the reason; report.Skipped where something is missing that need not be there."""
 
 import importlib
 import os
 import subprocess
 import sys
 
+import versions
 from arena import Arena
+from report import Skipped
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -51,9 +53,19 @@ class Bench:
             self._standing = self._start(standing=True)
         return self._standing
 
-    def _start(self, postgres=None, nats=None, standing=False, nodes=1):
+    def batched_arena(self, nodes=1):
+        """Servers of their own with the newest nats-server, whose streams take batches."""
+        kept = os.path.join(HERE, "..", "..", "build", "matrix")
+        os.makedirs(kept, exist_ok=True)
+        try:
+            program = versions.nats("newest", kept).path
+        except versions.Unavailable as e:
+            raise Skipped(f"the newest nats-server is not to be had: {e}") from None
+        return self._start(nodes=nodes, nats_program=program, stream_config={"allow_batched": True})
+
+    def _start(self, postgres=None, nats=None, standing=False, nodes=1, **more):
         self._arenas += 1
-        arena = Arena(self.workspace, self.program, self._arenas, postgres, nats, standing, nodes).start()
+        arena = Arena(self.workspace, self.program, self._arenas, postgres, nats, standing, nodes, **more).start()
         self.report.servers.append(arena.told())
         return arena
 

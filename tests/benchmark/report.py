@@ -24,6 +24,10 @@ def short(value):
     return f"{value:.{3 if abs(value) < 10 else 2 if abs(value) < 100 else 1}f}"
 
 
+class Skipped(Exception):
+    """Not to be measured here, and why: no failure."""
+
+
 @dataclass
 class Curve:
     """y over x. points: (x, [y of each round]). mark: an x to be shown, the default's as a rule. log: x by powers."""
@@ -80,7 +84,7 @@ class Report:
     """All figures of one call. Those that could not be measured are named with their reason."""
 
     def __init__(self, settings):
-        self.settings, self.figures, self.failures, self.servers = settings, [], {}, []
+        self.settings, self.figures, self.failures, self.skipped, self.servers = settings, [], {}, {}, []
 
     def add(self, figures, others):
         """others: the share of the machine that somebody else had while they were measured."""
@@ -95,15 +99,20 @@ class Report:
         self.failures[name] = str(why)
         print(f"\n{name}: could not be measured: {why}", flush=True)
 
+    def skip(self, name, why):
+        self.skipped[name] = str(why)
+        print(f"\n{name}: skipped: {why}", flush=True)
+
     def lines(self):
         failed = [f"{name}=unknown (could not be measured)" for name in self.failures]
-        return [figure.line() for figure in self.figures] + failed
+        skipped = [f"{name}=skipped ({why})" for name, why in self.skipped.items()]
+        return [figure.line() for figure in self.figures] + skipped + failed
 
     def write_json(self, path):
         figures = [{**asdict(figure), "missed": figure.missed()} for figure in self.figures]
         with open(path, "w", encoding="utf-8") as f:
             json.dump({"machine": machine(), "settings": self.settings, "servers": self.servers,
-                       "failures": self.failures, "figures": figures}, f, indent=1)
+                       "failures": self.failures, "skipped": self.skipped, "figures": figures}, f, indent=1)
             f.write("\n")
 
     def write_pictures(self, directory):

@@ -47,12 +47,12 @@ def drain(arena, database, stream=STREAM, relay=None, count=None, **groups):
         relay.start()
         arena.wait_stored(count, stream, watch=relay)
         wait_until(database.settled, "everything to be marked", pause=0.02)
-    used = threads_us(relay.pid)
+    used, said = threads_us(relay.pid), relay.status()
     if relay.stop() != 0:
         raise relay.died()
     wait_until(lambda: not database.backends(), "the relay's session to end", pause=0.02)
     gone = {name: total - before[name] for name, total in database.counts().items()}
-    return judge(arena, stream, count, meter, {"threads": used, "database": gone})
+    return judge(arena, stream, count, meter, {"threads": used, "database": gone, "status": said})
 
 
 def publish(bench, arena, count, stream=STREAM, size=256, **options):
@@ -164,14 +164,21 @@ def side_by_side(bench, one, other, rounds):
     """Two functions that give a Run, in turns: other, one, other, ..., other. Returns the pairs' ratios of the rates and
     all runs: (ratios, ones, others). Each run of one is compared with the mean of its two neighbours, so
     what drifts does not count. Both are called once before, to warm up."""
-    one(), other()
-    ones, others = [], [other()]
+    ones, ((ratios, runs),) = beside_each(bench, one, [other], rounds)
+    return ratios, ones, runs
+
+
+def beside_each(bench, one, others, rounds):
+    """The same with several yardsticks: (ones, [(ratios, runs) of each])."""
+    for function in (one, *others):
+        function()
+    ones, runs = [], [[other()] for other in others]
     for n in range(rounds):
         ones.append(one())
-        others.append(other())
-        bench.say(f"round {n + 1}: {short(ones[-1].rate)}/s beside {short(others[-1].rate)}/s")
-    ratios = [run.rate / ((before.rate + after.rate) / 2) for run, before, after in zip(ones, others, others[1:])]
-    return ratios, ones, others
+        for other, its in zip(others, runs):
+            its.append(other())
+        bench.say(f"round {n + 1}: {short(ones[-1].rate)}/s beside {' and '.join(f'{short(its[-1].rate)}/s' for its in runs)}")
+    return ones, [([run.rate / ((before.rate + after.rate) / 2) for run, before, after in zip(ones, its, its[1:])], its) for its in runs]
 
 
 def typical(runs, process):

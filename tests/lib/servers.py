@@ -257,14 +257,14 @@ class Questions:
 
 
 class Nats(Process):
-    """A private nats-server with JetStream. settings is its configuration file; nested blocks are dicts. The
-    environment variable NATS_SERVER names another program than the one on the PATH."""
+    """A private nats-server with JetStream. settings is its configuration file; nested blocks are dicts. program: another one than
+    the one on the PATH, or that the environment variable NATS_SERVER names."""
 
     replicas = 1  # as many as a stream may have
 
-    def __init__(self, directory, survive_us=False, **settings):
+    def __init__(self, directory, survive_us=False, program=None, **settings):
         super().__init__("nats-server", os.path.join(directory, "log"), survive_us=survive_us)
-        self.directory, self.port = directory, free_port()
+        self.directory, self.port, self.program = directory, free_port(), program
         self.settings = {"host": "127.0.0.1", "port": self.port, "server_name": f"test-{self.port}",
                          "pid_file": os.path.join(directory, "pid"),
                          "jetstream": {"store_dir": os.path.join(directory, "jetstream")}, **settings}
@@ -287,7 +287,7 @@ class Nats(Process):
         config = os.path.join(self.directory, "nats.conf")
         with open(config, "w", encoding="utf-8") as f:
             json.dump(self.settings, f, indent=1)  # the server's format is a superset of JSON
-        program = os.environ.get("NATS_SERVER", "nats-server")
+        program = self.program or os.environ.get("NATS_SERVER", "nats-server")
         self.spawn([program, "-c", config], env={"PATH": os.environ.get("PATH", "") + ":/usr/sbin"})
 
     def wait_listening(self):
@@ -325,9 +325,9 @@ class NatsCluster(Nats):
 
     replicas = 3
 
-    def __init__(self, directory, **settings):
-        super().__init__(directory, **settings)
-        self.others = [Nats(f"{directory}-{n}", **settings) for n in (2, 3)]
+    def __init__(self, directory, program=None, **settings):
+        super().__init__(directory, program=program, **settings)
+        self.others = [Nats(f"{directory}-{n}", program=program, **settings) for n in (2, 3)]
         self.monitor, ports = free_port(), [free_port() for _ in range(3)]
         self.settings["http"] = f"127.0.0.1:{self.monitor}"
         for node, port in zip([self, *self.others], ports):

@@ -3,19 +3,22 @@
 The yardsticks: a bare publisher with a chain (publish.c), which has the messages in memory, and a bare reader of the log (log.c), which
 parses nothing, looks after nothing, and publishes what it has read or not."""
 
+import base64
 import contextlib
 import io
 import math
+import re
 import statistics
 import subprocess
 import time
 
 import runs
-from arena import RELAY, STREAM
+from arena import RELAY, SERVICE, STREAM
 from footprint import Watch
 from jetstream import JetStream
 from nats_client import Client
 from process import wait_until
+from producers import inserts_per_second
 from report import Figure
 
 NAME, TABLE, PUBLICATION = "bench", "public.payment", "bare"
@@ -41,10 +44,12 @@ $$
 
 
 class Captured:
-    """A fresh database with the table, and a relay that captures it; for a `with`. The slots go with it."""
+    """A fresh database with the table, and a relay that captures it (and logical messages, where `messages` says so); for a `with`. The
+    slots go with it."""
 
-    def __init__(self, arena, **capture):
+    def __init__(self, arena, messages=None, **capture):
         self.arena, self.capture = arena, capture
+        self.more = {"messages": messages} if messages else {}
         self.database = arena.database()
 
     def __enter__(self):
@@ -68,7 +73,7 @@ class Captured:
 
     def relay(self):
         """Not started; its capture is."""
-        relay = self.arena.relay(self.database, capture=[{"name": NAME, "tables": [TABLE], "stream": STREAM, "subject": "bench.0", **self.capture}])
+        relay = self.arena.relay(self.database, capture=[{"name": NAME, "tables": [TABLE], "stream": STREAM, "subject": "bench.0", **self.capture}], **self.more)
         relay.configure({group: value for group, value in relay.settings.items() if group != "streams"})
         if (done := relay.command("capture", "start", NAME)).returncode:
             raise RuntimeError(f"capture start: {done.stdout}")
@@ -215,31 +220,54 @@ def _memory(arena, count, **fill):
     return watch
 
 
+class Probe:
+    """What is written one by one, and by which it is found in a stream: `statement` writes the number it is given."""
+
+    def __init__(self, statement, **reader):
+        self.statement, self.reader = statement, reader  # what the bare reader must be told
+
+
+ROW = Probe(f"INSERT INTO {TABLE} (id, customer, amount, state) VALUES (%s, 1, 1, 'paid')")
+EMITTED = Probe("SELECT boxhaul.emit('bench.emitted', 'probe ' || %s)", messages="boxhaul")  # 14 and newer: before it pgoutput has none
+FIRST_PROBE = 1_000_000_001  # as long as the last one, so that no number is the beginning of another one
+
+
 def latency(bench):
-    """from commit to stored, idle: a captured row, by a bare reader of the log that publishes; in turns"""
-    probes, rounds = bench.pick(60, 400), bench.rounds_of(3, 7)
-    bare_us, our_us, numbers = [], [], iter(range(1, 1 << 30))
+    """from commit to stored, idle: a captured row, and a logical message, by a bare reader of the log that publishes; in turns"""
+    probes, rounds, found = bench.pick(60, 400), bench.rounds_of(3, 7), []
     with bench.arena(postgres=LOGICAL) as arena:
-        arena.create_stream()
-        arena.create_stream("BARE", ["bare.>"])
-        with Captured(arena) as captured, contextlib.closing(captured.database.connect()) as connection:
-            slot = captured.slot("bare")
-            relay = captured.live(captured.relay())
-            for _ in range(rounds):
-                # The bare one first gets what the other has had meanwhile.
-                behind = len(our_us) and probes
-                relay.pause()
-                with subprocess.Popen([bench.yardstick("log"), *_words(count=probes + behind, url=arena.nats.url(), subject="bare.0", **slot)],
-                                      stdout=subprocess.DEVNULL) as reader:
-                    bare_us.append(_probe(arena, connection, numbers, probes, "BARE", behind))
-                    if reader.wait(60) != 0:
-                        raise RuntimeError("the bare reader failed")
-                relay.resume()
-                our_us.append(_probe(arena, connection, numbers, probes, STREAM, probes))
-            relay.close()
+        found += _latency(bench, arena, "capture_latency", ROW, probes, rounds)
+        if int(arena.pg.execute("SHOW server_version_num")[0][0]) >= 140000:
+            found += _latency(bench, arena, "message_latency", EMITTED, probes, rounds, messages=[{"prefix": "boxhaul", "subject": "bench.>", "capture": NAME}])
+    return found
+
+
+def _latency(bench, arena, name, probe, probes, rounds, **capture):
+    bare_us, our_us, numbers = [], [], iter(range(FIRST_PROBE, 1 << 40))
+    arena.create_stream()
+    arena.create_stream("BARE", ["bare.>"])
+    with Captured(arena, **capture) as captured, contextlib.closing(captured.database.connect()) as connection:
+        slot = captured.slot("bare")
+        relay = captured.live(captured.relay())
+        for _ in range(rounds):
+            # Each first gets what the other has had meanwhile. One more than the probes is written in each turn: see _probe().
+            behind = len(our_us) and probes + 1
+            relay.pause()
+            with subprocess.Popen([bench.yardstick("log"), *_words(count=behind + 1 + probes, url=arena.nats.url(), subject="bare.0",
+                                                                   **slot, **probe.reader)], stdout=subprocess.DEVNULL) as reader:
+                try:
+                    bare_us.append(_probe(arena, connection, probe, numbers, probes, "BARE"))
+                except BaseException:
+                    reader.kill()
+                    raise
+                if reader.wait(60) != 0:
+                    raise RuntimeError("the bare reader failed")
+            relay.resume()
+            our_us.append(_probe(arena, connection, probe, numbers, probes, STREAM))
+        relay.close()
     p50 = [statistics.median(us) for us in our_us], [statistics.median(us) for us in bare_us]
-    return [Figure("capture_latency_ratio", target="<= 1.1", rounds=[ours / bare for ours, bare in zip(*p50)]),
-            Figure("capture_latency_p50_us", unit="us", rounds=p50[0], notes=[
+    return [Figure(f"{name}_ratio", target="<= 1.1", rounds=[ours / bare for ours, bare in zip(*p50)]),
+            Figure(f"{name}_p50_us", unit="us", rounds=p50[0], notes=[
                 f"from the return of COMMIT; 99 of 100 within {_worst(our_us):.0f} us; the bare reader: {statistics.median(p50[1]):.0f}, "
                 f"{_worst(bare_us):.0f}"])]
 
@@ -253,21 +281,91 @@ def _words(**options):
     return [word for option, value in options.items() for word in (f"--{option}", str(value))]
 
 
-def _probe(arena, connection, numbers, count, stream, behind):
-    """us from the return of each COMMIT until the message was stored. behind: what comes before, of the other's probes."""
+def _probe(arena, connection, probe, numbers, count, stream):
+    """us from the return of each COMMIT until the message was stored. The first one is not measured: when it is in the stream, all
+    that was written before it is there, too, and whoever reads is awake and behind nobody."""
     with Client(arena.nats.url()) as client, connection.cursor() as cursor:
-        jetstream = JetStream(client)
-        before = jetstream.count(stream)
-        wait_until(lambda: jetstream.count(stream) >= before + behind, "what the other one had", 60)
-        time.sleep(0.5)
-        before, returned = jetstream.count(stream), []
+        jetstream, returned = JetStream(client), {}
+
+        def write():
+            number = next(numbers)
+            cursor.execute(probe.statement, (number,))
+            returned[number] = time.time()
+            return number
+
+        def last():
+            return base64.b64decode(jetstream.call(f"STREAM.MSG.GET.{stream}", {
+                "seq": jetstream.info(stream)["state"]["last_seq"]})["message"].get("data", "")) if jetstream.count(stream) else b""
+        first = str(write()).encode()
+        wait_until(lambda: first in last(), "the first of the probes", 60)
+        before = jetstream.info(stream)["state"]["last_seq"]
         for _ in range(count):
-            cursor.execute(f"INSERT INTO {TABLE} (id, customer, amount, state) VALUES (%s, 1, 1, 'paid')", (next(numbers),))
-            returned.append(time.time())
             time.sleep(0.02)
-        wait_until(lambda: jetstream.count(stream) >= before + count, "the probes", 60)
-        stored = [message.time for message in jetstream.read(stream)][before:before + count]
-    return [(there - here) * 1e6 for here, there in zip(returned, stored)]
+            end = str(write()).encode()
+        wait_until(lambda: end in last(), "the last of the probes", 60)
+        stored = {number: message.time for message in jetstream.read(stream) if message.seq > before
+                  for number in map(int, re.findall(rb"1\d{9}", message.payload)) if number in returned}
+    del returned[int(first)]
+    return [(stored[number] - here) * 1e6 for number, here in returned.items()]
+
+
+INSERT = f"INSERT INTO {TABLE} (customer, amount, state, note) VALUES (:key, 1, 'paid', '{'boxhaul ' * 12}')"
+WRITERS = f"""
+ALTER TABLE {TABLE} ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;
+GRANT INSERT ON {TABLE} TO {SERVICE};
+"""
+
+
+def writers(bench):
+    """what a capture costs those who write to its table: inserts a second, and WAL bytes a transaction, beside the same table uncaptured
+
+    resting: the slot is held and nobody reads, so the difference is the log's alone; captured: walsender, daemon and broker are on
+    the same machine. And both beside a server with wal_level = replica."""
+    seconds, rounds, clients = bench.pick(1, 10), bench.rounds_of(2, 5), 16
+    with bench.arena() as replica, bench.arena(postgres=LOGICAL) as logical, contextlib.ExitStack() as stack:
+        plain, free, captured = (stack.enter_context(Captured(arena)) for arena in (replica, logical, logical))
+        for one in (plain, free, captured):
+            one.database.execute(WRITERS)
+        logical.create_stream()
+        relay = captured.live(captured.relay())
+        found = {"plain": [], "free": [], "resting": [], "captured": []}
+
+        def write(name, whose):
+            found[name].append(_write(whose, clients, seconds))
+        write("plain", plain), write("free", free)  # to warm up
+        found["plain"], found["free"] = [], []
+        for _ in range(rounds):
+            write("plain", plain)
+            write("free", free)
+            write("captured", captured)
+            captured.confirmed()
+            if relay.stop() != 0:
+                raise relay.died()
+            write("resting", captured)
+            captured.live(relay)
+            captured.confirmed()
+        relay.close()
+    rates, wal = ({name: [run[i] for run in its] for name, its in found.items()} for i in (0, 1))
+    def beside(name, one, other, whom, target=""):
+        return Figure(f"capture_writer_{name}_ratio", unit=f"of the inserts a second {whom}", target=target,
+                      rounds=[ours / theirs for ours, theirs in zip(rates[one], rates[other])], notes=[
+                          f"{clients} clients, an insert a transaction: {statistics.median(rates[one]):.0f} beside {statistics.median(rates[other]):.0f}/s; "
+                          f"WAL bytes a transaction: {statistics.median(wal[one]):.0f} beside {statistics.median(wal[other]):.0f}"])
+    return [beside("resting", "resting", "free", "without a capture", ">= 0.97"), beside("busy", "captured", "free", "without a capture"),
+            beside("wal_level", "free", "plain", "with wal_level = replica")]
+
+
+def _write(whose, clients, seconds):
+    """(inserts a second, WAL bytes for each)"""
+    pg, database = whose.arena.pg, whose.database
+
+    def now():
+        return pg.execute("SELECT pg_current_wal_insert_lsn() - '0/0'")[0][0], database.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE}")[0][0]
+    pg.execute("CHECKPOINT")  # so that as many images of pages fall to each
+    wal, rows = now()
+    rate = inserts_per_second(whose.arena, database, TABLE, clients, seconds, f"\\set key random(1, 1000)\n{INSERT};\n")
+    wal_then, rows_then = now()
+    return rate, float(wal_then - wal) / (rows_then - rows)
 
 
 def owned(bench):
@@ -298,4 +396,5 @@ def _owned(bench, arena, count, keys=1000, subjects=4, **chain):
 
 
 FIGURES = {"capture_drain_ratio": draining, "capture_snapshot_ratio": snapshot, "capture_memory_mb": memory, "capture_latency_ratio": latency,
+           "capture_writer_ratio": writers,
            "owned_throughput_ratio": owned, "owned_hot_key_ratio": owned_hot_key}

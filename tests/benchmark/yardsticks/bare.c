@@ -68,19 +68,22 @@ static natsStatus detach(void *data)
 	return NATS_OK;
 }
 
-static void turn(struct bare *b, int timeout_ms)
+/* One look at the socket, and at another one (-1: at none). Returns whether there is something to read at that. */
+static bool turn(struct bare *b, int other, int timeout_ms)
 {
-	struct pollfd p = { .fd = b->fd,
-			    .events = (short)((b->want_read ? POLLIN : 0) | (b->want_write ? POLLOUT : 0)) };
+	struct pollfd p[] = { { .fd = b->fd,
+				.events = (short)((b->want_read ? POLLIN : 0) | (b->want_write ? POLLOUT : 0)) },
+			      { .fd = other, .events = POLLIN } };
 
-	if (poll(&p, 1, timeout_ms) < 0)
+	if (poll(p, 2, timeout_ms) < 0)
 		bare_die("poll", "failed");
-	if ((p.revents & POLLOUT) != 0)
+	if ((p[0].revents & POLLOUT) != 0)
 		natsConnection_ProcessWriteEvent(b->nc);
-	if ((p.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+	if ((p[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
 		natsConnection_ProcessReadEvent(b->nc);
 	if (natsConnection_IsClosed(b->nc))
 		bare_die("nats", "the connection is closed");
+	return p[1].revents != 0;
 }
 
 /* --- publishing --- */
@@ -140,7 +143,7 @@ static void take(struct bare *b)
 	if (b->mode == BARE_LOOP) {
 		check(natsSubscription_QueuedMsgs(b->sub, &queued), "acknowledgements");
 		for (; queued == 0; natsSubscription_QueuedMsgs(b->sub, &queued))
-			turn(b, SILENCE_MS);
+			turn(b, -1, SILENCE_MS);
 	} else {
 		check(natsSubscription_NextMsg(&msg, b->sub, SILENCE_MS), "waiting for an acknowledgement");
 		count(b, msg);
@@ -152,7 +155,21 @@ static void take(struct bare *b)
 	}
 }
 
-void bare_publish(struct bare *b, const char *subject, const char *message_id, const void *payload, size_t bytes)
+void bare_wait_for(struct bare *b, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	if (b->mode == BARE_THREADS) { /* nats.c's own threads write */
+		if (poll(&p, 1, -1) < 0)
+			bare_die("poll", "failed");
+		return;
+	}
+	while (!turn(b, fd, -1))
+		;
+}
+
+void bare_publish(struct bare *b, const char *subject, const char *message_id, const char *key, const void *payload,
+		  size_t bytes)
 {
 	char reply[REPLY_BYTES + 24];
 	natsMsg *msg = NULL;
@@ -162,6 +179,8 @@ void bare_publish(struct bare *b, const char *subject, const char *message_id, c
 	snprintf(reply, sizeof reply, "%s.%016llx", b->inbox, (unsigned long long)++b->published);
 	check(natsMsg_Create(&msg, subject, reply, payload, (int)bytes), "message");
 	check(natsMsgHeader_Set(msg, "Nats-Msg-Id", message_id), "header");
+	if (key != NULL)
+		check(natsMsgHeader_Set(msg, "Boxhaul-Key", key), "header");
 	if (b->chained) {
 		char expected[24];
 

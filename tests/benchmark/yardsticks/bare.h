@@ -18,8 +18,13 @@ struct bare;
 struct bare *bare_open(const char *url, unsigned window, enum bare_mode mode);
 void bare_close(struct bare *b);
 
-/* Returns when the message is handed over: while the window is full, it waits for acknowledgements. */
-void bare_publish(struct bare *b, const char *subject, const char *message_id, const void *payload, size_t bytes);
+/* Returns when the message is handed over: while the window is full, it waits for acknowledgements. key: for a header
+ * Boxhaul-Key, as the relay sends it; NULL for none. */
+void bare_publish(struct bare *b, const char *subject, const char *message_id, const char *key, const void *payload,
+		  size_t bytes);
+
+/* Wait until `fd` can be read, and see meanwhile to it that what was published leaves: in BARE_LOOP nothing else does. */
+void bare_wait_for(struct bare *b, int fd);
 
 /* From now on each message says which one it expects to be the stream's last (Nats-Expected-Last-Sequence), from `last` on:
  * a chain, for a stream that nobody else publishes to. */

@@ -1,9 +1,10 @@
 /* The raw limit: publish --count messages of --bytes from memory, at most --window of them unacknowledged.
  * With --follow yes no more than standard input allows: a total per line, and the end of it ends all. With --chain yes each says which
- * message it expects to be the last of the stream, which is new. On --subjects subjects (4).
+ * message it expects to be the last of the stream, which is new. On --subjects subjects (4). With --keys N each has the header
+ * Boxhaul-Key, too, with the key that its row has.
  *
  * The messages are those that arena.py fills an outbox with: the same payloads on the same subjects, and as their only header
- * a Nats-Msg-Id with a uuid. Each is made as nats.c's manual shows it. The last line has the figures, as JSON. */
+ * (without --keys) a Nats-Msg-Id with a uuid. Each is made as nats.c's manual shows it. The last line has the figures, as JSON. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,31 +73,34 @@ int main(int argc, char **argv)
 				   (unsigned)bare_number(argc, argv, "window", 1024), bare_mode_word(argc, argv));
 	const char *prefix = bare_word(argc, argv, "prefix", "bench");
 	uint64_t state = (uint64_t)bare_now_us() * 2654435761U | 1;
-	char *payload = malloc(bytes + 1), subjects[4][64], id[37];
-	long spread = bare_number(argc, argv, "subjects", 4);
+	long spread = bare_number(argc, argv, "subjects", 4), keys = bare_number(argc, argv, "keys", 0);
+	char *payload = malloc(bytes + 1), (*subjects)[64] = calloc((size_t)spread, sizeof *subjects), id[37], key[32];
 	int64_t begin = bare_now_us();
 	bool follow = strcmp(bare_word(argc, argv, "follow", "no"), "yes") == 0;
 	long allowed = follow ? 0 : count, number;
 
-	if (payload == NULL)
-		bare_die("payload", "out of memory");
-	if (spread < 1 || spread > 4)
-		bare_die("--subjects", "1 to 4");
+	if (spread < 1)
+		bare_die("--subjects", "1 or more");
+	if (payload == NULL || subjects == NULL)
+		bare_die("messages", "out of memory");
 	if (strcmp(bare_word(argc, argv, "chain", "no"), "yes") == 0)
 		bare_chain(b, 0);
-	for (int i = 0; i < 4; i++)
-		snprintf(subjects[i], sizeof subjects[i], "%s.%d", prefix, i);
+	for (long i = 0; i < spread; i++)
+		snprintf(subjects[i], sizeof subjects[i], "%s.%ld", prefix, i);
 	for (number = 1; number <= count; number++) {
 		if (number > allowed && !may_send(b, number, &allowed))
 			break;
 		make_payload(payload, bytes, number);
 		make_uuid(&state, id);
-		bare_publish(b, subjects[number % spread], id, payload, bytes);
+		if (keys > 0)
+			snprintf(key, sizeof key, "key-%ld", number % keys);
+		bare_publish(b, subjects[number % spread], id, keys > 0 ? key : NULL, payload, bytes);
 	}
 	bare_settle(b);
 	printf("{\"count\": %ld, \"seconds\": %.6f, \"cpu_us\": %lld}\n", number - 1,
 	       (double)(bare_now_us() - begin) / 1e6, (long long)bare_cpu_us());
 	free(payload);
+	free(subjects);
 	bare_close(b);
 	return 0;
 }

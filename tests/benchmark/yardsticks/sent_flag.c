@@ -56,7 +56,7 @@ static int send_batch(PGconn *pg, struct bare *b, const char *batch)
 	rows = call(pg, "select", batch);
 	n = PQntuples(rows);
 	for (int i = 0; i < n; i++)
-		bare_publish(b, PQgetvalue(rows, i, 2), PQgetvalue(rows, i, 1), PQgetvalue(rows, i, 3),
+		bare_publish(b, PQgetvalue(rows, i, 2), PQgetvalue(rows, i, 1), NULL, PQgetvalue(rows, i, 3),
 			     (size_t)PQgetlength(rows, i, 3));
 	bare_settle(b);
 	if (n > 0) {
