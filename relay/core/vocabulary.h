@@ -142,6 +142,7 @@ enum wire_reason {
 	WIRE_REFUSED,  /* it was said that they can, and the stream refused one: until the next connection */
 	WIRE_TOO_MANY, /* too many batches are open at the server: for a while */
 	WIRE_NO_BATCH, /* a message of a batch was answered as if it had come by itself: until the next connection */
+	WIRE_DENIED,   /* this login may not hear what is answered to batches */
 	WIRE_REASONS
 };
 

@@ -28,19 +28,19 @@ static void refused(struct event *event, uint32_t reason, uint32_t status)
 	event->refused.status = status;
 }
 
-static void read_error(const struct answer_error *error, struct event *event)
+uint32_t puback_reason(const struct answer_error *error)
 {
 	uint32_t reason = answer_err_code(error);
 
 	if (reason == STORE_FAILED)
-		reason = store_failure(error->words);
-	else if (reason == 0)
-		reason = error->code == 503 ? REASON_NO_STREAM : REASON_GARBAGE;
-	refused(event, reason, error->code);
+		return store_failure(error->words);
+	if (reason == 0)
+		return error->code == 503 ? REASON_NO_STREAM : REASON_GARBAGE;
+	return reason;
 }
 
 /* A name that is no stream's is not the server's. */
-static void name_other(const char *stream, struct answer_error *error)
+void puback_name_other(const char *stream, struct answer_error *error)
 {
 	char words[2 * ANSWER_WORDS_BYTES];
 
@@ -59,12 +59,12 @@ static void read_answer(const char *data, size_t bytes, const char *expected_str
 	bool has_sequence = answer_number(ack, "seq", &sequence);
 
 	if (answer_error(ack, error)) {
-		read_error(error, event);
+		refused(event, puback_reason(error), error->code);
 	} else if (stream == NULL || !has_sequence) {
 		refused(event, REASON_GARBAGE, 0);
 	} else if (strcmp(stream, expected_stream) != 0) {
 		refused(event, REASON_WRONG_STREAM, 0);
-		name_other(stream, error);
+		puback_name_other(stream, error);
 	} else if (sequence == 0) {
 		refused(event, REASON_DUPLICATE_SEQ_0, 0);
 	} else {

@@ -14,4 +14,10 @@
 void puback_read(const char *data, size_t bytes, const char *expected_stream, struct event *event,
 		 struct answer_error *error);
 
+/* What an error of the server means: its err_code, or the reason that its words say. */
+uint32_t puback_reason(const struct answer_error *error);
+
+/* Puts the name of a stream that has stored what was meant for another one into the words of `error`, with what to do. */
+void puback_name_other(const char *stream, struct answer_error *error);
+
 #endif

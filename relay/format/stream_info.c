@@ -64,6 +64,21 @@ static void read_limits(struct stream_info *info, const json_t *config)
 	info->replicas = replicas < UINT32_MAX ? (uint32_t)replicas : UINT32_MAX;
 }
 
+/* What the server that answers, which leads the stream, adds to what was set. */
+static uint32_t read_version(const json_t *config)
+{
+	const char *text = json_string_value(json_object_get(json_object_get(config, "metadata"), "_nats.ver"));
+	unsigned long part[2] = { 0, 0 };
+	char *end = NULL;
+
+	for (int i = 0; i < 2 && text != NULL; i++, text = *end == '.' ? end + 1 : NULL) {
+		part[i] = *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 1000;
+		if (part[i] >= 1000)
+			return 0;
+	}
+	return stream_info_server((uint32_t)part[0], (uint32_t)part[1]);
+}
+
 static void read_config(struct stream_info *info, const json_t *config)
 {
 	info->retention = is_word(config, "retention", "interest")    ? RETENTION_INTEREST
@@ -85,6 +100,7 @@ static void read_config(struct stream_info *info, const json_t *config)
 	info->allow_schedules = flag(config, "allow_msg_schedules");
 	info->allow_atomic = flag(config, "allow_atomic");
 	info->allow_batched = flag(config, "allow_batched");
+	info->server = read_version(config);
 	read_limits(info, config);
 	read_subjects(info, json_object_get(config, "subjects"));
 }

@@ -30,6 +30,8 @@ struct stream_info {
 	bool mirror, sources; /* it takes messages from another stream: a mirror from there only */
 	bool allow_rollup, allow_direct, allow_ttl, allow_counters, allow_schedules, allow_atomic, allow_batched;
 	uint32_t replicas;
+	uint32_t
+		server; /* the version of the one that leads it: stream_info_server(2, 14) for 2.14.10; 0 = older than 2.11, which do not say */
 
 	char created[40]; /* another time, another stream; "" = it does not say */
 	char leader[64];  /* the server that leads it in a cluster; "" = none, or no cluster */
@@ -38,6 +40,12 @@ struct stream_info {
 
 	struct answer_error error;
 };
+
+/* A version of nats-server, in one number that grows with it. */
+static inline uint32_t stream_info_server(uint32_t major, uint32_t minor)
+{
+	return major * 1000 + minor;
+}
 
 /* Reads an answer; everything is zero but the error where the verdict is not ANSWER_OK. Free with stream_info_free(),
  * whatever the verdict. */

@@ -1,6 +1,7 @@
 /* What JetStream says of a stream. The answers are nats-server's own, shortened. */
 #include "format/stream_info.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "format/inbox_stream.h"
@@ -34,6 +35,28 @@ static void state(void)
 	ok(stream.last == 0 && stream.first == 0, "are zero");
 }
 
+/* Beside what was set for the stream, the server says of itself what it is. */
+static void version(void)
+{
+	static const struct {
+		const char *text;
+		uint32_t version;
+	} cases[] = {
+		{ "\"2.14.10\"", 2014 },    { "\"2.9\"", 2009 }, { "\"3.0.0-dev\"", 3000 },
+		{ "\"2\"", 2000 },          { "\"2.x\"", 0 },    { "\"\"", 0 },
+		{ "\"dev\"", 0 },           { "214", 0 },        { "\"2.1000.1\"", 0 },
+		{ "\"99999999999.1\"", 0 },
+	};
+	char text[256];
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		snprintf(text, sizeof text, "{\"config\":{\"metadata\":{\"_nats.ver\":%s}},\"state\":{}}",
+			 cases[i].text);
+		ok(read_stream(text) == ANSWER_OK && stream.server == cases[i].version, "version %s", cases[i].text);
+	}
+	ok(stream_info_server(2, 14) > stream_info_server(2, 9), "a later one is more");
+}
+
 static void configuration(void)
 {
 	is_number(
@@ -53,6 +76,7 @@ static void configuration(void)
 	ok(stream.no_ack && !stream.sealed && !stream.mirror && stream.sources, "what it is");
 	ok(stream.allow_rollup && stream.allow_ttl && !stream.allow_counters && !stream.allow_batched,
 	   "what it allows");
+	is_number(stream.server, 0, "of which version its server is, it does not say");
 	is_number((long long)stream.subject_count, 2, "its subjects");
 	ok(stream_info_takes(&stream, "a.>") && stream_info_takes(&stream, "a.x.>") &&
 		   stream_info_takes(&stream, "b.c"),
@@ -101,6 +125,7 @@ int main(void)
 	for_subscriptions();
 	state();
 	configuration();
+	version();
 	errors();
 	stream_info_free(&stream);
 	return done_testing();
