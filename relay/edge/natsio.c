@@ -111,10 +111,29 @@ static void read_pair(struct natsio *io, struct natsio_link *k, unsigned lane)
 	natsio_spend(&io->spent, msg[1]);
 }
 
+static void read_batches(struct natsio *io, struct natsio_link *k, unsigned stream)
+{
+	natsMsg *msg;
+
+	/* A handler may cut the link, and what is left goes with it. */
+	while (k == io->link && natsio_batches_next(&k->batches, stream, &msg)) {
+		struct natsio_reply reply;
+
+		was_heard(io);
+		if (natsio_batches_read(k->inbox.prefix, stream, msg, &reply))
+			io->handlers.reply(io->handlers.arg, &reply);
+		natsio_spend(&io->spent, msg);
+	}
+}
+
 static void was_read(void *arg, struct natsio_link *k)
 {
 	struct natsio *io = arg;
+	uint32_t batches = k == io->link ? k->batches.open : 0;
 
+	for (unsigned stream = 0; batches != 0; batches >>= 1, stream++)
+		if ((batches & 1) != 0)
+			read_batches(io, k, stream);
 	for (unsigned lane = 1; k == io->link && lane < k->lanes.count; lane += 2)
 		read_pair(io, k, lane);
 	/* A handler may cut the link, and what is left goes with it. */
@@ -362,12 +381,15 @@ static void woken(void *arg)
 static void complain(struct natsio *io, const char *text)
 {
 	char why[512];
+	bool of_batches;
 
 	/* What may not be asked is answered by this, and by nothing else. */
 	if (strcasestr(text, "Permissions Violation for Publish") != NULL)
 		natsio_silence_heard(&io->silence);
+	/* Without these there are no batches; without the others nothing can be known to be stored. */
+	of_batches = io->link != NULL && natsio_batches_denied(&io->link->batches, io->link->inbox.prefix, text);
 	io->handlers.complaint(io->handlers.arg, text);
-	if (io->link == NULL || !natsio_inbox_is_denied(&io->link->inbox, text))
+	if (of_batches || io->link == NULL || !natsio_inbox_is_denied(&io->link->inbox, text))
 		return;
 	snprintf(why, sizeof why, "no answer can reach us: let this login subscribe to %s.> (%s)",
 		 io->link->inbox_prefix, text);
@@ -455,6 +477,13 @@ void natsio_use(struct natsio *io, const struct natsio_options *options, const c
 		link_down(io, why);
 	else if (!io->connecting)
 		loop_timer_at(io->reconnect, loop_now_ms());
+}
+
+bool natsio_batches(struct natsio *io, uint16_t stream)
+{
+	struct natsio_link *k = io->link;
+
+	return k != NULL && natsio_batches_open(&k->batches, k->nc, k->inbox.prefix, stream);
 }
 
 void natsio_deadline(struct natsio *io, int64_t at_ms)

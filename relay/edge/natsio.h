@@ -39,6 +39,10 @@ void natsio_use(struct natsio *io, const struct natsio_options *options, const c
 /* False when the connection is down or refuses; nothing was sent then. Never waits for the network. */
 bool natsio_send(struct natsio *io, const struct natsio_message *message);
 
+/* From now on answers to batches of this stream (an index below LIMIT_STREAMS) are heard on this connection. False: the connection is down, or its
+ * login may not subscribe to them, which the server says a moment later: whatever it answers after that was asked when it had said so. */
+bool natsio_batches(struct natsio *io, uint16_t stream);
+
 /* No message is written to the socket from this time on (loop_now_ms): the connection is cut instead, with what it still
  * holds. INT64_MAX: no limit. */
 void natsio_deadline(struct natsio *io, int64_t at_ms);

@@ -6,8 +6,12 @@
 #include <sys/random.h>
 
 #include "base/hex.h"
+#include "edge/natsio_batches.h"
 
 enum { QUICK_AFTER_ANSWERS = 1024 };
+
+_Static_assert(NATSIO_INBOX_REPLY_BYTES >= NATSIO_INBOX_BYTES + NATSIO_BATCHES_REPLY_BYTES,
+	       "room for the subject of a reply");
 
 static bool subscribe_quick(struct natsio_inbox *b, natsConnection *nc)
 {
@@ -61,10 +65,14 @@ static bool is_quick(const struct natsio_inbox *b, const struct natsio_message *
 	return !m->request && !m->careful && b->answers >= QUICK_AFTER_ANSWERS;
 }
 
-/* "<prefix>q.<16 hex digits>"; of a lane "<prefix>p<lane>.<16 hex digits>" */
+/* "<prefix>q.<16 hex digits>"; of a lane "<prefix>p<lane>.<16 hex digits>"; of a batch as natsio_batches.h says */
 void natsio_inbox_write(const struct natsio_inbox *b, const struct natsio_message *m, char *out)
 {
 	out = mempcpy(out, b->prefix, b->prefix_bytes);
+	if (m->batch != NULL) {
+		natsio_batches_write(m->batch, out);
+		return;
+	}
 	if (m->lane > 0)
 		out += snprintf(out, NATSIO_INBOX_REPLY_BYTES - b->prefix_bytes, "p%u.", m->lane);
 	else

@@ -16,7 +16,7 @@
 #include "edge/natsio_message.h"
 #include "edge/natsio_options.h"
 
-enum { NATSIO_INBOX_BYTES = NATSIO_INBOX_PREFIX_BYTES + 64, NATSIO_INBOX_REPLY_BYTES = NATSIO_INBOX_BYTES + 32 };
+enum { NATSIO_INBOX_BYTES = NATSIO_INBOX_PREFIX_BYTES + 64, NATSIO_INBOX_REPLY_BYTES = NATSIO_INBOX_BYTES + 96 };
 
 /* All zero: not open. */
 struct natsio_inbox {

@@ -308,4 +308,5 @@ void natsio_link_destroy(struct natsio_link *k)
 	natsConnection_Destroy(k->nc);
 	natsio_inbox_close(&k->inbox);
 	natsio_lanes_close(&k->lanes);
+	natsio_batches_close(&k->batches);
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "edge/loop.h"
+#include "edge/natsio_batches.h"
 #include "edge/natsio_events.h"
 #include "edge/natsio_inbox.h"
 #include "edge/natsio_lanes.h"
@@ -31,6 +32,7 @@ struct natsio_link {
 	struct natsio_inbox inbox;
 	char inbox_prefix[NATSIO_INBOX_PREFIX_BYTES];
 	struct natsio_lanes lanes;
+	struct natsio_batches batches;
 	char *why; /* why connecting failed; NULL = out of memory */
 	struct natsio_options options;
 	char **urls;      /* theirs, its own: servers may be learnt and forgotten while it is being made */

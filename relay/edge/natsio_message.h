@@ -10,6 +10,15 @@ struct natsio_header {
 	const char *name, *value;
 };
 
+/* A message of a batch (fast ingest): where it stands in it. */
+struct natsio_batch {
+	uint16_t stream;   /* whose answers come together: see natsio_batches() */
+	uint64_t batch;    /* not 0 */
+	uint32_t number;   /* of the message in it */
+	uint16_t flow;     /* after so many the server acknowledges */
+	uint8_t operation; /* begins it, goes on, ends it with it, ends it, asks how far it is: 0 .. 4 */
+};
+
 struct natsio_message {
 	const char *subject; /* validated: nats.c does not */
 	const struct natsio_header *headers;
@@ -20,6 +29,7 @@ struct natsio_message {
 	unsigned lane; /* what it brings is expected there: natsio_lanes.h; 0: one reply, nowhere in particular */
 	bool request;  /* to a server, not to a stream: may be written at any time */
 	bool careful;  /* if nobody listens, that is to be known at once; otherwise it may come to light as silence */
+	const struct natsio_batch *batch; /* NULL: it is sent by itself */
 	int64_t by_ms; /* not to be written from then on (natsio_deadline), with all that is held beside it; INT64_MAX: no limit */
 };
 
@@ -28,6 +38,12 @@ struct natsio_reply {
 	bool no_responders; /* the server's 503: nobody listens on the subject */
 	const char *data;   /* not terminated */
 	size_t bytes;
+
+	/* Of what is answered to a batch (then of_batch is true, and there is no token). Of a 503 only the stream is known: `batch` is 0. */
+	bool of_batch;
+	uint16_t stream;
+	uint64_t batch;
+	uint32_t number; /* of the message whose subject it came to; 0 = not known */
 
 	/* Of what came to a lane (then it is not 0). A message of a stream has its own subject, and no token; what the server says
 	 * about the request has a status instead, and the token. */
