@@ -22,6 +22,12 @@ struct config_stream {
 	uint32_t replicas;            /* for create */
 	uint32_t duplicate_window_ms; /* for create, and the least that `check` accepts without a warning */
 	bool owned;                   /* nobody else publishes to it: one order for all of it (delivery.owned) */
+	enum {
+		SEND_SINGLE,
+		SEND_AUTO,
+		SEND_BATCH
+	} send;                  /* by batches: never; where it can be; the same, and said where it cannot */
+	uint32_t batch_messages; /* in one batch at most */
 	enum { FOREIGN_STOPS, FOREIGN_PASSES } foreign; /* owned: what a message of somebody else does to it */
 };
 

@@ -8,10 +8,12 @@
 #include "core/refusal.h"
 #include "edge/jetstream.h"
 #include "edge/loop.h"
+#include "flow/stream_wire.h"
 #include "format/stream_info.h"
 
 enum {
 	STREAM_NOT_FOUND = 10059,
+	FIELD_NOT_KNOWN = 10025, /* in a configuration */
 	NS_PER_MS = 1000000,
 	ELSEWHERE_MIN_MS = 10000,
 	ELSEWHERE_MAX_MS = 600000,
@@ -59,6 +61,13 @@ struct elsewhere {
 	int64_t until_ms, pause_ms;
 };
 
+/* How it can be sent to. */
+struct wire {
+	enum wire_reason why; /* without regard to the login */
+	bool asked;           /* its answers are subscribed to, and it was asked again */
+	bool proved;          /* and has answered: the login may, or the server would have said so before */
+};
+
 struct stream_setup {
 	const struct config *config;
 	struct natsio *nats;
@@ -66,6 +75,7 @@ struct stream_setup {
 	struct log *log;
 	struct finding finding[LIMIT_STREAMS];
 	struct elsewhere elsewhere[LIMIT_STREAMS];
+	struct wire wire[LIMIT_STREAMS];
 };
 
 struct stream_setup *stream_setup_create(const struct config *config, struct natsio *nats, struct reasons *reasons,
@@ -75,6 +85,8 @@ struct stream_setup *stream_setup_create(const struct config *config, struct nat
 
 	if (s != NULL)
 		*s = (struct stream_setup){ .config = config, .nats = nats, .reasons = reasons, .log = log };
+	if (s != NULL)
+		stream_setup_down(s);
 	return s;
 }
 
@@ -108,7 +120,9 @@ void stream_setup_ask(struct stream_setup *s, uint16_t stream)
 		       s->config->streams[stream].name, jetstream_token(JETSTREAM_SETUP_INFO, stream, 0));
 }
 
-static void create(struct stream_setup *s, uint16_t stream)
+/* A server before 2.14 either does not know allow_batched and says so (2.12), or passes it by. A stream that has it cannot go back to one, so it is set only
+ * where batches are asked for by name. */
+static void create(struct stream_setup *s, uint16_t stream, bool batched)
 {
 	const struct config_stream *c = &s->config->streams[stream];
 	json_t *subjects = json_array(), *body;
@@ -121,11 +135,13 @@ static void create(struct stream_setup *s, uint16_t stream)
 	body = json_pack("{s:s, s:o, s:s, s:s, s:s, s:i, s:I, s:b}", "name", c->name, "subjects", subjects, "retention",
 			 "limits", "discard", "new", "storage", "file", "num_replicas", (int)c->replicas,
 			 "duplicate_window", (json_int_t)c->duplicate_window_ms * NS_PER_MS, "allow_direct", 1);
+	if (batched)
+		json_object_set_new(body, "allow_batched", json_true());
 	text = json_dumps(body, JSON_COMPACT);
 	if (text != NULL) {
 		log_info(s->log, "creating the stream", KS("stream", c->name));
 		jetstream_create(&(struct jetstream){ .io = s->nats, .prefix = s->config->nats.jetstream_prefix },
-				 c->name, text, jetstream_token(JETSTREAM_SETUP_CREATE, stream, 0));
+				 c->name, text, jetstream_token(JETSTREAM_SETUP_CREATE, stream, batched));
 	}
 	free(text);
 	json_decref(body);
@@ -167,6 +183,42 @@ void stream_setup_stored(struct stream_setup *s, uint16_t stream)
 	s->elsewhere[stream] = (struct elsewhere){ .is = false };
 }
 
+/* --- the wire ---
+ *
+ * Whether the login may subscribe to the answers of batches is told by no answer, only by a complaint where it may not; and that comes before whatever is
+ * answered to a later request. So the subscription is made when a stream could be sent to by batches, and the stream is asked once more. Where it
+ * could not, nothing is subscribed to, and a login needs no more rights than before. */
+
+void stream_setup_down(struct stream_setup *s)
+{
+	for (size_t i = 0; i < LIMIT_STREAMS; i++)
+		s->wire[i] = (struct wire){ .why = WIRE_UNTOLD };
+}
+
+enum wire_reason stream_setup_wire(struct stream_setup *s, uint16_t stream)
+{
+	const struct wire *w = &s->wire[stream];
+
+	if (w->why != WIRE_BATCHES)
+		return w->why;
+	if (!natsio_batches(s->nats, stream))
+		return WIRE_DENIED;
+	return w->proved ? WIRE_BATCHES : WIRE_UNTOLD;
+}
+
+static void look_at_wire(struct stream_setup *s, uint16_t stream, const struct stream_info *info)
+{
+	struct wire *w = &s->wire[stream];
+
+	w->proved = w->asked;
+	w->why = stream_wire_of(s->config, stream, info);
+	if (w->why != WIRE_BATCHES || w->asked)
+		return;
+	w->asked = natsio_batches(s->nats, stream);
+	if (w->asked)
+		stream_setup_ask(s, stream);
+}
+
 /* --- answers --- */
 
 static void check(struct stream_setup *s, uint16_t stream, const struct stream_info *info)
@@ -197,14 +249,19 @@ static void check(struct stream_setup *s, uint16_t stream, const struct stream_i
 		log_warn(s->log, "stream cannot take our messages", KS("stream", c->name), KS("why", f->detail));
 }
 
-static void refused(struct stream_setup *s, enum jetstream_kind kind, uint16_t stream, const struct answer_error *error)
+static void refused(struct stream_setup *s, enum jetstream_kind kind, uint16_t stream, bool batched,
+		    const struct answer_error *error)
 {
 	const struct config_stream *c = &s->config->streams[stream];
 	struct finding *f = &s->finding[stream];
 	char text[REASONS_TEXT_BYTES];
 
 	if (error->err_code == STREAM_NOT_FOUND && c->create && kind == JETSTREAM_SETUP_INFO) {
-		create(s, stream);
+		create(s, stream, c->send == SEND_BATCH);
+		return;
+	}
+	if (error->err_code == FIELD_NOT_KNOWN && batched) {
+		create(s, stream, false);
 		return;
 	}
 	*f = (struct finding){ .reason = answer_err_code(error), .advice = remedy_of(error->err_code) };
@@ -231,12 +288,18 @@ static void read_reply(struct stream_setup *s, enum jetstream_kind kind, uint16_
 
 	if (!r->no_responders)
 		verdict = stream_info_read(r->data, r->bytes, &info);
-	if (verdict == ANSWER_OK)
+	/* Nothing else, and no silence, says what another election will not deny. */
+	if (info.error.err_code == STREAM_NOT_FOUND)
+		s->wire[stream].why = WIRE_UNKNOWN;
+	if (verdict == ANSWER_OK) {
 		check(s, stream, &info);
-	else if (info.error.code != 0 || info.error.err_code != 0)
-		refused(s, kind, stream, &info.error);
-	else
+		look_at_wire(s, stream, &info);
+	} else if (info.error.code != 0 || info.error.err_code != 0) {
+		refused(s, kind, stream, kind == JETSTREAM_SETUP_CREATE && jetstream_number(r->token) != 0,
+			&info.error);
+	} else {
 		not_answered(s, stream);
+	}
 	stream_info_free(&info);
 }
 

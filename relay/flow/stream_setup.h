@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "books/reasons.h"
 #include "config/config.h"
+#include "core/vocabulary.h"
 #include "edge/natsio.h"
 
 struct stream_setup;
@@ -32,6 +33,11 @@ void stream_setup_stored_elsewhere(struct stream_setup *s, uint16_t stream);
 void stream_setup_stored(struct stream_setup *s, uint16_t stream);
 /* Whether what is published now is sure to be stored in another stream: then it is not to be sent. */
 bool stream_setup_is_elsewhere(const struct stream_setup *s, uint16_t stream);
+
+/* The connection is gone: nothing is known of the wires any more. */
+void stream_setup_down(struct stream_setup *s);
+/* By which wire a stream can be sent to on this connection, by the last answer. Batches only when their answers are heard. */
+enum wire_reason stream_setup_wire(struct stream_setup *s, uint16_t stream);
 
 /* What is wrong with a stream, by the server's last answer, and what to do; "" = nothing known. */
 const char *stream_setup_detail(const struct stream_setup *s, uint16_t stream);

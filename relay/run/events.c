@@ -16,6 +16,12 @@
 /* Questions of a kind between two ticks. */
 enum { QUESTIONS_MAX = 4 };
 
+/* Of a stream that does not take batches as it was said to: once in this time at most. */
+enum { WIRE_ASK_MS = 1000 };
+
+/* JetStream's err_codes: allow_batched is off; and what it does not take for a message of a batch. */
+enum { BATCHES_OFF = 10205, BATCH_PATTERN = 10206 };
+
 static void on_rows(void *arg, struct event ev)
 {
 	struct relay *r = arg;
@@ -208,7 +214,7 @@ static void on_nats_up(void *arg, const char *url, int64_t max_payload)
 	log_info(r->log, "NATS is connected", KS("url", r->nats_url), KI("max_payload", max_payload));
 	outbox_reader_set_max_payload(r->reader, max_payload);
 	for (uint16_t i = 0; i < r->config->stream_count; i++)
-		stream_setup_ask(r->setup, i);
+		relay_ask_stream(r, i);
 	relay_step(r, (struct event){ .kind = EVENT_BUS_UP });
 }
 
@@ -250,7 +256,41 @@ static void on_nats_down(void *arg, const char *why, bool theirs)
 	if (theirs)
 		on_cut(r, r->nats_why);
 	stream_scan_stop(r->scan);
+	relay_forget_wires(r);
 	relay_step(r, (struct event){ .kind = EVENT_BUS_DOWN });
+}
+
+static void on_answered_in_batch(void *arg, uint64_t token)
+{
+	on_answered(arg, token);
+}
+
+/* What the stream or its server may have become: it is looked at again. */
+static bool doubts_wire(const struct event *ev)
+{
+	switch (ev->batch.what) {
+	case BATCH_REFUSED:
+		return ev->batch.reason == BATCHES_OFF || ev->batch.reason == BATCH_PATTERN ||
+		       ev->batch.reason == REASON_WRONG_STREAM;
+	case BATCH_NO_RESPONDERS:
+	case BATCH_ALONE: return true;
+	default: return false;
+	}
+}
+
+static void on_batch_reply(struct relay *r, const struct natsio_reply *reply)
+{
+	struct event ev;
+
+	if (!publisher_batch_reply(r->publisher, reply, &ev, on_answered_in_batch, r) || FAILPOINT(ack_received))
+		return;
+	if (ev.batch.what == BATCH_END)
+		stream_setup_stored(r->setup, ev.batch.stream);
+	if (ev.batch.what == BATCH_REFUSED && ev.batch.reason == REASON_WRONG_STREAM)
+		stream_setup_stored_elsewhere(r->setup, ev.batch.stream);
+	if (doubts_wire(&ev) && loop_now_ms() - r->asked_ms[ev.batch.stream] >= WIRE_ASK_MS)
+		relay_ask_stream(r, ev.batch.stream);
+	relay_step(r, ev);
 }
 
 static void on_nats_reply(void *arg, const struct natsio_reply *reply)
@@ -259,8 +299,15 @@ static void on_nats_reply(void *arg, const struct natsio_reply *reply)
 	struct event ev = { .kind = EVENT_TICK };
 	uint16_t stream;
 
-	if (stream_scan_reply(r->scan, reply) || stream_setup_reply(r->setup, reply) ||
-	    !publisher_reply(r->publisher, reply, &ev) || FAILPOINT(ack_received))
+	if (reply->of_batch) {
+		on_batch_reply(r, reply);
+		return;
+	}
+	if (stream_setup_reply(r->setup, reply)) {
+		relay_tell_wires(r);
+		return;
+	}
+	if (stream_scan_reply(r->scan, reply) || !publisher_reply(r->publisher, reply, &ev) || FAILPOINT(ack_received))
 		return;
 	stream = r->parcels[reply->token & 0xffff]->stream;
 	if (ev.kind == EVENT_ACKED)
@@ -281,6 +328,7 @@ static void on_nats_complaint(void *arg, const char *text)
 	snprintf(message, sizeof message, "NATS complains: %s", text);
 	log_error(r->log, message);
 	stream_scan_complaint(r->scan, text);
+	relay_tell_wires(r); /* it may be about what is answered to batches */
 	for (size_t slot = 0; slot < r->config->delivery.queue_messages; slot++) {
 		const struct parcel *parcel = r->parcels[slot];
 

@@ -11,10 +11,27 @@ void relay_step(struct relay *r, struct event ev)
 	delivery_step(r->core, &ev);
 }
 
+static void refuse_in_batch(struct relay *r, const struct publisher_place *place, uint32_t reason)
+{
+	struct event ev = { .kind = EVENT_BATCH };
+
+	ev.batch.stream = place->stream;
+	ev.batch.batch = place->batch;
+	ev.batch.number = place->number;
+	ev.batch.what = BATCH_REFUSED;
+	ev.batch.reason = reason;
+	relay_step(r, ev);
+}
+
 void relay_refuse(struct relay *r, uint64_t token, uint32_t reason)
 {
 	struct event ev = { .kind = EVENT_REFUSED };
+	struct publisher_place place;
 
+	if (publisher_place(r->publisher, token, &place)) {
+		refuse_in_batch(r, &place, reason);
+		return;
+	}
 	ev.refused.token = token;
 	ev.refused.reason = reason;
 	relay_step(r, ev);
@@ -30,10 +47,42 @@ void relay_tell_keyless(struct relay *r, const struct parcel *parcel)
 		 KS("do", "who takes it has no order for it: use shorter keys, or a larger outbox.max_message_size"));
 }
 
+void relay_ask_stream(struct relay *r, uint16_t stream)
+{
+	r->asked_ms[stream] = loop_now_ms();
+	stream_setup_ask(r->setup, stream);
+}
+
+void relay_tell_wires(struct relay *r)
+{
+	for (uint16_t i = 0; i < r->config->stream_count; i++) {
+		struct event ev = { .kind = EVENT_WIRE };
+		enum wire_reason reason = stream_setup_wire(r->setup, i);
+
+		if (reason == r->wire[i])
+			continue;
+		r->wire[i] = reason;
+		ev.wire.stream = i;
+		ev.wire.reason = reason;
+		ev.wire.batches = reason == WIRE_BATCHES;
+		relay_step(r, ev);
+	}
+}
+
+void relay_forget_wires(struct relay *r)
+{
+	stream_setup_down(r->setup);
+	publisher_down(r->publisher);
+	for (size_t i = 0; i < LIMIT_STREAMS; i++)
+		r->wire[i] = WIRE_UNTOLD;
+}
+
 struct delivery_settings relay_core_settings(const struct relay *r)
 {
 	struct delivery_settings s = r->config->delivery;
 
+	for (size_t i = 0; i < r->config->stream_count; i++)
+		s.batch_messages[i] = r->config->streams[i].batch_messages;
 	if (!r->has_outbox)
 		s.streams = 1; /* a core that is idle wants one all the same */
 	if (r->config->wakeup == WAKEUP_POLL) {

@@ -101,7 +101,8 @@ struct relay {
 	uint64_t postgres_connects, nats_connects, truncations;
 	uint64_t keyless; /* messages that went without their Boxhaul-Key */
 
-	int64_t asked_ms[LIMIT_STREAMS]; /* when a stream was last asked why it takes nothing */
+	int64_t asked_ms[LIMIT_STREAMS];      /* when a stream was last asked why it takes nothing, or no batches */
+	enum wire_reason wire[LIMIT_STREAMS]; /* what the core was told last on this connection; WIRE_UNTOLD: nothing */
 	struct housekeeping housekeeping;
 
 	char paused[512]; /* by whom, since when and why; "" = it is not */
@@ -115,6 +116,13 @@ struct relay {
 
 /* Steps the core with one event; its time and its randomness are added here. */
 void relay_step(struct relay *r, struct event ev);
+
+/* Asks the server about a stream: is it there, what does it take, and by which wire? */
+void relay_ask_stream(struct relay *r, uint16_t stream);
+
+/* Tells the core by which wire each stream can be sent to, where that has changed. And where it cannot be for long, for nobody is connected. */
+void relay_tell_wires(struct relay *r);
+void relay_forget_wires(struct relay *r);
 
 /* Says so where a message goes without its Boxhaul-Key. NULL: no memory, so there is none. */
 void relay_tell_keyless(struct relay *r, const struct parcel *parcel);

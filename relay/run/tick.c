@@ -6,13 +6,22 @@
 #include "run/turn.h"
 #include "watch/verdict.h"
 
-enum { TICK_MS = 1000, ASK_AGAIN_MS = 5000, PAUSE_ASK_MS = 5000 };
+enum { TICK_MS = 1000, ASK_AGAIN_MS = 5000, PAUSE_ASK_MS = 5000, WIRE_ASK_MS = 60000 };
 
 static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, int64_t now)
 {
 	for (uint16_t i = 0; i < r->config->stream_count; i++)
 		if (s->stream[i].blocked && r->nats_up && now - r->asked_ms[i] >= ASK_AGAIN_MS)
-			turn_ask_stream(r, i);
+			relay_ask_stream(r, i);
+}
+
+/* Where messages could go in batches and do not, what stands in the way may be mended at any time: on the next connection, or within this. */
+static void ask_about_wires(struct relay *r, int64_t now)
+{
+	for (uint16_t i = 0; i < r->config->stream_count && r->nats_up; i++)
+		if (r->config->streams[i].send != SEND_SINGLE && r->wire[i] != WIRE_BATCHES &&
+		    now - r->asked_ms[i] >= WIRE_ASK_MS)
+			relay_ask_stream(r, i);
 }
 
 /* What a burst took would stay with us, and most of all what lay with nats.c, which frees on a thread of its own. So would the ids
@@ -38,6 +47,7 @@ static void tick_outbox(struct relay *r, const struct delivery_stats *s, int64_t
 		backlog_tick(r->backlog, s);
 	progress_tick(r->progress, s, now);
 	ask_about_blocked(r, s, now);
+	ask_about_wires(r, now);
 	/* Paused, it reads nothing, and asks nothing behind it. */
 	if (s->paused && now - r->pause_asked_ms >= PAUSE_ASK_MS)
 		events_ask_pause(r);

@@ -148,6 +148,7 @@ static void publish(struct relay *r, const struct effect *f)
 		return;
 	}
 	if (ok && stream_setup_is_elsewhere(r->setup, parcel->stream)) {
+		publisher_leave_out(r->publisher, parcel, f);
 		relay_refuse(r, f->publish.token, REASON_WRONG_STREAM);
 		return;
 	}
@@ -158,17 +159,28 @@ static void publish(struct relay *r, const struct effect *f)
 	}
 }
 
-void turn_ask_stream(struct relay *r, uint16_t stream)
+/* Silence is the same as that it was not written: the core has an end for it. */
+static void about_batch(struct relay *r, const struct effect *f)
 {
-	r->asked_ms[stream] = loop_now_ms();
-	stream_setup_ask(r->setup, stream);
+	if (!publisher_about_batch(r->publisher, r->parcels[f->batch.slot], f))
+		log_debug(r->log, "could not send what is said of a batch", KS("stream", r->streams[f->batch.stream]));
+}
+
+static void tell_wire(struct relay *r, const struct note *n)
+{
+	note_tell_wire(r->log, (enum wire_reason)n->reason, r->streams[n->stream],
+		       r->config->streams[n->stream].send == SEND_BATCH);
 }
 
 static void tell(struct relay *r, const struct note *n)
 {
+	if (n->kind == NOTE_WIRE) {
+		tell_wire(r, n);
+		return;
+	}
 	note_tell(r->log, n, r->reasons, r->streams[n->stream], stream_setup_detail(r->setup, n->stream), r->target);
 	if (n->kind == NOTE_STREAM_BLOCKED)
-		turn_ask_stream(r, n->stream);
+		relay_ask_stream(r, n->stream);
 }
 
 static void on_quiet(void *arg, const struct pg_result *result)
@@ -266,6 +278,7 @@ static void carry_out(struct relay *r, const struct effect *f)
 		r->parcels[f->release.slot] = NULL;
 		break;
 	case EFFECT_NOTE: tell(r, &f->note); break;
+	case EFFECT_BATCH: about_batch(r, f); break;
 	case EFFECT_LOOKBACK:
 		stream_scan_ask(r->scan, f);
 		if (FAILPOINT(lookback_asked))
@@ -276,7 +289,6 @@ static void carry_out(struct relay *r, const struct effect *f)
 		ok = ledger_quiet(r->pg, leader_epoch(r->leader), f->quiet.operator_pause, on_quiet, r);
 		break;
 	case EFFECT_DRAINED: ok = end_drained(r); break;
-	case EFFECT_BATCH: break; /* EVENT_WIRE is never given: there is no batch */
 	}
 	/* The core waits for an answer that will not come: begin again from what the database holds. */
 	if (!ok)

@@ -8,7 +8,4 @@
  * timer. */
 void turn(void *arg);
 
-/* Asks why a stream takes no messages; stream_setup keeps the answer. */
-void turn_ask_stream(struct relay *r, uint16_t stream);
-
 #endif

@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "flow/stream_wire.h"
+
 static void tell_held(struct log *log, const struct note *n, const char *why, const char *target)
 {
 	char todo[1200];
@@ -36,6 +38,25 @@ static void tell_foreign(struct log *log, const struct note *n, const char *stre
 		  n->reason != 0 ? "somebody else has published to a stream that is owned: nothing more is sent to it"
 				 : "somebody else has published to a stream that is owned",
 		  KS("stream", stream), KI("from", n->id), KI("to", n->last), KS("do", n->reason != 0 ? todo : ""));
+}
+
+/* What is so because it was set so, or is not known yet, is no news. */
+void note_tell_wire(struct log *log, enum wire_reason reason, const char *stream, bool wanted)
+{
+	bool plain = reason == WIRE_SET || reason == WIRE_UNTOLD;
+	char todo[STREAM_WIRE_ADVICE_BYTES];
+
+	if (reason == WIRE_BATCHES) {
+		log_info(log, "messages go to the stream in batches", KS("stream", stream));
+		return;
+	}
+	stream_wire_advice(reason, stream, todo, sizeof todo);
+	log_write(log,
+		  plain    ? LOG_LEVEL_DEBUG
+		  : wanted ? LOG_LEVEL_WARN
+			   : LOG_LEVEL_INFO,
+		  "messages go to the stream one by one",
+		  log_fields_(KS("stream", stream), KS("why", stream_wire_text(reason)), KS("do", todo)));
 }
 
 void note_tell(struct log *log, const struct note *n, const struct reasons *reasons, const char *stream,
@@ -85,7 +106,7 @@ void note_tell(struct log *log, const struct note *n, const struct reasons *reas
 			  KS("do",
 			     "add its subject to a stream of the configuration, then restart: they follow, in order"));
 		break;
-	case NOTE_WIRE: break; /* EVENT_WIRE is never given: each message goes by itself */
+	case NOTE_WIRE: note_tell_wire(log, (enum wire_reason)n->reason, stream, false); break;
 	case NOTE_RETRY:
 		log_debug(log, "sending again", KI("id", n->id), KS("stream", stream), KS("why", why),
 			  KU("code", n->reason));

@@ -2,6 +2,8 @@
 #ifndef BOXHAUL_WATCH_NOTE_H
 #define BOXHAUL_WATCH_NOTE_H
 
+#include <stdbool.h>
+
 #include "base/log.h"
 #include "books/reasons.h"
 #include "core/delivery.h"
@@ -10,5 +12,9 @@
  * instance. */
 void note_tell(struct log *log, const struct note *n, const struct reasons *reasons, const char *stream,
 	       const char *detail, const char *target);
+
+/* By which wire the messages of a stream go from now on, and why. wanted: the configuration asks for batches, and wants it said where there are
+ * none. */
+void note_tell_wire(struct log *log, enum wire_reason reason, const char *stream, bool wanted);
 
 #endif
