@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.schema_version (
 --   boxhaul_monitor  whoever looks (status, dashboards)
 --   boxhaul_handler  a service that handles messages
 --   boxhaul_capture  the daemon's session for captures. Its login has the attribute REPLICATION, too, and SELECT on the tables
+--   boxhaul_sink     the relay where it applies changes to tables (a sink), besides boxhaul_relay
 -- Roles belong to the whole cluster, so a second database that migrates at the same moment may have
 -- created them first: both ways PostgreSQL reports that are fine.
 DO $$
@@ -60,7 +61,7 @@ DECLARE
     r text;
 BEGIN
     FOREACH r IN ARRAY ARRAY['boxhaul_writer', 'boxhaul_relay', 'boxhaul_monitor', 'boxhaul_handler',
-                             'boxhaul_capture'] LOOP
+                             'boxhaul_capture', 'boxhaul_sink'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
             BEGIN
                 EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', r);

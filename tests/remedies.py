@@ -32,10 +32,10 @@ QUESTION = re.compile(r"[:,] (?:is|does|who) [^:]*\?$")
 # Texts for the program, or for the eye, that look like advice: tables of help and settings, reasons that a stream gives (the core
 # knows no commands), what an HTTP answer or a statement is made of.
 NO_ADVICE = re.compile(r"relay/(core/|main\.c|command/(help|line)\.c|config/settings\.c|base/failpoint\.c|edge/http\.c|watch/figures\.c)")
-STATEMENT = re.compile(r"pg_catalog|^(SELECT|SET|GET) |^(CREATE|DROP) (ROLE|TABLE|SEQUENCE|OR REPLACE)|^(CREATE|DROP) (TRIGGER|FUNCTION|PUBLICATION)|^ALTER PUBLICATION|^ALTER TABLE %s ENABLE|PARTITION OF|SET DEFAULT|^END CASE")
+STATEMENT = re.compile(r"pg_catalog|^(SELECT|SET|GET) |^(CREATE|DROP) (ROLE|TABLE|SEQUENCE|OR REPLACE)|^(CREATE|DROP) (TRIGGER|FUNCTION|PUBLICATION)|^ALTER PUBLICATION|^ALTER TABLE %s ENABLE|PARTITION OF|SET DEFAULT|^END CASE|^INSERT INTO %s AS|^INSERT INTO boxhaul\.sink_seen|^UPDATE %s AS|^DELETE FROM %s")
 
 # What a HINT, or a log line's `do`, takes from elsewhere: there it is found as a text.
-SQL_ELSEWHERE = {"wrong.allowed", "boxhaul.ids_remedy(why)", "hint"}
+SQL_ELSEWHERE = {"wrong.allowed", "wrong.hint", "boxhaul.ids_remedy(why)", "hint"}
 C_ELSEWHERE = {"mend", "command", "todo", "v->action"}
 
 # A line without a test says why, in these words. They grow fewer, not more.

@@ -260,7 +260,7 @@ class Migrate(CommandTest):
             self.expect(relay, "migrate", FAILED, "sql/001_schema.sql: permission denied to create role",
                         "postgres.migrate_conninfo")
             self.assertFalse(self.is_there("shop", server))
-            for role in ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor", "boxhaul_handler", "boxhaul_capture"):
+            for role in ("boxhaul_writer", "boxhaul_relay", "boxhaul_monitor", "boxhaul_handler", "boxhaul_capture", "boxhaul_sink"):
                 server.execute(f"CREATE ROLE {role} NOLOGIN")
             self.expect(relay, "migrate", DONE, "applied 001_schema")
 

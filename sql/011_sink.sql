@@ -1,0 +1,1002 @@
+-- boxhaul 011: the sink: changes of a captured database, applied to the tables of this one.
+--
+-- A subscription with `tables` has no inbox rows and no workers: what a capture sends (format = "text", order = "commit") takes effect
+-- in the service's own tables, in the order of the commits, in the transaction that moves the position. So each change is applied
+-- exactly once, whatever dies: either the rows and the position are there, or neither is.
+--
+--   sink        one row a subscription: where it stands in the log of the source, what it did, and why it does not go on
+--   sink_table  one row a table: what of it goes where, and whether its rows are all there
+--   sink_held   messages of a source transaction whose end has not come: the position is past them, and they take effect with the rest
+--   sink_seen   while a table is read anew into rows that were there before: the keys that came, so that the others can go
+--
+-- One transaction of ours holds whole transactions of the source, several if they came together. Only of one that has more messages
+-- than `part` there are parts. Inside of it changes are put together by table and key, and applied by one statement for many rows. Whatever fails so is
+-- done again one by one, in the order of the log: what fails then is what is told, and nothing behind it is applied.
+
+SET standard_conforming_strings = on;  -- what stands below is written for it
+
+-- --- tables ---
+
+CREATE TABLE IF NOT EXISTS boxhaul.sink (
+    subscription text        NOT NULL PRIMARY KEY REFERENCES boxhaul.subscription ON DELETE CASCADE,
+    snapshot     text        NOT NULL CHECK (snapshot IN ('required', 'none')),
+    part         integer     NOT NULL CHECK (part >= 1),
+    incarnation  integer,                           -- the history of the stream that the tables' states are of
+    position     bigint      NOT NULL DEFAULT 0,    -- of the stream: up to there all is applied, or held
+    lost         bigint      NOT NULL DEFAULT 0,    -- what inbox_position said of losses then
+    place        text,                              -- Boxhaul-Position of the last change that was applied
+    split        text,                              -- Boxhaul-Tx of a transaction that is applied in parts, while its end has not come
+    applied      bigint      NOT NULL DEFAULT 0,    -- changes and rows that took effect
+    transactions bigint      NOT NULL DEFAULT 0,    -- of the source
+    skipped      bigint      NOT NULL DEFAULT 0,    -- of tables that are not configured, or before their snapshot-begin
+    missing      bigint      NOT NULL DEFAULT 0,    -- updates of a complete table that found no row: a difference
+    error        text,                              -- why it does not go on; NULL: it does
+    error_state  text,                              -- the SQLSTATE
+    error_hint   text,
+    error_seq    bigint,                            -- of the message
+    error_tx     text,                              -- its transaction
+    error_since  timestamptz,
+    error_count  integer     NOT NULL DEFAULT 0,    -- tried so often
+    moved_at     timestamptz
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE IF NOT EXISTS boxhaul.sink_table (
+    subscription   text        NOT NULL REFERENCES boxhaul.sink ON DELETE CASCADE,
+    source         text        NOT NULL,             -- schema.table, as the capture names it
+    target         text        NOT NULL,             -- schema.table here, quoted where it must be
+    mapping        text[]      NOT NULL,             -- "*", "column", "theirs=ours"
+    function       text        NOT NULL,             -- '' = none
+    state          text        NOT NULL DEFAULT 'incomplete' CHECK (state IN ('incomplete', 'reading', 'complete')),
+    snapshot       text,                             -- the id of the one that is, or was, read
+    sweep          boolean     NOT NULL DEFAULT false,   -- rows were here before: what the snapshot does not bring goes at its end
+    shape          jsonb,                            -- the columns of the source, as it said last
+    source_columns text[],                           -- what is set from what: the same length and order
+    target_columns text[],
+    source_key     text[],                           -- the same
+    target_key     text[],
+    slow           boolean     NOT NULL DEFAULT false,   -- two texts may be one key here: nothing is put together
+    put            text,                             -- statements, made of the above: sink_statement()
+    set_           text,
+    move           text,
+    take           text,
+    mark           text,
+    rows           bigint      NOT NULL DEFAULT 0,   -- changes and rows that took effect
+    missing        bigint      NOT NULL DEFAULT 0,
+    swept          bigint      NOT NULL DEFAULT 0,
+    begun_at       timestamptz,
+    complete_at    timestamptz,
+    PRIMARY KEY (subscription, source)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE IF NOT EXISTS boxhaul.sink_held (
+    subscription text   NOT NULL REFERENCES boxhaul.sink ON DELETE CASCADE,
+    seq          bigint NOT NULL,
+    payload      bytea,
+    headers      jsonb,
+    stored       bigint NOT NULL,                     -- ns
+    PRIMARY KEY (subscription, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE IF NOT EXISTS boxhaul.sink_seen (
+    subscription text   NOT NULL,
+    source       text   NOT NULL,
+    key          text[] NOT NULL,                     -- as the target writes it
+    PRIMARY KEY (subscription, source, key),
+    FOREIGN KEY (subscription, source) REFERENCES boxhaul.sink_table ON DELETE CASCADE
+);
+
+-- --- what the session may ---
+
+-- Triggers and foreign keys of the tables have done their work at the source. From 15 on this right can be granted; before, it takes a superuser.
+CREATE OR REPLACE FUNCTION boxhaul.sink_may_replicate() RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    may boolean := (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user);
+BEGIN
+    IF NOT may AND current_setting('server_version_num')::integer >= 150000 THEN
+        EXECUTE 'SELECT pg_catalog.has_parameter_privilege(''session_replication_role'', ''SET'')' INTO may;
+    END IF;
+    RETURN may;
+END
+$$;
+
+-- --- tables of the service ---
+
+-- What keeps a table from being written by a sink, and what to do; no row: nothing. key: the columns that tell its rows apart; NULL: not
+-- known yet, then any that is unique does.
+CREATE OR REPLACE FUNCTION boxhaul.sink_troubles(target text, columns text[], key text[]) RETURNS TABLE (trouble text, hint text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    t pg_class := (SELECT c FROM pg_class c WHERE c.oid = to_regclass(target));
+    n text;
+BEGIN
+    IF t.oid IS NULL OR t.relkind NOT IN ('r', 'p') THEN
+        RETURN QUERY SELECT format('there is no table %s', target), 'Create it, or look at "to" in the configuration.';
+        RETURN;
+    END IF;
+    FOREACH n IN ARRAY columns LOOP
+        IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = n AND a.attnum > 0 AND NOT a.attisdropped) THEN
+            RETURN QUERY SELECT format('table %s has no column %I', target, n), format(
+                'ALTER TABLE %s ADD COLUMN %I ...; or name the columns that are wanted, with "theirs=ours" where they have other names.', target, n);
+        END IF;
+    END LOOP;
+    RETURN QUERY SELECT format('column %I of table %s is GENERATED ALWAYS, and cannot be set', a.attname, target),
+                        CASE WHEN a.attidentity = 'a' THEN format('ALTER TABLE %s ALTER COLUMN %I SET GENERATED BY DEFAULT;', target, a.attname)
+                             ELSE 'Name the columns that are wanted, and leave it out.' END
+                   FROM pg_attribute a
+                  WHERE a.attrelid = t.oid AND a.attname = ANY (columns || key) AND (a.attidentity = 'a' OR a.attgenerated <> '');
+    IF NOT EXISTS (SELECT FROM pg_index i
+                    WHERE i.indrelid = t.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+                      AND (key IS NULL OR (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C") FROM pg_attribute a
+                            WHERE a.attrelid = t.oid AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]))
+                          = ARRAY(SELECT k FROM unnest(key) k ORDER BY k COLLATE "C"))) THEN
+        RETURN QUERY SELECT format('table %s has no primary key or unique index on %s', target, coalesce(array_to_string(key, ', '), 'anything')),
+                            format('ALTER TABLE %s ADD PRIMARY KEY (%s);', target, coalesce(array_to_string(key, ', '), '...'));
+    END IF;
+    SELECT string_agg(p, ', ') INTO n FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE NOT has_table_privilege(t.oid, p);
+    IF n IS NOT NULL OR NOT has_schema_privilege(t.relnamespace, 'USAGE') THEN
+        RETURN QUERY SELECT format('%s may not write table %s', current_user, target), format(
+            'GRANT USAGE ON SCHEMA %s TO boxhaul_sink; GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON %s TO boxhaul_sink;', t.relnamespace::regnamespace, target);
+    END IF;
+    IF t.relrowsecurity AND (t.relforcerowsecurity OR NOT pg_has_role(t.relowner, 'USAGE'))
+       AND NOT (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RETURN QUERY SELECT format('table %s has row-level security, which would hide rows from %s', target, current_user),
+                            format('ALTER ROLE %I BYPASSRLS;', current_user);
+    END IF;
+    IF NOT boxhaul.sink_may_replicate() THEN
+        RETURN QUERY SELECT format('trigger %I of table %s would fire for what was done at the source already', g.tgname, target), format(
+            CASE WHEN current_setting('server_version_num')::integer >= 150000 THEN 'GRANT SET ON PARAMETER session_replication_role TO %s; or disable the trigger.'
+                 ELSE 'Before PostgreSQL 15 it takes a superuser to keep triggers from firing (%s is none): disable the trigger while the sink runs.' END, quote_ident(current_user))
+                       FROM pg_trigger g WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A');
+    END IF;
+END
+$$;
+
+-- May one value of this column be written in two ways, or two ways mean one value? Then changes of a table with such a key are not put
+-- together by their keys' texts.
+CREATE OR REPLACE FUNCTION boxhaul.sink_is_slow(target regclass, key text[], types oid[]) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT coalesce(bool_or(NOT (
+               a.atttypid IN (20, 21, 23) AND k.type IN (20, 21, 23)
+               OR a.atttypid IN (25, 1043) AND k.type IN (25, 1043) AND coalesce(c.collisdeterministic, true)
+               OR a.atttypid = k.type AND a.atttypid IN (16, 17, 26, 1082, 1083, 1114, 1184, 2950))), true)
+      FROM unnest(key, types) AS k (name, type)
+      LEFT JOIN pg_attribute a ON a.attrelid = target AND a.attname = k.name AND NOT a.attisdropped
+      LEFT JOIN pg_collation c ON c.oid = a.attcollation
+$$;
+
+-- A member of the object `line` as a value of a column. Without a length: a cast would cut off silently what an assignment refuses.
+CREATE OR REPLACE FUNCTION boxhaul.sink_value(target regclass, column_ text, line text, member text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('(%s ->> %L)::%s', line, member, format_type(a.atttypid, -1))
+      FROM pg_attribute a WHERE a.attrelid = target AND a.attname = column_ AND NOT a.attisdropped
+$$;
+
+-- The statement that does something with many rows. $1 is an array of objects whose members are the values of columns, as texts.
+--   put   insert them, or where the key is there, set what they say
+--   set   set what they say, and return the numbers of those that are not there
+--   move  $1 is one row, $2 the object with its old key
+--   take  delete them
+--   mark  note their keys; $2, $3: subscription and source
+CREATE OR REPLACE FUNCTION boxhaul.sink_statement(kind text, target regclass, members text[], columns text[], key_members text[], key text[])
+    RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    same  text := (SELECT string_agg(format('t.%I = %s', k.c, boxhaul.sink_value(target, k.c, CASE kind WHEN 'move' THEN '$2' ELSE 'm.m' END, k.m)), ' AND ')
+                     FROM unnest(key, key_members) AS k (c, m));
+    sets  text := (SELECT string_agg(format('%I = CASE WHEN m.m ? %L THEN %s ELSE t.%I END', k.c, k.m, boxhaul.sink_value(target, k.c, 'm.m', k.m), k.c), ', ')
+                     FROM unnest(columns, members) AS k (c, m) WHERE kind = 'move' OR k.c <> ALL (key));
+    moves text := (SELECT string_agg(format('%1$I = excluded.%1$I', k.c), ', ') FROM unnest(columns) AS k (c) WHERE k.c <> ALL (key));
+BEGIN
+    CASE kind
+    WHEN 'put' THEN
+        RETURN format('INSERT INTO %s AS t (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM unnest($1) AS m (m) ON CONFLICT (%s) DO %s', target,
+                      (SELECT string_agg(quote_ident(c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY AS k (c, n)),
+                      (SELECT string_agg(boxhaul.sink_value(target, k.c, 'm.m', k.m), ', ' ORDER BY k.n)
+                         FROM unnest(columns, members) WITH ORDINALITY AS k (c, m, n)),
+                      (SELECT string_agg(quote_ident(c), ', ') FROM unnest(key) AS k (c)),
+                      coalesce('UPDATE SET ' || moves, 'NOTHING'));
+    WHEN 'set' THEN
+        RETURN format('WITH m AS MATERIALIZED (SELECT u.m, u.n FROM unnest($1) WITH ORDINALITY AS u (m, n)), '
+                      'done AS (%s) SELECT array_agg(m.n ORDER BY m.n) FROM m WHERE m.n NOT IN (SELECT d.n FROM done d)',
+                      CASE WHEN sets IS NULL THEN format('SELECT m.n FROM m, %s t WHERE %s', target, same)
+                           ELSE format('UPDATE %s AS t SET %s FROM m WHERE %s RETURNING m.n', target, sets, same) END);
+    WHEN 'move' THEN
+        RETURN format('UPDATE %s AS t SET %s FROM unnest($1) AS m (m) WHERE %s', target, sets, same);
+    WHEN 'take' THEN
+        RETURN format('DELETE FROM %s AS t USING unnest($1) AS m (m) WHERE %s', target, same);
+    ELSE
+        RETURN format('INSERT INTO boxhaul.sink_seen (subscription, source, key) SELECT $2, $3, ARRAY[%s] FROM %s AS t, unnest($1) AS m (m) '
+                      'WHERE %s ON CONFLICT DO NOTHING',
+                      (SELECT string_agg(format('t.%I::text', c), ', ') FROM unnest(key) AS k (c)), target, same);
+    END CASE;
+END
+$$;
+
+-- Works out what of a table goes where, from what the source says of its columns ([{"name", "type", "key"}, ...]), and makes the
+-- statements. Raises where the target cannot be written.
+CREATE OR REPLACE FUNCTION boxhaul.sink_prepare(subscription text, source text, shape jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    t       boxhaul.sink_table;
+    pairs   text[];          -- "theirs=ours", of all
+    froms   text[];
+    tos     text[];
+    keys    text[];
+    ours    text[];
+    types   oid[];
+    absent  text;
+    wrong   record;
+    at      regclass;
+BEGIN
+    SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = sink_prepare.subscription AND x.source = sink_prepare.source;
+    SELECT array_agg(c ->> 'name' ORDER BY (c ->> 'key')::integer), array_agg((c ->> 'type')::oid ORDER BY (c ->> 'key')::integer) INTO keys, types
+      FROM jsonb_array_elements(shape) c WHERE c ? 'key';
+    IF keys IS NULL THEN
+        RAISE EXCEPTION 'boxhaul: table % has no key at the source, so its rows cannot be told apart here', t.source
+            USING ERRCODE = 'invalid_table_definition', HINT = 'Give it a primary key there, and take it out of inserts_only.';
+    END IF;
+    -- A name by itself is the same on both sides. Those that are named go before "*".
+    SELECT array_agg(m.from_ ORDER BY m.n), array_agg(m.to_ ORDER BY m.n) INTO froms, tos
+      FROM (SELECT split_part(w, '=', 1) AS from_, CASE WHEN w LIKE '%=%' THEN split_part(w, '=', 2) ELSE w END AS to_, n
+              FROM unnest(t.mapping) WITH ORDINALITY AS w (w, n) WHERE w <> '*') m;
+    SELECT string_agg(f, ', ') INTO absent FROM unnest(froms) f WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(shape) c WHERE c ->> 'name' = f);
+    IF absent IS NOT NULL THEN
+        RAISE EXCEPTION 'boxhaul: table % has no column % at the source', t.source, absent
+            USING ERRCODE = 'undefined_column', HINT = 'Look at "columns" in the configuration of this table.';
+    END IF;
+    SELECT coalesce(froms, '{}') || coalesce(array_agg(c ->> 'name' ORDER BY n), '{}'), coalesce(tos, '{}') || coalesce(array_agg(c ->> 'name' ORDER BY n), '{}')
+      INTO froms, tos
+      FROM jsonb_array_elements(shape) WITH ORDINALITY AS x (c, n)
+     WHERE ('*' = ANY (t.mapping) OR c ? 'key') AND c ->> 'name' <> ALL (coalesce(froms, '{}'));
+    ours := ARRAY(SELECT tos[array_position(froms, k)] FROM unnest(keys) WITH ORDINALITY AS x (k, n) ORDER BY n);
+    FOR wrong IN SELECT * FROM boxhaul.sink_troubles(t.target, tos, ours) LOOP
+        RAISE EXCEPTION 'boxhaul: %', wrong.trouble USING ERRCODE = 'object_not_in_prerequisite_state', HINT = wrong.hint;
+    END LOOP;
+    at := t.target::regclass;
+    -- With a function rows are objects of our columns already, and which these are it says each time.
+    IF t.function <> '' THEN
+        UPDATE boxhaul.sink_table x
+           SET shape = sink_prepare.shape, source_columns = froms, target_columns = tos, source_key = keys, target_key = ours, slow = boxhaul.sink_is_slow(at, ours, types),
+               put = NULL, set_ = NULL, move = NULL,
+               take = boxhaul.sink_statement('take', at, ours, ours, ours, ours), mark = boxhaul.sink_statement('mark', at, ours, ours, ours, ours)
+         WHERE x.subscription = t.subscription AND x.source = t.source;
+        RETURN;
+    END IF;
+    UPDATE boxhaul.sink_table x
+       SET shape = sink_prepare.shape, source_columns = froms, target_columns = tos, source_key = keys, target_key = ours, slow = boxhaul.sink_is_slow(at, ours, types),
+           put = boxhaul.sink_statement('put', at, froms, tos, keys, ours), set_ = boxhaul.sink_statement('set', at, froms, tos, keys, ours),
+           move = boxhaul.sink_statement('move', at, froms, tos, keys, ours), take = boxhaul.sink_statement('take', at, froms, tos, keys, ours),
+           mark = boxhaul.sink_statement('mark', at, froms, tos, keys, ours)
+     WHERE x.subscription = t.subscription AND x.source = t.source;
+END
+$$;
+
+-- A row of the source as an object of our columns, of those that it has: by the mapping, and then by the function, if there is one. NULL:
+-- the function does not want it. The key is the mapping's alone, for a row that goes is known by nothing else.
+CREATE OR REPLACE FUNCTION boxhaul.sink_translate(t boxhaul.sink_table, line jsonb) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    mapped jsonb := (SELECT coalesce(jsonb_object_agg(c.ours, line -> c.theirs), '{}') FROM unnest(t.source_columns, t.target_columns) AS c (theirs, ours)
+                      WHERE line ? c.theirs);
+    answer jsonb;
+BEGIN
+    IF t.function = '' THEN
+        RETURN mapped;
+    END IF;
+    EXECUTE 'SELECT ' || t.function || '($1)' INTO answer USING line;
+    RETURN mapped || (answer - t.target_key);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.sink_row_as_target(subscription text, source text, line jsonb) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    RETURN (SELECT boxhaul.sink_translate(t, line) FROM boxhaul.sink_table t
+             WHERE t.subscription = sink_row_as_target.subscription AND t.source = sink_row_as_target.source);
+END
+$$;
+
+-- --- many rows of one table ---
+
+-- Rows that are there or come to be there. What is set is what they have; so rows of a function's are taken apart by what they have.
+CREATE OR REPLACE FUNCTION boxhaul.sink_put(t boxhaul.sink_table, lines jsonb[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    g record;
+BEGIN
+    IF t.function = '' THEN
+        EXECUTE t.put USING lines;
+        RETURN;
+    END IF;
+    FOR g IN SELECT k.names, array_agg(l.line ORDER BY l.n) AS lines
+               FROM unnest(lines) WITH ORDINALITY AS l (line, n),
+                    LATERAL (SELECT array_agg(o ORDER BY o) AS names FROM jsonb_object_keys(l.line) o) k
+              GROUP BY k.names ORDER BY min(l.n) LOOP
+        EXECUTE boxhaul.sink_statement('put', t.target::regclass, g.names, g.names, t.target_key, t.target_key) USING g.lines;
+    END LOOP;
+END
+$$;
+
+-- Rows that should be there. Returns the numbers of those that are not.
+CREATE OR REPLACE FUNCTION boxhaul.sink_set(t boxhaul.sink_table, lines jsonb[]) RETURNS bigint[]
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    names  text[];
+    absent bigint[];
+BEGIN
+    IF t.function = '' THEN
+        EXECUTE t.set_ INTO absent USING lines;
+    ELSE
+        names := ARRAY(SELECT DISTINCT o FROM unnest(lines) l, jsonb_object_keys(l) o ORDER BY 1);
+        EXECUTE boxhaul.sink_statement('set', t.target::regclass, names, names, t.target_key, t.target_key) INTO absent USING lines;
+    END IF;
+    RETURN absent;
+END
+$$;
+
+-- Rows of the source, of which no two have one key: `whole` says that nothing is left out of them. gone: keys, as the source has them.
+--
+-- A row that is to be set and is not there: a whole one comes to be. Of another one something would be missing, so while the table is read
+-- its turn will bring it (capture.7: it is read once more), and afterwards it is a difference, which is counted and told.
+CREATE OR REPLACE FUNCTION boxhaul.sink_rows(t boxhaul.sink_table, kind text, lines jsonb[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    absent   bigint[];
+    unwanted jsonb[];
+    n        bigint := cardinality(lines);
+BEGIN
+    IF t.function <> '' AND kind <> 'take' THEN
+        SELECT array_agg(x.ours ORDER BY x.n) FILTER (WHERE x.ours IS NOT NULL),
+               array_agg(x.line ORDER BY x.n) FILTER (WHERE x.ours IS NULL) INTO lines, unwanted
+          FROM (SELECT l.line, l.n, boxhaul.sink_translate(t, l.line) AS ours FROM unnest(lines) WITH ORDINALITY AS l (line, n)) x;
+        IF unwanted IS NOT NULL THEN
+            PERFORM boxhaul.sink_rows(t, 'take', unwanted);
+        END IF;
+        IF lines IS NULL THEN
+            RETURN;
+        END IF;
+        n := cardinality(lines);
+    END IF;
+    IF kind = 'take' THEN
+        IF t.function <> '' THEN
+            lines := ARRAY(SELECT (SELECT jsonb_object_agg(k.ours, l.line -> k.theirs) FROM unnest(t.source_key, t.target_key) AS k (theirs, ours))
+                             FROM unnest(lines) AS l (line));
+        END IF;
+        EXECUTE t.take USING lines;
+    ELSIF kind = 'put' THEN
+        PERFORM boxhaul.sink_put(t, lines);
+    ELSE
+        absent := boxhaul.sink_set(t, lines);
+        IF absent IS NOT NULL AND kind = 'set whole' THEN
+            PERFORM boxhaul.sink_put(t, ARRAY(SELECT l.line FROM unnest(lines) WITH ORDINALITY AS l (line, n) WHERE l.n = ANY (absent) ORDER BY l.n));
+        ELSIF absent IS NOT NULL THEN
+            n := n - cardinality(absent);
+        END IF;
+    END IF;
+    IF t.sweep AND t.state = 'reading' AND kind <> 'take' THEN
+        EXECUTE t.mark USING lines, t.subscription, t.source;
+    END IF;
+    UPDATE boxhaul.sink_table x
+       SET rows = x.rows + n, missing = x.missing + CASE WHEN x.state = 'complete' THEN coalesce(cardinality(absent), 0) ELSE 0 END
+     WHERE x.subscription = t.subscription AND x.source = t.source;
+END
+$$;
+
+-- --- one message ---
+
+-- What is left of a table from before its snapshot, and did not come again, was deleted at the source.
+CREATE OR REPLACE FUNCTION boxhaul.sink_sweep(t boxhaul.sink_table) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on SET enable_bitmapscan = on AS $$
+DECLARE
+    n bigint := 0;
+BEGIN
+    IF t.sweep THEN
+        EXECUTE format('DELETE FROM %s AS t WHERE NOT EXISTS (SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $1 AND s.source = $2 '
+                       'AND s.key = ARRAY[%s])', t.target::regclass,
+                       (SELECT string_agg(format('t.%I::text', c), ', ' ORDER BY k.n) FROM unnest(t.target_key) WITH ORDINALITY AS k (c, n)))
+          USING t.subscription, t.source;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        DELETE FROM boxhaul.sink_seen s WHERE s.subscription = t.subscription AND s.source = t.source;
+    END IF;
+    UPDATE boxhaul.sink_table x SET state = 'complete', sweep = false, swept = x.swept + n, complete_at = clock_timestamp()
+     WHERE x.subscription = t.subscription AND x.source = t.source;
+END
+$$;
+
+-- A TRUNCATE, or where a foreign key from elsewhere or a missing right forbids it, the same by DELETE.
+CREATE OR REPLACE FUNCTION boxhaul.sink_truncate(t boxhaul.sink_table) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    BEGIN
+        EXECUTE format('TRUNCATE %s', t.target::regclass);
+    EXCEPTION WHEN feature_not_supported OR insufficient_privilege THEN
+        EXECUTE format('DELETE FROM %s', t.target::regclass);
+    END;
+END
+$$;
+
+-- A table that is read from now on. Rows that are there already are swept at the end.
+CREATE OR REPLACE FUNCTION boxhaul.sink_begin_table(t boxhaul.sink_table, id text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    filled boolean;
+BEGIN
+    IF t.state <> 'incomplete' AND t.snapshot = id THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', t.target::regclass) INTO filled;
+    DELETE FROM boxhaul.sink_seen s WHERE s.subscription = t.subscription AND s.source = t.source;
+    UPDATE boxhaul.sink_table x SET state = 'reading', snapshot = id, sweep = filled, missing = 0, begun_at = clock_timestamp(), complete_at = NULL
+     WHERE x.subscription = t.subscription AND x.source = t.source;
+END
+$$;
+
+-- The stream must be one of which a table can be made again.
+CREATE OR REPLACE FUNCTION boxhaul.sink_judge_stream(body jsonb) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    IF body ->> 'format' IS DISTINCT FROM 'text' THEN
+        RAISE EXCEPTION 'boxhaul: the events of the stream have the format %, of which no table can be made again', coalesce(body ->> 'format', 'of an older boxhaul')
+            USING ERRCODE = 'feature_not_supported', HINT = 'Set format = "text" for the capture, and begin anew with another stream.';
+    ELSIF body ->> 'order' IS DISTINCT FROM 'commit' THEN
+        RAISE EXCEPTION 'boxhaul: the stream has not the order of commits, in which alone tables can be kept'
+            USING ERRCODE = 'feature_not_supported', HINT = 'Set order = "commit" for the capture, and begin anew with another stream.';
+    END IF;
+END
+$$;
+
+-- Applies one message as the log has it. False: it is nothing for the tables here, or before their beginning.
+CREATE OR REPLACE FUNCTION boxhaul.sink_one(subscription text, op text, source text, body jsonb, token text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    t     boxhaul.sink_table;
+    moved bigint;
+    whole boolean := NOT coalesce(body, '{}') ? 'unchanged';
+BEGIN
+    IF token IS NOT NULL THEN
+        IF to_regprocedure('boxhaul.sink_token(text, text)') IS NOT NULL THEN
+            EXECUTE 'SELECT boxhaul.sink_token($1, $2)' USING subscription, token;
+        END IF;
+        RETURN false;
+    END IF;
+    CASE
+    WHEN op = 'v' THEN
+        IF to_regprocedure('boxhaul.sink_verify(text, jsonb)') IS NOT NULL THEN
+            EXECUTE 'SELECT boxhaul.sink_verify($1, $2)' USING subscription, body;
+        END IF;
+        RETURN false;
+    WHEN coalesce(op, '') NOT IN ('c', 'r', 'u', 'd', 't', 's', 'snapshot-begin', 'snapshot-end') OR source IS NULL THEN
+        RAISE EXCEPTION 'boxhaul: a message of the stream is no change of a captured table'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Let the subscription take the subjects of the capture alone (by default cdc.NAME.>).';
+    ELSE
+        NULL;
+    END CASE;
+    IF op IN ('s', 'snapshot-begin') THEN
+        PERFORM boxhaul.sink_judge_stream(body);
+    END IF;
+    SELECT * INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_one.subscription AND x.source = sink_one.source;
+    IF t.source IS NULL THEN
+        RETURN false;
+    END IF;
+    IF op IN ('s', 'snapshot-begin') AND body ? 'columns' THEN
+        PERFORM boxhaul.sink_prepare(t.subscription, t.source, body -> 'columns');
+        SELECT * INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_one.subscription AND x.source = sink_one.source;
+    END IF;
+    IF op = 'snapshot-begin' THEN
+        PERFORM boxhaul.sink_begin_table(t, body ->> 'snapshot');
+        RETURN true;
+    ELSIF op = 's' THEN
+        RETURN true;
+    ELSIF t.state = 'incomplete' THEN
+        RETURN false;
+    ELSIF op = 'snapshot-end' THEN
+        IF t.state = 'reading' AND t.snapshot = body ->> 'snapshot' THEN
+            PERFORM boxhaul.sink_sweep(t);
+        END IF;
+        RETURN true;
+    ELSIF op = 't' THEN
+        PERFORM boxhaul.sink_truncate(t);
+        RETURN true;
+    ELSIF t.take IS NULL OR NOT body ? 'key' THEN
+        RAISE EXCEPTION 'boxhaul: nothing has said what table % looks like', t.source
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Have its rows sent anew: boxhaul capture resync NAME CAPTURE %s', t.source);
+    END IF;
+    CASE
+    WHEN op = 'd' THEN
+        PERFORM boxhaul.sink_rows(t, 'take', ARRAY[body -> 'key']);
+    WHEN op <> 'u' THEN
+        PERFORM boxhaul.sink_rows(t, 'put', ARRAY[body -> 'row']);
+    WHEN body ? 'old' AND NOT body -> 'old' @> (body -> 'key') THEN
+        moved := boxhaul.sink_move_row(t, body -> 'row', body -> 'old');
+        -- The row is as it was under its new key, but where it was not there: then a whole one comes to be.
+        PERFORM boxhaul.sink_rows(t, CASE WHEN whole THEN 'set whole' ELSE 'set' END, ARRAY[body -> 'row']);
+    ELSE
+        PERFORM boxhaul.sink_rows(t, CASE WHEN whole THEN 'set whole' ELSE 'set' END, ARRAY[body -> 'row']);
+    END CASE;
+    RETURN true;
+END
+$$;
+
+-- Gives a row another key. While the table is read what stands under that one is from before, for at the source it was free.
+CREATE OR REPLACE FUNCTION boxhaul.sink_move_row(t boxhaul.sink_table, line jsonb, old jsonb) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    ours  jsonb := line;
+    names text[];
+    n     bigint;
+BEGIN
+    IF t.state = 'reading' THEN
+        EXECUTE boxhaul.sink_statement('take', t.target::regclass, t.source_key, t.target_key, t.source_key, t.target_key) USING ARRAY[line];
+    END IF;
+    IF t.function <> '' THEN
+        ours := boxhaul.sink_translate(t, line);
+        IF ours IS NULL THEN  -- not wanted any more
+            PERFORM boxhaul.sink_rows(t, 'take', ARRAY[old]);
+            RETURN 0;
+        END IF;
+        SELECT jsonb_object_agg(k.ours, old -> k.theirs) INTO old FROM unnest(t.source_key, t.target_key) AS k (theirs, ours);
+        names := ARRAY(SELECT o FROM jsonb_object_keys(ours) o ORDER BY 1);
+        EXECUTE boxhaul.sink_statement('move', t.target::regclass, names, names, t.target_key, t.target_key) USING ARRAY[ours], old;
+    ELSE
+        EXECUTE t.move USING ARRAY[ours], old;
+    END IF;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    RETURN n;
+END
+$$;
+
+-- --- many messages ---
+
+-- Changes of a piece of the stream without anything between them that must keep its place, put together by table and key: what is the
+-- outcome of all changes of a row is done once.
+--   deleted last                 it goes
+--   deleted and then inserted    it goes, and comes: columns that are ours alone begin anew, as they would
+--   inserted, then updated       it comes as it is in the end
+--   updated                      what the updates brought, each value as it came last
+CREATE OR REPLACE FUNCTION boxhaul.sink_many(subscription text, ops text[], sources text[], bodies jsonb[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    g record;
+    t boxhaul.sink_table;
+BEGIN
+    FOR g IN
+        WITH c AS MATERIALIZED (
+            SELECT x.n, x.op, x.source, x.body, x.body -> 'key' AS key, (x.body -> 'key')::text AS known
+              FROM unnest(ops, sources, bodies) WITH ORDINALITY AS x (op, source, body, n)),
+        k AS MATERIALIZED (
+            SELECT c.*, max(c.n) OVER w AS last, count(*) OVER w AS copies, coalesce(max(c.n) FILTER (WHERE c.op = 'd') OVER w, 0) AS gone,
+                   coalesce(max(c.n) FILTER (WHERE c.op IN ('c', 'r')) OVER w, 0) AS come
+              FROM c WINDOW w AS (PARTITION BY c.source, c.known)),
+        e AS (
+            SELECT k.source, k.n, CASE WHEN k.op = 'd' THEN 'take' WHEN k.come > k.gone THEN 'put'
+                                       WHEN NOT k.body ? 'unchanged' OR k.copies > 1 AND EXISTS (
+                                           SELECT FROM c x WHERE x.source = k.source AND x.known = k.known AND x.n > k.gone AND NOT x.body ? 'unchanged')
+                                       THEN 'set whole' ELSE 'set' END AS kind,
+                   CASE WHEN k.op = 'd' THEN k.key
+                        WHEN k.copies = 1 OR NOT k.body ? 'unchanged' THEN k.body -> 'row'
+                        ELSE (SELECT jsonb_object_agg(v.key, v.value ORDER BY x.n) FROM c x, jsonb_each(x.body -> 'row') v
+                               WHERE x.source = k.source AND x.known = k.known AND x.n > k.gone) END AS line
+              FROM k WHERE k.n = k.last
+            UNION ALL
+            SELECT k.source, k.n, 'take', k.key FROM k WHERE k.n = k.last AND k.op <> 'd' AND k.gone > 0)
+        SELECT e.source, e.kind, array_agg(e.line) AS lines FROM (SELECT * FROM e ORDER BY e.n) e
+         GROUP BY e.source, e.kind ORDER BY e.kind <> 'take', min(e.n)
+    LOOP
+        SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = sink_many.subscription AND x.source = g.source;
+        IF t.take IS NULL THEN
+            RAISE EXCEPTION 'boxhaul: nothing has said what table % looks like', t.source USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        PERFORM boxhaul.sink_rows(t, g.kind, g.lines);
+    END LOOP;
+END
+$$;
+
+-- Applies messages in order: what can be put together so, all else where it stands. Returns how many took effect.
+CREATE OR REPLACE FUNCTION boxhaul.sink_run(subscription text, ops text[], sources text[], bodies jsonb[], tokens text[], alone boolean[]) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    n     integer := cardinality(ops);
+    a     integer := 1;          -- of a run of changes
+    live  text[];                -- tables that are applied
+    slow  text[];
+    stand integer[];             -- messages that keep their place
+    took  bigint := 0;
+    more  bigint;
+    i     integer;
+BEGIN
+    WHILE a <= n LOOP
+        -- What a message that keeps its place has changed counts for what is behind it.
+        SELECT array_agg(t.source) FILTER (WHERE t.state <> 'incomplete'), array_agg(t.source) FILTER (WHERE t.slow) INTO live, slow
+          FROM boxhaul.sink_table t WHERE t.subscription = sink_run.subscription;
+        SELECT min(x.n) INTO i FROM unnest(alone[a:n], sources[a:n]) WITH ORDINALITY AS x (alone, source, n) WHERE x.alone OR x.source = ANY (slow);
+        i := a + coalesce(i, n - a + 2) - 1;
+        IF i > a AND live IS NOT NULL THEN
+            SELECT count(*) INTO more FROM unnest(sources[a:i - 1]) x WHERE x = ANY (live);
+            IF more = i - a THEN
+                PERFORM boxhaul.sink_many(subscription, ops[a:i - 1], sources[a:i - 1], bodies[a:i - 1]);
+            ELSIF more > 0 THEN
+                PERFORM boxhaul.sink_many(subscription, array_agg(x.op ORDER BY x.n), array_agg(x.source ORDER BY x.n), array_agg(x.body ORDER BY x.n))
+                   FROM unnest(ops[a:i - 1], sources[a:i - 1], bodies[a:i - 1]) WITH ORDINALITY AS x (op, source, body, n) WHERE x.source = ANY (live);
+            END IF;
+            took := took + more;
+        END IF;
+        IF i <= n AND boxhaul.sink_one(subscription, ops[i], sources[i], bodies[i], tokens[i]) THEN
+            took := took + 1;
+        END IF;
+        a := i + 1;
+    END LOOP;
+    RETURN took;
+END
+$$;
+
+-- --- the position ---
+
+-- Locks the position, and says whether it is where the caller believes it to be: taken is NULL where it is not. Where something was lost,
+-- or the position was set back, nobody knows what the tables lack: they are incomplete until they are read anew.
+CREATE OR REPLACE FUNCTION boxhaul.sink_open(subscription text, epoch bigint, incarnation integer, from_position bigint, lost bigint,
+                                             OUT at_position bigint, OUT open boolean)
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    p boxhaul.inbox_position;
+    s boxhaul.sink;
+BEGIN
+    SELECT * INTO p FROM boxhaul.inbox_position x WHERE x.subscription = sink_open.subscription FOR UPDATE;
+    at_position := p.position;
+    open := coalesce(p.epoch = sink_open.epoch AND p.incarnation = sink_open.incarnation AND p.position = from_position
+                     AND p.stop IS NULL AND p.paused_at IS NULL, false);
+    IF NOT open THEN
+        RETURN;
+    END IF;
+    SELECT * INTO STRICT s FROM boxhaul.sink x WHERE x.subscription = p.subscription;
+    IF s.incarnation = p.incarnation AND from_position >= s.position AND s.lost = p.lost AND sink_open.lost = 0 THEN
+        RETURN;
+    END IF;
+    IF s.incarnation IS NOT NULL THEN
+        UPDATE boxhaul.sink_table t SET state = 'incomplete', snapshot = NULL WHERE t.subscription = p.subscription;
+        DELETE FROM boxhaul.sink_held h WHERE h.subscription = p.subscription;
+    END IF;
+    UPDATE boxhaul.sink x SET incarnation = p.incarnation, position = from_position, lost = p.lost + sink_open.lost, split = NULL
+     WHERE x.subscription = p.subscription;
+END
+$$;
+
+-- Moves the position, in the transaction of what it passes. Nobody else can have moved it since sink_open(): that holds its lock.
+CREATE OR REPLACE FUNCTION boxhaul.sink_moved(subscription text, to_position bigint, witness bigint, messages bigint, lost bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    p boxhaul.inbox_position;
+BEGIN
+    UPDATE boxhaul.inbox_position x
+       SET position = to_position, witness = sink_moved.witness, taken = x.taken + messages, lost = x.lost + sink_moved.lost, moved_at = clock_timestamp()
+     WHERE x.subscription = sink_moved.subscription RETURNING * INTO p;
+    PERFORM boxhaul.inbox_trace(p.subscription, p.incarnation, to_position, witness);
+END
+$$;
+
+-- What to do about an error, where it can be said in general.
+CREATE OR REPLACE FUNCTION boxhaul.sink_advice(state text, hint text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT coalesce(nullif(hint, ''), CASE
+        WHEN state LIKE '23%' THEN 'A constraint of the target refuses what the source has: change the constraint, or the rows here that are in its way.'
+        WHEN state LIKE '22%' THEN 'A column of the target cannot hold the value: change its type, or give the table a function that translates.'
+        WHEN state = '42501' THEN 'The sink lacks a right: GRANT it to boxhaul_sink.'
+        WHEN state IN ('40P01', '55P03', '40001') THEN 'Somebody else holds a lock on these rows.'
+        ELSE 'Mend the cause.' END) || ' It is tried again by itself.'
+$$;
+
+-- --- the batch ---
+
+-- Applies the messages of (from_position, to_position], and those that were held back before them, and moves the position: the
+-- sink's inbox_take(), with the same arguments and the same answer. trouble: why it could not be applied; then `taken` is NULL, the
+-- position stands before the transaction that failed, and the books (boxhaul.sink) say the same.
+--
+-- Exactly once: position and rows are one transaction, under the position's lock and the leader's epoch (I1, I8 of core/inbox/README.md).
+-- Order: messages are applied in the stream's order, which is that of the commits; what is put together has the same outcome.
+-- Whole: what is applied ends where a transaction of the source ends. A batch that ends inside of one leaves the beginning of it
+-- in sink_held, in the same transaction that moves the position past it. Only where more than `part` messages of one are there they are
+-- applied without their end, and what follows of it as it comes.
+--
+-- With the rights of the caller: it writes the service's tables.
+CREATE OR REPLACE FUNCTION boxhaul.sink_apply(
+    subscription text, epoch bigint, incarnation integer, from_position bigint, to_position bigint, witness bigint,
+    seqs bigint[], ids text[], subjects text[], keys text[], payloads bytea[], headers jsonb[], stored bigint[], reasons text[],
+    lost bigint DEFAULT 0,
+    OUT at_position bigint, OUT taken integer, OUT left_out integer, OUT dead integer, OUT asleep boolean, OUT trouble text)
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+    SET datestyle = 'ISO, YMD' SET intervalstyle = 'iso_8601' SET timezone = 'UTC' SET bytea_output = 'hex'
+    SET extra_float_digits = 3 SET lc_monetary = 'C' AS $$
+DECLARE
+    s        boxhaul.sink;
+    is_open  boolean;
+    held     integer;          -- so many of what is here was held back
+    n        integer;
+    upto     integer;          -- what is applied now
+    tx       text;             -- that is open behind message i
+    i        integer;
+    a        integer;
+    b        integer;
+    all_seqs bigint[];
+    times    bigint[];
+    txs      text[];
+    lasts    boolean[];
+    places   text[];
+    raw      bytea[];
+    why      text[];
+    tokens   text[];
+    cuts     integer[] := '{}';    -- a transaction, or what is none, ends at these
+    bodies   jsonb[];
+    ops      text[];
+    sources  text[];
+    alone    boolean[];
+    took     bigint := 0;
+    step     bigint;
+    passed   bigint := coalesce(cardinality(seqs), 0);
+    goal     bigint := to_position;
+    err      text;
+    state_   text;
+    hint_    text;
+    detail_  text;
+BEGIN
+    SELECT o.at_position, o.open INTO at_position, is_open FROM boxhaul.sink_open(subscription, epoch, incarnation, from_position, lost) o;
+    IF NOT is_open THEN
+        RETURN;
+    END IF;
+    IF to_position < from_position OR cardinality(seqs) > 0 AND (seqs[1] <= from_position OR seqs[cardinality(seqs)] > to_position) THEN
+        RAISE EXCEPTION 'boxhaul: sequences % to % are not within (%, %]', seqs[1], seqs[cardinality(seqs)], from_position, to_position
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT * INTO STRICT s FROM boxhaul.sink x WHERE x.subscription = sink_apply.subscription;
+    left_out := 0;
+    dead := 0;
+    asleep := false;
+    IF boxhaul.sink_may_replicate() THEN
+        PERFORM set_config('session_replication_role', 'replica', true);
+    END IF;
+    SELECT count(*) FILTER (WHERE m.was_held), array_agg(m.seq), array_agg(m.stored), array_agg(m.payload), array_agg(m.headers ->> 'Boxhaul-Tx'),
+           array_agg(coalesce(m.headers ? 'Boxhaul-Last', false)), array_agg(m.headers ->> 'Boxhaul-Position'),
+           array_agg(m.headers ->> 'Boxhaul-Token'), array_agg(m.reason)
+      INTO held, all_seqs, times, raw, txs, lasts, places, tokens, why
+      FROM (SELECT true AS was_held, h.seq, h.stored, h.payload, h.headers, NULL::text AS reason
+              FROM boxhaul.sink_held h WHERE h.subscription = sink_apply.subscription
+            UNION ALL
+            SELECT false, x.seq, x.stored, x.payload, x.headers, x.reason
+              FROM unnest(seqs, stored, payloads, sink_apply.headers, reasons) AS x (seq, stored, payload, headers, reason)
+             ORDER BY seq) m;
+    n := coalesce(cardinality(all_seqs), 0);
+
+    -- Where transactions end. A message of no transaction (a row of a snapshot, a shape) that stands inside of one goes with it.
+    tx := s.split;
+    FOR i IN 1 .. n LOOP
+        IF txs[i] IS NOT NULL THEN
+            -- One whose last message never came (it was a dead letter of the capture) ends where the next one begins.
+            IF tx <> txs[i] AND i > 1 THEN
+                cuts := cuts || (i - 1);
+            END IF;
+            tx := CASE WHEN lasts[i] THEN NULL ELSE txs[i] END;
+        END IF;
+        IF tx IS NULL THEN
+            cuts := cuts || i;
+        END IF;
+    END LOOP;
+    upto := coalesce(cuts[cardinality(cuts)], 0);
+    IF upto < n AND (n - upto > s.part OR tx = s.split) THEN
+        cuts := cuts || n;
+        upto := n;
+    ELSE
+        -- What stays behind is whole again, or nothing stays.
+        s.split := CASE WHEN upto = n THEN tx END;
+        tx := CASE WHEN upto = n THEN tx END;
+    END IF;
+
+    IF upto > 0 THEN
+        IF current_setting('wal_level') = 'logical' THEN
+            -- Whoever captures this database knows by it what was not done here (boxhaul-move(7)).
+            PERFORM pg_logical_emit_message(true, 'boxhaul.applied', subscription);
+        END IF;
+        SET CONSTRAINTS ALL DEFERRED;
+        BEGIN
+            SELECT array_agg(x.body), array_agg(x.body ->> 'op'), array_agg(x.body ->> 'table'),
+                   array_agg(coalesce(x.body ->> 'op', '') NOT IN ('c', 'r', 'u', 'd')
+                             OR x.body ? 'old' AND x.body ->> 'op' = 'u' AND NOT x.body -> 'old' @> (x.body -> 'key')
+                             OR NOT x.body ? 'key' OR x.body ->> 'table' IS NULL)
+              INTO bodies, ops, sources, alone
+              FROM (SELECT m.n, CASE WHEN m.token IS NULL AND m.why IS NULL THEN convert_from(m.payload, 'UTF8')::jsonb END AS body
+                      FROM unnest(raw[1:upto], tokens[1:upto], why[1:upto]) WITH ORDINALITY AS m (payload, token, why, n)
+                     ORDER BY m.n OFFSET 0) x;
+            took := boxhaul.sink_run(subscription, ops, sources, bodies, tokens, alone);
+            SET CONSTRAINTS ALL IMMEDIATE;
+        EXCEPTION WHEN OTHERS THEN
+            took := -1;
+        END;
+        IF took < 0 THEN
+            -- One by one, transaction by transaction, in the order of the log; the statements are made anew, for the target may have changed.
+            took := 0;
+            a := 1;
+            FOREACH b IN ARRAY cuts LOOP
+                step := 0;
+                i := a;
+                BEGIN
+                    IF a = 1 THEN
+                        PERFORM boxhaul.sink_prepare(t.subscription, t.source, t.shape) FROM boxhaul.sink_table t
+                          WHERE t.subscription = sink_apply.subscription AND t.shape IS NOT NULL;
+                    END IF;
+                    SET CONSTRAINTS ALL DEFERRED;
+                    FOR k IN a .. b LOOP
+                        i := k;
+                        step := step + boxhaul.sink_alone(subscription, raw[i], tokens[i], why[i])::integer;
+                    END LOOP;
+                    SET CONSTRAINTS ALL IMMEDIATE;
+                    took := took + step;
+                EXCEPTION WHEN OTHERS THEN
+                    GET STACKED DIAGNOSTICS err = MESSAGE_TEXT, state_ = RETURNED_SQLSTATE, hint_ = PG_EXCEPTION_HINT, detail_ = PG_EXCEPTION_DETAIL;
+                    trouble := format('%s%s (message %s of the stream%s)', err, ': ' || nullif(detail_, ''), all_seqs[i], ', transaction ' || txs[i]);
+                END;
+                EXIT WHEN trouble IS NOT NULL;
+                a := b + 1;
+            END LOOP;
+            IF trouble IS NOT NULL THEN
+                -- What stands before it is applied, and is not done again.
+                upto := a - 1;
+                tx := NULL;
+                IF upto = 0 THEN
+                    UPDATE boxhaul.sink x
+                       SET error = sink_apply.trouble, error_state = state_, error_hint = boxhaul.sink_advice(state_, hint_), error_seq = all_seqs[i], error_tx = txs[i],
+                           error_since = CASE WHEN x.error_seq = all_seqs[i] THEN x.error_since ELSE clock_timestamp() END,
+                           error_count = CASE WHEN x.error_seq = all_seqs[i] THEN x.error_count ELSE 0 END + 1
+                     WHERE x.subscription = sink_apply.subscription;
+                    RETURN;
+                END IF;
+                goal := greatest(all_seqs[upto], from_position);
+                witness := times[upto];
+                passed := (SELECT count(*) FROM unnest(seqs) q WHERE q <= goal);
+            END IF;
+        END IF;
+    END IF;
+
+    IF held > 0 AND upto > 0 THEN
+        DELETE FROM boxhaul.sink_held h WHERE h.subscription = sink_apply.subscription;
+        held := 0;
+    END IF;
+    IF trouble IS NULL AND upto < n THEN
+        INSERT INTO boxhaul.sink_held (subscription, seq, payload, headers, stored)
+        SELECT sink_apply.subscription, x.seq, x.payload, x.headers, x.stored
+          FROM unnest(seqs, payloads, sink_apply.headers, stored, reasons) AS x (seq, payload, headers, stored, reason)
+         WHERE x.seq > coalesce(all_seqs[upto], 0);
+    END IF;
+    UPDATE boxhaul.sink x
+       SET position = goal, place = coalesce((SELECT p FROM unnest(places[1:upto]) WITH ORDINALITY AS u (p, n) WHERE p IS NOT NULL ORDER BY u.n DESC LIMIT 1), x.place),
+           split = CASE WHEN trouble IS NULL THEN tx END,
+           applied = x.applied + took, skipped = x.skipped + upto - took,
+           transactions = x.transactions + (SELECT count(DISTINCT u.t) FROM unnest(txs[1:upto]) AS u (t)) - (txs[1] IS NOT DISTINCT FROM x.split AND upto > 0 AND x.split IS NOT NULL)::integer,
+           missing = (SELECT coalesce(sum(t.missing), 0) FROM boxhaul.sink_table t WHERE t.subscription = sink_apply.subscription),
+           error = sink_apply.trouble, error_state = state_, error_hint = CASE WHEN trouble IS NOT NULL THEN boxhaul.sink_advice(state_, hint_) END,
+           error_seq = CASE WHEN trouble IS NOT NULL THEN all_seqs[i] END, error_tx = CASE WHEN trouble IS NOT NULL THEN txs[i] END,
+           error_since = CASE WHEN trouble IS NOT NULL THEN clock_timestamp() END, error_count = CASE WHEN trouble IS NOT NULL THEN 1 ELSE 0 END,
+           moved_at = clock_timestamp()
+     WHERE x.subscription = sink_apply.subscription;
+    PERFORM boxhaul.sink_moved(subscription, goal, witness, passed, lost);
+    at_position := goal;
+    IF trouble IS NULL THEN
+        taken := passed;
+    END IF;
+END
+$$;
+
+-- One message in the order of the log, from its bytes.
+CREATE OR REPLACE FUNCTION boxhaul.sink_alone(subscription text, payload bytea, token text, why text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    body jsonb;
+BEGIN
+    IF why IS NOT NULL THEN
+        RAISE EXCEPTION 'boxhaul: a message cannot be read: %', why USING ERRCODE = 'invalid_parameter_value';
+    ELSIF token IS NULL THEN
+        body := convert_from(payload, 'UTF8')::jsonb;
+    END IF;
+    RETURN boxhaul.sink_one(subscription, body ->> 'op', body ->> 'table', body, token);
+END
+$$;
+
+-- --- the configuration ---
+
+-- Fits the tables of a sink to the configuration. Returns what changed. A table that is new, or goes elsewhere, is incomplete until it is read
+-- anew; one with other columns too, for what is there already lacks them.
+CREATE OR REPLACE FUNCTION boxhaul.sink_define(subscription text, tables jsonb, snapshot text DEFAULT 'required', part integer DEFAULT 10000) RETURNS text[]
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    s   boxhaul.sink;
+    c   record;
+    t   boxhaul.sink_table;
+    did text[] := '{}';
+BEGIN
+    SELECT * INTO s FROM boxhaul.sink x WHERE x.subscription = sink_define.subscription FOR UPDATE;
+    IF s.subscription IS NULL THEN
+        IF EXISTS (SELECT FROM boxhaul.inbox_position p WHERE p.subscription = sink_define.subscription AND p.position > p.began) THEN
+            RAISE EXCEPTION 'boxhaul: subscription % has taken messages for workers, so it cannot apply them to tables', subscription
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Give the subscription with tables another name.';
+        END IF;
+        INSERT INTO boxhaul.sink (subscription, snapshot, part) VALUES (sink_define.subscription, sink_define.snapshot, sink_define.part);
+        did := did || format('applies to %s table(s)', jsonb_array_length(tables));
+    ELSIF (s.snapshot, s.part) IS DISTINCT FROM (sink_define.snapshot, sink_define.part) THEN
+        UPDATE boxhaul.sink x SET snapshot = sink_define.snapshot, part = sink_define.part WHERE x.subscription = s.subscription;
+        did := did || format('snapshot: %s, whole transactions up to %s messages', sink_define.snapshot, sink_define.part);
+    END IF;
+    FOR c IN SELECT o ->> 'from' AS source, o ->> 'to' AS target, ARRAY(SELECT jsonb_array_elements_text(o -> 'columns')) AS mapping, o ->> 'function' AS function
+               FROM jsonb_array_elements(tables) o LOOP
+        SELECT * INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_define.subscription AND x.source = c.source;
+        IF t.source IS NULL THEN
+            INSERT INTO boxhaul.sink_table (subscription, source, target, mapping, function) VALUES (sink_define.subscription, c.source, c.target, c.mapping, c.function);
+        ELSIF (t.target, t.mapping, t.function) IS DISTINCT FROM (c.target, c.mapping, c.function) THEN
+            UPDATE boxhaul.sink_table x
+               SET target = c.target, mapping = c.mapping, function = c.function, state = 'incomplete', snapshot = NULL,
+                   put = NULL, set_ = NULL, move = NULL, take = NULL, mark = NULL
+             WHERE x.subscription = t.subscription AND x.source = t.source;
+            did := did || format('table %s goes to %s in another way, and has to be read anew', c.source, c.target);
+        END IF;
+    END LOOP;
+    FOR t IN DELETE FROM boxhaul.sink_table x WHERE x.subscription = sink_define.subscription
+                AND x.source NOT IN (SELECT o ->> 'from' FROM jsonb_array_elements(tables) o) RETURNING * LOOP
+        did := did || format('table %s is not applied any more', t.source);
+    END LOOP;
+    RETURN did;
+END
+$$;
+
+-- The tables of a sink with snapshot "none" hold what the source held at this place of its stream: from here on its changes are applied.
+CREATE OR REPLACE FUNCTION boxhaul.sink_complete(subscription text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    UPDATE boxhaul.sink_table t SET state = 'complete', complete_at = clock_timestamp()
+      FROM boxhaul.sink s
+     WHERE s.subscription = sink_complete.subscription AND t.subscription = s.subscription AND s.snapshot = 'none' AND t.state = 'incomplete';
+END
+$$;
+
+-- --- looking ---
+
+CREATE OR REPLACE VIEW boxhaul.sink_status AS
+SELECT s.subscription, d.stream, p.position, s.place, split_part(s.place, '.', 1)::pg_lsn AS lsn,
+       timestamptz '2000-01-01 00:00:00+00' + split_part(s.place, '.', 2)::bigint * interval '1 microsecond' AS committed_at,
+       NOT EXISTS (SELECT FROM boxhaul.sink_table t WHERE t.subscription = s.subscription AND t.state <> 'complete') AS complete,
+       s.applied, s.transactions, s.skipped, s.missing,
+       (SELECT count(*) FROM boxhaul.sink_held h WHERE h.subscription = s.subscription) AS held,
+       s.split IS NOT NULL AS split, s.error, s.error_state, s.error_hint, s.error_seq, s.error_tx, s.error_since, s.error_count, s.moved_at,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('source', t.source, 'target', t.target, 'function', t.function, 'state', t.state, 'sweep', t.sweep,
+                  'rows', t.rows, 'missing', t.missing, 'swept', t.swept, 'begun_at', t.begun_at, 'complete_at', t.complete_at) ORDER BY t.source), '[]')
+          FROM boxhaul.sink_table t WHERE t.subscription = s.subscription) AS tables
+  FROM boxhaul.sink s
+  JOIN boxhaul.subscription d ON d.name = s.subscription
+  JOIN boxhaul.inbox_position p ON p.subscription = s.subscription;
+
+-- --- grants ---
+
+REVOKE ALL ON ALL TABLES IN SCHEMA boxhaul FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA boxhaul FROM PUBLIC;
+
+-- The login of a daemon that has a sink: it has the relay's role besides, and is granted the service's tables.
+GRANT USAGE ON SCHEMA boxhaul TO boxhaul_sink;
+GRANT SELECT ON boxhaul.schema_version TO boxhaul_sink;
+GRANT SELECT, UPDATE ON boxhaul.sink, boxhaul.sink_table TO boxhaul_sink;
+GRANT SELECT, INSERT, DELETE ON boxhaul.sink_held, boxhaul.sink_seen TO boxhaul_sink;
+GRANT EXECUTE ON FUNCTION
+    boxhaul.sink_apply(text, bigint, integer, bigint, bigint, bigint, bigint[], text[], text[], text[], bytea[], jsonb[], bigint[], text[], bigint),
+    boxhaul.sink_open(text, bigint, integer, bigint, bigint), boxhaul.sink_moved(text, bigint, bigint, bigint, bigint),
+    boxhaul.sink_define(text, jsonb, text, integer), boxhaul.sink_may_replicate(), boxhaul.sink_troubles(text, text[], text[]),
+    boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_value(regclass, text, text, text),
+    boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
+    boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),
+    boxhaul.sink_set(boxhaul.sink_table, jsonb[]), boxhaul.sink_rows(boxhaul.sink_table, text, jsonb[]), boxhaul.sink_sweep(boxhaul.sink_table),
+    boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
+    boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),
+    boxhaul.sink_many(text, text[], text[], jsonb[]), boxhaul.sink_run(text, text[], text[], jsonb[], text[], boolean[]),
+    boxhaul.sink_alone(text, bytea, text, text), boxhaul.sink_advice(text, text), boxhaul.sink_complete(text) TO boxhaul_sink;
+
+GRANT SELECT ON boxhaul.sink, boxhaul.sink_table, boxhaul.sink_status, boxhaul.sink_held TO boxhaul_relay;
+GRANT SELECT ON boxhaul.sink, boxhaul.sink_table, boxhaul.sink_status TO boxhaul_monitor;
+GRANT SELECT (subscription, seq, headers, stored) ON boxhaul.sink_held TO boxhaul_monitor;
+
+INSERT INTO boxhaul.schema_version (version, name) VALUES (11, 'sink') ON CONFLICT DO NOTHING;

@@ -1,0 +1,836 @@
+"""The SQL of sinks alone: what the daemon's session calls, with messages as a capture sends them, without a daemon and without a broker. The last class
+changes tables at random, cuts the stream into batches at random, and compares with what a plain database would hold."""
+
+import contextlib
+import glob
+import json
+import os
+import random
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import psycopg2  # noqa: E402
+
+from process import DEADLINE, Workspace  # noqa: E402
+from servers import Postgres  # noqa: E402
+
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+SINK, MONITOR, OPERATOR = "move_sink", "move_monitor", "move_operator"
+DATABASE, NAME = "service", "move"
+SEEDS, FIRST_SEED = int(os.environ.get("SINK_SEEDS", "10")), int(os.environ.get("SINK_FIRST_SEED", "1"))
+TYPES = {"int4": 23, "int8": 20, "text": 25, "numeric": 1700, "timestamptz": 1184, "jsonb": 3802, "_text": 1009, "varchar": 1043, "bool": 16}
+
+SERVICE = f"""
+CREATE SCHEMA shop;
+CREATE TABLE shop.orders (id bigint PRIMARY KEY, client varchar(20), total numeric(10,2), at timestamptz, attributes jsonb, tags text[], doc text NOT NULL DEFAULT 'ours',
+    noted_by text NOT NULL DEFAULT 'nobody');
+CREATE TABLE shop.lines (order_id bigint REFERENCES shop.orders DEFERRABLE, line integer, sku text, PRIMARY KEY (order_id, line));
+CREATE TABLE shop.people (id integer PRIMARY KEY, name text UNIQUE, adult boolean NOT NULL);
+GRANT USAGE ON SCHEMA shop TO boxhaul_sink;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA shop TO boxhaul_sink;
+CREATE FUNCTION shop.person(line jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+    SELECT CASE WHEN (line ->> 'name') LIKE 'test%' THEN NULL
+                ELSE jsonb_strip_nulls(jsonb_build_object('name', upper(line ->> 'name'), 'adult', CASE WHEN line ? 'age' THEN (line ->> 'age')::integer >= 18 END)) END
+$$;
+GRANT EXECUTE ON FUNCTION shop.person(jsonb) TO boxhaul_sink;
+"""
+SHAPES = {
+    "public.orders": (("id", "int8", 1), ("customer", "text", 0), ("total", "numeric", 0), ("at", "timestamptz", 0), ("attributes", "jsonb", 0),
+                      ("tags", "_text", 0), ("doc", "text", 0)),
+    "public.lines": (("order_id", "int8", 1), ("line", "int4", 2), ("sku", "text", 0)),
+    "public.people": (("id", "int4", 1), ("name", "text", 0), ("age", "int4", 0)),
+}
+TABLES = [{"from": "public.orders", "to": "shop.orders", "columns": ["*", "customer=client"], "function": ""},
+          {"from": "public.lines", "to": "shop.lines", "columns": ["*"], "function": ""},
+          {"from": "public.people", "to": "shop.people", "columns": [], "function": "shop.person"}]
+
+
+class Stream:
+    """What a capture sends, message by message."""
+
+    def __init__(self, format="text", order="commit"):
+        self.messages, self.lsn, self.index, self.tx = [], 1000, 0, None
+        self.format, self.order = format, order
+
+    def _send(self, body, headers=None):
+        self.messages.append((json.dumps(body).encode() if body is not None else b"no JSON", headers or {}))
+        return len(self.messages)
+
+    def shape(self, table):
+        return [{"name": n, "type": TYPES[t], "typmod": -1, **({"key": k} if k else {})} for n, t, k in SHAPES[table]]
+
+    def begin(self, table, id="s1"):
+        return self._send({"op": "snapshot-begin", "table": table, "columns": self.shape(table), "snapshot": id, "format": self.format, "order": self.order},
+                          {"Boxhaul-Chunk": f"{id}-0"})
+
+    def end(self, table, id="s1"):
+        return self._send({"op": "snapshot-end", "table": table, "snapshot": id}, {"Boxhaul-Chunk": f"{id}-0"})
+
+    def ready(self, *tables):
+        for table in tables or SHAPES:
+            self.begin(table)
+            self.end(table)
+        return self
+
+    @contextlib.contextmanager
+    def transaction(self, last=True):
+        self.lsn, self.index = self.lsn + 8, 0
+        self.tx = f"0/{self.lsn:X}.849253375684112"
+        yield self
+        if last:
+            self.messages[-1][1]["Boxhaul-Last"] = "1"
+        self.tx = None
+
+    def key(self, table, row):
+        return {n: row[n] for n, _t, k in SHAPES[table] if k}
+
+    def change(self, op, table, row=None, old=None, unchanged=()):
+        body = {"op": op, "table": table}
+        if op != "t":
+            body["key"] = self.key(table, row)
+        if op in "cur":
+            body["row"] = {n: v for n, v in row.items() if n not in unchanged}
+        if old is not None:
+            body["old"] = old
+        if unchanged:
+            body["unchanged"] = list(unchanged)
+        if op == "r":
+            return self._send({**body, "snapshot": "s1"}, {"Boxhaul-Chunk": "s1-0"})
+        self.index += 1
+        return self._send(body, {"Boxhaul-Position": f"{self.tx}.{self.index}", "Boxhaul-Tx": self.tx, "Boxhaul-Index": str(self.index)})
+
+    def alone(self, *change, **options):
+        with self.transaction():
+            return self.change(*change, **options)
+
+
+def order(id, customer="ann", total="9.90", doc="long", **more):
+    return {"id": str(id), "customer": customer, "total": total, "at": "2026-11-30 09:45:00.123456+00", "attributes": '{"a": null}',
+            "tags": '[0:1]={a,"b \\"c"}', "doc": doc, **more}
+
+
+def line(order_id, n, sku="sku"):
+    return {"order_id": str(order_id), "line": str(n), "sku": sku}
+
+
+class SinkTest(unittest.TestCase):
+    pg = None
+
+    @classmethod
+    def setUpClass(cls):
+        if SinkTest.pg is None:
+            SinkTest.pg = cls.start_server()
+            SinkTest.version = int(SinkTest.pg.execute("SHOW server_version_num")[0][0])
+
+    @staticmethod
+    def start_server():
+        workspace = unittest.enterModuleContext(Workspace())
+        pg = workspace.add(Postgres(workspace.path("pg"), fsync="off", wal_level="logical")).start()
+        pg.execute(f"CREATE DATABASE {DATABASE}")
+        for path in sorted(glob.glob(os.path.join(TOP, "sql", "*.sql"))):
+            with open(path, encoding="utf-8") as f:
+                text = f.read()
+            for _ in range(2):  # each can be run again
+                pg.execute(text, dbname=DATABASE)
+        pg.create_login(SINK, "boxhaul_relay", "boxhaul_sink")
+        pg.create_login(OPERATOR, "boxhaul_relay")
+        pg.create_login(MONITOR, "boxhaul_monitor")
+        for user in (pg.superuser, SINK, MONITOR):
+            pg.execute(f"ALTER ROLE {user} SET statement_timeout = '{DEADLINE}s'")  # no test hangs
+        return pg
+
+    replicates = True
+
+    def setUp(self):
+        self.addCleanup(self.close)
+        self.pg.execute("SELECT boxhaul.inbox_drop(name) FROM boxhaul.subscription; DROP SCHEMA IF EXISTS shop CASCADE", dbname=DATABASE)
+        self.pg.execute(SERVICE, dbname=DATABASE)
+        if self.version >= 150000:
+            self.pg.execute(f"{'GRANT' if self.replicates else 'REVOKE'} SET ON PARAMETER session_replication_role {'TO' if self.replicates else 'FROM'} {SINK}")
+        self.connections, self.stream = {}, Stream()
+
+    def close(self):
+        for connection in self.connections.values():
+            connection.close()
+        self.connections = {}
+
+    def again(self):
+        """From the beginning, within a test."""
+        self.close()
+        self.setUp()
+
+    def sql(self, statement, *values, user=None):
+        if user not in self.connections:
+            self.connections[user] = self.pg.connect(DATABASE, user)
+            self.connections[user].autocommit = True
+        with self.connections[user].cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else None
+
+    def define(self, tables=None, snapshot="required", part=10000):
+        self.sql("SELECT boxhaul.inbox_define(%s, 'CDC', ARRAY['cdc.>'], 'none', 1, 'position')", NAME, user=SINK)
+        return self.sql("SELECT boxhaul.sink_define(%s, %s, %s, %s)", NAME, json.dumps(tables or TABLES), snapshot, part, user=SINK)[0][0]
+
+    def lead(self):
+        (self.epoch,), = self.sql("SELECT epoch FROM boxhaul.inbox_lead(%s, 'test')", NAME, user=SINK)
+        self.sql("SELECT boxhaul.inbox_open(%s, %s, '2026', 0, NULL)", NAME, self.epoch, user=SINK)
+        return self
+
+    def start(self, *tables, **options):
+        """A sink whose tables are complete, and empty."""
+        self.define(**options)
+        self.lead()
+        self.stream.ready(*tables)
+        self.take()
+
+    def place(self):
+        return self.sql("SELECT position, incarnation FROM boxhaul.inbox_position WHERE subscription = %s", NAME)[0]
+
+    def take(self, upto=None, lost=0, reasons=None, **belief):
+        """Gives all messages up to a sequence, those behind the position. Returns (taken, trouble)."""
+        position, incarnation = self.place()
+        upto = upto or len(self.stream.messages)
+        seqs = list(range(position + 1, upto + 1))
+        of = [self.stream.messages[s - 1] for s in seqs]
+        at, taken, _left, _dead, _asleep, trouble = self.sql(
+            """SELECT * FROM boxhaul.sink_apply(%s, %s, %s, %s, %s, %s, %s::bigint[], %s::text[], %s::text[], %s::text[],
+                                                %s::bytea[], %s::jsonb[], %s::bigint[], %s::text[], %s)""",
+            NAME, belief.get("epoch", self.epoch), belief.get("incarnation", incarnation), belief.get("position", position), upto, upto * 1000, seqs,
+            [None] * len(of), ["cdc.x"] * len(of), [None] * len(of), [m[0] for m in of], [json.dumps(m[1]) for m in of], [s * 1000 for s in seqs],
+            reasons or [None] * len(of), lost, user=SINK)[0]
+        self.at = at
+        return taken, trouble
+
+    def take_well(self, *words, **options):
+        taken, trouble = self.take(*words, **options)
+        self.assertIsNone(trouble)
+        self.assertIsNotNone(taken)
+
+    def orders(self, columns="id, client, total::text, doc"):
+        return self.sql(f"SELECT {columns} FROM shop.orders ORDER BY id")
+
+    def sink(self, columns):
+        return self.sql(f"SELECT {columns} FROM boxhaul.sink_status WHERE subscription = %s", NAME, user=MONITOR)[0]
+
+    def states(self):
+        return dict(self.sql("SELECT source, state FROM boxhaul.sink_table ORDER BY source"))
+
+
+class Changes(SinkTest):
+    """What each kind of change does, alone and together with others."""
+
+    def each_way(self, write, check):
+        """The same in one batch, and in batches of one message."""
+        for size in (1000, 1):
+            with self.subTest(size=size):
+                self.again()
+                self.start()
+                write(self.stream)
+                for upto in range(len(self.stream.messages) if size == 1000 else self.place()[0] + 1, len(self.stream.messages) + 1):
+                    self.take_well(upto)
+                check()
+
+    def test_rows_are_the_same_values(self):
+        def write(s):
+            s.alone("c", "public.orders", order(1))
+            s.alone("c", "public.orders", order(2, None, None, attributes="null", tags=None, at=None, doc=""))
+        self.each_way(write, lambda: self.assertEqual(
+            self.sql("SELECT id, client, total::text, at::text, attributes::text, tags::text, doc, noted_by FROM shop.orders ORDER BY id"),
+            [(1, "ann", "9.90", self.sql("SELECT '2026-11-30 09:45:00.123456+00'::timestamptz::text")[0][0],
+              '{"a": null}', '[0:1]={a,"b \\"c"}', "long", "nobody"),
+             (2, None, None, None, "null", None, "", "nobody")]))
+
+    def test_an_update_sets_only_what_was_sent(self):
+        def write(s):
+            s.alone("c", "public.orders", order(1, doc="kept"))
+            self.take_well()
+            self.sql("UPDATE shop.orders SET noted_by = 'us'")
+            s.alone("u", "public.orders", order(1, "bob"), unchanged=["doc"])
+        self.each_way(write, lambda: self.assertEqual(self.orders("client, doc, noted_by"), [("bob", "kept", "us")]))
+
+    def test_what_is_left_out_comes_from_an_earlier_change_of_the_batch(self):
+        def write(s):
+            with s.transaction():
+                s.change("c", "public.orders", order(1, doc="first"))
+                s.change("u", "public.orders", order(1, "bob", doc="second"))
+                s.change("u", "public.orders", order(1, "cid"), unchanged=["doc"])
+            with s.transaction():
+                s.change("u", "public.orders", order(1, "dan"), unchanged=["doc"])
+        self.each_way(write, lambda: self.assertEqual(self.orders("client, doc"), [("dan", "second")]))
+
+    def test_a_row_that_goes_and_comes_begins_anew(self):
+        def write(s):
+            s.alone("c", "public.orders", order(1))
+            self.take_well()
+            self.sql("UPDATE shop.orders SET noted_by = 'us'")
+            with s.transaction():
+                s.change("d", "public.orders", order(1))
+                s.change("c", "public.orders", order(1, "bob"))
+                s.change("u", "public.orders", order(1, "cid"), unchanged=["doc"])
+        self.each_way(write, lambda: self.assertEqual(self.orders("client, doc, noted_by"), [("cid", "long", "nobody")]))
+
+    def test_a_row_that_comes_and_goes(self):
+        def write(s):
+            s.alone("c", "public.orders", order(1))
+            with s.transaction():
+                s.change("c", "public.orders", order(2))
+                s.change("u", "public.orders", order(2, "bob"))
+                s.change("d", "public.orders", order(2))
+                s.change("d", "public.orders", order(1))
+        self.each_way(write, lambda: self.assertEqual(self.orders("id"), []))
+
+    def test_a_key_that_changes(self):
+        def write(s):
+            s.alone("c", "public.orders", order(1, doc="kept"))
+            with s.transaction():
+                s.change("u", "public.orders", order(7, "bob"), old={"id": "1"}, unchanged=["doc"])
+                s.change("c", "public.orders", order(1, "other"))
+        self.each_way(write, lambda: self.assertEqual(self.orders("id, client, doc"), [(1, "other", "long"), (7, "bob", "kept")]))
+
+    def test_an_old_row_with_the_same_key_is_no_change_of_the_key(self):
+        def write(s):
+            s.alone("c", "public.orders", order(1))
+            s.alone("u", "public.orders", order(1, "bob"), old=order(1))
+        self.each_way(write, lambda: self.assertEqual(self.orders("id, client"), [(1, "bob")]))
+
+    def test_keys_of_several_columns(self):
+        def write(s):
+            s.alone("c", "public.orders", order(1))
+            with s.transaction():
+                s.change("c", "public.lines", line(1, 1, "a"))
+                s.change("c", "public.lines", line(1, 2, "b"))
+                s.change("u", "public.lines", line(1, 3, "b"), old={"order_id": "1", "line": "2"})
+                s.change("d", "public.lines", line(1, 1))
+        self.each_way(write, lambda: self.assertEqual(self.sql("SELECT line, sku FROM shop.lines"), [(3, "b")]))
+
+    def test_truncate_keeps_its_place(self):
+        def write(s):
+            s.alone("c", "public.orders", order(1))
+            with s.transaction():
+                s.change("c", "public.lines", line(1, 1))
+                s.change("t", "public.lines")
+                s.change("c", "public.lines", line(1, 2))
+        self.each_way(write, lambda: self.assertEqual(self.sql("SELECT line FROM shop.lines"), [(2,)]))
+
+    def test_truncate_of_what_others_refer_to(self):
+        """shop.lines refers to shop.orders: TRUNCATE refuses that, whatever the session may."""
+        def write(s):
+            s.alone("c", "public.orders", order(1))
+            with s.transaction():
+                s.change("t", "public.lines")
+                s.change("t", "public.orders")
+        self.each_way(write, lambda: self.assertEqual(self.orders("id"), []))
+
+    def test_a_function_translates(self):
+        def write(s):
+            s.alone("c", "public.people", {"id": "1", "name": "ann", "age": "17"})
+            s.alone("c", "public.people", {"id": "2", "name": "test person", "age": "40"})
+            s.alone("c", "public.people", {"id": "3", "name": "cid", "age": "50"})
+            s.alone("u", "public.people", {"id": "1", "name": "anna", "age": "18"})
+            s.alone("u", "public.people", {"id": "3", "name": "test", "age": "50"})
+            s.alone("u", "public.people", {"id": "9", "name": "anna", "age": "18"}, old={"id": "1"})
+        self.each_way(write, lambda: self.assertEqual(self.sql("SELECT * FROM shop.people"), [(9, "ANNA", True)]))
+
+    def test_a_function_is_not_told_of_what_was_not_sent(self):
+        def write(s):
+            s.alone("c", "public.people", {"id": "1", "name": "ann", "age": "17"})
+            self.take_well()
+            s.alone("u", "public.people", {"id": "1", "name": "bea", "age": None}, unchanged=["age"])
+        self.each_way(write, lambda: self.assertEqual(self.sql("SELECT * FROM shop.people"), [(1, "BEA", False)]))
+
+    def test_values_that_change_places(self):
+        """Each by itself is fine in the order of the log, and not in every order."""
+        def write(s):
+            s.alone("c", "public.people", {"id": "1", "name": "a", "age": "1"})
+            s.alone("c", "public.people", {"id": "2", "name": "b", "age": "1"})
+            with s.transaction():
+                s.change("u", "public.people", {"id": "1", "name": "tmp", "age": "1"})
+                s.change("u", "public.people", {"id": "2", "name": "a", "age": "1"})
+                s.change("u", "public.people", {"id": "1", "name": "b", "age": "1"})
+        self.each_way(write, lambda: self.assertEqual(self.sql("SELECT id, name FROM shop.people ORDER BY id"), [(1, "B"), (2, "A")]))
+
+    def test_other_tables_of_the_capture_are_left_out(self):
+        self.start(tables=TABLES[:1])
+        self.stream.alone("c", "public.orders", order(1))
+        self.stream.alone("c", "public.lines", line(1, 1))
+        self.take_well()
+        self.assertEqual((self.orders("id"), self.sql("SELECT 1 FROM shop.lines")), ([(1,)], []))
+        self.assertEqual(self.sink("applied >= 1, skipped >= 1"), (True, True))
+
+    def test_columns_that_are_named_alone(self):
+        self.start("public.orders", tables=[{**TABLES[0], "columns": ["customer=client"]}])
+        self.stream.alone("c", "public.orders", order(1))
+        self.take_well()
+        self.assertEqual(self.orders("id, client, total, doc"), [(1, "ann", None, "ours")])
+
+
+class Transactions(SinkTest):
+    """Whole transactions, and none twice."""
+
+    def test_what_is_seen_ends_where_a_transaction_ends(self):
+        self.start()
+        with self.stream.transaction():
+            for n in range(1, 5):
+                self.stream.change("c", "public.orders", order(n))
+        last = len(self.stream.messages)
+        for upto in range(last - 3, last):
+            self.take_well(upto)
+            self.assertEqual((self.orders("id"), self.place()[0]), ([], upto))
+        self.assertEqual(self.sink("held"), (3,))
+        self.take_well()
+        self.assertEqual((len(self.orders()), self.sink("held, transactions")), (4, (0, 1)))
+
+    def test_a_row_of_a_snapshot_within_a_transaction_keeps_its_place(self):
+        self.define()
+        self.lead()
+        self.stream.begin("public.orders")
+        with self.stream.transaction():
+            self.stream.change("c", "public.orders", order(1))
+            self.stream.change("r", "public.orders", order(2, "was"))
+            self.stream.change("u", "public.orders", order(2, "is"))
+        for upto in range(1, len(self.stream.messages) + 1):
+            self.take_well(upto)
+            self.assertIn(len(self.orders()), (0, 2))
+        self.assertEqual(self.orders("id, client"), [(1, "ann"), (2, "is")])
+
+    def test_a_transaction_whose_end_never_comes_ends_with_the_next(self):
+        self.start()
+        with self.stream.transaction(last=False):
+            self.stream.change("c", "public.orders", order(1))
+        self.take_well()
+        self.assertEqual(self.orders(), [])
+        self.stream.alone("c", "public.orders", order(2))
+        self.take_well()
+        self.assertEqual(self.orders("id"), [(1,), (2,)])
+
+    def test_a_very_large_one_comes_in_parts(self):
+        self.start(part=5)
+        with self.stream.transaction():
+            for n in range(1, 21):
+                self.stream.change("c", "public.orders", order(n))
+        first = len(self.stream.messages) - 20
+        seen = []
+        for upto in range(first + 3, first + 21, 3):
+            self.take_well(upto)
+            seen.append(len(self.orders()))
+        self.take_well()
+        self.assertEqual((seen, len(self.orders())), ([0, 6, 9, 12, 15, 18], 20))
+        self.assertEqual(self.sink("transactions, split, held, place"), (1, False, 0, self.stream.messages[-1][1]["Boxhaul-Position"]))
+
+    def test_of_two_leaders_one_applies(self):
+        self.start()
+        self.stream.alone("c", "public.orders", order(1))
+        old = self.epoch
+        self.sql("SELECT boxhaul.inbox_lead(%s, 'other')", NAME)
+        self.assertEqual(self.take(epoch=old), (None, None))
+        self.assertEqual(self.orders(), [])
+        self.epoch = old + 1
+        self.take_well()
+        self.assertEqual(self.take(position=self.place()[0] - 1), (None, None))
+        self.assertEqual(len(self.orders()), 1)
+
+    def test_nothing_while_it_is_paused(self):
+        self.start()
+        self.stream.alone("c", "public.orders", order(1))
+        self.sql("SELECT boxhaul.inbox_pause(%s, 'test', 'x')", NAME)
+        self.assertEqual(self.take(), (None, None))
+        self.sql("SELECT boxhaul.inbox_resume(%s)", NAME)
+        self.take_well()
+
+    def test_its_transactions_are_told_by_a_message(self):
+        self.start()
+        self.sql("SELECT pg_create_logical_replication_slot('seen', 'test_decoding')")
+        try:
+            self.stream.alone("c", "public.orders", order(1))
+            self.take_well()
+            words = [data for _lsn, _xid, data in self.sql("SELECT * FROM pg_logical_slot_get_changes('seen', NULL, NULL)")]
+        finally:
+            self.sql("SELECT pg_drop_replication_slot('seen')")
+        self.assertTrue(words[1].startswith("message: transactional: 1 prefix: boxhaul.applied, sz: 4 content:move"), words)
+
+
+class Errors(SinkTest):
+    """What cannot be applied stops it there, says why, and is tried again."""
+
+    def test_a_value_that_does_not_fit(self):
+        self.start()
+        self.stream.alone("c", "public.orders", order(1))
+        bad = self.stream.alone("c", "public.orders", order(2, "x" * 30))
+        self.stream.alone("c", "public.orders", order(3))
+        taken, trouble = self.take()
+        self.assertIsNone(taken)
+        self.assertIn(f"value too long for type character varying(20) (message {bad} of the stream, transaction 0/", trouble)
+        self.assertEqual((self.orders("id"), self.place()[0], self.at), ([(1,)], bad - 1, bad - 1))
+        self.assertEqual(self.sink("error, error_state, error_seq, error_count, error_hint"),
+                         (trouble, "22001", bad, 1, "A column of the target cannot hold the value: change its type, or give the table a function that translates. "
+                          "It is tried again by itself."))
+        self.assertEqual((self.take()[0], self.sink("error_count"), self.place()[0]), (None, (2,), bad - 1))
+        self.sql("ALTER TABLE shop.orders ALTER client TYPE text")
+        self.take_well()
+        self.assertEqual((self.orders("id"), self.sink("error, error_seq, error_count")), ([(1,), (2,), (3,)], (None, None, 0)))
+
+    def test_the_whole_transaction_waits(self):
+        self.start()
+        with self.stream.transaction():
+            self.stream.change("c", "public.orders", order(1))
+            self.stream.change("c", "public.orders", order(2, total="1e20"))
+        self.assertIn("numeric field overflow", self.take()[1])
+        self.assertEqual(self.orders(), [])
+
+    def test_one_of_which_a_part_was_held_back(self):
+        self.start()
+        with self.stream.transaction():
+            for n in (1, 2):
+                self.stream.change("c", "public.orders", order(n))
+            self.take_well()
+            bad = self.stream.change("c", "public.people", {"id": "x", "name": "a", "age": "1"})
+        self.assertIn(f"(message {bad} of", self.take()[1])
+        self.assertEqual((self.orders(), self.sink("held")), ([], (2,)))
+        self.stream.messages[bad - 1] = (self.stream.messages[bad - 1][0].replace(b'"x"', b'"1"'), self.stream.messages[bad - 1][1])
+        self.take_well()
+        self.assertEqual((len(self.orders()), self.sink("held")), (2, (0,)))
+
+    def test_a_message_that_is_no_change(self):
+        self.start()
+        for body, headers in ((b"no JSON", {}), (b"[]", {}), (b'{"op": "x", "table": "public.orders"}', {}), (b'{"hello": 1}', {})):
+            with self.subTest(body):
+                self.stream.messages.append((body, headers))
+                self.assertIn(f"(message {len(self.stream.messages)} of the stream)", self.take()[1])
+                self.stream.messages.pop()
+
+    def test_a_message_that_cannot_be_read(self):
+        self.start()
+        self.stream.alone("c", "public.orders", order(1))
+        self.assertIn("its headers: one is not UTF-8", self.take(reasons=["its headers: one is not UTF-8"])[1])
+
+    def test_streams_of_which_no_table_can_be_made(self):
+        for options, words in (({"format": "row"}, "have the format row"), ({"order": "key"}, "has not the order of commits")):
+            with self.subTest(words):
+                self.again()
+                self.stream = Stream(**options)
+                self.define()
+                self.lead()
+                self.stream.begin("public.orders")
+                self.assertIn(words, self.take()[1])
+                self.sql("SELECT boxhaul.inbox_drop(%s)", NAME)  # and begins anew, with another one
+                self.stream = Stream()
+                self.start()
+
+    def test_targets_that_cannot_be_written(self):
+        """What is told mends it."""
+        key = "ALTER TABLE shop.lines DROP CONSTRAINT lines_order_id_fkey; ALTER TABLE shop.orders DROP CONSTRAINT orders_pkey"
+        for statement, words, mend in (
+                ("ALTER TABLE shop.orders RENAME TO gone", "there is no table shop.orders", "ALTER TABLE shop.gone RENAME TO orders"),
+                ("ALTER TABLE shop.orders DROP COLUMN tags", "has no column tags", "ALTER TABLE shop.orders ADD COLUMN tags text[]"),
+                (key, "no primary key or unique index on id", "ALTER TABLE shop.orders ADD PRIMARY KEY (id)"),
+                ("ALTER TABLE shop.orders ALTER id ADD GENERATED ALWAYS AS IDENTITY", "is GENERATED ALWAYS, and cannot be set",
+                 "ALTER TABLE shop.orders ALTER COLUMN id SET GENERATED BY DEFAULT"),
+                ("ALTER TABLE shop.orders DROP COLUMN doc; ALTER TABLE shop.orders ADD COLUMN doc text GENERATED ALWAYS AS ('ours') STORED",
+                 "is GENERATED ALWAYS, and cannot be set", None),
+                ("REVOKE UPDATE ON shop.orders FROM boxhaul_sink", f"{SINK} may not write table shop.orders",
+                 "GRANT USAGE ON SCHEMA shop TO boxhaul_sink; GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON shop.orders TO boxhaul_sink"),
+                ("ALTER TABLE shop.orders ENABLE ROW LEVEL SECURITY", "row-level security", f"ALTER ROLE {SINK} BYPASSRLS")):
+            with self.subTest(words):
+                self.again()
+                self.sql(statement)
+                self.define()
+                self.lead()
+                self.stream.begin("public.orders")
+                self.assertIn(words, self.take()[1])
+                if mend:
+                    self.assertIn(mend[:40] if "RENAME" not in mend else "Create it", self.sink("error_hint")[0].replace("tags ...", "tags text[]"))
+                    self.sql(mend)
+                else:
+                    self.define([{**TABLES[0], "columns": ["customer=client"]}])
+                self.take_well()
+                self.sql(f"ALTER ROLE {SINK} NOBYPASSRLS")
+
+    def test_columns_that_the_source_has_not(self):
+        self.define([{**TABLES[0], "columns": ["custom=client"]}])
+        self.lead()
+        self.stream.begin("public.orders")
+        self.assertIn("table public.orders has no column custom at the source", self.take()[1])
+        self.define([{**TABLES[0], "columns": ["customer=client"]}])
+        self.take_well()
+
+    def test_a_table_of_which_nothing_was_said(self):
+        self.define(snapshot="none")
+        self.lead()
+        self.sql("SELECT boxhaul.sink_complete(%s)", NAME, user=SINK)
+        self.stream.alone("c", "public.orders", order(1))
+        self.assertIn("nothing has said what table public.orders looks like", self.take()[1])
+        self.assertIn("boxhaul capture resync NAME CAPTURE public.orders", self.sink("error_hint")[0])
+
+    def test_a_right_that_was_taken(self):
+        self.start()
+        self.sql("REVOKE INSERT ON shop.orders FROM boxhaul_sink")
+        self.stream.alone("c", "public.orders", order(1))
+        self.assertIn("may not write table shop.orders", self.take()[1])
+        self.sql("GRANT INSERT ON shop.orders TO boxhaul_sink; REVOKE EXECUTE ON FUNCTION shop.person(jsonb) FROM boxhaul_sink, public")
+        self.stream.alone("c", "public.people", {"id": "1", "name": "a", "age": "1"})
+        self.assertIn("permission denied for function person", self.take()[1])
+        self.assertIn("GRANT it to boxhaul_sink", self.sink("error_hint")[0])
+        self.sql("GRANT EXECUTE ON FUNCTION shop.person(jsonb) TO boxhaul_sink")
+        self.take_well()
+
+    def test_a_constraint_of_the_target(self):
+        self.start()
+        self.sql("ALTER TABLE shop.orders ADD CONSTRAINT small CHECK (total < 5)")
+        self.stream.alone("c", "public.orders", order(1))
+        self.assertIn('violates check constraint "small"', self.take()[1])
+        self.assertIn("A constraint of the target refuses", self.sink("error_hint")[0])
+        self.sql("ALTER TABLE shop.orders DROP CONSTRAINT small")
+        self.take_well()
+
+    def test_a_table_without_a_key_at_the_source(self):
+        self.define()
+        self.lead()
+        self.stream.begin("public.orders")
+        body = json.loads(self.stream.messages[0][0])
+        body["columns"][0].pop("key")
+        self.stream.messages[0] = (json.dumps(body).encode(), {})
+        self.assertIn("table public.orders has no key at the source", self.take()[1])
+
+
+class Triggers(SinkTest):
+    TRIGGER = """CREATE TABLE shop.log (id bigint); GRANT ALL ON shop.log TO boxhaul_sink;
+        CREATE FUNCTION shop.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO shop.log VALUES (NEW.id); RETURN NEW; END';
+        CREATE TRIGGER note AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.note()"""
+
+    def test_they_do_not_fire(self):
+        if self.version < 150000:
+            self.skipTest("the right cannot be granted")
+        self.sql(self.TRIGGER)
+        self.start()
+        with self.stream.transaction():
+            self.stream.change("c", "public.lines", line(1, 1))  # before its order
+            self.stream.change("c", "public.orders", order(1))
+        self.take_well()
+        self.assertEqual((self.orders("id"), self.sql("SELECT 1 FROM shop.log")), ([(1,)], []))
+        self.assertEqual(self.sql("SHOW session_replication_role", user=SINK), [("origin",)])
+
+
+class Untrusted(SinkTest):
+    replicates = False
+
+    def test_a_table_with_a_trigger_is_refused(self):
+        self.sql(Triggers.TRIGGER)
+        self.define()
+        self.lead()
+        self.stream.begin("public.orders")
+        trouble = self.take()[1]
+        self.assertIn("trigger note of table shop.orders would fire for what was done at the source already", trouble)
+        self.sql("ALTER TABLE shop.orders DISABLE TRIGGER note")
+        self.take_well()
+
+    def test_foreign_keys_are_looked_at_when_the_transaction_ends(self):
+        self.start()
+        with self.stream.transaction():
+            self.stream.change("c", "public.lines", line(1, 1))
+            self.stream.change("c", "public.orders", order(1))
+        self.take_well()
+        self.stream.alone("c", "public.lines", line(5, 1))
+        self.assertIn("violates foreign key constraint", self.take()[1])
+        self.assertEqual(self.sql("SELECT order_id FROM shop.lines"), [(1,)])
+
+
+class Snapshots(SinkTest):
+    def test_nothing_before_the_beginning_of_a_table(self):
+        self.define()
+        self.lead()
+        self.stream.alone("c", "public.orders", order(1))
+        self.stream.begin("public.orders")
+        self.stream.alone("c", "public.orders", order(2))
+        self.stream.alone("c", "public.lines", line(2, 1))
+        self.take_well()
+        self.assertEqual((self.orders("id"), self.sql("SELECT 1 FROM shop.lines")), ([(2,)], []))
+        self.assertEqual(self.states(), {"public.orders": "reading", "public.lines": "incomplete", "public.people": "incomplete"})
+        self.assertEqual(self.sink("complete"), (False,))
+
+    def test_complete_at_the_end(self):
+        self.define()
+        self.lead()
+        for table in SHAPES:
+            self.stream.begin(table)
+        self.stream.change("r", "public.orders", order(1))
+        self.stream.end("public.orders", "another")
+        self.take_well()
+        self.assertEqual(set(self.states().values()), {"reading"})
+        for table in SHAPES:
+            self.stream.end(table)
+        self.take_well()
+        self.assertEqual((set(self.states().values()), self.sink("complete")), ({"complete"}, (True,)))
+
+    def test_an_update_of_a_row_that_is_not_read_yet(self):
+        self.define()
+        self.lead()
+        self.stream.begin("public.orders")
+        self.stream.alone("u", "public.orders", order(1, "bob"), unchanged=["doc"])
+        self.stream.alone("u", "public.orders", order(2, "cid"))
+        self.take_well()
+        self.assertEqual(self.orders("id"), [(2,)])
+        self.stream.change("r", "public.orders", order(1, "bob"))
+        self.stream.end("public.orders")
+        self.take_well()
+        self.assertEqual((self.orders("id"), self.sink("missing")), ([(1,), (2,)], (0,)))
+
+    def test_an_update_that_finds_no_row_is_a_difference(self):
+        self.start()
+        self.stream.alone("u", "public.orders", order(1, "bob"), unchanged=["doc"])
+        self.stream.alone("u", "public.orders", order(2, "cid"))
+        self.take_well()
+        self.assertEqual((self.orders("id"), self.sink("missing")), ([(2,)], (2,)))
+
+    def test_what_was_there_before_goes_at_the_end(self):
+        self.start()
+        with self.stream.transaction():
+            for n in range(1, 8):
+                self.stream.change("c", "public.orders", order(n))
+        self.take_well()
+        self.stream.begin("public.orders", "s2")
+        self.stream.change("r", "public.orders", order(1, "new"))                                      # is there
+        self.stream.alone("u", "public.orders", order(2, "new"), unchanged=["doc"])                    # touched, and read no more
+        self.stream.alone("u", "public.orders", order(13, "new"), old={"id": "3"}, unchanged=["doc"])  # has moved
+        self.stream.alone("c", "public.orders", order(9))
+        self.stream.alone("d", "public.orders", order(4))
+        self.take_well()
+        self.assertEqual([n for n, in self.orders("id")], [1, 2, 5, 6, 7, 9, 13])
+        self.stream.end("public.orders", "s2")
+        self.take_well()
+        self.assertEqual([n for n, in self.orders("id")], [1, 2, 9, 13])
+        self.assertEqual(self.sql("SELECT swept, sweep FROM boxhaul.sink_table WHERE source = 'public.orders'"), [(3, False)])
+        self.assertEqual(self.sql("SELECT 1 FROM boxhaul.sink_seen"), [])
+
+    def test_a_key_that_changes_to_one_from_before(self):
+        self.start()
+        for n in (1, 2):
+            self.stream.alone("c", "public.orders", order(n))
+        self.take_well()
+        self.stream.begin("public.orders", "s2")
+        self.stream.alone("u", "public.orders", order(2, "was 1"), old={"id": "1"}, unchanged=["doc"])
+        self.stream.end("public.orders", "s2")
+        self.take_well()
+        self.assertEqual(self.orders("id, client"), [(2, "was 1")])
+
+    def test_a_loss_makes_all_of_them_incomplete(self):
+        for how in ("lost", "rewind", "history"):
+            with self.subTest(how):
+                self.again()
+                self.start()
+                self.assertEqual(set(self.states().values()), {"complete"})
+                self.stream.alone("c", "public.orders", order(1))
+                if how == "rewind":
+                    self.sql("SELECT boxhaul.inbox_rewind(%s, %s)", NAME, str(self.place()[0] - 1))
+                elif how == "history":
+                    self.sql("UPDATE boxhaul.inbox_position SET incarnation = incarnation + 1")
+                self.take_well(lost=1 if how == "lost" else 0)
+                self.assertEqual((set(self.states().values()), self.orders()), ({"incomplete"}, []))
+                self.stream.begin("public.orders", "s2")
+                self.stream.alone("c", "public.orders", order(2))
+                self.take_well()
+                self.assertEqual(self.orders("id"), [(2,)])
+
+    def test_another_way_needs_another_reading(self):
+        self.start()
+        self.assertEqual(self.define(), [])
+        said = self.define([{**TABLES[0], "columns": ["id"]}, *TABLES[1:2]])
+        self.assertEqual(said, ["table public.orders goes to shop.orders in another way, and has to be read anew", "table public.people is not applied any more"])
+        self.assertEqual(self.states(), {"public.orders": "incomplete", "public.lines": "complete"})
+
+    def test_a_sink_without_a_snapshot_is_started_by_hand(self):
+        self.define(snapshot="none")
+        self.lead()
+        shape = {"op": "s", "table": "public.orders", "columns": self.stream.shape("public.orders"), "format": "text", "order": "commit"}
+        self.stream._send(shape)
+        self.stream.alone("c", "public.orders", order(1))
+        self.stream._send(None, {"Boxhaul-Token": "t1"})
+        self.stream.alone("c", "public.orders", order(2))
+        self.sql("DROP FUNCTION IF EXISTS boxhaul.sink_token(text, text); CREATE FUNCTION boxhaul.sink_token(subscription text, token text) RETURNS void LANGUAGE sql AS 'SELECT boxhaul.sink_complete(subscription)'; "
+                 "GRANT EXECUTE ON FUNCTION boxhaul.sink_token(text, text) TO boxhaul_sink")
+        self.take_well()
+        self.assertEqual(self.orders("id"), [(2,)])
+
+    def test_a_subscription_of_workers_is_no_sink(self):
+        self.sql("SELECT boxhaul.inbox_define(%s, 'CDC', ARRAY['cdc.>'], 'none', 1, 'position')", NAME, user=SINK)
+        self.sql("UPDATE boxhaul.inbox_position SET position = 5")
+        with self.assertRaisesRegex(psycopg2.Error, "has taken messages for workers"):
+            self.define()
+
+    def test_it_is_forgotten_with_its_subscription(self):
+        self.start()
+        with self.stream.transaction(last=False):
+            self.stream.change("c", "public.orders", order(1))
+        self.take_well()
+        self.sql("SELECT boxhaul.inbox_drop(%s)", NAME, user=OPERATOR)
+        self.assertEqual(self.sql("SELECT (SELECT count(*) FROM boxhaul.sink), (SELECT count(*) FROM boxhaul.sink_table), (SELECT count(*) FROM boxhaul.sink_held)"),
+                         [(0, 0, 0)])
+
+
+class AtRandom(SinkTest):
+    """Tables that change at random, in batches cut at random: whatever is put together, the outcome is that of the log."""
+
+    def test_the_outcome_is_that_of_the_log(self):
+        for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+            with self.subTest(seed=seed):
+                self.again()
+                self.run_seed(random.Random(seed))
+
+    def run_seed(self, rng):
+        rows = {n: order(n, f"was {n}", doc=f"doc {n}") for n in range(1, 15)}
+        unread, before = list(rows), rng.random() < 0.5
+        if before:  # rows of an earlier life
+            self.sql("INSERT INTO shop.orders (id, client, doc) SELECT n, 'stale', 'stale' FROM generate_series(1, 20, 3) n")
+        self.define(part=rng.choice((3, 10, 1000)))
+        self.lead()
+        self.stream.begin("public.orders")
+        again = set()       # rows to be read once more
+        for _ in range(rng.randint(5, 40)):
+            with self.stream.transaction():
+                for _ in range(rng.choice((1, 1, 2, 5, 12))):
+                    self.step(rng, rows, unread, again)
+                self.stream.change("c", "public.lines", line(1, 1))  # of a table that is not read
+            if rng.random() < 0.3 and unread:
+                self.read(unread.pop(0), rows)
+        for n in unread + sorted(again):
+            self.read(n, rows)
+        self.stream.end("public.orders")
+        last = len(self.stream.messages)
+        while self.place()[0] < last:
+            self.take_well(min(last, self.place()[0] + rng.choice((1, 2, 7, 50, 500))))
+        expected = [(n, rows[n]["customer"], rows[n]["doc"]) for n in sorted(rows)]
+        self.assertEqual(self.orders("id, client, doc"), expected)
+        self.assertEqual(self.sink("missing"), (0,))
+
+    def read(self, n, rows):
+        if n in rows:
+            self.stream.change("r", "public.orders", rows[n])
+
+    def step(self, rng, rows, unread, again):
+        n, free = rng.randint(1, 25), [n for n in range(1, 30) if n not in rows]
+        self.count = getattr(self, "count", 0) + 1
+        if n not in rows:
+            rows[n] = order(n, f"c{self.count}", doc=f"d{self.count}")
+            self.stream.change("c", "public.orders", rows[n])
+            return
+        what = rng.random()
+        row = {**rows[n], "customer": f"u{self.count}"}
+        if what < 0.2:
+            self.stream.change("d", "public.orders", rows.pop(n))
+        elif what < 0.35 and free:
+            to = rng.choice(free)
+            del rows[n]
+            rows[to] = {**row, "id": str(to)}
+            self.stream.change("u", "public.orders", rows[to], old={"id": str(n)}, unchanged=["doc"])
+            again.add(to)
+        elif what < 0.7:
+            rows[n] = row
+            self.stream.change("u", "public.orders", row, unchanged=["doc"])
+        else:
+            rows[n] = {**row, "doc": f"d{self.count}"}
+            self.stream.change("u", "public.orders", rows[n])
+
+
+if __name__ == "__main__":
+    unittest.main()
