@@ -66,6 +66,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     reading       bigint      NOT NULL DEFAULT 0,     -- the number of this walk over it: a part of the id of each row that is read
     readings      bigint      NOT NULL DEFAULT 0,     -- the highest number of a reading that was ever given: none is given twice
     cursor        text[],                             -- the key of the last row up to which all are stored; NULL: none is
+    top           text[],                             -- the largest key when this walk began: it ends there; NULL: not known, or it was empty
     rows          bigint      NOT NULL DEFAULT 0,     -- stored in this walk
     rows_estimate bigint,
     columns       jsonb,                              -- as consumers were told last: name, type and typmod of each
@@ -213,6 +214,9 @@ BEGIN
            SET snapshot = excluded.snapshot, inserts_only = excluded.inserts_only,
                state = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved') THEN x.state ELSE excluded.state END,
                cursor = CASE WHEN excluded.snapshot = x.snapshot THEN x.cursor END,
+               top = CASE WHEN excluded.snapshot = x.snapshot THEN x.top END,
+               filenode = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved') THEN x.filenode ELSE 0 END,
+               rows = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved') THEN x.rows ELSE 0 END,
                snapshot_id = CASE WHEN excluded.snapshot = x.snapshot THEN x.snapshot_id ELSE excluded.snapshot_id END,
                since = clock_timestamp();
         did := did || format('table %s: snapshot %s%s', t.tab, t.snapshot, CASE WHEN t.inserts_only THEN ', inserts only' ELSE '' END);
@@ -549,6 +553,12 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_texts(list jsonb) RETURNS text[]
                 THEN ARRAY(SELECT convert_from(decode(e.x, 'hex'), pg_client_encoding()) FROM jsonb_array_elements_text(list) WITH ORDINALITY e (x, n) ORDER BY e.n) END
 $$;
 
+-- How many rows the statistics say that it has.
+CREATE OR REPLACE FUNCTION boxhaul.capture_rows_estimate(relation oid) RETURNS bigint
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT sum(greatest(c.reltuples, 0)) FROM boxhaul.capture_relations(relation) r (r) JOIN pg_class c ON c.oid = r.r WHERE c.relkind <> 'p'
+$$;
+
 -- One after the other: a table may stand there several times, and what is said of it last holds. (One UPDATE takes one of them, and not the last.)
 CREATE OR REPLACE FUNCTION boxhaul.capture_mark_tables(name text, tables jsonb) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -563,8 +573,11 @@ BEGIN
                reading = coalesce((e -> 'reading')::bigint, t.reading),
                readings = greatest(t.readings, (e -> 'reading')::bigint),
                cursor = CASE WHEN e ? 'cursor' THEN boxhaul.capture_texts(e -> 'cursor') ELSE t.cursor END,
+               top = CASE WHEN e ? 'top' THEN boxhaul.capture_texts(e -> 'top') ELSE t.top END,
                rows = coalesce((e -> 'rows')::bigint, t.rows),
-               rows_estimate = coalesce((e ->> 'rows_estimate')::bigint, t.rows_estimate),
+               -- As its walk begins: what comes meanwhile is not among them.
+               rows_estimate = CASE WHEN e -> 'top' <> 'null' THEN boxhaul.capture_rows_estimate(boxhaul.capture_relation(t.tab))
+                                    ELSE t.rows_estimate END,
                columns = coalesce(nullif(e -> 'columns', 'null'), t.columns),
                filenode = coalesce((e -> 'filenode')::bigint, t.filenode)
          WHERE t.capture = capture_mark_tables.name AND t.tab = e ->> 'table';
@@ -576,13 +589,6 @@ $$;
 
 -- --- what a table looks like ---
 
--- The files of a table and its partitions, hashed; never 0. Another value: contents may have changed without a change in the log.
-CREATE OR REPLACE FUNCTION boxhaul.capture_filenode(relation oid) RETURNS bigint
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT coalesce(nullif(hashtextextended(string_agg(r.r || ':' || coalesce(pg_relation_filenode(r.r), 0), ' ' ORDER BY r.r), 0), 0), 1)
-      FROM boxhaul.capture_relations(relation) r (r)
-$$;
-
 -- The key by which rows are read: the primary key, or the index that is the identity. NULL: there is none.
 CREATE OR REPLACE FUNCTION boxhaul.capture_key_of(relation oid, OUT key smallint[], OUT key_index oid)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -591,6 +597,17 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_key_of(relation oid, OUT key smallint
      WHERE i.indrelid = relation AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
        AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END
        AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = ANY (i.indkey) AND NOT a.attnotnull)
+$$;
+
+-- The files of a table and its partitions, and the columns by which its rows are read, with their types and collations, hashed; never 0. Another
+-- value: contents may have changed without a change in the log, or the order in which they are read has.
+CREATE OR REPLACE FUNCTION boxhaul.capture_filenode(relation oid) RETURNS bigint
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT coalesce(nullif(hashtextextended(concat_ws(' ',
+               (SELECT string_agg(r.r || ':' || coalesce(pg_relation_filenode(r.r), 0), ' ' ORDER BY r.r) FROM boxhaul.capture_relations(relation) r (r)),
+               (SELECT string_agg(k.number || ':' || a.atttypid || ':' || a.attcollation, ' ' ORDER BY k.n)
+                  FROM unnest((boxhaul.capture_key_of(relation)).key) WITH ORDINALITY k (number, n)
+                  JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = k.number)), 0), 0), 1)
 $$;
 
 -- What a type is made of. base: of a domain, the type at its bottom. element: of an array (or a domain of one) that is not built in, its elements' type, or
@@ -651,8 +668,7 @@ BEGIN
     IF NOT key <@ columns THEN
         key := NULL;
     END IF;
-    SELECT sum(greatest(c.reltuples, 0)) INTO rows_estimate
-      FROM boxhaul.capture_relations(relation) r (r) JOIN pg_class c ON c.oid = r.r WHERE c.relkind <> 'p';
+    rows_estimate := boxhaul.capture_rows_estimate(relation);
     why := CASE WHEN kind NOT IN ('r', 'p') THEN 'it is no table'
                 WHEN NOT published THEN 'it is in no publication of the capture'
                 WHEN NOT boxhaul.capture_may_select(relation, columns) THEN format('GRANT SELECT ON %s TO boxhaul_capture is missing', tab)
@@ -712,7 +728,7 @@ BEGIN
         IF t.relation IS NOT NULL AND boxhaul.capture_filenode(t.relation) <> t.filenode THEN
             UPDATE boxhaul.capture_table x
                SET state = 'unproved', since = clock_timestamp(),
-                   reason = 'its file is another one, or it has other partitions: what that changed is not in the log'
+                   reason = 'its file is another one, or it has other partitions, or another key: what that changed is not in the log'
              WHERE x.capture = capture_watch.name AND x.tab = t.tab AND x.state = 'complete';
             found := found || t.tab;
         END IF;
@@ -812,7 +828,8 @@ BEGIN
                   HINT = 'It has: ' || (SELECT string_agg(t.tab, ', ' ORDER BY t.tab) FROM boxhaul.capture_table t WHERE t.capture = c.name);
     END IF;
     UPDATE boxhaul.capture_table t
-       SET state = 'waiting', snapshot_id = gen_random_uuid(), reading = 0, cursor = NULL, rows = 0, filenode = 0, reason = NULL, since = clock_timestamp()
+       SET state = 'waiting', snapshot_id = gen_random_uuid(), reading = 0, cursor = NULL, top = NULL, rows = 0, filenode = 0, reason = NULL,
+           since = clock_timestamp()
      WHERE t.capture = c.name AND (capture_resync.tab IS NULL AND t.snapshot <> 'none' OR t.tab = capture_resync.tab);
     GET DIAGNOSTICS again = ROW_COUNT;
     DELETE FROM boxhaul.capture_repair r WHERE r.capture = c.name AND (capture_resync.tab IS NULL OR r.tab = capture_resync.tab);
@@ -1544,7 +1561,7 @@ BEGIN
 END
 $$;
 
--- What is known of a row by its key, a value for each column of it. passed: the snapshot has come to it. repair: it is to be read once more. letter:
+-- What is known of a row by its key, a value for each column of it. passed: the snapshot has come to it, or ends before it. repair: it is to be read once more. letter:
 -- the newest dead letter with this key.
 CREATE OR REPLACE FUNCTION boxhaul.capture_explain_key(capture text, tab text, key text[])
     RETURNS TABLE (state text, reason text, passed boolean, cursor text[], repair boolean, letter bigint, letter_reason text)
@@ -1568,9 +1585,10 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF t.cursor IS NOT NULL THEN
-        EXECUTE (SELECT format('SELECT (%s) <= (%s)', string_agg(format('$1[%s]::%s', n, x), ', ' ORDER BY n),
-                               string_agg(format('$2[%s]::%s', n, x), ', ' ORDER BY n)) FROM unnest(types) WITH ORDINALITY AS y (x, n))
-           INTO passed USING key, t.cursor;
+        EXECUTE (SELECT format('SELECT (%1$s) <= (%2$s) OR (%1$s) > (%3$s)', string_agg(format('$1[%s]::%s', n, x), ', ' ORDER BY n),
+                               string_agg(format('$2[%s]::%s', n, x), ', ' ORDER BY n), string_agg(format('$3[%s]::%s', n, x), ', ' ORDER BY n))
+                   FROM unnest(types) WITH ORDINALITY AS y (x, n))
+           INTO passed USING key, t.cursor, t.top;
     END IF;
     RETURN QUERY
     SELECT t.state, t.reason, t.state IN ('read', 'complete', 'unproved') OR coalesce(w.passed, false), t.cursor,
@@ -1603,7 +1621,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interva
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
     boxhaul.capture_relations(oid), boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid),
-    boxhaul.capture_type(oid),
+    boxhaul.capture_type(oid), boxhaul.capture_rows_estimate(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
     boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
     boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_over(text, bigint),
@@ -1622,7 +1640,7 @@ GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, 
 GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, position, tab, key, died_at)
    ON boxhaul.capture_letter TO boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
-    boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid),
+    boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid), boxhaul.capture_rows_estimate(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
     boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;

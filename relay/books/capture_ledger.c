@@ -11,10 +11,10 @@
 enum { NUMBER_BYTES = 24 };
 
 /* A key as the core has it: in one piece (format/capture_key.h). */
-#define CURSOR                                                                                          \
-	"(SELECT pg_catalog.string_agg(pg_catalog.int4send(pg_catalog.octet_length(k.b)) || k.b, ''"    \
-	" ORDER BY k.n) FROM (SELECT pg_catalog.convert_to(u.x, pg_catalog.pg_client_encoding()), u.n " \
-	"  FROM pg_catalog.unnest(t.cursor) WITH ORDINALITY u (x, n)) k (b, n))"
+#define IN_ONE_PIECE(column)                                                                             \
+	"(SELECT pg_catalog.string_agg(pg_catalog.int4send(pg_catalog.octet_length(k.b)) || k.b, ''"     \
+	" ORDER BY k.n) FROM (SELECT pg_catalog.convert_to(u.x, pg_catalog.pg_client_encoding()), u.n "  \
+	"  FROM pg_catalog.unnest(" column ") WITH ORDINALITY u (x, n)) k (b, n))"
 
 /* The names of its columns now, in the order of the index by which rows are read, in one piece, too. */
 #define KEY                                                                                              \
@@ -41,8 +41,8 @@ static const struct {
 	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",
 				       "SELECT t.tab, t.state, t.reading, t.readings, coalesce(k.first, 0),"
 				       " coalesce(k.last - k.first + 1, 0), t.filenode, t.rows,"
-				       " t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " CURSOR
-				       ", t.rows_estimate, " KEY " FROM boxhaul.capture_table t LEFT JOIN LATERAL"
+				       " t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " IN_ONE_PIECE(
+					       "t.cursor") ", " IN_ONE_PIECE("t.top") ", t.rows_estimate, " KEY " FROM boxhaul.capture_table t LEFT JOIN LATERAL"
 				       " (SELECT pg_catalog.min(r.reading) AS first, pg_catalog.max(r.reading) AS last"
 				       " FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab) k ON true"
 				       " WHERE t.capture = $1" },
@@ -293,6 +293,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 		SNAPSHOT_ID,
 		COLUMNS,
 		CURSOR_KEY,
+		TOP_KEY,
 		ESTIMATE,
 		KEY_NAMES
 	};
@@ -315,6 +316,8 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 	if (!pg_is_null(r, row, COLUMNS) && (t->columns = copy_of(r, row, COLUMNS, &bytes)) == NULL)
 		return false;
 	if (!pg_is_null(r, row, CURSOR_KEY) && (t->cursor = copy_of(r, row, CURSOR_KEY, &t->cursor_bytes)) == NULL)
+		return false;
+	if (!pg_is_null(r, row, TOP_KEY) && (t->top = copy_of(r, row, TOP_KEY, &t->top_bytes)) == NULL)
 		return false;
 	if (!pg_is_null(r, row, KEY_NAMES) && (t->key = copy_of(r, row, KEY_NAMES, &t->key_bytes)) == NULL)
 		return false;
@@ -343,6 +346,7 @@ void capture_ledger_books_free(struct capture_ledger_books *b)
 	for (size_t i = 0; i < b->table_count; i++) {
 		free(b->tables[i].columns);
 		free(b->tables[i].cursor);
+		free(b->tables[i].top);
 		free(b->tables[i].key);
 	}
 	free(b->tables);

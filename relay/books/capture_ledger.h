@@ -89,6 +89,8 @@ struct capture_ledger_table {
 	char *columns; /* as consumers were told last: JSON; NULL: they were told nothing. Owned */
 	void *cursor;  /* the key up to which all rows are stored (format/capture_key.h); NULL: there is none. Owned */
 	size_t cursor_bytes;
+	void *top; /* the same of the largest key when its walk began: there it ends; NULL: not known, or it was empty. Owned */
+	size_t top_bytes;
 	char *key; /* the names of the columns of its key, in its order, in one piece, too; NULL: it has none. Owned */
 	size_t key_bytes;
 	int64_t estimate; /* of rows; 0: not known */

@@ -7,7 +7,6 @@
 
 #include "books/capture_tables.h"
 #include "flow/capture_query.h"
-#include "format/capture_key.h"
 
 /* Prepared statements of the reader session, which has ledger.h's STATEMENT_READY besides. */
 enum { PIN, DRAW, HORIZON, SHAPE, END };
@@ -53,8 +52,7 @@ struct capture_chunk {
 	bool asked, sent; /* a question is to be answered; it is under way */
 	unsigned stale;   /* so many answers are still to come that nobody wants any more: they come first */
 	struct capture_effect question;
-	char *cursor; /* of a chunk of rows; NULL: from the start */
-	size_t cursor_bytes;
+	struct capture_range range; /* of a chunk of rows; owned */
 	uint64_t drawn; /* the xid that was drawn last: the barrier's fence */
 	int64_t asked_ms;
 	char waits_for[WAITS_BYTES];
@@ -75,8 +73,7 @@ static const struct config_capture *capture(const struct capture_chunk *c)
 static void answer(struct capture_chunk *c, struct capture_event *event, const struct capture_chunk_rows *rows)
 {
 	c->asked = c->sent = false;
-	free(c->cursor);
-	c->cursor = NULL;
+	capture_range_free(&c->range);
 	c->handlers.answer(c->handlers.arg, event, rows);
 }
 
@@ -254,37 +251,29 @@ static void on_chunk(void *arg, const struct pg_result *r)
 		take_chunk(c, r);
 }
 
-/* What the core has as a key in one piece, as parameters of a statement. Returns their number; 0: it is none of this table. */
-static int split_key(const struct capture_chunk *c, char *texts, const char *parameters[CAPTURE_KEY_COLUMNS])
-{
-	const char *at = c->cursor, *text;
-	size_t left = c->cursor_bytes, bytes;
-	int count = 0;
-
-	while (count < CAPTURE_KEY_COLUMNS && capture_key_next(&at, &left, &text, &bytes)) {
-		parameters[count++] = texts;
-		texts = mempcpy(texts, text, bytes);
-		*texts++ = '\0';
-	}
-	return left == 0 ? count : 0;
-}
-
 static void send_rows(struct capture_chunk *c)
 {
 	const struct capture_query *q = table_of(c)->query;
-	const char *parameters[CAPTURE_KEY_COLUMNS];
-	/* A column has four bytes before it, and one behind it here. */
-	char *texts = malloc(c->cursor_bytes + 1);
-	char *sql = capture_query_rows(q, c->cursor != NULL, c->question.chunk.rows, capture(c)->chunk_bytes);
-	int count = texts != NULL && c->cursor != NULL ? split_key(c, texts, parameters) : 0;
+	struct capture_range_parameters p;
+	enum capture_range_fit fit = capture_range_split(&c->range, capture_query_shape(q)->key_count, &p);
+	char *sql = capture_query_rows(q, &c->range, c->question.chunk.rows, capture(c)->chunk_bytes);
 
-	if (c->cursor != NULL && texts != NULL && count != capture_query_shape(q)->key_count)
+	if (fit == CAPTURE_RANGE_OTHER_KEY)
 		refuse(c,
 		       "its key has other columns than the rows that are stored: boxhaul capture resync reads it again");
 	else
-		ask(c, texts != NULL && sql != NULL && pg_send_once(c->pg, sql, parameters, count, on_chunk, c));
+		ask(c, fit == CAPTURE_RANGE_FITS && sql != NULL &&
+			       pg_send_once(c->pg, sql, p.text, p.count, on_chunk, c));
 	free(sql);
-	free(texts);
+	free(p.memory);
+}
+
+static void send_top(struct capture_chunk *c)
+{
+	char *sql = capture_query_top(table_of(c)->query);
+
+	ask(c, sql != NULL && pg_send_once(c->pg, sql, NULL, 0, on_chunk, c));
+	free(sql);
 }
 
 static void send_repair(struct capture_chunk *c)
@@ -328,7 +317,9 @@ static void on_shape(void *arg, const struct pg_result *r)
 		fail(c, REASON_NONE);
 		return;
 	}
-	t->estimate = capture_query_estimate(t->query);
+	/* As its rows begin to be read, and not as it is afterwards: what comes meanwhile is not among them. */
+	if (t->estimate == 0 || is_look(c))
+		t->estimate = capture_query_estimate(t->query);
 	if (capture_query_why(t->query)[0] != '\0') {
 		char why[WHY_BYTES];
 
@@ -359,6 +350,8 @@ static void send_chunk(struct capture_chunk *c)
 		tell_look(c);
 	else if (c->question.chunk.kind == CAPTURE_CHUNK_REPAIR)
 		send_repair(c);
+	else if (c->question.chunk.kind == CAPTURE_CHUNK_TOP)
+		send_top(c);
 	else
 		send_rows(c);
 }
@@ -384,36 +377,30 @@ static void go_on(struct capture_chunk *c)
 	}
 }
 
-void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *effect, const void *cursor,
-		       size_t cursor_bytes)
+void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *effect, const struct capture_range *range)
 {
-	free(c->cursor);
-	c->cursor = cursor != NULL ? malloc(cursor_bytes + 1) : NULL;
-	c->cursor_bytes = cursor_bytes;
+	capture_range_free(&c->range);
 	c->question = *effect;
 	c->asked = true;
 	c->asked_ms = loop_now_ms();
-	if (cursor != NULL && c->cursor == NULL) {
+	if (range != NULL && !capture_range_copy(&c->range, range)) {
 		ask(c, false); /* it fails: without its cursor it would begin at the start */
 		return;
 	}
-	if (cursor != NULL)
-		memcpy(c->cursor, cursor, cursor_bytes);
 	go_on(c);
 }
 
 void capture_chunk_look(struct capture_chunk *c, uint32_t table)
 {
 	capture_chunk_ask(c, &(struct capture_effect){ .kind = CAPTURE_EFFECT_CONTROL, .chunk = { .table = table } },
-			  NULL, 0);
+			  NULL);
 }
 
 void capture_chunk_forget(struct capture_chunk *c)
 {
 	c->stale += c->sent;
 	c->asked = c->sent = false;
-	free(c->cursor);
-	c->cursor = NULL;
+	capture_range_free(&c->range);
 	c->waits_for[0] = '\0';
 }
 
@@ -472,7 +459,7 @@ void capture_chunk_free(struct capture_chunk *c)
 		return;
 	for (size_t i = 0; i < c->table_count; i++)
 		capture_query_free(c->tables[i].query);
-	free(c->cursor);
+	capture_range_free(&c->range);
 	free(c->xip.xids);
 	free(c);
 }

@@ -6,7 +6,7 @@
  * filter, values as the stream writes them (the session has pg_options.pinned_text). Rows that a policy hides are an error (row_security = off), for
  * what is not there was deleted. FROM ONLY, for inheritance children are tables of their own; but not of a partitioned table, which has no rows itself.
  *
- * The plan is pinned: rows come by the index of the key, `WHERE (k1, k2) > ($1, $2) ORDER BY k1, k2 LIMIT n`. What it may bring is bounded by rows and by
+ * The plan is pinned: rows come by the index of the key, `WHERE (k1, k2) > ($1, $2) AND (k1, k2) <= ($3, $4) ORDER BY k1, k2 LIMIT n`. What it may bring is bounded by rows and by
  * bytes, as they are stored: values that are compressed or out of line are not touched until it is known which rows come.
  *
  * What a table looks like is asked before its first chunk, and again after every error and when another file is read. */
@@ -22,6 +22,7 @@
 #include "config/config.h"
 #include "core/capture/capture_types.h"
 #include "edge/pg.h"
+#include "flow/capture_range.h"
 #include "flow/served_session.h"
 #include "format/capture_shape.h"
 
@@ -63,10 +64,8 @@ struct capture_chunk_value capture_chunk_value(const struct capture_chunk_rows *
 void capture_chunk_session_up(struct capture_chunk *c);
 void capture_chunk_session_down(struct capture_chunk *c);
 
-/* Carries out a question. `cursor`: for a chunk of rows, the key behind which it begins, in one piece (format/capture_key.h); NULL: from the start. It
- * is copied. One question at a time. */
-void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *effect, const void *cursor,
-		       size_t cursor_bytes);
+/* Carries out a question. `range`: of a chunk of rows; else NULL. It is copied. One question at a time. */
+void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *effect, const struct capture_range *range);
 
 /* Asks what a table looks like, if that is not known. A question like the others: one at a time, and looked() is its answer. */
 void capture_chunk_look(struct capture_chunk *c, uint32_t table);
@@ -80,7 +79,7 @@ bool capture_chunk_is_wanted(const struct capture_chunk *c);
 /* Why the rows of a table cannot be read, in words; "" = they can, or nobody has tried. */
 const char *capture_chunk_trouble(const struct capture_chunk *c, uint32_t table);
 
-/* How many rows the statistics say that it has; 0: not known. */
+/* How many rows the statistics said that it has when its rows began to be read; 0: not known. */
 int64_t capture_chunk_estimate(const struct capture_chunk *c, uint32_t table);
 
 /* Whom the barrier waits for: "pid 4711 (psql, in a transaction for 3 min)"; "" = nobody. Until the next answer. */

@@ -149,17 +149,29 @@ const struct capture_shape *capture_query_shape(const struct capture_query *q)
 
 /* --- statements --- */
 
-/* The columns of the key, in its order: "t.a, t.b", "$1, $2" (`of` is NULL). */
+/* The columns of the key, in its order, each with `behind` behind it: "t.a, t.b", "t.a DESC, t.b DESC". */
+static void write_key_and(FILE *f, const struct capture_query *q, const char *of, const char *behind)
+{
+	for (uint16_t part = 1; part <= q->shape.key_count; part++)
+		fprintf(f, "%s%s%s%s", part > 1 ? ", " : "", of,
+			q->more[capture_shape_key(&q->shape, part)].quoted, behind);
+}
+
 static void write_key(FILE *f, const struct capture_query *q, const char *of)
 {
-	for (uint16_t part = 1; part <= q->shape.key_count; part++) {
-		size_t i = capture_shape_key(&q->shape, part);
+	write_key_and(f, q, of, "");
+}
 
-		if (of != NULL)
-			fprintf(f, "%s%s%s", part > 1 ? ", " : "", of, q->more[i].quoted);
-		else
-			fprintf(f, "%s$%u", part > 1 ? ", " : "", part);
-	}
+/* " AND (t.a, t.b) > ($1, $2)". Returns the number of the next parameter. */
+static unsigned write_limit(FILE *f, const struct capture_query *q, const char *is, unsigned first)
+{
+	fputs(" AND (", f);
+	write_key(f, q, "t.");
+	fprintf(f, ") %s (", is);
+	for (uint16_t part = 0; part < q->shape.key_count; part++)
+		fprintf(f, "%s$%u", part > 0 ? ", " : "", first + part);
+	fputs(")", f);
+	return first + q->shape.key_count;
 }
 
 static void write_columns(FILE *f, const struct capture_query *q)
@@ -206,10 +218,11 @@ static char *finish(FILE *f, char **text)
 	return NULL;
 }
 
-char *capture_query_rows(const struct capture_query *q, bool behind, uint32_t rows, uint32_t bytes)
+char *capture_query_rows(const struct capture_query *q, const struct capture_range *range, uint32_t rows, uint32_t bytes)
 {
 	char *text = NULL;
 	size_t size;
+	unsigned parameter = 1;
 	FILE *f = open_memstream(&text, &size);
 
 	if (f == NULL)
@@ -225,20 +238,36 @@ char *capture_query_rows(const struct capture_query *q, bool behind, uint32_t ro
 	write_size(f, q);
 	fputs(" AS \"boxhaul size\"", f);
 	write_from(f, q);
-	if (behind) {
-		fputs("(", f);
-		write_key(f, q, "t.");
-		fputs(") > (", f);
-		write_key(f, q, NULL);
-		fputs(")", f);
-	} else {
-		fputs("true", f);
-	}
+	fputs("true", f);
+	if (range->after.bytes != NULL)
+		parameter = write_limit(f, q, ">", parameter);
+	if (range->upto.bytes != NULL)
+		write_limit(f, q, "<=", parameter);
 	fputs(" ORDER BY ", f);
 	write_key(f, q, "t.");
 	fprintf(f, " LIMIT %" PRIu32 ") r) r WHERE r.\"boxhaul before\" < %" PRIu32 " ORDER BY ", rows, bytes);
 	write_key(f, q, "r.");
 	fputs(")", f);
+	write_end(f, q);
+	return finish(f, &text);
+}
+
+char *capture_query_top(const struct capture_query *q)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	fputs("(SELECT ", f);
+	for (size_t i = 0; i < q->shape.count; i++)
+		fprintf(f, "%s, ", q->columns[i].key > 0 ? q->more[i].quoted : "NULL");
+	fputs("NULL::pg_catalog.text, NULL::pg_catalog.int8", f);
+	write_from(f, q);
+	fputs("true ORDER BY ", f);
+	write_key_and(f, q, "t.", " DESC");
+	fputs(" LIMIT 1)", f);
 	write_end(f, q);
 	return finish(f, &text);
 }

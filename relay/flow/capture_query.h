@@ -2,7 +2,8 @@
  *
  * A chunk is one statement, so rows and snapshot are of one moment:
  *
- *     (SELECT the columns FROM (SELECT columns, running sum of their sizes FROM ONLY t WHERE (k1, k2) > ($1, $2) AND filter ORDER BY k1, k2 LIMIT n)
+ *     (SELECT the columns FROM (SELECT columns, running sum of their sizes FROM ONLY t
+ *       WHERE (k1, k2) > ($1, $2) AND (k1, k2) <= ($3, $4) AND filter ORDER BY k1, k2 LIMIT n)
  *       WHERE the sum is below the bytes allowed)
  *     UNION ALL SELECT NULL, ..., snapshot, file
  *
@@ -17,6 +18,7 @@
 
 #include "core/capture/capture_types.h"
 #include "edge/pg_result.h"
+#include "flow/capture_range.h"
 #include "format/capture_shape.h"
 
 struct capture_query;
@@ -38,9 +40,13 @@ int64_t capture_query_estimate(const struct capture_query *q);
 /* Its columns, in the order of the columns of each statement's result. Lives as long as it does. */
 const struct capture_shape *capture_query_shape(const struct capture_query *q);
 
-/* The next rows: behind a key, whose columns are $1, ...; or the first ones. To be freed; NULL: out of memory. Behind the columns of the table come two more,
+/* The next rows: behind a key, or the first ones; up to a key, or to the end. The columns of these keys are the parameters, as capture_range_split()
+ * makes them. To be freed; NULL: out of memory. Behind the columns of the table come two more,
  * which only the last row has: the snapshot, and the files of the table (capture_filenode()). */
-char *capture_query_rows(const struct capture_query *q, bool behind, uint32_t rows, uint32_t bytes);
+char *capture_query_rows(const struct capture_query *q, const struct capture_range *range, uint32_t rows, uint32_t bytes);
+
+/* The row with the largest key, if there is one: its key alone, the other columns are NULL. As above. */
+char *capture_query_top(const struct capture_query *q);
 
 /* The rows that are to be read again: of capture $1, table $2, reading $3. As above. */
 char *capture_query_repair(const struct capture_query *q);

@@ -193,14 +193,17 @@ static void take_table(struct capture_one *c, uint32_t i, struct capture_ledger_
 	struct capture_room_table *t = &c->tables[i];
 
 	free(t->cursor);
+	free(t->top);
 	free(t->columns);
 	*t = (struct capture_room_table){ .cursor = from->cursor,
 					  .cursor_bytes = from->cursor_bytes,
+					  .top = from->top,
+					  .top_bytes = from->top_bytes,
 					  .estimate = from->estimate,
 					  .unproved = from->unproved,
 					  .rows_before = from->now.rows,
 					  .rate = -1 };
-	from->cursor = NULL;
+	from->cursor = from->top = NULL;
 	memcpy(t->snapshot_id, from->snapshot_id, sizeof t->snapshot_id);
 	capture_relations_set_told(c->relations, i, from->columns);
 	take_key(c, i, from->key, from->key_bytes);

@@ -330,6 +330,7 @@ static void free_capture(struct capture_one *c)
 		free(c->parcels[i]);
 	for (size_t i = 0; c->tables != NULL && i < c->table_count; i++) {
 		free(c->tables[i].cursor);
+		free(c->tables[i].top);
 		free(c->tables[i].columns);
 	}
 	capture_stream_free(c->stream);

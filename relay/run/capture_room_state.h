@@ -37,6 +37,8 @@ struct capture_room_table {
 	char snapshot_id[CAPTURE_LEDGER_ID_BYTES];
 	void *cursor; /* owned; NULL: there is none. As it was when the lead was taken: the core names later ones by their slot */
 	size_t cursor_bytes;
+	void *top; /* the key at which its walk ends; likewise */
+	size_t top_bytes;
 	char *columns; /* that consumers are told of, and that the books do not have yet: owned. NULL: they have */
 	int64_t told_ordinal; /* of the message that told it; 0: it has none yet */
 	int64_t estimate;

@@ -179,26 +179,29 @@ static bool mark(struct capture_one *c, const struct capture_mark *m)
 
 /* --- the snapshot --- */
 
+/* Of the row in this slot; or, where it is CAPTURE_NO_SLOT, as the books had it. */
+static struct capture_range_key key_in(const struct capture_one *c, uint32_t slot, const void *books, size_t count)
+{
+	if (slot == CAPTURE_NO_SLOT)
+		return (struct capture_range_key){ books, count };
+	return (struct capture_range_key){ c->parcels[slot]->key, c->parcels[slot]->key_bytes };
+}
+
 static void ask(struct capture_one *c, const struct capture_effect *f)
 {
-	const struct capture_parcel *after = NULL;
-	const void *cursor = NULL;
-	size_t bytes = 0;
+	struct capture_range range = { .after = { .bytes = NULL } };
 
-	if (f->kind == CAPTURE_EFFECT_CHUNK && f->chunk.kind == CAPTURE_CHUNK_ROWS && !f->chunk.from_start) {
-		if (f->chunk.after != CAPTURE_NO_SLOT) {
-			after = c->parcels[f->chunk.after];
-			cursor = after->key;
-			bytes = after->key_bytes;
-		} else {
-			cursor = c->tables[f->chunk.table].cursor;
-			bytes = c->tables[f->chunk.table].cursor_bytes;
-		}
+	if (f->kind == CAPTURE_EFFECT_CHUNK && f->chunk.kind == CAPTURE_CHUNK_ROWS) {
+		const struct capture_room_table *t = &c->tables[f->chunk.table];
+
+		if (!f->chunk.from_start)
+			range.after = key_in(c, f->chunk.after, t->cursor, t->cursor_bytes);
+		range.upto = key_in(c, f->chunk.upto, t->top, t->top_bytes);
 	}
 	if (f->kind == CAPTURE_EFFECT_CHUNK)
 		c->reading = (struct capture_room_reading){ .table = f->chunk.table, .number = f->chunk.reading };
 	pg_rest(c->reader, false);
-	capture_chunk_ask(c->chunk, f, cursor, bytes);
+	capture_chunk_ask(c->chunk, f, &range);
 }
 
 void capture_turn_control(struct capture_one *c, const struct capture_shape *shape)

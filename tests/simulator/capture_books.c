@@ -11,7 +11,7 @@ struct statement {
 	uint64_t epoch;
 	struct capture_mark mark;
 	struct capture_cursor cursor[LIMIT_CAPTURE_STEPS];
-	int key[LIMIT_CAPTURE_STEPS];
+	int key[LIMIT_CAPTURE_STEPS], top[LIMIT_CAPTURE_STEPS]; /* -1: stays */
 	struct capture_repair repair[MAX_SLOTS];
 	uint8_t repair_key[MAX_SLOTS];
 	struct message letter[LIMIT_CAPTURE_LETTERS];
@@ -59,16 +59,18 @@ static void add_repair(struct capture_sim *s, const struct capture_repair *r, ui
 	s->repairs++;
 }
 
-static void move_cursor(struct capture_sim *s, const struct capture_cursor *c, int key)
+static void move_cursor(struct capture_sim *s, const struct capture_cursor *c, int key, int top)
 {
 	struct books *b = &s->pg.books;
 	uint32_t kept = 0;
 
 	b->table[c->table] = c->now;
 	if (c->restart)
-		b->cursor[c->table] = -1;
-	else if (key >= 0)
+		b->cursor[c->table] = b->top[c->table] = -1;
+	if (key >= 0)
 		b->cursor[c->table] = key;
+	if (top >= 0)
+		b->top[c->table] = top;
 	for (uint32_t i = 0; i < b->repairs; i++)
 		if (b->repair[i].table != c->table || b->repair[i].reading >= c->now.repair_first)
 			b->repair[kept++] = b->repair[i];
@@ -82,7 +84,7 @@ static void apply(struct capture_sim *s, const struct statement *st)
 	for (size_t i = 0; i < st->mark.repair_count; i++)
 		add_repair(s, &st->repair[i], st->repair_key[i]);
 	for (size_t i = 0; i < st->mark.cursor_count; i++)
-		move_cursor(s, &st->cursor[i], st->key[i]);
+		move_cursor(s, &st->cursor[i], st->key[i], st->top[i]);
 	for (size_t i = 0; i < st->mark.letter_count; i++)
 		check_capture_lettered(s, &st->letter[i]);
 	b->letters += (uint32_t)st->mark.letter_count;
@@ -124,6 +126,12 @@ static void on_mark(struct capture_sim *s, const struct capture_happening *h)
 	plan(s, host, prng_between(&s->dice, 1, s->plan.pg_us), on_marked)->d = h->d;
 }
 
+static int key_in(struct capture_sim *s, const struct host *h, uint32_t slot)
+{
+	demand(s, slot == CAPTURE_NO_SLOT || h->payload[slot].used, "a cursor points to what was let go");
+	return slot == CAPTURE_NO_SLOT ? -1 : (int)h->payload[slot].m.key;
+}
+
 static void copy_mark(struct capture_sim *s, const struct host *h, struct statement *st, const struct capture_mark *m)
 {
 	st->epoch = h->epoch;
@@ -133,11 +141,9 @@ static void copy_mark(struct capture_sim *s, const struct host *h, struct statem
 	       "an idle capture marks");
 	demand(s, m->repair_count <= MAX_SLOTS, "the simulator is too small");
 	for (size_t i = 0; i < m->cursor_count; i++) {
-		uint32_t slot = m->cursors[i].slot;
-
-		demand(s, slot == CAPTURE_NO_SLOT || h->payload[slot].used, "a cursor points to what was let go");
 		st->cursor[i] = m->cursors[i];
-		st->key[i] = slot == CAPTURE_NO_SLOT ? -1 : (int)h->payload[slot].m.key;
+		st->key[i] = key_in(s, h, m->cursors[i].slot);
+		st->top[i] = key_in(s, h, m->cursors[i].top);
 	}
 	for (size_t i = 0; i < m->repair_count; i++) {
 		char text[KEY_BYTES] = "";
@@ -197,6 +203,7 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 		tables[t] = b->table[t];
 		count_repairs(b, t, &tables[t]);
 		host->cursor[t] = b->cursor[t];
+		host->top[t] = b->top[t];
 	}
 	host->epoch = b->epoch;
 	ev.leading.end_lsn = b->end_lsn;

@@ -181,7 +181,7 @@ void capture_pg_open(struct capture_sim *s)
 		table->filenode = 1;
 		table->published = !(s->plan.late_table && t == s->plan.tables - 1);
 		s->pg.books.table[t].state = table->published ? CAPTURE_TABLE_WAITING : CAPTURE_TABLE_COMPLETE;
-		s->pg.books.cursor[t] = -1;
+		s->pg.books.cursor[t] = s->pg.books.top[t] = -1;
 		for (uint32_t k = 0; k < s->plan.keys; k++)
 			if (prng_below(&s->dice, 4) > 0) {
 				table->row[k] = (struct content){ true, s->vals + 1, s->vals + 1, 0 };

@@ -98,21 +98,33 @@ static bool is_asked_for(const struct capture_sim *s, const struct host *h, uint
 {
 	const struct books *b = &s->pg.books;
 	uint32_t table = h->asked.chunk.table;
-	uint32_t after = h->asked.chunk.after;
-	int cursor = h->cursor[table];
+	uint32_t after = h->asked.chunk.after, upto = h->asked.chunk.upto;
+	int cursor = h->cursor[table], top = h->top[table];
 
 	if (h->asked.chunk.kind == CAPTURE_CHUNK_ROWS) {
 		if (h->asked.chunk.from_start)
 			cursor = -1;
 		else if (after != CAPTURE_NO_SLOT)
 			cursor = (int)h->payload[after].m.key;
-		return (int)key > cursor;
+		if (upto != CAPTURE_NO_SLOT)
+			top = (int)h->payload[upto].m.key;
+		return (int)key > cursor && (int)key <= top;
 	}
 	for (uint32_t i = 0; i < b->repairs; i++)
 		if (b->repair[i].table == table && b->repair[i].reading == h->asked.chunk.repairs &&
 		    b->repair[i].key == key)
 			return true;
 	return false;
+}
+
+/* What shows where a walk ends. */
+static void read_top(struct capture_sim *s, const struct pg_table *t, struct answer *a)
+{
+	for (uint32_t k = s->plan.keys; k-- > 0 && a->count == 0;)
+		if (t->row[k].exists) {
+			a->key[a->count] = (uint8_t)k;
+			a->row[a->count++] = t->row[k];
+		}
 }
 
 static void read_chunk(struct capture_sim *s, struct host *h)
@@ -127,6 +139,12 @@ static void read_chunk(struct capture_sim *s, struct host *h)
 	capture_pg_snapshot(s, &a->snapshot, a->xip);
 	a->complete = true;
 	a->filenode = t->filenode;
+	if (h->asked.chunk.kind == CAPTURE_CHUNK_TOP) {
+		read_top(s, t, a);
+		return;
+	}
+	demand(s, h->asked.chunk.upto == CAPTURE_NO_SLOT || h->payload[h->asked.chunk.upto].used,
+	       "a chunk is asked for up to a row that was let go");
 	for (uint32_t k = 0; k < s->plan.keys; k++) {
 		if (!t->row[k].exists || !is_asked_for(s, h, k))
 			continue;

@@ -103,7 +103,7 @@ struct books {
 	uint64_t low_water, operator_pause;
 	bool reading_paused, led;
 	struct capture_table table[CAPTURE_TABLES];
-	int cursor[CAPTURE_TABLES]; /* a key; -1: none */
+	int cursor[CAPTURE_TABLES], top[CAPTURE_TABLES]; /* a key; -1: none */
 	struct {
 		uint8_t table, key;
 		uint32_t reading;
@@ -190,8 +190,8 @@ struct host {
 	uint64_t wake;
 	struct capture *core;
 	struct payload payload[MAX_SLOTS];
-	int cursor[CAPTURE_TABLES]; /* of the books, when it took the lead */
-	uint64_t question;          /* of the reader session; what comes for an older one is void */
+	int cursor[CAPTURE_TABLES], top[CAPTURE_TABLES]; /* of the books, when it took the lead */
+	uint64_t question; /* of the reader session; what comes for an older one is void */
 	struct capture_effect asked;
 	struct answer answer;
 	bool found[MAX_STORED], has_found; /* by sequence */

@@ -84,8 +84,9 @@ int main(void)
 			   .repair_count = 1,
 			   .filenode = UINT64_MAX,
 			   .rows = 7 },
-		  .slot = 1 },
-		{ .table = 0, .now = { .state = CAPTURE_TABLE_WAITING }, .restart = true, .slot = CAPTURE_NO_SLOT },
+		  .slot = 1,
+		  .top = 1 },
+		{ .table = 0, .now = { .state = CAPTURE_TABLE_WAITING }, .restart = true, .slot = CAPTURE_NO_SLOT, .top = CAPTURE_NO_SLOT },
 	};
 	struct capture_repair repair = { .table = 1, .reading = 3, .key = key };
 	struct capture_letter letters[] = { { .slot = 2, .ordinal = 41, .reason = DEFECT_COLUMN, .attempts = 1 },
@@ -107,9 +108,9 @@ int main(void)
 	check("cursors: any bytes; back to the start",
 	      "{\"incarnation\":3,\"from\":0,\"end_lsn\":\"0/1\",\"ordinal\":0,\"tables\":["
 	      "{\"table\":\"public.parts\",\"state\":\"reading\",\"reading\":2,\"repair_first\":3,\"filenode\":-1,\"rows\":7,"
-	      "\"cursor\":[\"6575\",\"372c20ff\"]},"
+	      "\"cursor\":[\"6575\",\"372c20ff\"],\"top\":[\"6575\",\"372c20ff\"]},"
 	      "{\"table\":\"public.orders\",\"state\":\"waiting\",\"reading\":0,\"repair_first\":0,\"filenode\":0,\"rows\":0,"
-	      "\"cursor\":null}]}",
+	      "\"cursor\":null,\"top\":null}]}",
 	      &mark, NULL, 0, 0);
 	repair.key_bytes = (uint32_t)key_bytes;
 	mark = (struct capture_mark){ .end_lsn = 1, .repairs = &repair, .repair_count = 1 };

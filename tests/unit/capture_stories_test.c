@@ -19,6 +19,8 @@ static uint64_t low_water; /* of the last mark */
 static int64_t ordinal;    /* of the books */
 static int64_t lease;      /* what is left of an earlier leader's */
 static uint64_t sequence;
+static uint64_t filenode = 7;           /* of the books */
+static struct capture_row *given;       /* the rows of the chunk that is being answered */
 
 /* --- the stage --- */
 
@@ -51,12 +53,18 @@ static void say_effect(const struct capture_effect *f)
 	case CAPTURE_EFFECT_CONFIRM: say("confirm %llu", (unsigned long long)f->confirm.lsn); break;
 	case CAPTURE_EFFECT_DRAW: say("draw"); break;
 	case CAPTURE_EFFECT_HORIZON: say("horizon"); break;
-	case CAPTURE_EFFECT_CHUNK: say("chunk %u", f->chunk.reading); break;
+	case CAPTURE_EFFECT_CHUNK:
+		say(f->chunk.kind == CAPTURE_CHUNK_TOP ? "top %u" : "chunk %u", f->chunk.reading);
+		break;
 	case CAPTURE_EFFECT_CHUNK_END: say("end"); break;
 	case CAPTURE_EFFECT_CONTROL: say(f->control.end ? "control end" : "control begin"); break;
 	case CAPTURE_EFFECT_MARK:
 		low_water = f->mark->low_water;
 		say("mark %llu/%lld", (unsigned long long)f->mark->end_lsn, (long long)f->mark->ordinal);
+		for (size_t i = 0; i < f->mark->cursor_count; i++)
+			if (f->mark->cursors[i].top != CAPTURE_NO_SLOT)
+				say("up to %s",
+				    f->mark->cursors[i].top == given[0].slot ? (const char *)given[0].key : "another");
 		for (size_t i = 0; i < f->mark->repair_count; i++)
 			say("repair %u:%s", f->mark->repairs[i].reading, (const char *)f->mark->repairs[i].key);
 		break;
@@ -189,6 +197,20 @@ static void chunk(uint64_t xmin, uint64_t xmax)
 	step(ev);
 }
 
+/* The row with the largest key; NULL: there is none. */
+static void top(const char *key, uint64_t xmin, uint64_t xmax, uint64_t files)
+{
+	struct capture_row row = { .key = key, .key_bytes = 1 };
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHUNK };
+
+	ev.chunk.snapshot = (struct capture_snapshot){ .xmin = xmin, .xmax = xmax };
+	ev.chunk.rows = given = &row;
+	ev.chunk.count = key != NULL;
+	ev.chunk.filenode = files;
+	step(ev);
+	given = NULL;
+}
+
 static void end(uint64_t lsn)
 {
 	struct capture_event ev = { .kind = CAPTURE_EVENT_CHUNK_END };
@@ -223,7 +245,7 @@ static void leads(enum capture_table_state state)
 	waiting = 0;
 	core = capture_create(&set);
 	now += 1000;
-	table = (struct capture_table){ .state = state, .reading = 1, .readings = 1, .filenode = 7 };
+	table = (struct capture_table){ .state = state, .reading = 1, .readings = 1, .filenode = filenode };
 	ev.leading.end_lsn = 100;
 	ev.leading.wal_end = 100;
 	ev.leading.ordinal = ordinal;
@@ -468,6 +490,55 @@ static void waits_for_rows_of_another(void)
 	is_number(waiting, 1, "then the change is");
 }
 
+/* A change that was streamed before, of a row above the top that S shows: it went out before the message that says that rows begin, and
+ * who keeps a copy would take the row out at the end. */
+static void top_has_seen_what_was_streamed(void)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_DRAWN };
+
+	filenode = 0;
+	leads(CAPTURE_TABLE_READING);
+	filenode = 7;
+	looked(0, false);
+	ev.drawn.xid = 700;
+	step(ev);
+	begin(727, 120);
+	change(0, "z");
+	commit(128);
+	ev = (struct capture_event){ .kind = CAPTURE_EVENT_HORIZON };
+	ev.horizon.horizon = 700;
+	step(ev);
+	is_text(heard, "top 1", "before its rows it is asked where the walk ends");
+	top("m", 727, 727, 5);
+	is_text(heard, "", "a streamed transaction is in its limbo: what is its top is not known");
+	now++;
+	common((struct event){ .kind = EVENT_TICK });
+	is_text(heard, "top 1", "a moment later it is asked again");
+	top("z", 728, 728, 5);
+	is_text(heard, "mark 100/0, up to z", "and that is on record");
+	marked();
+	is_text(heard, "chunk 1", "before a row is read");
+	chunk(728, 728);
+	is_text(heard, "mark 100/0", "in other files it begins anew");
+	marked();
+	is_text(heard, "top 2", "and ends where the table ends by now");
+	top("n", 728, 728, 7);
+	is_text(heard, "mark 100/0, up to n", "which is on record, too");
+	marked();
+	is_text(heard, "chunk 2", "before a row is read");
+}
+
+static void empty_table_is_read(void)
+{
+	filenode = 0;
+	reads();
+	filenode = 7;
+	top(NULL, 720, 727, 5);
+	is_text(heard, "mark 100/0", "a table without a row is read: whatever is put into it the log brings");
+	marked();
+	is_text(heard, "control end", "and its end is said");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
@@ -483,6 +554,8 @@ int main(int argc, char **argv)
 	too_many_repairs();
 	low_water_of_what_is_not_marked();
 	waits_for_rows_of_another();
+	top_has_seen_what_was_streamed();
+	empty_table_is_read();
 	capture_free(core);
 	return done_testing();
 }

@@ -15,11 +15,14 @@
 #include "core/capture/capture_sending.h"
 #include "core/capture/capture_walks.h"
 
-enum { CHUNKS_IN_MEMORY = 2 }; /* one that is open, one that is being stored */
+enum {
+	CHUNKS_IN_MEMORY = 2, /* one that is open, one that is being stored */
+	OF_A_WALK = 2,        /* its cursor, its top */
+};
 
 static uint32_t slots_of_chunks(const struct capture_settings *s)
 {
-	return s->tables == 0 ? 0 : CHUNKS_IN_MEMORY * s->chunk_rows + s->tables + LIMIT_CAPTURE_STEPS;
+	return s->tables == 0 ? 0 : CHUNKS_IN_MEMORY * s->chunk_rows + OF_A_WALK * s->tables + 2 * LIMIT_CAPTURE_STEPS;
 }
 
 uint32_t capture_slots(const struct capture_settings *s)

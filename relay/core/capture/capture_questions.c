@@ -94,6 +94,9 @@ static bool ask_chunk(struct capture_reading *r, uint32_t table, enum capture_ch
 	}
 	if (r->stopped_ms == NEVER)
 		r->stopped_ms = r->now_ms;
+	/* Where the walk ends, and in which files, is on record before its first row is read. */
+	if (t->filenode == 0)
+		kind = CAPTURE_CHUNK_TOP;
 	r->at = table;
 	r->kind = kind;
 	if (MUTANT(end_first) && r->end == END_UNKNOWN)
@@ -106,6 +109,7 @@ static bool ask_chunk(struct capture_reading *r, uint32_t table, enum capture_ch
 	f->chunk.repairs = t->repair_first;
 	f->chunk.after = r->walk[table].cursor;
 	f->chunk.from_start = r->walk[table].from_start;
+	f->chunk.upto = r->walk[table].top;
 	f->chunk.rows = r->set->chunk_rows;
 	return true;
 }

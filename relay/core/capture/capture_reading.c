@@ -47,7 +47,7 @@ void capture_reading_forget(struct capture_reading *r)
 	chunk_forget(&r->chunk);
 	snapshot_xids_barrier(&r->chunk.xids);
 	for (uint32_t i = 0; i < r->set->tables; i++)
-		r->walk[i] = (struct capture_walk){ .cursor = CAPTURE_NO_SLOT };
+		r->walk[i] = (struct capture_walk){ .cursor = CAPTURE_NO_SLOT, .top = CAPTURE_NO_SLOT };
 	r->asked = ASKED_NOTHING;
 	r->barrier = BARRIER_WANTED;
 	r->end = END_UNKNOWN;
@@ -101,7 +101,7 @@ static void close_window(struct capture_reading *r)
 		capture_repairs_read(r, r->at);
 	else if (r->complete)
 		t->state = CAPTURE_TABLE_READ;
-	capture_walks_step(r, r->at, r->rows->next - 1, slot, false);
+	capture_walks_step(r, r->at, r->rows->next - 1, slot);
 	if (slot != CAPTURE_NO_SLOT)
 		capture_walks_cursor(r, &r->walk[r->at], slot);
 	r->last_slot = CAPTURE_NO_SLOT;
@@ -245,6 +245,24 @@ static bool was_rewritten(const struct capture_reading *r, uint64_t filenode)
 	return r->table[r->at].filenode != 0 && r->table[r->at].filenode != filenode && !MUTANT(filenode_ignored);
 }
 
+/* Rows above the largest key that S shows were all put there by transactions that S has not seen, so the log brings them; and brings them
+ * behind the message that says that rows begin, for S has seen all that was streamed before (README.md, The top). */
+static void take_top(struct capture_reading *r, struct capture_event *ev)
+{
+	uint32_t slot = CAPTURE_NO_SLOT;
+
+	if (!snapshot_xids_take(&r->chunk.xids, &ev->chunk.snapshot) && !MUTANT(top_in_limbo)) {
+		wait_out_limbo(r);
+		return;
+	}
+	rest(r);
+	if (ev->chunk.count > 0)
+		slot = ev->chunk.rows[0].slot = capture_rows_take(r->rows, &ev->chunk.rows[0], true);
+	else
+		r->table[r->at].state = CAPTURE_TABLE_READ;
+	capture_walks_bound(r, r->at, ev->chunk.filenode, slot);
+}
+
 void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev)
 {
 	struct capture_row *rows = ev->chunk.rows;
@@ -261,12 +279,9 @@ void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev)
 		r->stopped_ms = NEVER;
 		return;
 	}
-	if (r->table[r->at].filenode == 0) {
-		capture_walks_filenode(r, r->at, ev->chunk.filenode);
-		if (r->walk[r->at].unrecorded) {
-			r->stopped_ms = NEVER;
-			return;
-		}
+	if (r->kind == CAPTURE_CHUNK_TOP) {
+		take_top(r, ev);
+		return;
 	}
 	if (!snapshot_xids_take(&r->chunk.xids, &ev->chunk.snapshot)) {
 		wait_out_limbo(r);
@@ -335,7 +350,7 @@ void capture_reading_control(struct capture_reading *r, struct capture_event *ev
 	r->stats->controls++;
 	if (ev->control.end) {
 		t->state = CAPTURE_TABLE_COMPLETE;
-		capture_walks_cursor(r, &r->walk[table], CAPTURE_NO_SLOT);
+		capture_walks_end(r, table);
 	} else {
 		t->state = CAPTURE_TABLE_READING;
 		if (t->reading == 0)
@@ -347,5 +362,5 @@ void capture_reading_control(struct capture_reading *r, struct capture_event *ev
 				      .reading = t->reading,
 				      .rows = t->rows,
 			      });
-	capture_walks_step(r, table, r->rows->next - 1, CAPTURE_NO_SLOT, false);
+	capture_walks_step(r, table, r->rows->next - 1, CAPTURE_NO_SLOT);
 }

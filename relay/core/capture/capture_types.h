@@ -85,6 +85,8 @@ enum capture_change_kind {
 };
 
 enum capture_chunk_kind {
+	/* The row with the largest key: there a walk ends. None: the table is empty. Asked before a walk's first rows. */
+	CAPTURE_CHUNK_TOP,
 	CAPTURE_CHUNK_ROWS,   /* the next rows behind the cursor */
 	CAPTURE_CHUNK_REPAIR, /* the rows that have one of the keys which the books hold for this reading */
 };
@@ -169,9 +171,9 @@ struct capture_event {
 		} horizon;
 		struct {
 			struct capture_snapshot snapshot; /* of the very statement that read the rows */
-			struct capture_row *rows;         /* in key order; a key once */
-			size_t count;                     /* at most as many as were asked for */
-			bool complete;                    /* ROWS: there is nothing behind the last one */
+			struct capture_row *rows; /* in key order; a key once. TOP: of the one that there may be the key alone counts */
+			size_t count;             /* at most as many as were asked for */
+			bool complete;            /* ROWS: there is nothing behind the last one that is not above the top */
 			uint64_t filenode;                /* of root and leaves, hashed, as of the statement; never 0 */
 		} chunk;
 		struct {
@@ -212,6 +214,7 @@ struct capture_mark {
 		struct capture_table now; /* state, reading, filenode, rows */
 		bool restart;             /* the cursor goes: the walk begins at the start (its reading is a new one) */
 		uint32_t slot; /* the cursor is the key of the row in this slot; CAPTURE_NO_SLOT: it stays as it is */
+		uint32_t top;  /* the same of the key at which the walk ends; `restart` takes it, too */
 			       /* Repairs of all readings below now.repair_first are done: their keys go. */
 	} * cursors;           /* to be applied one after the other: a table may stand in it twice */
 	size_t cursor_count;
@@ -279,6 +282,7 @@ struct capture_effect {
 			uint32_t
 				after; /* ROWS: behind the key of the row in this slot; CAPTURE_NO_SLOT: from_start, or else the cursor of the books */
 			bool from_start;
+			uint32_t upto; /* ROWS: up to the key of the row in this slot; CAPTURE_NO_SLOT: to the top of the books */
 			uint32_t rows; /* at most */
 		} chunk;
 		struct {

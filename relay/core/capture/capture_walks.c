@@ -32,16 +32,30 @@ bool capture_walks_have_room(const struct capture_reading *r)
 	return r->step_count + STEPS_OF_A_QUESTION <= LIMIT_CAPTURE_STEPS;
 }
 
-void capture_walks_step(struct capture_reading *r, uint32_t table, int64_t ordinal, uint32_t slot, bool restart)
+static struct capture_step *add_step(struct capture_reading *r, uint32_t table, int64_t ordinal)
 {
-	assert(r->step_count < LIMIT_CAPTURE_STEPS);
-	if (slot != CAPTURE_NO_SLOT)
-		capture_rows_hold(r->rows, slot);
-	r->step[(r->step_first + r->step_count++) % LIMIT_CAPTURE_STEPS] = (struct capture_step){
+	struct capture_step *s = &r->step[(r->step_first + r->step_count++) % LIMIT_CAPTURE_STEPS];
+
+	assert(r->step_count <= LIMIT_CAPTURE_STEPS);
+	*s = (struct capture_step){
 		.ordinal = MUTANT(cursor_early) ? 0 : ordinal,
 		.begins = r->walk[table].unrecorded,
-		.cursor = { .table = table, .now = r->table[table], .restart = restart, .slot = slot },
+		.cursor = { .table = table, .now = r->table[table], .slot = CAPTURE_NO_SLOT, .top = CAPTURE_NO_SLOT },
 	};
+	return s;
+}
+
+void capture_walks_step(struct capture_reading *r, uint32_t table, int64_t ordinal, uint32_t slot)
+{
+	if (slot != CAPTURE_NO_SLOT)
+		capture_rows_hold(r->rows, slot);
+	add_step(r, table, ordinal)->cursor.slot = slot;
+}
+
+static void let_go(struct capture_reading *r, uint32_t slot)
+{
+	if (slot != CAPTURE_NO_SLOT)
+		capture_rows_drop(r->rows, slot);
 }
 
 const struct capture_step *capture_walks_step_at(const struct capture_reading *r, size_t index, int64_t settled)
@@ -58,8 +72,8 @@ void capture_walks_marked(struct capture_reading *r, size_t steps)
 		const struct capture_step *step = &r->step[r->step_first];
 		const struct capture_cursor *c = &step->cursor;
 
-		if (c->slot != CAPTURE_NO_SLOT)
-			capture_rows_drop(r->rows, c->slot);
+		let_go(r, c->slot);
+		let_go(r, c->top);
 		if (step->begins)
 			r->walk[c->table].unrecorded = false;
 		r->step_first = (r->step_first + 1) % LIMIT_CAPTURE_STEPS;
@@ -90,8 +104,7 @@ bool capture_walks_unfinished(const struct capture_reading *r)
 
 void capture_walks_cursor(struct capture_reading *r, struct capture_walk *w, uint32_t slot)
 {
-	if (w->cursor != CAPTURE_NO_SLOT)
-		capture_rows_drop(r->rows, w->cursor);
+	let_go(r, w->cursor);
 	w->cursor = slot;
 	if (slot != CAPTURE_NO_SLOT)
 		w->from_start = false;
@@ -117,14 +130,34 @@ void capture_walks_restart(struct capture_reading *r, uint32_t table)
 	w->from_start = true;
 	w->unrecorded = true;
 	w->again = 0;
-	capture_walks_step(r, table, capture_rows_settled(r->rows), CAPTURE_NO_SLOT, true);
+	add_step(r, table, capture_rows_settled(r->rows))->cursor.restart = true;
 }
 
-void capture_walks_filenode(struct capture_reading *r, uint32_t table, uint64_t filenode)
+void capture_walks_bound(struct capture_reading *r, uint32_t table, uint64_t filenode, uint32_t top)
 {
+	struct capture_walk *w = &r->walk[table];
+
 	r->table[table].filenode = filenode;
+	if (!MUTANT(top_kept) || w->top == CAPTURE_NO_SLOT) {
+		let_go(r, w->top);
+		w->top = top;
+	} else {
+		let_go(r, top);
+		top = w->top;
+	}
 	if (MUTANT(filenode_unmarked))
 		return;
-	r->walk[table].unrecorded = true;
-	capture_walks_step(r, table, capture_rows_settled(r->rows), CAPTURE_NO_SLOT, false);
+	w->unrecorded = true;
+	if (top != CAPTURE_NO_SLOT)
+		capture_rows_hold(r->rows, top);
+	add_step(r, table, capture_rows_settled(r->rows))->cursor.top = top;
+}
+
+void capture_walks_end(struct capture_reading *r, uint32_t table)
+{
+	struct capture_walk *w = &r->walk[table];
+
+	capture_walks_cursor(r, w, CAPTURE_NO_SLOT);
+	let_go(r, w->top);
+	w->top = CAPTURE_NO_SLOT;
 }

@@ -13,7 +13,7 @@ bool capture_walks_next_note(struct capture_reading *r, struct capture_effect *f
 bool capture_walks_have_room(const struct capture_reading *r);
 
 /* The table is as it is now when everything up to this ordinal is stored. The slot, of the row whose key is the cursor, is held. */
-void capture_walks_step(struct capture_reading *r, uint32_t table, int64_t ordinal, uint32_t slot, bool restart);
+void capture_walks_step(struct capture_reading *r, uint32_t table, int64_t ordinal, uint32_t slot);
 
 /* The step at this index, oldest first, if it is stored when everything up to `settled` is; else NULL. */
 const struct capture_step *capture_walks_step_at(const struct capture_reading *r, size_t index, int64_t settled);
@@ -32,9 +32,13 @@ bool capture_walks_unfinished(const struct capture_reading *r);
 /* The walk's cursor is the row in this slot, whose hold goes over to it; CAPTURE_NO_SLOT: none that is in memory. */
 void capture_walks_cursor(struct capture_reading *r, struct capture_walk *w, uint32_t slot);
 
-/* The walk begins in this file node, which is put on record before a row goes out: else a leader after us would not know that what was stored
- * was read in another one, and take what it reads for the same. */
-void capture_walks_filenode(struct capture_reading *r, uint32_t table, uint64_t filenode);
+/* The walk begins in this file node, and ends at the key of the row in this slot, whose hold goes over to it (CAPTURE_NO_SLOT: there is no
+ * row). Both are put on record before a row goes out: else a leader after us would not know that what was stored was read in another file, and
+ * take what it reads for the same. There must be room for a step. */
+void capture_walks_bound(struct capture_reading *r, uint32_t table, uint64_t filenode, uint32_t top);
+
+/* The walk is over: it holds nothing any more. */
+void capture_walks_end(struct capture_reading *r, uint32_t table);
 
 /* The table's walk begins anew, as walk.again says. There must be room for a step. */
 void capture_walks_restart(struct capture_reading *r, uint32_t table);
