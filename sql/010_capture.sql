@@ -495,7 +495,7 @@ $$;
 --   from         the ordinal that is in the books
 --   end_lsn      the end of the last commit that is settled with all before it; commit_time (microseconds since 2000), ordinal, low_water
 --   tables       [{"table", "state", "reading", "repair_first", "repair_count", "filenode", "rows"}], and "cursor" where it moves (null: back
---                to the start), "reason", "rows_estimate". Repairs of readings below repair_first are done: they go
+--                to the start), "top" (the same of where it ends), "reason". Repairs of readings below repair_first are done: they go
 --   told         [{"table", "columns"}]: what consumers were told of a table
 --   repairs      [{"table", "reading", "key"}]: rows to be read again. One may be there already. A key, as a cursor, is an array of columns in hex
 --   letters      dead letters: columns of boxhaul.capture_letter, but for the payloads, which may be too long for JSON: `payloads` has one for each

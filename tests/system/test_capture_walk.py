@@ -1,5 +1,6 @@
 """How the rows that are there are read: where a walk over a table ends, and what makes it begin anew."""
 
+import contextlib
 import threading
 import unittest
 
@@ -111,7 +112,7 @@ class Orders(CaptureTest):
         writing = threading.Event()
 
         def write():
-            with self.connect() as connection, connection.cursor() as cursor:
+            with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
                 number = 0
                 while not writing.is_set():
                     number += 1
