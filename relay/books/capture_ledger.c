@@ -11,9 +11,9 @@
 enum { NUMBER_BYTES = 24 };
 
 /* A key as the core has it: in one piece (format/capture_key.h). */
-#define IN_ONE_PIECE(column)                                                                             \
-	"(SELECT pg_catalog.string_agg(pg_catalog.int4send(pg_catalog.octet_length(k.b)) || k.b, ''"     \
-	" ORDER BY k.n) FROM (SELECT pg_catalog.convert_to(u.x, pg_catalog.pg_client_encoding()), u.n "  \
+#define IN_ONE_PIECE(column)                                                                            \
+	"(SELECT pg_catalog.string_agg(pg_catalog.int4send(pg_catalog.octet_length(k.b)) || k.b, ''"    \
+	" ORDER BY k.n) FROM (SELECT pg_catalog.convert_to(u.x, pg_catalog.pg_client_encoding()), u.n " \
 	"  FROM pg_catalog.unnest(" column ") WITH ORDINALITY u (x, n)) k (b, n))"
 
 /* The names of its columns now, in the order of the index by which rows are read, in one piece, too. */
@@ -42,10 +42,11 @@ static const struct {
 				       "SELECT t.tab, t.state, t.reading, t.readings, coalesce(k.first, 0),"
 				       " coalesce(k.last - k.first + 1, 0), t.filenode, t.rows,"
 				       " t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " IN_ONE_PIECE(
-					       "t.cursor") ", " IN_ONE_PIECE("t.top") ", t.rows_estimate, " KEY " FROM boxhaul.capture_table t LEFT JOIN LATERAL"
-				       " (SELECT pg_catalog.min(r.reading) AS first, pg_catalog.max(r.reading) AS last"
-				       " FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab) k ON true"
-				       " WHERE t.capture = $1" },
+					       "t.cursor") ", " IN_ONE_PIECE("t.top") ", t.rows_estimate, " KEY
+										      " FROM boxhaul.capture_table t LEFT JOIN LATERAL"
+										      " (SELECT pg_catalog.min(r.reading) AS first, pg_catalog.max(r.reading) AS last"
+										      " FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab) k ON true"
+										      " WHERE t.capture = $1" },
 	[CAPTURE_STATEMENT_RESIGN] = { "capture_resign", "SELECT boxhaul.capture_resign($1, $2, $3)" },
 	[CAPTURE_STATEMENT_LIVE] = { "capture_live", "SELECT boxhaul.capture_live($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },

@@ -141,14 +141,15 @@ static json_t *table_of(const struct capture_mark_books *m, const struct capture
 		m->message(m->arg, c->slot, &at);
 	if (c->top != CAPTURE_NO_SLOT)
 		m->message(m->arg, c->top, &top);
-	return whole(
-		o, put(o, "table", json_string(name_of(m, c->table))) &&
-			   put(o, "state", json_string(capture_tables_word(c->now.state))) &&
-			   put_int(o, "reading", c->now.reading) && put_int(o, "repair_first", c->now.repair_first) &&
-			   put_int(o, "filenode", (int64_t)c->now.filenode) &&
-			   put_int(o, "rows", (int64_t)c->now.rows) && (!c->restart || (put(o, "cursor", json_null()) && put(o, "top", json_null()))) &&
-			   (at.key == NULL || put(o, "cursor", key_of(at.key, at.key_bytes))) &&
-			   (top.key == NULL || put(o, "top", key_of(top.key, top.key_bytes))));
+	return whole(o, put(o, "table", json_string(name_of(m, c->table))) &&
+				put(o, "state", json_string(capture_tables_word(c->now.state))) &&
+				put_int(o, "reading", c->now.reading) &&
+				put_int(o, "repair_first", c->now.repair_first) &&
+				put_int(o, "filenode", (int64_t)c->now.filenode) &&
+				put_int(o, "rows", (int64_t)c->now.rows) &&
+				(!c->restart || (put(o, "cursor", json_null()) && put(o, "top", json_null()))) &&
+				(at.key == NULL || put(o, "cursor", key_of(at.key, at.key_bytes))) &&
+				(top.key == NULL || put(o, "top", key_of(top.key, top.key_bytes))));
 }
 
 static json_t *told_of(const struct capture_mark_books *m, const struct capture_mark_told *t)

@@ -53,7 +53,7 @@ struct capture_chunk {
 	unsigned stale;   /* so many answers are still to come that nobody wants any more: they come first */
 	struct capture_effect question;
 	struct capture_range range; /* of a chunk of rows; owned */
-	uint64_t drawn; /* the xid that was drawn last: the barrier's fence */
+	uint64_t drawn;             /* the xid that was drawn last: the barrier's fence */
 	int64_t asked_ms;
 	char waits_for[WAITS_BYTES];
 	struct capture_query_xids xip;
@@ -262,8 +262,8 @@ static void send_rows(struct capture_chunk *c)
 		refuse(c,
 		       "its key has other columns than the rows that are stored: boxhaul capture resync reads it again");
 	else
-		ask(c, fit == CAPTURE_RANGE_FITS && sql != NULL &&
-			       pg_send_once(c->pg, sql, p.text, p.count, on_chunk, c));
+		ask(c,
+		    fit == CAPTURE_RANGE_FITS && sql != NULL && pg_send_once(c->pg, sql, p.text, p.count, on_chunk, c));
 	free(sql);
 	free(p.memory);
 }

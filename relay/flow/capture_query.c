@@ -153,8 +153,8 @@ const struct capture_shape *capture_query_shape(const struct capture_query *q)
 static void write_key_and(FILE *f, const struct capture_query *q, const char *of, const char *behind)
 {
 	for (uint16_t part = 1; part <= q->shape.key_count; part++)
-		fprintf(f, "%s%s%s%s", part > 1 ? ", " : "", of,
-			q->more[capture_shape_key(&q->shape, part)].quoted, behind);
+		fprintf(f, "%s%s%s%s", part > 1 ? ", " : "", of, q->more[capture_shape_key(&q->shape, part)].quoted,
+			behind);
 }
 
 static void write_key(FILE *f, const struct capture_query *q, const char *of)
@@ -218,7 +218,8 @@ static char *finish(FILE *f, char **text)
 	return NULL;
 }
 
-char *capture_query_rows(const struct capture_query *q, const struct capture_range *range, uint32_t rows, uint32_t bytes)
+char *capture_query_rows(const struct capture_query *q, const struct capture_range *range, uint32_t rows,
+			 uint32_t bytes)
 {
 	char *text = NULL;
 	size_t size;

@@ -43,7 +43,8 @@ const struct capture_shape *capture_query_shape(const struct capture_query *q);
 /* The next rows: behind a key, or the first ones; up to a key, or to the end. The columns of these keys are the parameters, as capture_range_split()
  * makes them. To be freed; NULL: out of memory. Behind the columns of the table come two more,
  * which only the last row has: the snapshot, and the files of the table (capture_filenode()). */
-char *capture_query_rows(const struct capture_query *q, const struct capture_range *range, uint32_t rows, uint32_t bytes);
+char *capture_query_rows(const struct capture_query *q, const struct capture_range *range, uint32_t rows,
+			 uint32_t bytes);
 
 /* The row with the largest key, if there is one: its key alone, the other columns are NULL. As above. */
 char *capture_query_top(const struct capture_query *q);

@@ -98,7 +98,7 @@ struct capture_one {
 	} control; /* the message that is to be made, or was last */
 	int64_t mark_asked_ms, mark_ordinal, renew_asked_ms, asked_ms;
 	uint64_t acked_before, rate;
-	int64_t tables_ms; /* when the rates of the tables were taken */
+	int64_t tables_ms;      /* when the rates of the tables were taken */
 	uint64_t given_back_at; /* so many bytes had been published when memory was last given back */
 	int64_t blocked_ms;     /* since when the stream takes nothing; 0: it does */
 

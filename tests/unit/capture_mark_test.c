@@ -86,7 +86,11 @@ int main(void)
 			   .rows = 7 },
 		  .slot = 1,
 		  .top = 1 },
-		{ .table = 0, .now = { .state = CAPTURE_TABLE_WAITING }, .restart = true, .slot = CAPTURE_NO_SLOT, .top = CAPTURE_NO_SLOT },
+		{ .table = 0,
+		  .now = { .state = CAPTURE_TABLE_WAITING },
+		  .restart = true,
+		  .slot = CAPTURE_NO_SLOT,
+		  .top = CAPTURE_NO_SLOT },
 	};
 	struct capture_repair repair = { .table = 1, .reading = 3, .key = key };
 	struct capture_letter letters[] = { { .slot = 2, .ordinal = 41, .reason = DEFECT_COLUMN, .attempts = 1 },

@@ -19,8 +19,8 @@ static uint64_t low_water; /* of the last mark */
 static int64_t ordinal;    /* of the books */
 static int64_t lease;      /* what is left of an earlier leader's */
 static uint64_t sequence;
-static uint64_t filenode = 7;           /* of the books */
-static struct capture_row *given;       /* the rows of the chunk that is being answered */
+static uint64_t filenode = 7;     /* of the books */
+static struct capture_row *given; /* the rows of the chunk that is being answered */
 
 /* --- the stage --- */
 

@@ -9,7 +9,8 @@
 struct capture_walk {    /* beside struct capture_table, of each */
 	uint32_t cursor; /* slot of the last row that went out, held; CAPTURE_NO_SLOT: the books' cursor, or none */
 	bool from_start; /* there is none */
-	uint32_t top; /* slot of the row at whose key the walk ends, held; CAPTURE_NO_SLOT: the books' top, or none is known */
+	uint32_t
+		top; /* slot of the row at whose key the walk ends, held; CAPTURE_NO_SLOT: the books' top, or none is known */
 	enum capture_again again; /* it has to begin anew, as soon as there is room for the step; or 0 */
 	bool unrecorded;          /* how its walk begins is not on record yet: nothing of it is read */
 	bool sealed;              /* nothing is added to its last reading of repairs any more */

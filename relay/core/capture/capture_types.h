@@ -171,10 +171,11 @@ struct capture_event {
 		} horizon;
 		struct {
 			struct capture_snapshot snapshot; /* of the very statement that read the rows */
-			struct capture_row *rows; /* in key order; a key once. TOP: of the one that there may be the key alone counts */
-			size_t count;             /* at most as many as were asked for */
-			bool complete;            /* ROWS: there is nothing behind the last one that is not above the top */
-			uint64_t filenode;                /* of root and leaves, hashed, as of the statement; never 0 */
+			struct capture_row *
+				rows; /* in key order; a key once. TOP: of the one that there may be the key alone counts */
+			size_t count;      /* at most as many as were asked for */
+			bool complete;     /* ROWS: there is nothing behind the last one that is not above the top */
+			uint64_t filenode; /* of root and leaves, hashed, as of the statement; never 0 */
 		} chunk;
 		struct {
 			uint32_t
@@ -282,7 +283,8 @@ struct capture_effect {
 			uint32_t
 				after; /* ROWS: behind the key of the row in this slot; CAPTURE_NO_SLOT: from_start, or else the cursor of the books */
 			bool from_start;
-			uint32_t upto; /* ROWS: up to the key of the row in this slot; CAPTURE_NO_SLOT: to the top of the books */
+			uint32_t
+				upto; /* ROWS: up to the key of the row in this slot; CAPTURE_NO_SLOT: to the top of the books */
 			uint32_t rows; /* at most */
 		} chunk;
 		struct {
