@@ -25,7 +25,7 @@ from servers import Nats, Postgres
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 SQL = sorted(glob.glob(os.path.join(ROOT, "sql", "*.sql")))
-NEWEST = len(SQL)
+NEWEST = int(os.path.basename(SQL[-1])[:3])
 DONE, FAILED, USAGE, CONFIG, UNREACHABLE = range(5)
 COMMANDS = ("run", "migrate", "check", "status", "explain", "config show", "dead-letters list", "dead-letters show",
             "dead-letters redrive", "dead-letters discard", "pause", "resume", "drain", "reconcile", "replay", "inbox list",
@@ -194,13 +194,13 @@ class Migrate(CommandTest):
         self.assertEqual(self.objects(), before)
 
     def test_it_goes_on_from_an_older_version(self):
-        for version in range(1, NEWEST):
-            with self.subTest(version):
+        for count in range(1, len(SQL)):
+            with self.subTest(count):
                 self.renew("template0")
-                for path in SQL[:version]:
+                for path in SQL[:count]:
                     self.paste(path)
                 output = self.expect(self.relay, "migrate", DONE, f"schema boxhaul is at version {NEWEST}")
-                self.assertEqual(output.count("applied "), NEWEST - version)
+                self.assertEqual(output.count("applied "), len(SQL) - count)
 
     def test_pasted_files_do_the_same(self):
         self.expect(self.relay, "migrate", DONE)
