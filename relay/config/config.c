@@ -28,6 +28,7 @@ static void free_captures(struct config *c)
 		free(x->name);
 		config_free_texts(x->tables, x->table_count);
 		config_free_texts(x->inserts_only, x->inserts_only_count);
+		config_free_texts(x->skip_applied, x->skip_applied_count);
 		free_stream(&x->stream);
 		free(x->subject);
 	}

@@ -216,6 +216,17 @@ static void check_owner(struct loader *l, size_t i)
 				c->stream.name, layers_line_of(config_check_node(l, "streams", k, "name")));
 }
 
+/* A row that is read may be older than a change that is left out, and would stand behind it at the other end, for good. */
+static void check_skip(struct loader *l, size_t i)
+{
+	const struct config_capture *c = &l->c->captures[i];
+
+	if (c->skip_applied_count > 0 && c->snapshot != CONFIG_SNAPSHOT_NONE)
+		complaint_at(l, config_check_node(l, "capture", i, "skip_applied"),
+			     "capture.skip_applied leaves changes out, so rows must not be read beside them: set "
+			     "snapshot = \"none\"");
+}
+
 static void check_capture(struct loader *l, size_t i)
 {
 	const struct config_capture *c = &l->c->captures[i];
@@ -231,6 +242,7 @@ static void check_capture(struct loader *l, size_t i)
 	check_subject(l, i);
 	check_bucket(l, i);
 	check_owner(l, i);
+	check_skip(l, i);
 	if (!is_used(l->c, c))
 		complaint_at(l, config_check_node(l, "capture", i, NULL),
 			     "this group of capture has nothing to capture: add tables = [ \"schema.table\" ]; or say "

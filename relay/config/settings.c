@@ -287,6 +287,10 @@ const struct setting settings[] = {
 	{ "capture.snapshot", SETTING_WORD, OF_CAPTURE(snapshot), .standard = "keys", WORDS("keys", "none"),
 	  .help = "Rows of `tables` that are there already. keys: read in chunks by the key, beside the changes; this resumes anywhere. "
 		  "none: not sent." },
+	{ "capture.skip_applied", SETTING_STRINGS, OF_CAPTURE(skip_applied),
+	  .second = offsetof(struct config_capture, skip_applied_count), .example = "orders",
+	  .help = "Subscriptions with tables in this database, by name: what they apply is not sent, so that a way back brings nothing back to where it "
+		  "came from. Needs snapshot = \"none\", and PostgreSQL 14." },
 	{ "capture.chunk_rows", SETTING_INTEGER, OF_CAPTURE(chunk_rows), RANGE(1, 65536), .standard = "1000",
 	  .help = "Rows of a chunk at most." },
 	{ "capture.chunk_bytes", SETTING_SIZE, .apply = APPLY_LIVE, OF_CAPTURE(chunk_bytes),

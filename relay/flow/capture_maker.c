@@ -5,6 +5,7 @@
 
 #include "base/network.h"
 #include "core/capture/capture_types.h"
+#include "format/emitted.h"
 #include "format/logical_message.h"
 #include "format/outbox_row.h"
 #include "format/sql_name.h"
@@ -356,6 +357,51 @@ struct capture_parcel *capture_maker_message(struct capture_maker *m, const stru
 	defect = logical_message_write(&m->writer, &m->style, x->subject, place, message->message.prefix,
 				       message->message.content, message->message.bytes, &out);
 	return make_written("", place, defect, &out);
+}
+
+/* --- our own --- */
+
+#define PREFIX_TOKEN EMITTED_PREFIX ".token"
+#define PREFIX_APPLIED EMITTED_PREFIX ".applied"
+
+enum { TOKEN_CHARACTERS = 36 }; /* a uuid's */
+
+/* Any role may write a message of this prefix, so what is no uuid is nobody's. */
+bool capture_maker_is_token(const struct capture_maker *m, const struct pgoutput_message *message)
+{
+	const char *text = message->message.content;
+	size_t n = message->message.bytes;
+
+	if (m->style.format != CAPTURE_FORMAT_TEXT || strcmp(message->message.prefix, PREFIX_TOKEN) != 0 ||
+	    n != TOKEN_CHARACTERS)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (strchr("0123456789abcdef-", text[i]) == NULL || text[i] == '\0')
+			return false;
+	return capture_event_is_sent(&m->style, CAPTURE_OP_TOKEN);
+}
+
+struct capture_parcel *capture_maker_token(struct capture_maker *m, const struct capture_place *place,
+					   const struct pgoutput_message *message)
+{
+	char token[TOKEN_CHARACTERS + 1] = "";
+	struct capture_shape nameless = { .schema = "boxhaul", .table = "token" };
+	struct capture_change c = { .op = CAPTURE_OP_TOKEN, .shape = &nameless, .place = *place, .token = token };
+	struct parts p = { .tab = "", .table = CAPTURE_NO_TABLE, .place = place };
+
+	memcpy(token, message->message.content, TOKEN_CHARACTERS);
+	return make(m, &c, &p);
+}
+
+bool capture_maker_skips(const struct capture_maker *m, const struct pgoutput_message *message)
+{
+	const struct config_capture *c = capture_of(m);
+
+	for (size_t i = 0; i < c->skip_applied_count && strcmp(message->message.prefix, PREFIX_APPLIED) == 0; i++)
+		if (strlen(c->skip_applied[i]) == message->message.bytes &&
+		    memcmp(c->skip_applied[i], message->message.content, message->message.bytes) == 0)
+			return true;
+	return false;
 }
 
 /* --- the snapshot --- */

@@ -58,6 +58,13 @@ bool capture_maker_wants(const struct capture_maker *m, const struct pgoutput_me
 struct capture_parcel *capture_maker_message(struct capture_maker *m, const struct capture_place *place,
 					     const struct pgoutput_message *message);
 
+/* A logical message of boxhaul's own in a transaction. A token of a move (sql/013_move.sql), which sinks are told: is it one for this capture; and what it is
+ * sent as. And is it the mark of a sink whose transactions are left out? */
+bool capture_maker_is_token(const struct capture_maker *m, const struct pgoutput_message *message);
+struct capture_parcel *capture_maker_token(struct capture_maker *m, const struct capture_place *place,
+					   const struct pgoutput_message *message);
+bool capture_maker_skips(const struct capture_maker *m, const struct pgoutput_message *message);
+
 /* Of the snapshot. */
 struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row);
 /* That the rows of a table begin, with its columns where they are known (`shape`, or NULL), or are all there. */

@@ -20,6 +20,7 @@ struct capture_stream {
 	struct capture_maker *maker;
 	struct capture_stream_handlers handlers;
 	bool broken, in_transaction, giving;
+	bool skipping;                   /* a sink has written this transaction, and it is not to go back */
 	struct capture_place place;      /* of the change that is read */
 	uint32_t changes, change;        /* so many has the server sent of the transaction; the one that is read */
 	struct waiting *held;            /* the last change of the transaction, so far */
@@ -258,7 +259,14 @@ static void take_logical(struct capture_stream *s, const struct pgoutput_message
 		return;
 	}
 	s->change = s->changes++;
-	if (!ours && capture_maker_wants(s->maker, m))
+	/* A sink writes its mark before all else: only there it says of the whole transaction whose it is. */
+	if (s->change == 0 && capture_maker_skips(s->maker, m))
+		s->skipping = true;
+	if (s->skipping)
+		return;
+	if (capture_maker_is_token(s->maker, m))
+		offer(s, CAPTURE_CHANGE_OTHER, capture_maker_token(s->maker, at(s, NUMBER_CHANGE), m));
+	else if (!ours && capture_maker_wants(s->maker, m))
 		offer(s, CAPTURE_CHANGE_OTHER, capture_maker_message(s->maker, at(s, NUMBER_CHANGE), m));
 }
 
@@ -271,6 +279,7 @@ static void take_begin(struct capture_stream *s, const struct pgoutput_message *
 		return;
 	}
 	s->in_transaction = true;
+	s->skipping = false;
 	s->changes = 0;
 	s->place = (struct capture_place){ .system = s->place.system,
 					   .commit_lsn = m->begin.final_lsn,
@@ -325,8 +334,14 @@ static void take(struct capture_stream *s, const struct pgoutput_message *m)
 		break;
 	case PGOUTPUT_INSERT:
 	case PGOUTPUT_UPDATE:
-	case PGOUTPUT_DELETE: take_change(s, m); break;
-	case PGOUTPUT_TRUNCATE: take_truncate(s, m); break;
+	case PGOUTPUT_DELETE:
+		if (!s->skipping)
+			take_change(s, m);
+		break;
+	case PGOUTPUT_TRUNCATE:
+		if (!s->skipping)
+			take_truncate(s, m);
+		break;
 	case PGOUTPUT_MESSAGE: take_logical(s, m); break;
 	}
 }

@@ -19,6 +19,7 @@ enum capture_op {
 	CAPTURE_OP_SHAPE,
 	CAPTURE_OP_SNAPSHOT_BEGIN,
 	CAPTURE_OP_SNAPSHOT_END,
+	CAPTURE_OP_TOKEN, /* of a move; of no table, and alone in its transaction */
 };
 
 /* What is the same for all changes of a capture. */
@@ -43,7 +44,8 @@ struct capture_change {
 		place; /* not of READ. Of SNAPSHOT_BEGIN, SNAPSHOT_END and a SHAPE outside of a transaction: all 0 but `system` */
 	const char *
 		snapshot; /* the snapshot's id; of READ, SNAPSHOT_BEGIN, SNAPSHOT_END; else NULL, or of SHAPE the one under way */
-	uint64_t reading; /* of READ */
+	uint64_t reading;  /* of READ */
+	const char *token; /* of TOKEN */
 	uint64_t
 		nth; /* of a READ without a key: its number in the reading. Of a SHAPE outside of a transaction: its number in the snapshot. So that no two have one id */
 };

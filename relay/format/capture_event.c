@@ -19,6 +19,7 @@ static const char *const ops[] = {
 	[CAPTURE_OP_SHAPE] = "s",
 	[CAPTURE_OP_SNAPSHOT_BEGIN] = "snapshot-begin",
 	[CAPTURE_OP_SNAPSHOT_END] = "snapshot-end",
+	[CAPTURE_OP_TOKEN] = "token",
 };
 
 /* --- the key --- */
@@ -277,6 +278,8 @@ static enum reason add_headers(struct capture_writer *w, const struct capture_st
 		snprintf(chunk, sizeof chunk, "%s-%llu", c->snapshot, (unsigned long long)c->reading);
 		capture_message_header(w, CAPTURE_HEADER_CHUNK, chunk);
 	}
+	if (c->token != NULL)
+		capture_message_header(w, CAPTURE_HEADER_TOKEN, c->token);
 	if (keyed)
 		capture_message_encoded(w, ENVELOPE_KEY, w->key.bytes);
 	if (style->target == CAPTURE_TARGET_KV && c->op == CAPTURE_OP_DELETE)

@@ -24,6 +24,7 @@
 #define CAPTURE_HEADER_INDEX "Boxhaul-Index"
 #define CAPTURE_HEADER_LAST "Boxhaul-Last"
 #define CAPTURE_HEADER_CHUNK "Boxhaul-Chunk"
+#define CAPTURE_HEADER_TOKEN "Boxhaul-Token"
 
 /* Everything but the id points into the writer, and lives until it is used again. */
 struct capture_message {

@@ -141,9 +141,13 @@ static const char *so_far(void)
 /* --- one stream --- */
 
 static char *tables[] = { (char[]){ "public.orders" }, (char[]){ "public.stock" } };
-static struct config_capture capture = {
-	.name = (char[]){ "shop" }, .tables = tables, .table_count = 2, .subject = (char[]){ "cdc.{schema}.{table}" }
-};
+static char *skipped[] = { (char[]){ "back" } };
+static struct config_capture capture = { .skip_applied = skipped,
+					 .skip_applied_count = 1,
+					 .name = (char[]){ "shop" },
+					 .tables = tables,
+					 .table_count = 2,
+					 .subject = (char[]){ "cdc.{schema}.{table}" } };
 static struct config_messages messages = { .prefix = (char[]){ "orders" },
 					   .subject = (char[]){ "orders.{name}" },
 					   .capture = (char[]){ "shop" } };
@@ -234,6 +238,17 @@ static void truncate_both(uint32_t a, uint32_t b)
 	send_message();
 }
 
+static void emit_text(const char *prefix, const char *content)
+{
+	begin_message('M');
+	put8(true);
+	put64(0x50);
+	put_text(prefix);
+	put32((uint32_t)strlen(content));
+	put(content, strlen(content));
+	send_message();
+}
+
 static void emit(bool transactional, const char *prefix)
 {
 	begin_message('M');
@@ -298,6 +313,56 @@ static void the_rest(void)
 	so_far();
 }
 
+/* What a sink of this database has applied is not sent, and nothing else is left out. */
+static void what_a_sink_applied(void)
+{
+	begin(21, 0x1100);
+	emit_text("boxhaul.applied", "back");
+	describe(1, "orders", "other");
+	insert(1, "1|a|b");
+	update(1, NULL, "1|a|c");
+	truncate_both(1, 2);
+	emit(true, "orders/paid/7");
+	commit(0x1100);
+	is_text(so_far(), "B21 C1110 ", "its transaction has a place, and no change");
+	begin(22, 0x1200);
+	insert(1, "1|a|b");
+	commit(0x1200);
+	is_text(so_far(), "B22 other0s row2! C1210 ", "the next one is whole, and its columns are told");
+	begin(23, 0x1300);
+	emit_text("boxhaul.applied", "another");
+	insert(1, "2|a|b");
+	commit(0x1300);
+	is_text(so_far(), "B23 row5! C1310 ", "a sink that is not named");
+	begin(24, 0x1400);
+	insert(1, "3|a|b");
+	emit_text("boxhaul.applied", "back");
+	insert(1, "4|a|b");
+	commit(0x1400);
+	is_text(so_far(), "B24 row2 row8! C1410 ", "a mark behind a change says nothing");
+}
+
+static void tokens(void)
+{
+	begin(25, 0x1500);
+	emit_text("boxhaul.token", "6f1c1b1e-0000-4000-8000-000000000001");
+	commit(0x1500);
+	is_text(so_far(), "B25 C1510 ", "a token is for sinks, which take text");
+	capture.format = CAPTURE_FORMAT_TEXT;
+	capture_maker_configure(maker, 1, "db");
+	begin(26, 0x1600);
+	emit_text("boxhaul.token", "6f1c1b1e-0000-4000-8000-000000000001");
+	commit(0x1600);
+	is_text(so_far(), "B26 other2! C1610 ", "they are told, in a transaction of its own");
+	begin(27, 0x1700);
+	emit_text("boxhaul.token", "6f1c1b1e-0000-4000-8000-00000000000");
+	emit_text("boxhaul.token", "6f1c1b1e-0000-4000-8000-00000000000\n");
+	commit(0x1700);
+	is_text(so_far(), "B27 C1710 ", "what is no token is nobody's");
+	capture.format = CAPTURE_FORMAT_ROW;
+	capture_maker_configure(maker, 1, "db");
+}
+
 static void what_is_not_taken(void)
 {
 	takes_any = false;
@@ -355,6 +420,8 @@ int main(void)
 	capture_stream_begin(stream, 1);
 	order_and_numbers();
 	the_rest();
+	what_a_sink_applied();
+	tokens();
 	what_is_not_taken();
 	no_sense();
 	capture_stream_free(stream);

@@ -38,6 +38,7 @@
 	"  crash_attempts = 0; handler_timeout = \"1s\"; poison = \"skip\"; retention = \"1d\"; on_gap = \"continue\";\n" \
 	"  queue = 16; queue_bytes = 1024; } );\n"                                                                        \
 	"capture = ( { name = \"c\"; tables = [ \"a.b\" ]; inserts_only = [ \"a.c\" ]; stream = \"C\"; create = true;\n"  \
+	"  skip_applied = [ \"o\" ];\n"                                                                                   \
 	"  replicas = 3; duplicate_window = \"1h\"; subject = \"c.{table}\"; order = \"key\"; format = \"text\";\n"       \
 	"  int8 = \"string\"; snapshot = \"none\"; chunk_rows = 7; chunk_bytes = \"1MiB\"; chunk_share = 9;\n"            \
 	"  wal_budget = \"1GB\"; on_budget = \"let_go\"; gap = \"resync\"; failover = \"off\"; } );\n"                    \
@@ -727,6 +728,7 @@ static void wrong_captures(void)
 		{ "tables = [ \"a.b\" ]; " BUCKET " subject = \"a\";", "capture.subject is not for target = \"kv\"" },
 		{ "tables = [ \"a.b\" ]; " BUCKET " create = true;", "capture.create is not for target = \"kv\"" },
 		{ "tables = [ \"a.b\", \"c.b\" ]; " BUCKET, "a.b and c.b have the same keys in one bucket" },
+		{ "tables = [ \"a.b\" ]; skip_applied = [ \"s\" ];", "capture.skip_applied leaves changes out" },
 		{ "inserts_only = [ \"a.b\" ]; " BUCKET, "capture.inserts_only is not for target = \"kv\"" },
 		{ "tables = [ \"a.b\" ]; table = [ \"a.b\" ];",
 		  "unknown key capture.table: did you mean capture.tables?" },
@@ -1005,7 +1007,8 @@ static void samples(void)
 			*p = ' ';
 	c = load(text, said);
 	ok(c == NULL, "the sample with everything in force has one thing wrong:");
-	is_number(lines(said), 4, "four ways to log in, and two to say where JetStream is");
+	is_number(lines(said), 5,
+		  "four ways to log in, two to say where JetStream is, and rows read beside changes left out");
 	holds(said, "two ways to log in", "the first");
 	holds(said, "nats.jetstream_domain and nats.jetstream_prefix", "the second, and nothing else");
 	config_free(c);
