@@ -2,6 +2,7 @@
 what stands behind mends it. It may raise Skipped before the yield."""
 
 import contextlib
+import threading
 import time
 
 import psycopg2
@@ -122,6 +123,44 @@ def stepdown(world, _fault, about):
         raise Skipped(f"no leader to step down: {e}") from None
     about["node"] = "leader"
     yield
+
+
+def stepdowns(world, _fault, about):
+    """The lead changes hands each second."""
+    done, over = [], threading.Event()
+
+    def ask():
+        while not over.is_set():
+            with contextlib.suppress(OSError, NatsError), world.cluster.jetstream(world.cluster.leader()) as jetstream:
+                jetstream.step_down(STREAM)
+                done.append(time.time())
+            over.wait(1)
+    thread = threading.Thread(target=ask, daemon=True)
+    with world.claim("lead"):
+        thread.start()
+        yield
+        over.set()
+        thread.join()
+        about.update(node="leader", times=len(done))
+
+
+def quorum_loss(world, _fault, about):
+    """The leader of the stream is left alone, and takes what it cannot store. Then it goes too, and those who never heard of that elect
+    another one before it comes back. (kill -9: what waits in the socket of a server that stands still is read when it goes on.)"""
+    leader = world.cluster.leader()
+    others = [node for node in world.cluster.nodes if node is not leader]
+    about["node"] = world.cluster.name(leader)
+    with world.claim("lead", *map(world.cluster.name, world.cluster.nodes)):
+        for node in others:
+            node.kill9()
+        yield
+        leader.kill9()
+        for node in others:
+            node.spawn_only()
+        for node in others:
+            node.wait_listening()
+        wait_until(lambda: world.cluster.leads(others), "one of the two to lead", pause=0.2)
+        leader.start()
 
 
 # -- the stream, by its operator

@@ -150,7 +150,9 @@ def _evidence(name, acks, by_seq):
         return "no relay ever sent it"
     if not acks[name]:
         return "sent, and never acknowledged"
-    seqs = [ack.seq for ack in acks[name]]
+    seqs = [ack.seq for ack in acks[name] if ack.seq is not None]
+    if not seqs:
+        return "the broker acknowledged it in a batch"
     return f"the broker acknowledged it at {seqs}, where the stream now holds " + \
         ", ".join(str(by_seq[seq].msg_id) if seq in by_seq else "nothing" for seq in seqs)
 

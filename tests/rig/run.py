@@ -51,7 +51,7 @@ class Run:
 
     def _play(self, workspace):
         o = self.options
-        self.world = world = World(workspace, self.program, o.relays, o.nats, o.window, not o.async_standby, SETTINGS)
+        self.world = world = World(workspace, self.program, o.relays, o.nats, o.window, not o.async_standby, SETTINGS, o.send)
         world.history, world.stopping = self.history, threading.Event()
         world.start()
         watch = Watch(world).start()
@@ -153,7 +153,7 @@ class Run:
         times = sorted(v.takeovers)
         spread = "/".join(f"{t * 1000:.0f}" for t in (times[0], times[len(times) // 2], times[-1])) if times else "-"
         return (f"chaos seed={o.seed} seconds={o.seconds:g} nats={o.nats} relays={o.relays} "
-                f"window={o.window:g} faults={sum('skipped' not in f for f in self.done)} messages={v.read} "
+                f"window={o.window:g}{f' send={o.send}' if o.send else ''} faults={sum('skipped' not in f for f in self.done)} messages={v.read} "
                 f"attempted={v.attempted} committed={v.committed} aborted={v.aborted} unknown={v.unknown} "
                 f"recovered={v.recovered} lost={v.lost} unexpected={v.unexpected} reordered={v.reordered} "
                 f"duplicates={v.duplicates} phantoms={v.phantoms} dead={v.dead} "

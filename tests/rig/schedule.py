@@ -15,18 +15,22 @@ KINDS = {
     "mute": (2, 0.5, 6), "reset": (3, 0, 0),
     "stepdown": (4, 0, 0), "disk-full": (2, 1, 4), "stream-full": (2, 0.5, 4), "stream-deaf": (2, 0.5, 4),
     "stream-restore": (1, 0.2, 2),
+    "stepdowns": (3, 2, 8), "quorum-loss": (3, 1, 12),
     "terminate-relay": (3, 0, 0), "terminate-producers": (2, 0, 0),
     "idle-in-transaction": (2, 1, 8), "lock-outbox": (2, 0.3, 3),
 }
+CLUSTER = ("stepdown", "stepdowns", "quorum-loss")  # only where there are three brokers
+# Only when they are named. A cluster of before 2.10.23 may itself lose what it has acknowledged when its nodes are killed.
+NAMED = ("stepdowns", "quorum-loss")
 NETWORK = ("cut", "half-open", "stall", "delay", "mute", "reset")
 TOGETHER = 0.4  # share of faults into which another one falls before they are over
 DEATHS = ("relay-kill", "relay-pause", "terminate-relay", "nats-kill", "pg-kill", "promote")  # every second of those
 
 
 def draw(seed, seconds, relays=1, nats=1, gap=4.0, kinds=None):
-    """The faults of a run, numbered, in order of time. gap: seconds between two moments, on average."""
+    """The faults of a run, numbered, in order of time. gap: seconds between two moments, on average. kinds: all but NAMED."""
     dice = random.Random(f"chaos {seed}")
-    kinds = [kind for kind in KINDS if (not kinds or kind in kinds) and (kind != "stepdown" or nats > 1)]
+    kinds = [kind for kind in KINDS if (kind in kinds if kinds else kind not in NAMED) and (kind not in CLUSTER or nats > 1)]
     if not kinds:
         return []
     faults, at = [], QUIET

@@ -89,7 +89,8 @@ class Judge(unittest.TestCase):
     def test_who_lost_it(self):
         less = self.good[1:]
         for acks, by_broker, words in (({}, 0, "no relay ever sent it"), ({"p1/1": []}, 0, "never acknowledged"),
-                                       ({"p1/1": [wire.Ack(0, 99, False)]}, 1, "now holds nothing")):
+                                       ({"p1/1": [wire.Ack(0, 99, False)]}, 1, "now holds nothing"),
+                                       ({"p1/1": [wire.Ack(0, None, False)]}, 1, "acknowledged it in a batch")):
             v = self.expect(self.judge(*less, acks=acks), lost=1, lost_by_broker=by_broker)
             self.assertIn(words, v.examples["lost"][0])
             self.assertEqual(v.violations(), ["lost=1"])
@@ -240,7 +241,7 @@ class Schedule(unittest.TestCase):
 
     def test_quiet_first_then_every_kind_alone_and_together(self):
         faults = [fault for seed in range(5) for fault in schedule.draw(seed, 600, 2, 3)]
-        self.assertEqual({fault["kind"] for fault in faults}, set(schedule.KINDS))
+        self.assertEqual({fault["kind"] for fault in faults}, set(schedule.KINDS) - set(schedule.NAMED))
         self.assertGreater(min(fault["at"] for fault in faults), schedule.QUIET)
         pairs = {(one["kind"], other["kind"]) for one, other in itertools.permutations(faults, 2)
                  if one["at"] <= other["at"] <= one["at"] + one["seconds"]}
@@ -249,6 +250,9 @@ class Schedule(unittest.TestCase):
     def test_no_step_down_without_a_cluster_and_only_what_was_asked_for(self):
         self.assertNotIn("stepdown", {fault["kind"] for fault in schedule.draw(1, 3000)})
         self.assertEqual({fault["kind"] for fault in schedule.draw(1, 100, kinds=["cut"])}, {"cut"})
+        named = {fault["kind"] for seed in range(5) for fault in schedule.draw(seed, 600, 2, 3, kinds=list(schedule.KINDS))}
+        self.assertEqual(named, set(schedule.KINDS))
+        self.assertEqual(schedule.draw(1, 3000, kinds=["quorum-loss"]), [])
 
     def test_every_kind_can_be_done_and_has_its_place(self):
         self.assertEqual(set(DOERS), set(schedule.KINDS))
@@ -285,6 +289,17 @@ class Wire(unittest.TestCase):
         for text in (b'{"stream":"ORDERS","seq":0,"duplicate": true}', b'{"stream":"OTHER","seq":4}', b"not JSON"):
             directory = self.record((b">", self.hpub("a", b"_I.1")), (b"<", self.answer(b"_I.1", text)))
             self.assertEqual(wire.acknowledged(directory, "ORDERS"), {"a": []})
+
+    def test_of_a_batch_all_up_to_a_number_is_acknowledged(self):
+        sent = b"".join(self.hpub(name, b"_I.%s.100.fail.%d.%d.$FI" % (batch, n, n > 1)) for batch, n, name in (
+            (b"B1", 1, "a"), (b"B1", 2, "b"), (b"B1", 3, "c"), (b"B2", 1, "d"), (b"B3", 1, "e"), (b"B3", 2, "f")))
+        back = (self.answer(b"_I.B1.100.fail.3.1.$FI", b'{"type":"ack","seq":2,"msgs":100}')
+                + self.answer(b"_I.B1.100.fail.2.1.$FI", b'{"type":"ack","seq":1,"msgs":100}')
+                + self.answer(b"_I.B2.100.fail.1.0.$FI", b'{"type":"gap","last_seq":1,"seq":3}')
+                + self.answer(b"_I.B3.100.fail.2.2.$FI", b'{"stream":"ORDERS","seq":9,"batch":"B3","count":2}'))
+        stored = [wire.Ack(1, None, False)]
+        self.assertEqual(wire.acknowledged(self.record((b">", sent), (b"<", back)), "ORDERS"), {
+            "a": stored, "b": stored, "c": [], "d": [], "e": stored, "f": stored})
 
     def test_a_cut_off_end(self):
         sent = self.hpub("a", b"_I.1") + self.hpub("b", b"_I.2")[:-5]

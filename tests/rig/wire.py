@@ -4,7 +4,7 @@ lost."""
 
 import json
 import os
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from proxy import RECORD
 from shop import unseal
@@ -19,9 +19,9 @@ class Frame(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """The broker's word that it stored a message."""
+    """The broker's word that it stored a message. seq: None of one in a batch, which is acknowledged by its number there."""
     time: float
-    seq: int
+    seq: Optional[int]
     duplicate: bool
 
 
@@ -69,17 +69,42 @@ def acknowledged(directory, stream):
     acks = {}
     for name in sorted(os.listdir(directory)):
         sent, answers = halves(os.path.join(directory, name))
-        asked = {}
+        asked, batches = {}, {}
         for frame in frames(sent):
             body = unseal(frame.payload)
             if body:
-                asked[frame.reply] = body["message"]
                 acks.setdefault(body["message"], [])
+                batch, number = _place(frame.reply)
+                if batch:
+                    batches.setdefault(batch, {})[number] = body["message"]
+                else:
+                    asked[frame.reply] = body["message"]
         for frame in frames(answers):
+            batch, _number = _place(frame.subject)
+            if batch in batches:
+                _stored(acks, batches[batch], frame)
+                continue
             ack = frame.subject in asked and _ack(frame, stream)
             if ack:
                 acks[asked[frame.subject]].append(ack)
     return acks
+
+
+def _place(subject):
+    """(batch, number in it) of a message that is sent in one, by its reply subject: PREFIX.BATCH.FLOW.fail.NUMBER.OPERATION.$FI"""
+    words = (subject or "").split(".")
+    return (words[-6], int(words[-3])) if len(words) > 6 and words[-1] == "$FI" else (None, None)
+
+
+def _stored(acks, batch, frame):
+    """A flow acknowledgement, or the PubAck of the end: all up to a number are stored. Each counts once."""
+    try:
+        answer = json.loads(frame.payload)
+    except ValueError:
+        return
+    upto = answer.get("seq", 0) if answer.get("type") == "ack" else answer.get("count", 0) if "error" not in answer else 0
+    for number in [number for number in batch if number <= upto]:
+        acks[batch.pop(number)].append(Ack(frame.time, None, False))
 
 
 def _ack(frame, stream):

@@ -185,6 +185,12 @@ class Cluster:
             raise TimeoutError(f"{e}: {errors[-1]}") from None
         return answer[0]
 
+    def leads(self, nodes):
+        """One of them leads the stream, by their own word."""
+        with contextlib.suppress(OSError, NatsError), self.jetstream(nodes[0], 1) as jetstream:
+            return jetstream.info(STREAM)["cluster"].get("leader") in map(self.name, nodes)
+        return False
+
     def leader(self):
         """The node that leads the stream; the first one, while nobody knows."""
         with contextlib.suppress(OSError, NatsError):
@@ -225,8 +231,9 @@ class Disk:
 
 
 class World:
-    def __init__(self, workspace, program, relays=1, nats=1, window=2.0, sync=True, settings=None):
-        self.workspace, self.program, self.window = workspace, program, window
+    def __init__(self, workspace, program, relays=1, nats=1, window=2.0, sync=True, settings=None, send=None):
+        """send: by which wire the stream is to be sent to; then it takes batches (nats-server 2.14 and newer)."""
+        self.workspace, self.program, self.window, self.send = workspace, program, window, send
         self.network = workspace.add(Network(workspace.directory))
         self.pair = Pair(workspace, self.network, sync)
         self.size, self.count, self.settings = nats, relays, settings or {}
@@ -251,13 +258,16 @@ class World:
 
     def _create_stream(self, jetstream):
         return jetstream.create(STREAM, [SUBJECTS], num_replicas=self.size, storage="file", discard="new",
-                                duplicate_window=int(self.window * SECOND))
+                                duplicate_window=int(self.window * SECOND), **({"allow_batched": True} if self.send else {}))
+
+    def _stream(self):
+        return {"name": STREAM, "subjects": [SUBJECTS], **({"send": self.send} if self.send else {})}
 
     def _migrate(self):
         pg = self.pair.a
         pg.execute(f"CREATE DATABASE {DATABASE}")
         settings = {"name": "chaos", "postgres": {"conninfo": pg.conninfo(DATABASE)},
-                    "nats": {"urls": ["nats://127.0.0.1:4222"]}, "streams": [{"name": STREAM, "subjects": [SUBJECTS]}],
+                    "nats": {"urls": ["nats://127.0.0.1:4222"]}, "streams": [self._stream()],
                     **self.settings}
         Relay(self.program, self.workspace.path("migrate"), settings).migrate()
         pg.create_login(RELAY, "boxhaul_relay")
@@ -273,7 +283,7 @@ class World:
                 for i, node in enumerate(self.cluster.nodes)]
         relay = Relay(self.program, self.workspace.path(name), {
             "name": "chaos", "postgres": {"conninfo": self.pair.conninfo(name, RELAY)}, "nats": {"urls": urls},
-            "streams": [{"name": STREAM, "subjects": [SUBJECTS]}], **self.settings})
+            "streams": [self._stream()], **self.settings})
         relay.name = name
         return self.workspace.add(relay)
 
