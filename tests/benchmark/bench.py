@@ -53,6 +53,10 @@ class Bench:
             self._standing = self._start(standing=True)
         return self._standing
 
+    def own_arena(self):
+        """Servers of its own with the settings of all: for whoever stops one."""
+        return self._start()
+
     def batched_arena(self, nodes=1):
         """Servers of their own with the newest nats-server, whose streams take batches."""
         kept = os.path.join(HERE, "..", "..", "build", "matrix")

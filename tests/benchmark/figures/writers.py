@@ -9,13 +9,17 @@ as PostgreSQL comes). In turns:
     resting  the same, but nobody reads: what ring and trigger cost without the relay's share of the machine
     notify   the outbox and its relay, but a trigger that notifies each time"""
 
+import os
+import re
+import shutil
 import statistics
+import subprocess
 
 from arena import SERVICE
 from meter import CPUS
 from process import wait_until
 from producers import insert, inserts_per_second
-from report import Figure
+from report import Figure, Skipped
 
 CLIENTS = (1, 16, 64)
 WARM_UP_S = 0.5
@@ -103,4 +107,52 @@ def _spread(variant, clients):
     return f"{statistics.median(tps):.0f} ({min(tps):.0f} - {max(tps):.0f})"
 
 
-FIGURES = {"writer_ratio": writer_ratio}
+# -- counted, not timed
+
+UNCHECKED = """
+CREATE TABLE public.unchecked (LIKE boxhaul.outbox INCLUDING DEFAULTS INCLUDING IDENTITY);
+ALTER TABLE public.unchecked DROP COLUMN slot, ADD PRIMARY KEY (id);
+"""
+FEW, MANY = 50, 450  # statements: the difference of two runs, so that starting up does not count
+
+
+def instructions(bench):
+    """what an insert costs a backend in instructions: the outbox, a plain table with its CHECKs, and one without
+
+    A single-user PostgreSQL under valgrind executes a prepared INSERT of one message a transaction. It counts what its own code does,
+    the same on a busy machine; not the kernel, nor the waiting for disk and locks, which make most of the time."""
+    if not shutil.which("valgrind"):
+        raise Skipped("valgrind is missing")
+    with bench.own_arena() as arena:
+        database = arena.database()
+        database.execute(PLAIN.format(user=SERVICE) + UNCHECKED)
+        arena.pg.stop()
+        try:
+            outbox, plain, unchecked = (_count(arena, database.name, table) for table in ("boxhaul.outbox", "public.plain", "public.unchecked"))
+        finally:
+            arena.pg.start()
+    return [Figure("writer_instructions", outbox, "instructions of the backend for an insert", notes=[
+                f"a plain table with the same CHECKs {plain:.0f}, without them {unchecked:.0f}; and for each statement, not for each row: a "
+                "transaction that inserts several by one INSERT pays the most of it once"]),
+            Figure("writer_instructions_ratio", outbox / plain, "of a plain table with the same CHECKs")]
+
+
+def _count(arena, database, table):
+    """Instructions of one INSERT."""
+    few, many = (_single_user(arena.pg, database, [f"PREPARE p (text, text, bytea) AS INSERT INTO {table} (subject, key, payload) VALUES ($1, $2, $3)"] + [
+        f"EXECUTE p ('bench.{i % 4}', 'key-{i}', '{'boxhaul ' * 32}')" for i in range(count)]) for count in (FEW, MANY))
+    return (many - few) / (MANY - FEW)
+
+
+def _single_user(pg, database, statements):
+    drop = ["setpriv", "--reuid", pg.user, "--regid", pg.user, "--init-groups", "--"] if pg.user else []
+    done = subprocess.run([*drop, "valgrind", "--tool=callgrind", "--vgdb=no", "--callgrind-out-file=/dev/null", os.path.join(pg.programs, "postgres"),
+                           "--single", "-D", pg.data, "-c", "autovacuum=off", "-c", "full_page_writes=off", "-c", "fsync=off", database],
+                          input="\n".join(statements) + "\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd="/")
+    counted = re.findall(r"Collected : (\d+)", done.stdout)
+    if done.returncode != 0 or not counted or "ERROR" in done.stdout:
+        raise RuntimeError(f"postgres --single ended with status {done.returncode}:\n{done.stdout[-2000:]}")
+    return int(counted[-1])
+
+
+FIGURES = {"writer_ratio": writer_ratio, "writer_instructions": instructions}
