@@ -10,7 +10,7 @@ import os
 import unittest
 import unittest.mock
 
-from harness import SystemTest
+from harness import STREAM, SystemTest
 
 import versions
 from fast_ingest import IN_PROCESS, Batch
@@ -163,6 +163,48 @@ class Facts(Cluster):
             self.assertTrue(last.wait_ended(DEADLINE))
         self.assertEqual(last.stored, BEHIND)
         self.assertEqual(self.numbers(), list(range(1, BEFORE + UNCERTAIN + BEHIND + 1)), "each once, in order")
+
+
+class Relayed(Cluster):
+    """The relay in the same place: what it has marked is stored, in order, when all is over."""
+
+    def lose(self, send):
+        """A majority and then the leader, while the relay sends so."""
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["orders.>"], num_replicas=3, allow_batched=True)
+        streams = [{"name": STREAM, "subjects": ["orders.>"], "send": send}]
+        if "unknown key" in (said := self.add_relay(streams=streams).command("config", "show").stdout):
+            self.skipTest(said.strip())
+        relay = self.start_relay(streams=streams, nats={"urls": [node.url() for node in self.nodes()]},
+                                 delivery={"ack_timeout": "2s", "retry_max": "2s"})
+        writer = self.writer("w")
+        for n in range(BEFORE):
+            writer.write(f"k{n % 10}")
+        writer.commit()
+        self.wait_for_messages(BEFORE)
+        self.wait_settled()
+        leader, others = self.leave_alone(STREAM)
+        sent = self.metric(relay, "publishes_total")
+        for n in range(UNCERTAIN):
+            writer.write(f"k{n}")  # by single messages, too, all of them are in flight
+        writer.commit()
+        self.wait(lambda: self.metric(relay, "publishes_total") > sent + UNCERTAIN, "all to be sent, and one of them again",
+                  progress=lambda: self.metric(relay, "publishes_total"))
+        self.assertEqual(self.position(), BEFORE, "nothing is marked that no majority has")
+        self.replace(leader, others, STREAM)
+        leader.start()
+        for n in range(BEHIND):
+            writer.write(f"k{n % 10}")
+        writer.commit()
+        self.audit()
+        self.assertEqual(self.count(), BEFORE + UNCERTAIN + BEHIND, "each once")
+        self.assertEqual(relay.stop(), 0)
+
+    def test_single_messages(self):
+        self.lose("single")
+
+    def test_batches(self):
+        self.lose("batch")
 
 
 if __name__ == "__main__":
