@@ -81,12 +81,20 @@ static bool is_blank(char c)
 }
 
 /* What comes behind blanks and this text, or NULL. */
-#define past(at, end, text) past_text((at), (end), (text), sizeof(text) - 1)
+#define past(at, end, text) past_known((at), (end), (text), sizeof(text) - 1)
 static const char *past_text(const char *at, const char *end, const char *text, size_t n)
 {
 	while (at != NULL && at < end && is_blank(*at))
 		at++;
 	return at != NULL && (size_t)(end - at) >= n && memcmp(at, text, n) == 0 ? at + n : NULL;
+}
+
+/* The same. Mostly there are no blanks, and of a text whose length the compiler knows it compares whole words. */
+static inline const char *past_known(const char *at, const char *end, const char *text, size_t n)
+{
+	if (n > 0 && at != NULL && (size_t)(end - at) >= n && memcmp(at, text, n) == 0)
+		return at + n;
+	return past_text(at, end, text, n);
 }
 
 static const char *past_number(const char *at, const char *end, uint64_t *number)
