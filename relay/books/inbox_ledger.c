@@ -58,6 +58,15 @@ static const struct {
 	[INBOX_STATEMENT_CLEAN_SAGAS] = { "saga_clean",
 					  "SELECT boxhaul.saga_clean(pg_catalog.make_interval(secs => $1::pg_catalog.float8 / 1000),"
 					  " NULL, $2::pg_catalog.int4)" },
+	[INBOX_STATEMENT_DEFINE_SINK] = { "inbox_define_sink",
+					  "SELECT pg_catalog.array_to_string(boxhaul.inbox_define($1, $2,"
+					  " ARRAY(SELECT pg_catalog.jsonb_array_elements_text($3::pg_catalog.jsonb)), $4, $5, $6, $7, $8, $9,"
+					  " pg_catalog.make_interval(secs => $10::pg_catalog.float8 / 1000), $11,"
+					  " pg_catalog.make_interval(secs => $12::pg_catalog.float8 / 1000))"
+					  " || boxhaul.sink_define($1, $13, $14, $15), '; ')" },
+	[INBOX_STATEMENT_APPLY] = { "sink_apply",
+				    "SELECT taken, left_out, dead, asleep, pg_catalog.clock_timestamp(), trouble FROM boxhaul.sink_apply($1, $2, $3, $4,"
+				    " $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)" },
 	[INBOX_STATEMENT_CLEAN] = { "inbox_clean", "SELECT pg_catalog.array_to_string(boxhaul.inbox_clean(), '; ')" },
 };
 
@@ -124,10 +133,16 @@ _Static_assert(SETTING_KEY_BYTES == sizeof((struct inbox_definition *)0)->key, "
 
 bool inbox_ledger_definition(struct inbox_definition *d, const struct config_subscription *s)
 {
-	const int64_t numbers[INBOX_DEFINITION_NUMBERS] = { s->lanes, s->max_attempts, s->stuck_after_ms,
-							    s->crash_attempts, (int64_t)s->retention_ms };
+	const int64_t numbers[INBOX_DEFINITION_NUMBERS] = {
+		s->lanes,          s->max_attempts,          s->stuck_after_ms,
+		s->crash_attempts, (int64_t)s->retention_ms, s->transaction_messages
+	};
+	bool sink = s->tables != NULL;
+	unsigned statement = sink ? INBOX_STATEMENT_DEFINE_SINK : INBOX_STATEMENT_DEFINE;
 
-	*d = (struct inbox_definition){ .sql = statements[INBOX_STATEMENT_DEFINE].sql,
+	*d = (struct inbox_definition){ .number = statement,
+					.count = INBOX_DEFINITION_PARAMETERS - (sink ? 0 : 3),
+					.sql = statements[statement].sql,
 					.subjects = list_of(s->subjects, s->subject_count) };
 	for (size_t i = 0; i < INBOX_DEFINITION_NUMBERS; i++)
 		snprintf(d->numbers[i], sizeof d->numbers[i], "%" PRId64, numbers[i]);
@@ -135,7 +150,8 @@ bool inbox_ledger_definition(struct inbox_definition *d, const struct config_sub
 	       (const char *[]){ s->name, s->stream, d->subjects, setting_key_rule(s, d->key), d->numbers[0],
 				 s->dedupe == INBOX_DEDUPE_IDS ? "ids" : "position", s->handler,
 				 s->poison == POISON_HOLD ? "hold" : "skip", d->numbers[1], d->numbers[2],
-				 d->numbers[3], d->numbers[4] },
+				 d->numbers[3], d->numbers[4], s->tables,
+				 s->snapshot == CONFIG_TABLES_SNAPSHOT_NONE ? "none" : "required", d->numbers[5] },
 	       sizeof d->parameters);
 	return d->subjects != NULL;
 }
@@ -149,8 +165,7 @@ void inbox_ledger_definition_free(struct inbox_definition *d)
 bool inbox_ledger_define(struct pg *pg, const struct config_subscription *s, pg_answer *answer, void *arg)
 {
 	struct inbox_definition d;
-	bool ok = inbox_ledger_definition(&d, s) &&
-		  ask(pg, INBOX_STATEMENT_DEFINE, d.parameters, INBOX_DEFINITION_PARAMETERS, answer, arg);
+	bool ok = inbox_ledger_definition(&d, s) && ask(pg, d.number, d.parameters, d.count, answer, arg);
 
 	inbox_ledger_definition_free(&d);
 	return ok;
@@ -251,8 +266,8 @@ static bool is_optional(int column)
 	       column == INBOX_COLUMN_REASON;
 }
 
-static bool send_take(struct pg *pg, const char *subscription, int64_t epoch, const struct inbox_move *m,
-		      struct array rows[INBOX_COLUMNS], pg_answer *answer, void *arg)
+static bool send_take(struct pg *pg, unsigned statement, const char *subscription, int64_t epoch,
+		      const struct inbox_move *m, struct array rows[INBOX_COLUMNS], pg_answer *answer, void *arg)
 {
 	enum { FIRST = 6 };
 	struct number e, incarnation, from, to, time = { "" }, gap;
@@ -268,8 +283,8 @@ static bool send_take(struct pg *pg, const char *subscription, int64_t epoch, co
 		if (!array_end(&rows[i], is_optional(i) && rows[i].count > 0, &p[FIRST + i], &bytes[FIRST + i]))
 			return false;
 	p[FIRST + INBOX_COLUMNS] = number(&gap, lost(m));
-	return pg_send_binary(pg, &(struct pg_statement){ INBOX_STATEMENT_TAKE, statements[INBOX_STATEMENT_TAKE].sql },
-			      p, bytes, FIRST + INBOX_COLUMNS + 1, answer, arg);
+	return pg_send_binary(pg, &(struct pg_statement){ statement, statements[statement].sql }, p, bytes,
+			      FIRST + INBOX_COLUMNS + 1, answer, arg);
 }
 
 static bool send_place(struct pg *pg, const char *subscription, int64_t epoch, const struct inbox_move *m,
@@ -301,10 +316,11 @@ static bool send_place(struct pg *pg, const char *subscription, int64_t epoch, c
 	return false;
 }
 
-bool inbox_ledger_move(struct pg *pg, const char *subscription, int64_t epoch, const struct inbox_move *m,
+bool inbox_ledger_move(struct pg *pg, const char *subscription, bool sink, int64_t epoch, const struct inbox_move *m,
 		       struct array rows[INBOX_COLUMNS], pg_answer *answer, void *arg)
 {
-	return m->kind == INBOX_MOVE_TAKE ? send_take(pg, subscription, epoch, m, rows, answer, arg)
+	return m->kind == INBOX_MOVE_TAKE ? send_take(pg, sink ? INBOX_STATEMENT_APPLY : INBOX_STATEMENT_TAKE,
+						      subscription, epoch, m, rows, answer, arg)
 					  : send_place(pg, subscription, epoch, m, answer, arg);
 }
 
@@ -319,14 +335,17 @@ bool inbox_ledger_blames_encoding(const char *sqlstate)
 	return strcmp(sqlstate, "22021") == 0 || strcmp(sqlstate, "22P05") == 0;
 }
 
-enum inbox_moved inbox_ledger_moved(const struct pg_result *r, enum inbox_move_kind kind,
+enum inbox_moved inbox_ledger_moved(const struct pg_result *r, bool sink, enum inbox_move_kind kind,
 				    struct inbox_ledger_taken *taken)
 {
-	enum { TAKEN, LEFT_OUT, DEAD, ASLEEP, NOW };
+	enum { TAKEN, LEFT_OUT, DEAD, ASLEEP, NOW, TROUBLE };
+	size_t bytes;
 
 	*taken = (struct inbox_ledger_taken){ .taken = 0 };
 	if (pg_error(r) != NULL)
 		return blames_data(pg_sqlstate(r)) ? INBOX_MOVED_DATA : INBOX_MOVED_FAILED;
+	if (sink && kind == INBOX_MOVE_TAKE && pg_rows(r) == 1 && !pg_is_null(r, 0, TROUBLE))
+		taken->trouble = pg_bytes(r, 0, TROUBLE, &bytes);
 	if (pg_rows(r) != 1 || pg_is_null(r, 0, 0))
 		return INBOX_MOVED_NOT;
 	if (kind != INBOX_MOVE_TAKE)

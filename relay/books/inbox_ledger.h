@@ -33,6 +33,8 @@ enum {
 	INBOX_STATEMENT_CLEAN,
 	INBOX_STATEMENT_FIGURES,
 	INBOX_STATEMENT_CLEAN_SAGAS,
+	INBOX_STATEMENT_DEFINE_SINK,
+	INBOX_STATEMENT_APPLY,
 	INBOX_STATEMENTS,
 };
 
@@ -44,8 +46,10 @@ bool inbox_ledger_try_lock(struct pg *pg, const char *subscription, pg_answer *a
 bool inbox_ledger_unlock(struct pg *pg, const char *subscription, pg_answer *answer, void *arg);
 
 /* The same as a statement for a command's session. False: no memory. */
-enum { INBOX_DEFINITION_PARAMETERS = 12, INBOX_DEFINITION_NUMBERS = 5 };
+enum { INBOX_DEFINITION_PARAMETERS = 15, INBOX_DEFINITION_NUMBERS = 6 };
 struct inbox_definition {
+	unsigned number; /* of the statement */
+	int count;       /* of its parameters: a sink has all of them */
 	const char *sql;
 	const char *parameters[INBOX_DEFINITION_PARAMETERS];
 	char *subjects; /* owned */
@@ -81,18 +85,20 @@ enum inbox_column {
 	INBOX_COLUMNS
 };
 
-/* The statement of a move: compares and sets, and stores what comes with it; `rows` of a TAKE only. inbox_ledger_moved() */
-bool inbox_ledger_move(struct pg *pg, const char *subscription, int64_t epoch, const struct inbox_move *move,
+/* The statement of a move: compares and sets, and stores what comes with it; `rows` of a TAKE only. A
+ * sink applies them instead. inbox_ledger_moved() */
+bool inbox_ledger_move(struct pg *pg, const char *subscription, bool sink, int64_t epoch, const struct inbox_move *move,
 		       struct array rows[INBOX_COLUMNS], pg_answer *answer, void *arg);
 
 struct inbox_ledger_taken {
 	uint32_t taken, left_out, dead;
-	bool asleep;    /* workers sleep, and were not notified */
-	int64_t now_us; /* the database's clock, since 1970; 0: it does not say */
+	bool asleep;         /* workers sleep, and were not notified */
+	int64_t now_us;      /* the database's clock, since 1970; 0: it does not say */
+	const char *trouble; /* why a sink could not apply them; NULL: it could. Lives as long as the result */
 };
 
-/* What a move's answer says; `taken` is all zero but after a TAKE that is committed. */
-enum inbox_moved inbox_ledger_moved(const struct pg_result *result, enum inbox_move_kind kind,
+/* What a move's answer says; `taken` is all zero but after a TAKE that is committed, and but for the trouble of a sink. */
+enum inbox_moved inbox_ledger_moved(const struct pg_result *result, bool sink, enum inbox_move_kind kind,
 				    struct inbox_ledger_taken *taken);
 
 /* The error with this state is about a text that the database's encoding has no characters for. It is looked at before all else. */

@@ -37,7 +37,7 @@ static void check_definition(struct check *c, struct pg_session *s, const struct
 		return;
 	}
 	pg_session_run(s, "BEGIN", 0, NULL);
-	r = pg_session_run(s, d.sql, INBOX_DEFINITION_PARAMETERS, d.parameters);
+	r = pg_session_run(s, d.sql, d.count, d.parameters);
 	if (pg_error(r) != NULL)
 		fail(c, "subscription %s: cannot be fitted to the configuration: %s", w->name, pg_error(r));
 	else if (pg_text(r, 0, 0)[0] != '\0')

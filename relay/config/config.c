@@ -68,6 +68,7 @@ void config_free(struct config *c)
 		free(c->subscriptions[i].stream);
 		config_free_texts(c->subscriptions[i].subjects, c->subscriptions[i].subject_count);
 		free(c->subscriptions[i].handler);
+		free(c->subscriptions[i].tables);
 	}
 	free(c->subscriptions);
 	free(c->sagas.stream);

@@ -53,8 +53,11 @@ struct config_subscription {
 		key_token; /* of the subject, from 1 on; all subjects have so many. 0 where the key does not stand there */
 	uint32_t lanes;    /* 1 .. 256 */
 	enum inbox_dedupe dedupe;
-	char *handler;    /* schema.function, or "": workers of the service */
-	uint32_t workers; /* sessions that call the handler */
+	char *tables; /* config_tables.h; NULL: it is no sink */
+	enum config_tables_snapshot { CONFIG_TABLES_SNAPSHOT_REQUIRED, CONFIG_TABLES_SNAPSHOT_NONE } snapshot;
+	uint32_t transaction_messages; /* of a sink: a source transaction of so many at most is applied whole */
+	char *handler;                 /* schema.function, or "": workers of the service */
+	uint32_t workers;              /* sessions that call the handler */
 	uint32_t max_attempts;
 	uint32_t stuck_after_ms;
 	uint32_t crash_attempts; /* 0: never parked for it */

@@ -276,6 +276,10 @@ static void check_subscription(struct loader *l, size_t i)
 			check_key_token(l, i, j);
 		}
 	check_handler(l, i);
+	if (s->tables != NULL && s->handler != NULL && s->handler[0] != '\0')
+		complaint_at(
+			l, config_check_node(l, "inbox", i, "handler"),
+			"inbox.handler and inbox.tables exclude each other: leave one out, or make two subscriptions of it");
 	if (!restart_fits(s, why, sizeof why))
 		complaint_at(l, config_check_node(l, "inbox", i, "on_recreated"), "%s", why);
 }

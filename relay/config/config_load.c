@@ -22,6 +22,7 @@
 #include "config/config_captures.h"
 #include "config/config_check.h"
 #include "config/config_sagas.h"
+#include "config/config_tables.h"
 #include "config/environment.h"
 #include "config/settings.h"
 
@@ -162,6 +163,13 @@ static void set_groups(struct loader *l, config_setting_t *node, const struct se
 		set_group(l, config_setting_get_elem(node, (unsigned)i), list, setting_element(list, l->c, i));
 }
 
+static void set_tables(struct loader *l, config_setting_t *node, const struct setting *s, void *base)
+{
+	char *text = config_tables_read(l, s->path, node);
+
+	memcpy((char *)base + s->offset, &text, sizeof text);
+}
+
 static void set(struct loader *l, config_setting_t *node, const struct setting *s, void *base)
 {
 	int type = config_setting_type(node);
@@ -170,6 +178,8 @@ static void set(struct loader *l, config_setting_t *node, const struct setting *
 
 	if (s->type == SETTING_STRINGS && list)
 		set_list(l, node, s, base);
+	else if (s->type == SETTING_TABLES && list)
+		set_tables(l, node, s, base);
 	else if (s->type == SETTING_GROUPS && list)
 		set_groups(l, node, s);
 	else if (s->type == SETTING_BOOL && type == CONFIG_TYPE_BOOL)
@@ -178,8 +188,8 @@ static void set(struct loader *l, config_setting_t *node, const struct setting *
 		set_number(l, node, s, base);
 	else if (s->type == SETTING_CHOICE && number)
 		set_choice_number(l, node, s, base);
-	else if (s->type != SETTING_STRINGS && s->type != SETTING_GROUPS && s->type != SETTING_BOOL &&
-		 s->type != SETTING_INTEGER && type == CONFIG_TYPE_STRING)
+	else if (s->type != SETTING_STRINGS && s->type != SETTING_TABLES && s->type != SETTING_GROUPS &&
+		 s->type != SETTING_BOOL && s->type != SETTING_INTEGER && type == CONFIG_TYPE_STRING)
 		set_text(l, node, s, base);
 	else
 		complain_type(l, node, s);
@@ -326,6 +336,7 @@ static void read_layers(struct loader *l, const char *shared)
 	environment_read(l);
 	for (size_t i = 0; i < LAYERS; i++)
 		walk(l, config_root_setting(&l->layers.each[i].tree), "", l->c);
+	config_tables_derive(l->c);
 	config_check(l);
 	config_check_secrets(l);
 }

@@ -91,6 +91,7 @@ bool setting_same(const struct setting *s, const void *a, const void *b)
 	case SETTING_BOOL:
 	case SETTING_WORD: return memcmp((const char *)a + s->offset, (const char *)b + s->offset, s->width) == 0;
 	case SETTING_STRING:
+	case SETTING_TABLES:
 	case SETTING_FILE: return same_text(setting_text(s, a), setting_text(s, b));
 	case SETTING_LISTEN: return same_text(setting_text(s, a), setting_text(s, b)) && same_second(s, a, b);
 	case SETTING_STRINGS: return same_second(s, a, b) && same_list(s, a, b);

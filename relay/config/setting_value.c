@@ -287,6 +287,7 @@ enum setting_result setting_set_text(const struct setting *s, void *base, const 
 	char *at = (char *)base + s->offset;
 
 	switch (s->type) {
+	case SETTING_TABLES: /* has no text: config_tables_read() */
 	case SETTING_STRING: return set_string((char **)at, text);
 	case SETTING_FILE: return set_file(s, base, text, why, size);
 	case SETTING_DURATION:
@@ -378,6 +379,7 @@ void setting_write(const struct setting *s, const void *base, FILE *out)
 
 	switch (s->type) {
 	case SETTING_STRING:
+	case SETTING_TABLES:
 	case SETTING_FILE: memcpy(&text, at, sizeof text), write_text(text, out); break;
 	case SETTING_DURATION:
 	case SETTING_SIZE:

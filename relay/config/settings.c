@@ -32,6 +32,7 @@ _Static_assert(INBOX_START_ALL == 0 && INBOX_START_NEW == 1 && INBOX_START_SEQUE
 _Static_assert(CONFIG_KEY_HEADER == 0 && CONFIG_KEY_NONE == 1 && CONFIG_KEY_SUBJECT == 2, "order of the words");
 _Static_assert(INBOX_DEDUPE_IDS == 0 && INBOX_DEDUPE_POSITION == 1, "order of the words");
 _Static_assert(INBOX_ON_STOP == 0 && INBOX_ON_GO_ON == 1, "order of the words");
+_Static_assert(CONFIG_TABLES_SNAPSHOT_REQUIRED == 0 && CONFIG_TABLES_SNAPSHOT_NONE == 1, "order of the words");
 _Static_assert(CONFIG_ORDER_COMMIT == 0 && CONFIG_ORDER_KEY == 1, "order of the words");
 _Static_assert(CAPTURE_FORMAT_ROW == 0 && CAPTURE_FORMAT_TEXT == 1 && CAPTURE_FORMAT_DEBEZIUM == 2 &&
 		       CAPTURE_FORMAT_CLOUDEVENTS == 3,
@@ -218,6 +219,18 @@ const struct setting settings[] = {
 	{ "inbox.handler", SETTING_STRING, BY(handler), .standard = "",
 	  .help = "A function that boxhaul calls for each message: schema.function, of one argument, boxhaul.inbox. Without it, "
 		  "workers of the service call `boxhaul.receive` and `boxhaul.done`." },
+	{ "inbox.tables", SETTING_TABLES, BY(tables),
+	  .example =
+		  "( { from = \"public.orders\"; to = \"shop.orders\"; columns = [ \"*\", \"customer=client\" ]; } )",
+	  .help = "Instead of a handler or workers: apply what a capture sends to tables of this database. from: the table as the capture "
+		  "names it; to: the table here; columns: what is set, \"*\" (all, under their names), \"column\", or \"theirs=ours\"; "
+		  "function: schema.function(jsonb) returning jsonb, which makes columns of ours out of a row of theirs. The capture has "
+		  "format = \"text\" and order = \"commit\". key, lanes, dedupe and all of handlers mean nothing then. See boxhaul-sql(7)." },
+	{ "inbox.snapshot", SETTING_WORD, BY(snapshot), .standard = "required", WORDS("required", "none"),
+	  .help = "With tables: nothing of a table is applied before its snapshot begins in the stream (required); or nothing before "
+		  "boxhaul.sink_complete() says that the tables hold what the source held (none)." },
+	{ "inbox.transaction", SETTING_INTEGER, BY(transaction_messages), RANGE(1, 1000000), .standard = "10000",
+	  .help = "With tables: a transaction of the source with so many messages at most takes effect at once, a larger one in parts." },
 	{ "inbox.workers", SETTING_INTEGER, BY(workers), RANGE(1, 64), .standard = "1",
 	  .help = "With a handler: sessions that call it." },
 	{ "inbox.max_attempts", SETTING_INTEGER, .apply = APPLY_LIVE, BY(max_attempts), RANGE(1, 1000000),
@@ -435,6 +448,7 @@ const char *setting_wants(const struct setting *s)
 	case SETTING_LISTEN: return "a text such as \"127.0.0.1:9431\", \"[::1]:9431\" or \"off\"";
 	case SETTING_STRINGS: return "a list of texts: [ \"...\", \"...\" ]";
 	case SETTING_CHOICE: return "a word in double quotes, or a number";
+	case SETTING_TABLES: return "a list of groups: ( { from = \"...\"; to = \"...\"; } )";
 	case SETTING_GROUPS: return "a list of groups: ( { name = \"...\"; ... } )";
 	}
 	return "";

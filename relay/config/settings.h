@@ -26,6 +26,7 @@ enum setting_type {
 	SETTING_LISTEN,  /* address:port; address at `offset`, port at `second` */
 	SETTING_STRINGS, /* a list; its array at `offset`, its length at `second` */
 	SETTING_CHOICE, /* one of `words`, or the last of them with a number behind it; the number, 64 bits, at `second` */
+	SETTING_TABLES, /* a list of groups that only the database looks into; as JSON, see config_tables.h */
 	SETTING_GROUPS, /* a list of groups, all described by the settings below its path. The array of structures of
 			  * `element` bytes at `offset`, its length at `second`; `max` of them at most */
 };

@@ -46,7 +46,7 @@ static void print_range(FILE *out, const char *indent, const struct setting *s)
 static void print_setting(FILE *out, const char *indent, const struct setting *s, bool off)
 {
 	const char *value = s->standard != NULL ? s->standard : s->example;
-	bool bare = s->type == SETTING_INTEGER || s->type == SETTING_BOOL;
+	bool bare = s->type == SETTING_INTEGER || s->type == SETTING_BOOL || s->type == SETTING_TABLES;
 	bool list = s->type == SETTING_STRINGS;
 	const char *quote = bare ? "" : "\"";
 

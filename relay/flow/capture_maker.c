@@ -37,6 +37,7 @@ void capture_maker_configure(struct capture_maker *m, uint64_t system, const cha
 		.format = c->format,
 		.int8 = c->int8,
 		.target = c->target,
+		.in_commit_order = c->order == CONFIG_ORDER_COMMIT,
 		.system = system,
 	};
 }

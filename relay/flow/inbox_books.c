@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/failpoint.h"
+#include "base/utf8.h"
 #include "books/inbox_ledger.h"
 #include "format/envelope.h"
 
@@ -20,6 +21,7 @@ struct pending {
 struct inbox_books_flow {
 	struct pg *pg;
 	struct log *log;
+	bool sink;
 	struct inbox_parcel *const *parcels;
 	uint32_t slots;
 	struct inbox_books_handlers handlers;
@@ -32,8 +34,9 @@ struct inbox_books_flow {
 	bool no_such_text; /* the trouble: the database's encoding has not all the characters of a text */
 };
 
-struct inbox_books_flow *inbox_books_create(struct pg *pg, struct log *log, struct inbox_parcel *const *parcels,
-					    uint32_t slots, const struct inbox_books_handlers *handlers)
+struct inbox_books_flow *inbox_books_create(struct pg *pg, struct log *log, bool sink,
+					    struct inbox_parcel *const *parcels, uint32_t slots,
+					    const struct inbox_books_handlers *handlers)
 {
 	struct inbox_books_flow *b = calloc(1, sizeof *b);
 
@@ -41,6 +44,7 @@ struct inbox_books_flow *inbox_books_create(struct pg *pg, struct log *log, stru
 		return NULL;
 	b->pg = pg;
 	b->log = log;
+	b->sink = sink;
 	b->parcels = parcels;
 	b->slots = slots;
 	b->handlers = *handlers;
@@ -176,7 +180,7 @@ static void on_moved(void *arg, const struct pg_result *result)
 	struct inbox_books_flow *b = arg;
 	struct pending p = b->pending[0];
 	struct inbox_ledger_taken taken;
-	enum inbox_moved moved = inbox_ledger_moved(result, p.kind, &taken);
+	enum inbox_moved moved = inbox_ledger_moved(result, b->sink, p.kind, &taken);
 
 	if (FAILPOINT(inbox_moved)) {
 		pg_break(b->pg, "failpoint");
@@ -186,6 +190,9 @@ static void on_moved(void *arg, const struct pg_result *result)
 	b->count--;
 	if (moved == INBOX_MOVED_OK) {
 		count(b, &p, &taken);
+	} else if (taken.trouble != NULL) {
+		utf8_line(taken.trouble, b->trouble, sizeof b->trouble);
+		log_warn(b->log, "a transaction could not be applied", KS("why", b->trouble));
 	} else if (pg_error(result) != NULL) {
 		snprintf(b->trouble, sizeof b->trouble, "%s", pg_error(result));
 		b->no_such_text = inbox_ledger_blames_encoding(pg_sqlstate(result));
@@ -196,7 +203,8 @@ static void on_moved(void *arg, const struct pg_result *result)
 			return;
 		}
 	}
-	b->handlers.moved(b->handlers.arg, moved);
+	/* A sink has no dead letters: nothing is passed over that is not applied. */
+	b->handlers.moved(b->handlers.arg, b->sink && moved == INBOX_MOVED_DATA ? INBOX_MOVED_FAILED : moved);
 }
 
 bool inbox_books_move(struct inbox_books_flow *b, const char *subscription, int64_t epoch, const struct inbox_move *m)
@@ -209,7 +217,7 @@ bool inbox_books_move(struct inbox_books_flow *b, const char *subscription, int6
 			       .time_ns = m->time,
 			       .lost = m->gap_from != 0 ? m->gap_to - m->gap_from + 1 : 0,
 			       .bytes = fill(b, m) };
-	if (!inbox_ledger_move(b->pg, subscription, epoch, m, b->column, on_moved, b))
+	if (!inbox_ledger_move(b->pg, subscription, b->sink, epoch, m, b->column, on_moved, b))
 		return false;
 	b->count++;
 	return !FAILPOINT(inbox_move_sent);

@@ -25,9 +25,10 @@ struct inbox_books_figures {
 			 * the database's; 0 = nothing was taken */
 };
 
-/* `parcels`, by slot of the core, `slots` of them, are read with each move, and not kept. NULL when out of memory. */
-struct inbox_books_flow *inbox_books_create(struct pg *pg, struct log *log, struct inbox_parcel *const *parcels,
-					    uint32_t slots, const struct inbox_books_handlers *handlers);
+/* `parcels`, by slot of the core, `slots` of them, are read with each move, and not kept. A sink applies them to tables. NULL when out of memory. */
+struct inbox_books_flow *inbox_books_create(struct pg *pg, struct log *log, bool sink,
+					    struct inbox_parcel *const *parcels, uint32_t slots,
+					    const struct inbox_books_handlers *handlers);
 void inbox_books_free(struct inbox_books_flow *b);
 
 /* Sends a move. False: it was not sent, and no answer comes. */

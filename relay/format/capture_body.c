@@ -167,6 +167,14 @@ static void put_table(struct body *b)
 	put_text(b, ",\"table\":", table);
 }
 
+/* Whoever makes tables of it has to know whether that can be done. */
+static const char *const formats[] = {
+	[CAPTURE_FORMAT_ROW] = "row",
+	[CAPTURE_FORMAT_TEXT] = "text",
+	[CAPTURE_FORMAT_DEBEZIUM] = "debezium",
+	[CAPTURE_FORMAT_CLOUDEVENTS] = "cloudevents",
+};
+
 static void write_plain(struct body *b, const char *op)
 {
 	const struct capture_change *c = b->c;
@@ -187,6 +195,8 @@ static void write_plain(struct body *b, const char *op)
 	if (c->op == CAPTURE_OP_SHAPE || (c->op == CAPTURE_OP_SNAPSHOT_BEGIN && c->shape->count > 0)) {
 		capture_text_say(b->out, ",\"columns\":");
 		capture_shape_write(b->out, c->shape);
+		put_text(b, ",\"format\":", formats[b->style->format]);
+		put_text(b, ",\"order\":", b->style->in_commit_order ? "commit" : "key");
 	}
 	if (c->snapshot != NULL)
 		put_text(b, ",\"snapshot\":", c->snapshot);

@@ -31,7 +31,8 @@ struct capture_style {
 	enum capture_format format;
 	enum capture_int8 int8;
 	enum capture_target target;
-	uint64_t system; /* the system identifier */
+	bool in_commit_order; /* the stream is ours alone, and has the order of the commits */
+	uint64_t system;      /* the system identifier */
 };
 
 struct capture_change {

@@ -11,7 +11,9 @@
  *     unchanged  columns that are stored out of line and were not sent, because they did not change: they stand in no row, and are never null
  *     at         the time of the commit; not of r
  *     snapshot   the snapshot's id, of r, s, snapshot-begin, snapshot-end
- *     columns    of s: format/capture_shape.h
+ *     columns    of s, snapshot-begin: format/capture_shape.h
+ *     format     the same: this one
+ *     order      the same: commit, or key
  *
  * format = text: the same with each value as PostgreSQL's text, a string, or null. A table can be made of it again; of the other formats not exactly (jsonb 'null'
  * and NULL are one there, and arrays lose their lower bounds).

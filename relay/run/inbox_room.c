@@ -243,7 +243,8 @@ static bool open_subscription(struct inbox_room *r, size_t index)
 	s->parcels = calloc(s->slots, sizeof(struct inbox_parcel *));
 	s->consumer = inbox_consumer_create(r->config, index, r->nats, r->log, &of_consumer);
 	if (s->parcels != NULL)
-		s->books = inbox_books_create(r->pg, r->log, s->parcels, s->slots, &of_books);
+		s->books = inbox_books_create(r->pg, r->log, config_of(s)->tables != NULL, s->parcels, s->slots,
+					      &of_books);
 	return s->core != NULL && s->consumer != NULL && s->books != NULL;
 }
 

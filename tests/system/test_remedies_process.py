@@ -120,6 +120,18 @@ class Configuration(RemedyTest):
     def test_each_complaint_of_captures(self):
         self.follow(self.complaints_of_captures())
 
+    def test_each_complaint_of_tables(self):
+        def sink(*tables, **more):
+            return {"inbox": [{"name": "move", "stream": STREAM, "subjects": ["orders.>"], "tables": list(tables), **more}]}
+
+        one, right = {"from": "public.a", "to": "shop.a"}, ({},)
+        self.follow((
+            (sink(one, handler="shop.f"), "inbox.handler and inbox.tables exclude each other: leave one out", sink(one)),
+            (sink({"from": "public.a"}), r'this group of inbox.tables has no to: add to = "schema.table";', sink(one)),
+            (sink(), r'inbox.tables is empty: add \{ from', sink(one)),
+            (sink(*({**one, "from": f"public.a{n}"} for n in range(1001))), "inbox.tables holds more than 1000 tables: leave some out", sink(one)),
+            (sink(), "or leave it out", *right)))
+
     def follow(self, complaints):
         relay = self.add_quick(True)
         for wrong, words, right in complaints:

@@ -51,6 +51,7 @@ static const struct pgoutput_value old_key[] = { VALUE("41"), NOTHING, NOTHING }
 
 static struct capture_writer w;
 static struct capture_style style = { .capture = "shop",
+				      .in_commit_order = true,
 				      .database = "shopdb",
 				      .event_source = "/boxhaul/shop",
 				      .subject = "cdc.{capture}.{schema}.{table}",
@@ -317,7 +318,7 @@ static void controls(void)
 		"{\"op\":\"snapshot-begin\",\"table\":\"public.orders\",\"columns\":["
 		"{\"name\":\"id\",\"type\":23,\"typmod\":-1,\"key\":1,\"is\":\"integer\"},"
 		"{\"name\":\"total\",\"type\":1700,\"typmod\":655366,\"is\":\"numeric(10,2)\"},"
-		"{\"name\":\"doc\",\"type\":3802,\"typmod\":-1,\"is\":\"jsonb\"}],"
+		"{\"name\":\"doc\",\"type\":3802,\"typmod\":-1,\"is\":\"jsonb\"}],\"format\":\"row\",\"order\":\"commit\","
 		"\"snapshot\":\"8d3c0f8e-0000-4000-8000-000000000001\"}",
 		"its body");
 	is_whole(&m);
@@ -336,7 +337,7 @@ static void controls(void)
 	is_number(make(&c, &m), REASON_NONE, "a shape in a transaction");
 	is_text(body_of(&m),
 		"{\"op\":\"s\",\"table\":\"sales.eu.Order Lines\",\"columns\":[{\"name\":\"line\",\"type\":23,\"typmod\":-1,\"key\":2},"
-		"{\"name\":\"a/b\",\"type\":25,\"typmod\":-1,\"key\":1}]" AT,
+		"{\"name\":\"a/b\",\"type\":25,\"typmod\":-1,\"key\":1}],\"format\":\"row\",\"order\":\"commit\"" AT,
 		"its body");
 }
 

@@ -36,7 +36,7 @@
 	"inbox = ( { name = \"o\"; stream = \"S\"; subjects = [ \"a.b\" ]; start = 5; key = \"subject:2\"; lanes = 8;\n"  \
 	"  dedupe = \"position\"; handler = \"s.f\"; workers = 2; max_attempts = 3; stuck_after = \"2m\";\n"              \
 	"  crash_attempts = 0; handler_timeout = \"1s\"; poison = \"skip\"; retention = \"1d\"; on_gap = \"continue\";\n" \
-	"  queue = 16; queue_bytes = 1024; } );\n"                                                                        \
+	"  queue = 16; queue_bytes = 1024; snapshot = \"none\"; transaction = 7; } );\n"                                  \
 	"capture = ( { name = \"c\"; tables = [ \"a.b\" ]; inserts_only = [ \"a.c\" ]; stream = \"C\"; create = true;\n"  \
 	"  skip_applied = [ \"o\" ];\n"                                                                                   \
 	"  replicas = 3; duplicate_window = \"1h\"; subject = \"c.{table}\"; order = \"key\"; format = \"text\";\n"       \
@@ -636,6 +636,69 @@ static void wrong_subscriptions(void)
 	}
 }
 
+/* What a subscription with these tables has of them, and of what follows. */
+static void is_tables(const char *tables, const char *wanted)
+{
+	char text[1024], said[16384];
+	struct config *c;
+
+	snprintf(text, sizeof text, "inbox = ( { " TAKES " tables = %s; } );", tables);
+	c = load(text, said);
+	is_text(said, "", tables);
+	if (c == NULL)
+		return;
+	is_text(c->subscriptions[0].tables, wanted, "as the database takes them");
+	ok(c->subscriptions[0].lanes == 1 && c->subscriptions[0].dedupe == INBOX_DEDUPE_POSITION &&
+		   c->subscriptions[0].key == CONFIG_KEY_NONE,
+	   "one lane, by position");
+	config_free(c);
+}
+
+static void sinks(void)
+{
+	static const char *const wrong[][2] = {
+		{ "tables = ( );", "inbox.tables is empty: add {" },
+		{ "tables = \"public.a\";", "inbox.tables is a text: write a list of groups" },
+		{ "tables = ( \"public.a\" );", "inbox.tables holds what is no group: write {" },
+		{ "tables = ( { from = \"public.a\"; } );", "this group of inbox.tables has no to: add to = " },
+		{ "tables = ( { from = \"a\"; to = \"s.a\"; } );",
+		  "inbox.tables.from = \"a\" is no name with its schema" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a; drop\"; } );",
+		  "is no name with its schema: write \"schema.table\"" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; function = \"f(x)\"; } );", "write \"schema.function\"" },
+		{ "tables = ( { from = 1; to = \"s.a\"; } );",
+		  "inbox.tables.from is no text: write it in double quotes" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; columns = \"*\"; } );",
+		  "inbox.tables.columns is no list" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; columns = [ \"a=b=c\" ]; } );",
+		  "inbox.tables.columns holds \"a=b=c\": write" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; columns = [ 1 ]; } );",
+		  "inbox.tables.columns holds what is no text" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; colums = [ \"*\" ]; } );",
+		  "unknown key inbox.tables.colums" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; }, { from = \"p.a\"; to = \"s.b\"; } );",
+		  "the table p.a stands twice" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; } ); handler = \"s.f\";",
+		  "inbox.handler and inbox.tables exclude each other" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; } ); on_recreated = \"restart\";",
+		  "needs inbox.dedupe = \"ids\"" },
+		{ "transaction = 0;", "inbox.transaction = 0 is out of range" },
+		{ "snapshot = \"keys\";", "inbox.snapshot = \"keys\" is not known" },
+	};
+	char text[1024];
+
+	is_tables("( { from = \"public.a\"; to = \"s.b\"; } )",
+		  "[{\"from\":\"public.a\",\"to\":\"s.b\",\"columns\":[\"*\"],\"function\":\"\"}]");
+	is_tables("( { from = \"public.\\\"A b\\\"\"; to = \"s.\\\"A b\\\"\"; columns = [ \"x=y\", \"*\" ]; } )",
+		  "[{\"from\":\"public.A b\",\"to\":\"s.\\\"A b\\\"\",\"columns\":[\"x=y\",\"*\"],\"function\":\"\"}]");
+	is_tables("( { from = \"p.a\"; to = \"s.b\"; function = \"s.f\"; } )",
+		  "[{\"from\":\"p.a\",\"to\":\"s.b\",\"columns\":[],\"function\":\"s.f\"}]");
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		snprintf(text, sizeof text, "inbox = ( { " TAKES " %s } );", wrong[i][0]);
+		refused(text, wrong[i][1]);
+	}
+}
+
 static void check_capture(const struct config *c)
 {
 	const struct config_capture *x = &c->captures[0];
@@ -1056,6 +1119,8 @@ static void changes(void)
 		if (strcmp(s->path, "nats.token_file") == 0 || strcmp(s->path, "nats.credentials_file") == 0 ||
 		    strcmp(s->path, "nats.nkey_seed_file") == 0)
 			continue; /* there is one way to log in */
+		if (strcmp(s->path, "inbox.tables") == 0)
+			continue; /* one with a handler has none */
 		if (strcmp(s->path, "inbox.on_recreated") == 0)
 			continue; /* the file has "position", which has one value for it */
 		if (strcmp(s->path, "streams.owned") == 0)
@@ -1117,6 +1182,7 @@ int main(void)
 	count_streams(LIMIT_STREAMS + 1, false);
 	subscriptions();
 	wrong_subscriptions();
+	sinks();
 	captures();
 	wrong_captures();
 	wrong_outbox_tables();
