@@ -154,8 +154,11 @@ static void handle(struct delivery *d, const struct event *ev)
 		break;
 	case EVENT_DRAIN: lead_drain(&d->lead); break;
 	case EVENT_SETTINGS: adjust(d, ev->settings); break;
-	case EVENT_WIRE: break;
-	case EVENT_BATCH: break;
+	case EVENT_WIRE: batch_wire(d->send, ev); break;
+	case EVENT_BATCH:
+		if (lead_is_held(&d->lead))
+			batch_answered(d->send, ev);
+		break;
 	}
 }
 
@@ -247,7 +250,8 @@ static bool next_but_publish(struct delivery *d, struct effect *f)
 {
 	if (d->only_publish)
 		return false;
-	if (next_mark(d, f) || next_announce(d, f) || next_fetch(d, f) || next_renew(d, f) || next_lookback(d, f))
+	if (next_mark(d, f) || next_announce(d, f) || next_fetch(d, f) || next_renew(d, f) || next_lookback(d, f) ||
+	    (lead_may_say(&d->lead, d->now_ms) && batch_next(d->send, f)))
 		return true;
 	d->only_publish = true;
 	return false;

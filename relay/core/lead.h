@@ -62,6 +62,12 @@ static inline bool lead_may_look(const struct lead *l, int64_t now_ms)
 	return l->state != LEAD_NONE && l->drain == DRAIN_NONE && now_ms < l->lease_until;
 }
 
+/* May something be said of what is in flight, of which nothing is stored? Also while an operator has paused us, and while we drain. */
+static inline bool lead_may_say(const struct lead *l, int64_t now_ms)
+{
+	return (l->state == LEAD_RUNS || l->state == LEAD_PAUSED) && l->drain != DRAIN_DONE && now_ms < l->lease_until;
+}
+
 /* May a message be published? */
 bool lead_may_publish(const struct lead *l, int64_t now_ms);
 

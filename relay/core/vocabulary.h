@@ -131,8 +131,8 @@ enum event_kind {
 
 /* Why the messages of a stream go by themselves, and not by batches. */
 enum wire_reason {
-	WIRE_BATCHES,  /* they go by batches */
 	WIRE_UNTOLD,   /* on this connection nobody has said yet whether they can */
+	WIRE_BATCHES,  /* they go by batches */
 	WIRE_SET,      /* the settings say so */
 	WIRE_ORDERING, /* pipelined: its settings ask for no order that a batch would keep */
 	WIRE_SERVER,   /* a server is older than 2.14 */

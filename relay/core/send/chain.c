@@ -34,6 +34,7 @@
 #include <assert.h>
 
 #include "core/mutant.h"
+#include "core/send/batch.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/lookback.h"
@@ -113,6 +114,7 @@ static void call_all_back(struct sender *s, uint16_t stream)
 {
 	struct message *next;
 
+	batch_called_back(s, stream);
 	for (struct message *m = lane_of(s, stream)->first; m != NULL; m = next) {
 		next = m->lane_next;
 		if (m->place == PLACE_IN_FLIGHT)
@@ -458,6 +460,13 @@ void chain_refused(struct sender *s, struct message *m, uint32_t reason, enum re
 		shut(s, m, reason);
 	else
 		again(s, m, reason);
+	look_if_settled(s, stream);
+}
+
+void chain_batch_failed(struct sender *s, uint16_t stream)
+{
+	break_chain(s, stream);
+	call_all_back(s, stream);
 	look_if_settled(s, stream);
 }
 

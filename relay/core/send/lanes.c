@@ -105,8 +105,8 @@ void lanes_move(struct lanes *l, struct message *m, enum place to)
 
 static bool is_active(const struct message *m)
 {
-	return m->place == PLACE_READY || m->place == PLACE_ASKING || m->place == PLACE_IN_FLIGHT ||
-	       m->place == PLACE_BACKOFF;
+	return m->place == PLACE_READY || m->place == PLACE_ASKING || m->place == PLACE_STANDBY ||
+	       m->place == PLACE_IN_FLIGHT || m->place == PLACE_BACKOFF;
 }
 
 /* --- finding lanes --- */
@@ -172,6 +172,20 @@ static void promote_owned(struct lanes *l, struct lane *lane)
 	}
 }
 
+static bool is_wide(const struct lanes *l, uint16_t stream)
+{
+	return (l->wide >> stream & 1) != 0;
+}
+
+/* Into the same batch as the one before it, which is active. */
+static bool goes_with_the_one_before(const struct lanes *l, const struct message *m)
+{
+	const struct message *before = m->lane_prev;
+
+	return is_wide(l, m->stream) && m->lane->unrecorded == 0 && m->stream == before->stream && !m->defect &&
+	       !before->defect && ((!m->single && !before->single) || MUTANT(batch_beside_single));
+}
+
 static void lane_promote(struct lanes *l, struct lane *lane)
 {
 	struct message *m;
@@ -180,8 +194,8 @@ static void lane_promote(struct lanes *l, struct lane *lane)
 		promote_owned(l, lane);
 		return;
 	}
-	while ((m = lane->waiting) != NULL && lane->active < most_active(l, lane) && lane->flow != LANE_SETTLES &&
-	       (lane->unrecorded == 0 || m->defect))
+	while ((m = lane->waiting) != NULL && lane->flow != LANE_SETTLES && (lane->unrecorded == 0 || m->defect) &&
+	       (lane->active < most_active(l, lane) || (l->wide != 0 && goes_with_the_one_before(l, m))))
 		make_ready(l, lane, m);
 }
 
@@ -382,20 +396,99 @@ void lanes_rewind(struct lanes *l)
 	}
 }
 
+/* Behind `at` of those that are READY; NULL: before all. */
+static struct message *ready_behind(struct lanes *l, struct message *m, struct message *at)
+{
+	list_remove(&l->place[m->place], m);
+	list_insert(&l->place[PLACE_READY], m, at);
+	m->place = PLACE_READY;
+	return m;
+}
+
+static void all_ready(struct lanes *l, enum place from, uint16_t stream, struct message *at)
+{
+	struct message *next;
+
+	for (struct message *m = l->place[from].first; m != NULL; m = next) {
+		next = m->next;
+		if (m->stream == stream)
+			at = ready_behind(l, m, at);
+	}
+}
+
 void lanes_answer(struct lanes *l, uint16_t stream)
 {
-	struct message_list *ready = &l->place[PLACE_READY];
-	struct message *at = MUTANT(answered_last) ? ready->last : NULL, *next;
+	all_ready(l, PLACE_ASKING, stream, MUTANT(answered_last) ? l->place[PLACE_READY].last : NULL);
+}
 
-	for (struct message *m = l->place[PLACE_ASKING].first; m != NULL; m = next) {
-		next = m->next;
-		if (m->stream != stream)
+/* --- batches --- */
+
+void lanes_resume(struct lanes *l, uint16_t stream)
+{
+	all_ready(l, PLACE_STANDBY, stream, NULL);
+}
+
+void lanes_join(struct lanes *l, struct message *m)
+{
+	if (m->lane != NULL && !m->lane->owned && m->lane->waiting == m)
+		lane_promote(l, m->lane);
+}
+
+void lanes_widen(struct lanes *l, uint16_t stream)
+{
+	l->wide |= UINT64_C(1) << stream;
+	for (struct message *m = l->oldest; m != NULL; m = m->age_next)
+		if (m->stream == stream)
+			lanes_join(l, m);
+}
+
+static bool is_called_back(const struct message *m)
+{
+	return m->place == PLACE_READY || m->place == PLACE_ASKING || m->place == PLACE_STANDBY ||
+	       (m->place == PLACE_IN_FLIGHT && m->number != 0);
+}
+
+/* m waits: is it the first of its lane that does? Those before it are active, or on their way to the record. */
+static bool is_next_of_its_lane(const struct message *m)
+{
+	return m->place == PLACE_WAITING && (m->lane_prev == NULL || m->lane_prev->place != PLACE_WAITING);
+}
+
+void lanes_narrow(struct lanes *l, uint16_t stream, const struct message *stays)
+{
+	struct message *at = NULL;
+
+	l->wide &= ~(UINT64_C(1) << stream);
+	for (struct message *m = l->oldest; m != NULL; m = m->age_next)
+		if (m->stream == stream && m != stays && is_called_back(m) && m->lane != NULL && !m->lane->owned)
+			deactivate(l, m);
+	for (struct message *m = l->oldest; m != NULL; m = m->age_next) {
+		struct lane *lane = m->lane;
+
+		if (m->stream != stream || m == stays || (lane != NULL && lane->owned))
 			continue;
-		list_remove(&l->place[PLACE_ASKING], m);
-		list_insert(ready, m, at);
-		m->place = PLACE_READY;
-		at = m;
+		if (lane == NULL) {
+			if (is_called_back(m) && m->place != PLACE_READY && m->place != PLACE_ASKING)
+				at = ready_behind(l, m, at);
+		} else if (is_next_of_its_lane(m)) {
+			lane->waiting = m;
+			if (lane->active > 0 || (lane->unrecorded > 0 && !m->defect))
+				continue;
+			lane->waiting = m->lane_next;
+			lane->active++;
+			at = ready_behind(l, m, at);
+		}
 	}
+}
+
+/* More than one is active: all of them may be in one batch. */
+static bool company_audit(const struct lanes *l, const struct lane *lane, uint32_t active)
+{
+	for (const struct message *m = lane->first; active > 0; m = m->lane_next, active--)
+		if (!is_active(m) || m->single || m->defect || m->stream != lane->first->stream ||
+		    !is_wide(l, m->stream))
+			return false;
+	return true;
 }
 
 static void lane_audit(const struct lanes *l, const struct lane *lane)
@@ -416,7 +509,8 @@ static void lane_audit(const struct lanes *l, const struct lane *lane)
 		assert(lane->flow != LANE_STANDS || !is_active(m) || m->place == PLACE_IN_FLIGHT);
 	}
 	assert(active == lane->active && unrecorded == lane->unrecorded);
-	assert(l->pipelined || lane->owned || active == 1 || (active == 0 && unrecorded > 0));
+	assert(l->pipelined || lane->owned || active == 1 || (active == 0 && unrecorded > 0) ||
+	       company_audit(l, lane, active));
 }
 
 void lanes_audit(const struct lanes *l)

@@ -4,11 +4,14 @@
  *
  *     FREE -> WAITING -> READY -> IN_FLIGHT -> DONE -> FREE
  *                         ^  ^        |
- *                  ASKING +  +BACKOFF +`-> UNRECORDED -> DONE
+ *        ASKING, STANDBY +  +BACKOFF +`-> UNRECORDED -> DONE
  *
  * A lane is the FIFO of one key: all its messages in memory, oldest first. At most `limit` of them are active
- * (READY, ASKING, IN_FLIGHT, BACKOFF), always the oldest; the others are WAITING. While one is UNRECORDED, none of them goes on but what is
+ * (READY, ASKING, STANDBY, IN_FLIGHT, BACKOFF), always the oldest; the others are WAITING. While one is UNRECORDED, none of them goes on but what is
  * a dead letter, too.
+ *
+ * Where a stream is `wide` its messages go by batches (batch.h), and more of a lane are active: as many as stand one behind the other, are of
+ * this stream, and may be in a batch. A batch stores them in order or not at all.
  *
  * All messages of an owned stream are in one lane, which is the stream's for ever, and whose limit is none. When its chain is broken it
  * STANDS: what was READY waits again, and what is in flight is answered or called back (chain.c).
@@ -27,7 +30,8 @@ enum place {
 	PLACE_FREE,
 	PLACE_WAITING,
 	PLACE_READY,
-	PLACE_ASKING, /* not sent before it is known what its stream holds */
+	PLACE_ASKING,  /* not sent before it is known what its stream holds */
+	PLACE_STANDBY, /* not sent before the batch that is under way has ended */
 	PLACE_IN_FLIGHT,
 	PLACE_BACKOFF,
 	PLACE_UNRECORDED, /* a dead letter, not on record yet: nothing of its lane is sent behind it */
@@ -57,13 +61,17 @@ struct message {
 	uint32_t reason;     /* of the last refusal */
 	enum place place;
 	enum turn turn;
-	bool keyed;    /* false: its lane, if any, is its own */
-	bool defect;   /* will be refused by us: reason says why */
-	int64_t at_ms; /* in flight: since; back-off: until */
+	bool keyed;      /* false: its lane, if any, is its own */
+	bool defect;     /* will be refused by us: reason says why */
+	bool single;     /* it goes by itself, and never in a batch; written by batch.c */
+	bool uncertain;  /* it was in a batch whose end was unclean, and is not settled since; the same */
+	uint32_t number; /* in flight in a batch: its number there; else 0; the same */
+	int64_t at_ms;   /* in flight: since; back-off: until */
 	struct copies copies;
-	struct lane *lane;                     /* NULL = unordered */
-	struct message *next, *prev;           /* in its place */
-	struct message *lane_next, *lane_prev; /* in its lane */
+	struct lane *lane;                       /* NULL = unordered */
+	struct message *next, *prev;             /* in its place */
+	struct message *lane_next, *lane_prev;   /* in its lane */
+	struct message *batch_next, *batch_prev; /* in its batch */
 	struct message *age_next, *age_prev; /* all in memory but UNRECORDED and DONE, in the order they were offered */
 	scope_id
 		key; /* of an owned stream: the lane that it would be in; the books may hold that back, from before it was owned */
@@ -101,6 +109,7 @@ struct lanes {
 	struct lane *pool, *free_lanes, **bucket;
 	size_t buckets;
 	bool pipelined;
+	uint64_t wide;                    /* a bit for each stream whose messages go by batches */
 	struct lane owned[LIMIT_STREAMS]; /* those of owned streams */
 };
 
@@ -126,6 +135,14 @@ void lanes_go(struct lanes *l, uint16_t stream, uint32_t limit);
 /* m, of an owned stream whose lane stands, is in flight, and waits again. */
 void lanes_recall(struct lanes *l, struct message *m);
 
+/* From now on the messages of this stream go by batches; m, which was added, may be one of them. */
+void lanes_widen(struct lanes *l, uint16_t stream);
+void lanes_join(struct lanes *l, struct message *m);
+
+/* And from now on they do not: of each lane one at a time, from the oldest, and what was in a batch (but for `stays`, or NULL) before
+ * everything else. */
+void lanes_narrow(struct lanes *l, uint16_t stream, const struct message *stays);
+
 /* m, of a lane, is a dead letter: it leaves memory's order, and keeps its lane from going on until lanes_finish(). Not for pipelined. */
 void lanes_dead_letter(struct lanes *l, struct message *m);
 
@@ -146,8 +163,9 @@ void lanes_retry(struct lanes *l, struct message *m, int64_t until_ms);
 /* Everything in flight has to be sent again, before anything that was not sent yet, in the same order. */
 void lanes_rewind(struct lanes *l);
 
-/* What was ASKING about this stream is READY, before everything else, in the same order. */
+/* What was ASKING about this stream, or on STANDBY for it, is READY, before everything else, in the same order. */
 void lanes_answer(struct lanes *l, uint16_t stream);
+void lanes_resume(struct lanes *l, uint16_t stream);
 
 /* Asserts what the pictures say. Slow: for tests. */
 void lanes_audit(const struct lanes *l);

@@ -29,6 +29,7 @@
 
 #include "core/mutant.h"
 #include "core/refusal.h"
+#include "core/send/batch.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/predecessor.h"
@@ -139,6 +140,7 @@ static void truncated(struct sender *s, uint16_t stream, uint64_t last)
 		}
 	assert(lookback_last_known(s, stream) <= last);
 	outcomes_add(&s->outcomes, OUTCOME_TRUNCATED)->stream = stream;
+	batch_truncated(s, stream);
 	if (settings_owns(s->set, stream))
 		chain_truncated(s, stream);
 }
@@ -186,6 +188,18 @@ void lookback_acked(struct sender *s, const struct message *m, uint16_t attempt,
 	if (l->knowledge != LOOKBACK_KNOWN && l->failures >= LIMIT_LOOKBACKS_REFUSED &&
 	    !settings_owns(s->set, m->stream))
 		take_step(l, TAKEN);
+}
+
+/* Others may have stored between ours, so what is known is the end, and no range. */
+void lookback_batch_stored(struct sender *s, uint16_t stream, uint64_t floor, uint64_t sequence)
+{
+	if (sequence <= floor) {
+		truncated(s, stream, sequence);
+		take_step(&s->lookback[stream], TRUNCATED);
+		s->lookback[stream].truncated = true;
+	} else if (sequence > s->acked[stream].highest) {
+		s->acked[stream].highest = sequence;
+	}
 }
 
 /* Where it ends at least, if it has not lost its end. */

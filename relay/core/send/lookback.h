@@ -18,6 +18,10 @@ void lookback_interrupted(struct sender *s);
 /* The stream has stored m, which is still in memory, at this sequence: so says the answer to this attempt. */
 void lookback_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence, bool duplicate);
 
+/* Of a batch that began when the stream ended at `floor` at least, some are stored, the last of them at this sequence. Nothing is
+ * said of where the others stand. */
+void lookback_batch_stored(struct sender *s, uint16_t stream, uint64_t floor, uint64_t sequence);
+
 /* m, which is READY, is being sent. Fills in whether nobody can say that its stream does not hold it already (blind), and
  * the latest time to write it to the socket (by_ms). */
 void lookback_sent(struct sender *s, struct message *m, struct effect *f);

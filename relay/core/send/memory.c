@@ -2,6 +2,7 @@
 #include "core/send/memory.h"
 
 #include "core/mutant.h"
+#include "core/send/batch.h"
 #include "core/send/doubt.h"
 #include "core/send/send.h"
 
@@ -12,6 +13,12 @@ static void ground(struct sender *s, const struct message *m)
 		return;
 	assert(s->flight_bytes >= m->bytes);
 	s->flight_bytes -= m->bytes;
+}
+
+void memory_grounded(struct sender *s, const struct message *m)
+{
+	assert(m->place == PLACE_IN_FLIGHT);
+	ground(s, m);
 }
 
 void memory_retry(struct sender *s, struct message *m, int64_t until_ms)
@@ -32,6 +39,8 @@ void memory_release(struct sender *s, struct message *m)
 	assert(m->place != PLACE_FREE && m->place != PLACE_DONE && s->resident_bytes >= m->bytes);
 	ground(s, m);
 	s->resident_bytes -= m->bytes;
+	if (m->uncertain)
+		batch_settled(s, m);
 	lanes_finish(&s->lanes, m);
 	assert(m->place == PLACE_DONE);
 }
@@ -98,7 +107,8 @@ size_t memory_in_flight(const struct sender *s)
 bool memory_has_work(const struct sender *s)
 {
 	return s->lanes.place[PLACE_READY].count > 0 || s->lanes.place[PLACE_ASKING].count > 0 ||
-	       s->lanes.place[PLACE_IN_FLIGHT].count > 0 || chain_has_work(s);
+	       s->lanes.place[PLACE_STANDBY].count > 0 || s->lanes.place[PLACE_IN_FLIGHT].count > 0 ||
+	       chain_has_work(s);
 }
 
 struct message *memory_oldest(const struct sender *s, const struct message *after)

@@ -17,6 +17,9 @@ static inline void memory_departs(struct sender *s, struct message *m)
 	lanes_move(&s->lanes, m, PLACE_IN_FLIGHT);
 }
 
+/* m, in flight in a batch, is about to be taken back (lanes_narrow). */
+void memory_grounded(struct sender *s, const struct message *m);
+
 /* m is to be sent again, not before until_ms. */
 void memory_retry(struct sender *s, struct message *m, int64_t until_ms);
 

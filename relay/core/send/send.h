@@ -58,6 +58,10 @@ void sender_bus_down(struct sender *s);
 void sending_acked(struct sender *s, const struct event *ev);
 void sending_refused(struct sender *s, const struct event *ev);
 void lookback_answered(struct sender *s, const struct event *ev);
+void batch_answered(struct sender *s, const struct event *ev);
+
+/* EVENT_WIRE. */
+void batch_wire(struct sender *s, const struct event *ev);
 
 /* The settings are others. */
 void sending_adjust(struct sender *s);
@@ -195,6 +199,9 @@ bool memory_next_release(struct sender *s, struct effect *f);
 /* Only while the lead allows to publish. Whatever it returns, outcomes may follow; *asks is set where messages were found about which
  * a stream must be asked first. */
 bool sending_next(struct sender *s, struct effect *f, bool *asks);
+
+/* Something is to be said about a batch: also while nothing may be published, as long as something is in flight. */
+bool batch_next(struct sender *s, struct effect *f);
 
 /* Only while the lead allows to look. The stream that is to be read next; lookback_take() is the question. lowest: the lowest
  * low water of what the source has parked that may be stored there, or LOW_WATER_NONE. */

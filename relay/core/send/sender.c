@@ -6,6 +6,7 @@
 
 #include "core/mutant.h"
 #include "core/refusal.h"
+#include "core/send/batch.h"
 #include "core/send/chain.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
@@ -59,10 +60,12 @@ void sender_clock(struct sender *s, int64_t now_ms, uint32_t random)
 	assert(now_ms >= s->now_ms && !outcomes_wait(&s->outcomes));
 	s->now_ms = now_ms;
 	backoff_stir(&s->backoff, random);
+	s->batch_random = (s->batch_random ^ random) * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)now_ms;
 }
 
 void sender_forget(struct sender *s)
 {
+	batch_forget(s);
 	memory_clear(s);
 	holding_begin(s);
 	sending_begin(s);
@@ -78,6 +81,7 @@ void sender_begin(struct sender *s, const uint64_t *low_water, int64_t predecess
 	s->stats->last_ack_ms = s->now_ms;
 	lookback_begin(s, low_water);
 	chain_begin(s);
+	batch_begin(s);
 }
 
 void sender_caught_up(struct sender *s, int64_t last_ticket)
@@ -101,6 +105,7 @@ void sender_bus_up(struct sender *s)
 void sender_bus_down(struct sender *s)
 {
 	s->bus_up = false;
+	batch_interrupted(s);
 	lookback_interrupted(s);
 	chain_interrupted(s);
 	sending_interrupted(s);
@@ -146,6 +151,7 @@ static int32_t admit(struct sender *s, const struct offer *o, scope_id lane, boo
 	memory_admitted(s, m);
 	if (owned)
 		m->key = lane;
+	batch_admitted(s, m, o);
 	return (int32_t)(m - s->lanes.message);
 }
 
@@ -210,6 +216,8 @@ int64_t sender_deadline(const struct sender *s)
 	if (flight != NULL)
 		at = sender_state_earlier(at, flight->at_ms + s->set->ack_timeout_ms);
 	at = sender_state_earlier(at, chain_deadline(s));
+	if (s->batching != 0)
+		at = sender_state_earlier(at, batch_deadline(s));
 	return sender_state_earlier(at, sender_state_earlier(s->due_ms, lookback_deadline(s)));
 }
 
@@ -227,6 +235,13 @@ static void stream_stats(const struct sender *s, struct delivery_stats *stats)
 			.owned = settings_owns(s->set, i),
 			.broken = s->chain[i].broken,
 			.foreign = s->chain[i].foreign,
+			.wire = s->batch[i].wire,
+			.batches = s->batch[i].begun,
+			.unclean = s->batch[i].unclean,
+			.settled = s->batch[i].settled,
+			.uncertain = s->batch[i].uncertain,
+			.batch = s->batch[i].state != BATCH_IS_NONE ? s->batch[i].id : 0,
+			.batch_messages = s->batch[i].state != BATCH_IS_NONE ? s->batch[i].sent : 0,
 		};
 	}
 }
@@ -238,7 +253,7 @@ void sender_stats(const struct sender *s)
 	stats->bus_up = s->bus_up;
 	stats->resident = (uint32_t)(sender_state_resident(s) - s->lanes.place[PLACE_DONE].count);
 	stats->resident_bytes = (uint32_t)s->resident_bytes;
-	stats->ready = (uint32_t)s->lanes.place[PLACE_READY].count;
+	stats->ready = (uint32_t)(s->lanes.place[PLACE_READY].count + s->lanes.place[PLACE_STANDBY].count);
 	stats->in_flight = (uint32_t)s->lanes.place[PLACE_IN_FLIGHT].count;
 	stats->asking = (uint32_t)s->lanes.place[PLACE_ASKING].count;
 	stats->backing_off = (uint32_t)s->lanes.place[PLACE_BACKOFF].count;

@@ -75,6 +75,34 @@ struct chain {
 	uint64_t broken, foreign; /* figures */
 };
 
+/* The batch of a stream that is under way, and what is left of those before. See the picture in batch.c. */
+struct batch {
+	enum {
+		BATCH_IS_NONE,
+		BATCH_IS_OPEN,
+		BATCH_IS_ENDING, /* its last message was sent, or that there is none any more; the server's word is awaited */
+		BATCH_IS_BROKEN, /* nothing more is sent in it; the server's word is awaited for a while */
+	} state;
+	enum wire_reason wire; /* WIRE_BATCHES, or why none is begun */
+	enum wire_reason said; /* and what was noted of that last */
+	bool runs;             /* one may be begun: of a lane several are READY at once */
+	bool disturbed;        /* something was said of it that a clean end does not bring */
+	bool lost;             /* since it began the stream has lost its end */
+	enum { SAY_NOTHING, SAY_PING, SAY_END } say;
+	uint64_t id;
+	uint32_t sent, acked;           /* numbers */
+	uint32_t refused;               /* the server has refused this number, 0 = none: */
+	uint32_t reason, status;        /* that is why */
+	struct message *first, *last;   /* what is in flight in it */
+	uint64_t floor;                 /* the stream ended here at least when it began */
+	int64_t moved_ms;               /* something was sent in it, or told to be stored */
+	int64_t progress_ms, pinged_ms; /* told to be stored, or the first that is not was sent; asked */
+	int64_t until_ms;   /* ENDING, with nothing in flight, or BROKEN: the server's word is not awaited any longer */
+	int64_t again_ms;   /* no batch before this */
+	uint32_t uncertain; /* in memory */
+	uint64_t begun, unclean, settled; /* figures */
+};
+
 struct sender {
 	const struct delivery_settings *set; /* the owner's; may change between two steps */
 	struct notes *notes;                 /* the owner's */
@@ -116,6 +144,11 @@ struct sender {
 
 	/* chain.c */
 	struct chain chain[LIMIT_STREAMS];
+
+	/* batch.c */
+	struct batch batch[LIMIT_STREAMS];
+	uint64_t batching; /* a bit for each stream that batches may be sent to, on this connection */
+	uint64_t batch_random, batches;
 };
 
 /* When what failed so often in a row may be tried again. */

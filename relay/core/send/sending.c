@@ -13,6 +13,7 @@
 
 #include "core/mutant.h"
 #include "core/refusal.h"
+#include "core/send/batch.h"
 #include "core/send/chain.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
@@ -52,7 +53,7 @@ static void grow_send_window(struct sender *s)
 		s->send_window = s->set->window_messages;
 }
 
-static void shrink_send_window(struct sender *s)
+void sending_slow_down(struct sender *s)
 {
 	s->send_window =
 		s->send_window / 2 > LIMIT_WINDOW_MIN_MESSAGES ? s->send_window / 2 : LIMIT_WINDOW_MIN_MESSAGES;
@@ -69,6 +70,12 @@ static bool fits_send_window(const struct sender *s, const struct message *m)
 	/* One that is larger than the whole window goes alone. */
 	return s->flight_bytes == 0 ||
 	       s->flight_bytes + (MUTANT(window_of_bytes) ? 0 : m->bytes) <= s->set->window_bytes;
+}
+
+bool sending_fits_behind(const struct sender *s, const struct message *m, const struct message *x)
+{
+	return s->lanes.place[PLACE_IN_FLIGHT].count + 2 <= s->send_window &&
+	       s->flight_bytes + m->bytes + x->bytes <= s->set->window_bytes;
 }
 
 /* --- answers --- */
@@ -99,6 +106,17 @@ static struct message *resolve(struct sender *s, uint64_t token, bool any_attemp
 	return m;
 }
 
+void sending_stored(struct sender *s, struct message *m)
+{
+	s->stats->acked++;
+	s->stats->last_ack_ms = s->now_ms;
+	s->silent[m->stream] = 0;
+	s->acked[m->stream].count++;
+	grow_send_window(s);
+	lanes_acked(m);
+	holding_settle(s, m);
+}
+
 void sending_acked(struct sender *s, const struct event *ev)
 {
 	struct message *m = resolve(s, ev->acked.token, true);
@@ -109,17 +127,13 @@ void sending_acked(struct sender *s, const struct event *ev)
 		return;
 	stream = m->stream;
 	owned = settings_owns(s->set, stream);
-	s->stats->acked++;
 	s->stats->duplicates += ev->acked.duplicate;
-	s->stats->last_ack_ms = s->now_ms;
-	s->silent[m->stream] = 0;
-	s->acked[m->stream].count++;
+	if (m->number != 0)
+		batch_found(s, m);
 	lookback_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence, ev->acked.duplicate);
-	grow_send_window(s);
-	lanes_acked(m);
 	if (owned)
 		chain_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence);
-	holding_settle(s, m);
+	sending_stored(s, m);
 	if (owned)
 		chain_changed(s, stream);
 }
@@ -203,7 +217,7 @@ static void refuse(struct sender *s, struct message *m, uint32_t reason, uint32_
 	if (verdict != VERDICT_UNKNOWN && (!refusal_means_copy(reason) || MUTANT(copy_is_refusal)))
 		doubt_end(m);
 	if (refusal_means_busy(reason))
-		shrink_send_window(s);
+		sending_slow_down(s);
 	if (verdict != VERDICT_POISON && settings_owns(s->set, m->stream)) {
 		chain_refused(s, m, reason, verdict);
 		return;
@@ -218,14 +232,19 @@ static void refuse(struct sender *s, struct message *m, uint32_t reason, uint32_
 	}
 }
 
+void sending_was_refused(struct sender *s, struct message *m, uint32_t reason, uint32_t status)
+{
+	s->silent[m->stream] = 0;
+	refuse(s, m, reason, status);
+}
+
+/* (What is in a batch is answered there.) */
 void sending_refused(struct sender *s, const struct event *ev)
 {
 	struct message *m = resolve(s, ev->refused.token, MUTANT(late_refusal));
 
-	if (m == NULL)
-		return;
-	s->silent[m->stream] = 0;
-	refuse(s, m, ev->refused.reason, ev->refused.status);
+	if (m != NULL && m->number == 0)
+		sending_was_refused(s, m, ev->refused.reason, ev->refused.status);
 }
 
 void sending_interrupted(struct sender *s)
@@ -260,10 +279,16 @@ void sending_timers(struct sender *s)
 	struct message *m;
 
 	while (s->bus_up && (m = s->lanes.place[PLACE_IN_FLIGHT].first) != NULL &&
-	       s->now_ms - m->at_ms >= s->set->ack_timeout_ms)
-		timed_out(s, m);
+	       s->now_ms - m->at_ms >= s->set->ack_timeout_ms) {
+		if (m->number != 0)
+			batch_silent(s, m);
+		else
+			timed_out(s, m);
+	}
 	while ((m = s->lanes.place[PLACE_BACKOFF].first) != NULL && s->now_ms >= m->at_ms)
 		lanes_move(&s->lanes, m, PLACE_READY);
+	if (s->batching != 0)
+		batch_timers(s);
 	if (s->set->owned != 0)
 		chain_timers(s);
 }
@@ -281,6 +306,10 @@ static void publish(struct sender *s, struct message *m, struct effect *f)
 	f->publish.again = m->turn != TURN_REGULAR || m->tries > 1;
 	f->publish.evident = proof_is_evident(s, m);
 	lookback_sent(s, m, f);
+	f->publish.batch = 0;
+	if (s->batching != 0)
+		batch_sent(s, m, f);
+	m->single = f->publish.batch == 0;
 	memory_departs(s, m);
 	assert(m->place == PLACE_IN_FLIGHT && m->copies.count > 0);
 	s->stats->published++;
@@ -313,6 +342,10 @@ bool sending_next(struct sender *s, struct effect *f, bool *asks)
 		} else if (lookback_needed(s, m)) {
 			lookback_ask(s, m);
 			*asks = true;
+			continue;
+		}
+		if (s->batching != 0 && batch_must_wait(s, m)) {
+			lanes_move(&s->lanes, m, PLACE_STANDBY);
 			continue;
 		}
 		if (!fits_send_window(s, m))

@@ -1,0 +1,52 @@
+/* Batches: the messages of a stream in one numbered sequence, of which the stream stores a beginning and nothing else (fast ingest). Alone in
+ * writing struct batch, and what a message knows of its batch. The picture and the argument stand in batch.c. */
+#ifndef BOXHAUL_CORE_SEND_BATCH_H
+#define BOXHAUL_CORE_SEND_BATCH_H
+
+#include "core/send/sender_state.h"
+
+struct offer;
+
+/* --- what happens --- */
+
+/* A lead begins: no message is in a batch. And it ends: what is in a batch goes without a word. */
+void batch_begin(struct sender *s);
+void batch_forget(struct sender *s);
+
+/* The connection is gone: all that is in a batch is uncertain, and nobody has said yet what the next connection can do. */
+void batch_interrupted(struct sender *s);
+
+/* m came to memory; it leaves memory, and was uncertain. */
+void batch_admitted(struct sender *s, struct message *m, const struct offer *o);
+void batch_settled(struct sender *s, struct message *m);
+
+/* m was handed out in a batch, and is not written: it was found in the stream. */
+void batch_found(struct sender *s, struct message *m);
+
+/* m, the oldest in flight in its batch, met silence. */
+void batch_silent(struct sender *s, const struct message *m);
+
+/* Of an owned stream: what is in flight is called back. */
+void batch_called_back(struct sender *s, uint16_t stream);
+
+/* The stream has lost its end: no sequence that is told of the batch under way says where it ends. */
+void batch_truncated(struct sender *s, uint16_t stream);
+
+/* --- what is asked --- */
+
+/* m is READY, and is not to be sent before the batch that is under way has ended. */
+static inline bool batch_must_wait(const struct sender *s, const struct message *m)
+{
+	const struct batch *b = &s->batch[m->stream];
+
+	return !m->single && (b->state == BATCH_IS_BROKEN || (b->state == BATCH_IS_ENDING && !MUTANT(batch_unended)));
+}
+
+/* m, which is READY and fits the window, is being sent: in a batch, or by itself. */
+void batch_sent(struct sender *s, struct message *m, struct effect *f);
+
+/* What is overdue, and when that will be. Outcomes follow. */
+void batch_timers(struct sender *s);
+int64_t batch_deadline(const struct sender *s);
+
+#endif
