@@ -19,6 +19,8 @@ void check_open(struct sim *s);
 void check_committed(struct sim *s, int64_t id);
 void check_failed_over(struct sim *s);
 /* Strict order: the first of id's key and stream, up to id, that is not yet stored, dead or given up; else id. */
+/* All before it that it has to wait for are in flight in the same batch. */
+bool check_batched(struct sim *s, const struct host *h, int64_t id, uint64_t batch);
 int64_t check_first_in_line(struct sim *s, int64_t id);
 void check_arrived(struct sim *s, int64_t id);
 void check_storing(struct sim *s, int64_t id);
@@ -45,7 +47,8 @@ void check_explain(struct sim *s, char *text, size_t size);
 /* --- what the core asks for (check_host.c): windows, lease, sleep --- */
 
 void check_asks(struct sim *s, const struct host *h, bool already, const char *what);
-void check_publish(struct sim *s, const struct host *h, const struct effect *e);
+void check_publish(struct sim *s, struct host *h, const struct effect *e);
+void check_batch(struct sim *s, const struct host *h, const struct effect *e);
 /* A look at what a stream holds is asked for; and was answered, to the host and not yet to its core. */
 void check_lookback(struct sim *s, const struct host *h, const struct effect *e);
 void check_looked_back(struct sim *s, struct host *h, uint16_t stream);

@@ -12,8 +12,14 @@ void check_asks(struct sim *s, const struct host *h, bool already, const char *w
 	demand(s, !already, "host %u asks for %s while one is under way", h->index, what);
 }
 
+/* It was in a batch, and nobody waits for that any more. */
+static bool is_over(const struct host *h, uint16_t stream, const struct attempt *a)
+{
+	return a->batch != 0 && a->batch != h->now.stream[stream].batch;
+}
+
 /* Publishes that may still be answered, those of the same message apart. */
-static void check_window(struct sim *s, const struct host *h, int64_t message)
+static void check_window(struct sim *s, const struct host *h, int64_t message, uint64_t batch)
 {
 	const struct delivery_settings *set = &s->plan.settings;
 	const struct fact *mine = &s->pg.fact[message];
@@ -24,13 +30,15 @@ static void check_window(struct sim *s, const struct host *h, int64_t message)
 		const struct attempt *a = &h->attempt[i];
 		const struct fact *f = &s->pg.fact[a->message];
 
-		if (a->message == message || a->answered || now_ms(s) - a->sent_ms >= set->ack_timeout_ms)
+		if (a->message == message || a->answered || is_over(h, f->stream, a) ||
+		    now_ms(s) - a->sent_ms >= set->ack_timeout_ms)
 			continue;
 		messages++;
 		bytes += a->bytes;
 		demand(s,
 		       set->ordering != ORDERING_STRICT || mine->key == NO_KEY || f->key != mine->key ||
-			       settings_owns(set, mine->stream) || settings_owns(set, f->stream),
+			       settings_owns(set, mine->stream) || settings_owns(set, f->stream) ||
+			       (batch != 0 && a->batch == batch),
 		       "G3: %s and %s of key %d are in flight together", told(s, a->message), told(s, message), f->key);
 	}
 	demand(s, messages <= set->window_messages, "%u messages in flight, the window is %u", messages,
@@ -62,7 +70,43 @@ static void check_sendable(struct sim *s, const struct host *h, int64_t message)
 	       "G2: host %u sends %s, which is not committed", h->index, told(s, message));
 }
 
-void check_publish(struct sim *s, const struct host *h, const struct effect *e)
+/* Numbers without a hole, each once; and a name that nobody has used before. */
+static void check_number(struct sim *s, struct host *h, const struct effect *e)
+{
+	uint16_t stream = s->pg.fact[h->slot[e->publish.slot]].stream;
+	bool begins = e->publish.number == 1;
+
+	if (begins)
+		h->batch[stream].sent = 0;
+	for (size_t i = 1; begins && i < s->js.batches; i++)
+		demand(s, s->js.batch[i].id != e->publish.batch, "host %u begins a batch %llx, which there was before",
+		       h->index, (unsigned long long)e->publish.batch);
+	if (begins)
+		h->batch[stream].batch = e->publish.batch;
+	demand(s, h->batch[stream].batch == e->publish.batch && e->publish.number == h->batch[stream].sent + 1,
+	       "host %u sends number %u in a batch of %u", h->index, e->publish.number, h->batch[stream].sent);
+	demand(s,
+	       (e->publish.op == BATCH_BEGINS && begins) || (e->publish.op == BATCH_GOES_ON && !begins) ||
+		       e->publish.op == BATCH_ENDS,
+	       "host %u sends number %u as %u", h->index, e->publish.number, e->publish.op);
+	demand(s, e->publish.flow >= 1, "host %u wants no answers", h->index);
+	h->batch[stream].sent++;
+}
+
+void check_batch(struct sim *s, const struct host *h, const struct effect *e)
+{
+	uint32_t sent = h->batch[e->batch.stream].sent;
+	int64_t message = h->slot[e->batch.slot];
+
+	demand(s, h->leading && h->bus_up, "host %u says something about a batch, and has none", h->index);
+	demand(s, h->step_ms < lease_end(s, h), "host %u speaks and its lease is over", h->index);
+	demand(s, e->batch.batch == h->batch[e->batch.stream].batch, "host %u speaks of another batch", h->index);
+	demand(s, e->batch.number == sent + (e->batch.op == BATCH_END_ONLY),
+	       "host %u speaks of number %u in a batch of %u", h->index, e->batch.number, sent);
+	demand(s, message != 0 && s->pg.fact[message].stream == e->batch.stream, "slot %u", e->batch.slot);
+}
+
+void check_publish(struct sim *s, struct host *h, const struct effect *e)
 {
 	int64_t id = e->publish.id, message, first;
 
@@ -85,20 +129,24 @@ void check_publish(struct sim *s, const struct host *h, const struct effect *e)
 	for (size_t i = 0; i < h->attempts; i++)
 		demand(s, h->attempt[i].token != e->publish.token, "two attempts have the token %llx",
 		       (unsigned long long)e->publish.token);
+	demand(s, e->publish.batch == 0 || (s->plan.batches >> s->pg.fact[message].stream & 1) != 0,
+	       "host %u sends %s in a batch, and its stream takes none", h->index, told(s, message));
+	if (e->publish.batch != 0)
+		check_number(s, h, e);
 	/* In strict order a message is not even sent before all before it are stored. */
 	check_pipeline(s, h, message);
 	if (settings_owns(&s->plan.settings, s->pg.fact[message].stream)) {
 		demand(s, e->publish.expected != EXPECTED_ANY, "host %u sends %s without a chain", h->index,
 		       told(s, message));
-		check_window(s, h, message);
+		check_window(s, h, message, e->publish.batch);
 		return;
 	}
 	demand(s, e->publish.expected == EXPECTED_ANY, "host %u chains %s, whose stream is not owned", h->index,
 	       told(s, message));
 	first = check_first_in_line(s, message);
-	demand(s, first == message, "G3: %s of key %d is sent before %s", told(s, message), s->pg.fact[message].key,
-	       told(s, first));
-	check_window(s, h, message);
+	demand(s, first == message || check_batched(s, h, message, e->publish.batch),
+	       "G3: %s of key %d is sent before %s", told(s, message), s->pg.fact[message].key, told(s, first));
+	check_window(s, h, message, e->publish.batch);
 }
 
 /* (Its end may be on record, and the position not have reached it.) */

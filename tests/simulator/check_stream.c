@@ -83,6 +83,25 @@ int64_t check_first_in_line(struct sim *s, int64_t id)
 	return q->done == q->count || q->id[q->done] >= id ? id : q->id[q->done];
 }
 
+static bool is_in_batch(const struct host *h, int64_t id, uint64_t batch)
+{
+	for (size_t i = 0; i < h->attempts; i++)
+		if (h->attempt[i].message == id && h->attempt[i].batch == batch)
+			return true;
+	return false;
+}
+
+bool check_batched(struct sim *s, const struct host *h, int64_t id, uint64_t batch)
+{
+	const struct fact *f = &s->pg.fact[id];
+	const struct queue *q = &queue[f->key][f->stream];
+
+	for (size_t i = q->done; batch != 0 && i < q->count && q->id[i] < id; i++)
+		if (!out_of_the_way(s, &s->pg.fact[q->id[i]]) && !is_in_batch(h, q->id[i], batch))
+			return false;
+	return batch != 0;
+}
+
 void check_arrived(struct sim *s, int64_t id)
 {
 	const struct fact *f = &s->pg.fact[id];

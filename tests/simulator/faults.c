@@ -235,6 +235,8 @@ static void strike(struct sim *s, enum fault f)
 	case FAULT_lookback_refused: js_refuses_lookback(s, st, s->now + 3 * (until - s->now)); break;
 	case FAULT_drain: drain(s, any_host(s)); break;
 	case FAULT_lane_refused: refuse_lane(s, st); break;
+	case FAULT_batches_off: st->single_until = s->now + 3 * (until - s->now); break;
+	case FAULT_batches_crowded: st->crowded_until = until; break;
 	case FAULT_reload: reload(s, any_host(s)); break;
 	case FAULT_operator_pause: pause_all(s, until); break;
 	default: break;

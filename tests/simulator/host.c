@@ -90,6 +90,29 @@ bool host_is_away(const struct sim *s, const struct host *h)
 
 /* --- the bus --- */
 
+/* What a stream takes is asked for behind each connection, and now and then. */
+static void on_wire_known(struct sim *s, const struct happening *happening)
+{
+	struct host *h = s->host[happening->a];
+	uint16_t stream = (uint16_t)happening->d;
+	bool takes = js_takes_batches(s, stream);
+	struct event e = { .kind = EVENT_WIRE,
+			   .wire = {
+				   .stream = stream, .batches = takes, .reason = takes ? WIRE_BATCHES : WIRE_STREAM } };
+
+	if (h->life != happening->b || !h->up || h->conn != happening->c)
+		return;
+	if (host_is_away(s, h)) {
+		later(s, h->paused_until - s->now, on_wire_known, happening->a, happening->b, happening->c,
+		      happening->d);
+		return;
+	}
+	if (prng_below(&s->dice, 4) == 0)
+		later(s, prng_between(&s->dice, 100 * MS, 2 * SECOND), on_wire_known, happening->a, happening->b,
+		      happening->c, happening->d);
+	host_step(s, h, &e);
+}
+
 static void on_connected(struct sim *s, const struct happening *happening)
 {
 	struct host *h = s->host[happening->a];
@@ -103,6 +126,8 @@ static void on_connected(struct sim *s, const struct happening *happening)
 	}
 	h->conn = js_connect(s, h->index);
 	h->bus_up = true;
+	for (uint32_t i = 0; s->plan.batches != 0 && i < s->plan.settings.streams; i++)
+		later(s, prng_between(&s->dice, 0, 50 * MS), on_wire_known, h->index, h->life, h->conn, i);
 	host_step(s, h, &e);
 }
 
@@ -169,6 +194,33 @@ void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply 
 		e.refused.reason = r->reason;
 		e.refused.status = r->status;
 	}
+	host_step(s, h, &e);
+}
+
+static void on_delayed_answer(struct sim *s, const struct happening *happening)
+{
+	host_batch_answer(s, (uint32_t)happening->c, happening->a, happening->b, &s->js.answer[happening->b]);
+}
+
+void host_batch_answer(struct sim *s, uint32_t host, uint64_t conn, size_t index, const struct js_answer *a)
+{
+	struct host *h = s->host[host];
+	struct event e = { .kind = EVENT_BATCH,
+			   .batch = { .stream = a->stream,
+				      .batch = a->batch,
+				      .what = a->what,
+				      .number = a->number,
+				      .reason = a->reason,
+				      .status = a->status,
+				      .sequence = a->sequence } };
+
+	if (h->conn != conn || !h->up)
+		return;
+	if (host_is_away(s, h)) {
+		later(s, h->paused_until - s->now, on_delayed_answer, conn, index, host, 0);
+		return;
+	}
+	host_batch_answered(s, h, a);
 	host_step(s, h, &e);
 }
 

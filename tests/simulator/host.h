@@ -21,11 +21,17 @@ struct attempt {
 	int64_t handed_ms; /* the host may have stood still since that step */
 	uint64_t notices;  /* so often had it been told that its stream is not what it was */
 	uint32_t bytes;
+	uint64_t batch; /* 0 = it goes by itself */
+	uint32_t number;
 };
 
 /* A publish on its way to the socket. */
 struct hand {
-	int64_t message; /* 0 = a question about what a stream holds: */
+	int64_t message; /* 0 = a question about what a stream holds, or something about a batch: */
+	uint64_t batch;  /* in this batch; 0 = none */
+	uint32_t number;
+	enum batch_op op;
+	uint16_t flow;
 	uint64_t token;
 	uint64_t serial;
 	uint16_t stream;
@@ -87,6 +93,10 @@ struct host {
 	/* what it knows of the streams */
 	struct lookback lookback[MAX_STREAMS];
 	uint64_t lookback_serials;
+	struct {
+		uint64_t batch;
+		uint32_t sent;
+	} batch[MAX_STREAMS]; /* the last that was begun */
 	struct known {
 		uint64_t created, last; /* of the last look of this process; 0 = none */
 		bool denied;            /* it may not look, says the server; */
@@ -144,6 +154,7 @@ bool host_is_away(const struct sim *s, const struct host *h);
 /* The same, in the middle of what it does; its session may be gone when it goes on. */
 void host_freeze(struct sim *s, struct host *h);
 void host_reply(struct sim *s, uint32_t host, uint64_t conn, const struct reply *r);
+void host_batch_answer(struct sim *s, uint32_t host, uint64_t conn, size_t index, const struct js_answer *a);
 void host_bus_lost(struct sim *s, struct host *h, bool at_once);
 void host_drain(struct sim *s, struct host *h);
 
@@ -159,6 +170,7 @@ void host_tells_effect(struct sim *s, const struct host *h, const struct effect 
 
 /* The answer of a stream, before the core hears of it. */
 void host_acked(struct sim *s, struct host *h, const struct reply *r);
+void host_batch_answered(struct sim *s, struct host *h, const struct js_answer *a);
 /* The stream ends there, at least: it was told so, and takes it for what is true now. */
 void host_told_end(struct sim *s, struct host *h, uint16_t stream, uint64_t end);
 

@@ -68,6 +68,24 @@ void host_acked(struct sim *s, struct host *h, const struct reply *r)
 	answer_attempts(h, r);
 }
 
+/* The core hears of those that are of its batch. */
+void host_batch_answered(struct sim *s, struct host *h, const struct js_answer *a)
+{
+	bool stored = a->what == BATCH_ACK || a->what == BATCH_END;
+	const struct stream_state *now = &h->now.stream[a->stream];
+
+	if (!stored || !h->leading || now->batch != a->batch || a->number > now->batch_messages)
+		return;
+	for (size_t i = 0; i < h->attempts; i++) {
+		struct attempt *one = &h->attempt[i];
+
+		if (one->batch != a->batch || one->number > a->number)
+			continue;
+		one->answered = true;
+		s->pg.fact[one->message].told_by[h->index] = h->session;
+	}
+}
+
 static void forget_attempts(struct host *h, int64_t message)
 {
 	for (size_t i = 0; i < h->attempts; i++)
@@ -219,6 +237,8 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 		sequence = proof(s, h, e);
 	}
 	if (sequence != 0) {
+		if (e->publish.batch != 0)
+			h->batch[f->stream].sent--;
 		acknowledge(s, h, e, sequence);
 		return;
 	}
@@ -230,19 +250,38 @@ static void publish(struct sim *s, struct host *h, const struct effect *e)
 						      .sent_ms = h->step_ms,
 						      .handed_ms = now_ms(s),
 						      .notices = h->told[f->stream].notices,
-						      .bytes = f->bytes };
+						      .bytes = f->bytes,
+						      .batch = e->publish.batch,
+						      .number = e->publish.number };
 	h->published++;
 	is_sent(s, h, message);
 	/* Nobody could say whether it is there already. */
 	f->repeatable |= e->publish.blind || h->known[f->stream].denied;
 	wire_hand_over(s, h,
 		       &(struct hand){ .message = message,
+				       .batch = e->publish.batch,
+				       .number = e->publish.number,
+				       .op = e->publish.op,
+				       .flow = e->publish.flow,
+				       .stream = f->stream,
 				       .token = e->publish.token,
 				       .by_ms = e->publish.by_ms,
 				       .testimony = { .horizon = h->horizon[e->publish.slot],
 						      .timeline = h->timeline,
 						      .evident = e->publish.evident,
 						      .expected = e->publish.expected } });
+}
+
+static void say_of_batch(struct sim *s, struct host *h, const struct effect *e)
+{
+	check_batch(s, h, e);
+	wire_hand_over(s, h,
+		       &(struct hand){ .batch = e->batch.batch,
+				       .number = e->batch.number,
+				       .op = e->batch.op,
+				       .flow = e->batch.flow,
+				       .stream = e->batch.stream,
+				       .by_ms = INT64_MAX });
 }
 
 static void fetch(struct sim *s, struct host *h, const struct effect *e)
@@ -301,7 +340,7 @@ static void carry_out(struct sim *s, struct host *h, const struct effect *e)
 		if (h->leading)
 			session_resign(s, h);
 		break;
-	case EFFECT_BATCH: break;
+	case EFFECT_BATCH: say_of_batch(s, h, e); break;
 	}
 }
 

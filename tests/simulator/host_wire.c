@@ -41,13 +41,17 @@ void wire_write(struct sim *s, struct host *h)
 			later(s, h->socket_full_until - s->now, on_writable, h->index, h->life, 0, 0);
 			return;
 		}
-		if (x->message != 0 && (now_ms(s) >= h->send_deadline_ms || now_ms(s) >= x->by_ms)) {
+		if ((x->message != 0 || x->batch != 0) && (now_ms(s) >= h->send_deadline_ms || now_ms(s) >= x->by_ms)) {
 			trace(s, "host %u  would write too late: drops the connection", h->index);
 			wire_drop(h);
 			host_bus_lost(s, h, true);
 			return;
 		}
-		if (x->message != 0) {
+		if (x->batch != 0) {
+			if (x->message != 0)
+				check_written(s, h, x->message);
+			js_publish_in_batch(s, h->conn, x);
+		} else if (x->message != 0) {
 			check_written(s, h, x->message);
 			js_publish(s, h->conn, x->message, x->token, &x->testimony);
 		} else {

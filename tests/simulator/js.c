@@ -125,7 +125,7 @@ static uint64_t expected_of(const struct sim *s, uint64_t sent)
 	return s->js.testimony[sent >> 32].expected;
 }
 
-static void store(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token)
+static void put(struct sim *s, uint64_t sent)
 {
 	int64_t id = message_of(sent);
 	struct fact *f = &s->pg.fact[id];
@@ -145,6 +145,13 @@ static void store(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token)
 	f->stored_losses = st->losses;
 	trace(s, "js      stream %u seq %llu stores %s", f->stream, (unsigned long long)f->sequence, told(s, id));
 	check_stored(s, id);
+}
+
+static void store(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token)
+{
+	struct fact *f = &s->pg.fact[message_of(sent)];
+
+	put(s, sent);
 	if (f->mute) {
 		f->mute = false;
 		return;
@@ -168,6 +175,19 @@ static bool out_of_place(struct sim *s, const struct happening *h, struct fact *
 	return true;
 }
 
+static void lose(struct sim *s, struct fact *f, int64_t id)
+{
+	f->doomed = false;
+	trace(s, "js      the proposal of %s is lost", told(s, id));
+	f->copy = prng_below(&s->dice, 2) == 0 ? COPY_GHOST : COPY_NONE;
+	f->window_ends = wall(s) + prng_between(&s->dice, 100, 2000) * MS;
+}
+
+static bool has_batches(const struct sim *s, uint16_t stream)
+{
+	return (s->plan.batches >> stream & 1) != 0;
+}
+
 static void on_proposal(struct sim *s, const struct happening *h)
 {
 	struct fact *f = &s->pg.fact[message_of(h->b)];
@@ -175,14 +195,55 @@ static void on_proposal(struct sim *s, const struct happening *h)
 	if (out_of_place(s, h, f))
 		return;
 
-	if (f->doomed || mishap(s, s->plan.chance.proposal_lost)) {
-		f->doomed = false;
-		trace(s, "js      the proposal of %s is lost", told(s, message_of(h->b)));
-		f->copy = prng_below(&s->dice, 2) == 0 ? COPY_GHOST : COPY_NONE;
-		f->window_ends = wall(s) + prng_between(&s->dice, 100, 2000) * MS;
+	if (!f->doomed && mishap(s, s->plan.chance.proposal_lost)) {
+		f->doomed = true;
+		if (has_batches(s, f->stream)) {
+			js_loses_behind(s, f->stream, f->proposal);
+			s->js.stream[f->stream].term++;
+			js_batches_elect(s, f->stream, false);
+		}
+	}
+	if (f->doomed) {
+		lose(s, f, message_of(h->b));
 		return;
 	}
 	store(s, h->a, h->b, h->c);
+}
+
+void js_loses_behind(struct sim *s, uint16_t stream, uint64_t proposal)
+{
+	for (int64_t m = 1; m <= s->pg.messages; m++) {
+		struct fact *f = &s->pg.fact[m];
+
+		if (f->stream == stream && f->copy == COPY_PROPOSED && f->proposal >= proposal)
+			f->doomed = true;
+	}
+}
+
+/* The same of one in a batch; nobody is told of it alone. */
+static void on_batch_proposal(struct sim *s, const struct happening *h)
+{
+	int64_t id = message_of(h->b);
+	struct fact *f = &s->pg.fact[id];
+	struct stream *st = &s->js.stream[f->stream];
+	uint64_t expected = expected_of(s, h->b);
+
+	if (expected != EXPECTED_ANY)
+		st->proposals--;
+	if (!f->doomed &&
+	    (mishap(s, s->plan.chance.proposal_lost) || (expected != EXPECTED_ANY && expected != st->sequence))) {
+		js_loses_behind(s, f->stream, f->proposal);
+		st->term++;
+		js_batches_elect(s, f->stream, false);
+	}
+	if (f->doomed) {
+		lose(s, f, id);
+		js_batch_stored(s, h->a, (uint32_t)h->c, 0);
+		return;
+	}
+	put(s, h->b);
+	f->mute = false;
+	js_batch_stored(s, h->a, (uint32_t)h->c, f->sequence);
 }
 
 /* A flawed relay would give the stream the id in place of the message's own: another message with this id is it. */
@@ -199,7 +260,7 @@ static bool mistaken(const struct sim *s, const struct fact *f)
 }
 
 /* The window has an entry for it. */
-static bool known(struct sim *s, struct fact *f)
+bool js_knows(struct sim *s, struct fact *f)
 {
 	if (f->copies == 0 && mistaken(s, f)) {
 		f->copy = COPY_STORED;
@@ -249,6 +310,23 @@ static void is_slow(struct sim *s, int64_t id, int64_t delay)
 	s->pg.fact[id].repeatable |= delay >= s->plan.window_us / 4 - 4 * s->plan.bus_us;
 }
 
+/* The log of a cluster keeps the order. */
+static int64_t in_the_log(struct sim *s, uint64_t sent, int64_t delay)
+{
+	struct fact *f = &s->pg.fact[message_of(sent)];
+	struct stream *st = &s->js.stream[f->stream];
+	bool chained = expected_of(s, sent) != EXPECTED_ANY;
+
+	f->proposal = ++st->proposals_made;
+	f->batch = 0;
+	if (chained)
+		st->proposed = (st->proposals++ > 0 ? st->proposed : st->sequence) + 1;
+	if (!chained && !has_batches(s, f->stream))
+		return delay;
+	st->stored_at = s->now + delay > st->stored_at ? s->now + delay : st->stored_at;
+	return st->stored_at - s->now;
+}
+
 static void propose(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token, int64_t late)
 {
 	int64_t id = message_of(sent);
@@ -256,17 +334,30 @@ static void propose(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token,
 
 	if (mishap(s, s->plan.chance.proposal_slow))
 		delay += prng_spread(&s->dice, MS, 5 * slow);
-	if (expected_of(s, sent) != EXPECTED_ANY) {
-		struct stream *st = &s->js.stream[s->pg.fact[id].stream];
-
-		/* The log of a cluster keeps the order. */
-		st->stored_at = s->now + delay > st->stored_at ? s->now + delay : st->stored_at;
-		delay = st->stored_at - s->now;
-		st->proposed = (st->proposals++ > 0 ? st->proposed : st->sequence) + 1;
-	}
+	delay = in_the_log(s, sent, delay);
 	is_slow(s, id, late + delay);
 	s->pg.fact[id].copy = COPY_PROPOSED;
 	later(s, delay, on_proposal, conn, sent, token, 0);
+}
+
+void js_stores_of_batch(struct sim *s, const struct hand *x, size_t batch)
+{
+	uint64_t sent = with_testimony(s, x->message, &x->testimony);
+	struct fact *f = &s->pg.fact[x->message];
+	int64_t delay, slow = (int64_t)s->plan.settings.ack_timeout_ms * MS;
+
+	if (!s->plan.clustered || f->standing > 0) {
+		put(s, sent);
+		js_batch_stored(s, batch, x->number, f->sequence);
+		return;
+	}
+	delay = js_travel(s) + (mishap(s, s->plan.chance.proposal_slow) ? prng_spread(&s->dice, MS, 5 * slow) : 0);
+	delay = in_the_log(s, sent, delay);
+	is_slow(s, x->message, delay);
+	f->copy = COPY_PROPOSED;
+	f->batch = batch;
+	f->number = x->number;
+	later(s, delay, on_batch_proposal, batch, sent, x->number, 0);
 }
 
 /* Somebody else publishes to a stream that is ours. */
@@ -284,6 +375,14 @@ static void foreign_comes(struct sim *s, struct stream *st, uint16_t stream)
 static bool wrong_place(const struct sim *s, const struct stream *st, uint64_t sent)
 {
 	uint64_t expected = expected_of(s, sent);
+
+	return expected != EXPECTED_ANY && expected != (st->proposals > 0 ? st->proposed : st->sequence);
+}
+
+bool js_wrong_place(const struct sim *s, const struct hand *x)
+{
+	const struct stream *st = &s->js.stream[x->stream];
+	uint64_t expected = x->testimony.expected;
 
 	return expected != EXPECTED_ANY && expected != (st->proposals > 0 ? st->proposed : st->sequence);
 }
@@ -307,7 +406,7 @@ static void process(struct sim *s, uint64_t conn, uint64_t sent, uint64_t token,
 		refuse_for_good(s, conn, id, token);
 	else if (s->plan.order_first && wrong_place(s, st, sent))
 		refuse(s, conn, token, 10071, 400);
-	else if (known(s, f))
+	else if (js_knows(s, f))
 		answer_duplicate(s, conn, f, token);
 	else if (wrong_place(s, st, sent))
 		refuse(s, conn, token, 10071, 400);
@@ -366,8 +465,52 @@ void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token, const 
 	later(s, c->last_arrival - s->now, on_arrival, conn, with_testimony(s, id, t), token, ++c->sent);
 }
 
+static void on_batch_arrival(struct sim *s, const struct happening *h)
+{
+	struct conn *c = js_conn(s, h->a);
+	int64_t slow = (int64_t)s->plan.settings.ack_timeout_ms * MS;
+	struct hand x = s->js.hand[h->b];
+
+	if (c == NULL || (!c->wire && h->d > c->cut && h->c == 0))
+		return;
+	if (c->wire && h->c == 0)
+		c->arrived = h->d;
+	if (h->c == 0 && mishap(s, s->plan.chance.publish_lost))
+		return;
+	if (h->c == 0 && mishap(s, s->plan.chance.publish_late)) {
+		int64_t delay = prng_between(&s->dice, slow / 2, 10 * slow);
+
+		if (x.message != 0)
+			is_slow(s, x.message, delay);
+		later(s, delay, on_batch_arrival, h->a, h->b, 1, 0);
+		return;
+	}
+	js_batch_arrives(s, h->a, &x);
+}
+
+void js_publish_in_batch(struct sim *s, uint64_t conn, const struct hand *x)
+{
+	struct conn *c = js_conn(s, conn);
+	struct js *js = &s->js;
+	int64_t at = s->now + js_travel(s);
+
+	if (c == NULL || !c->wire)
+		return;
+	if (js->hands == js->hands_size) {
+		js->hands_size = js->hands_size > 0 ? 2 * js->hands_size : 256;
+		js->hand = realloc(js->hand, js->hands_size * sizeof *js->hand);
+		if (js->hand == NULL)
+			abort();
+	}
+	js->hand[js->hands] = *x;
+	c->last_arrival = at > c->last_arrival ? at : c->last_arrival;
+	later(s, c->last_arrival - s->now, on_batch_arrival, conn, js->hands++, 0, ++c->sent);
+}
+
 void js_close(struct sim *s)
 {
+	js_batches_close(s);
+	free(s->js.hand);
 	for (int i = 0; i < MAX_STREAMS; i++)
 		free(s->js.stream[i].log);
 	free(s->js.testimony);
@@ -379,6 +522,6 @@ void js_heal(struct sim *s)
 		struct stream *st = &s->js.stream[i];
 
 		st->down_until = st->full_until = st->silent_until = st->busy_until = st->refused_until = 0;
-		st->lookback_until = 0;
+		st->lookback_until = st->single_until = st->crowded_until = 0;
 	}
 }

@@ -6,9 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/vocabulary.h"
+
 enum { MAX_STREAMS = 3 };
 
 struct sim;
+struct fact;
 
 /* What a message says of the snapshot from which it was sent. */
 struct testimony {
@@ -28,6 +31,30 @@ struct entry {
 
 enum { NOTHING = 0, STRANGER = -1 };
 
+/* A batch, as the leader of its stream knows it. */
+struct js_batch {
+	uint64_t id;
+	uint16_t stream;
+	bool open;       /* it takes more */
+	bool revives;    /* its end is known to this leader alone */
+	bool shaken;     /* another one leads since it began */
+	bool ends, told; /* the end is to be told when nothing is pending; it was */
+	uint32_t flow, every;
+	uint32_t accepted, pending, stored, acked; /* numbers, but for pending: so many */
+	uint64_t sequence;                         /* of the last that it stored */
+	uint64_t conn;                             /* where the last of it came from */
+	int64_t touched;
+};
+
+/* What is said of a batch: EVENT_BATCH. */
+struct js_answer {
+	uint16_t stream;
+	uint64_t batch;
+	enum batch_answer what;
+	uint32_t number, reason, status;
+	uint64_t sequence;
+};
+
 struct stream {
 	uint64_t first;    /* nothing stands below */
 	uint64_t sequence; /* the last one given */
@@ -42,9 +69,11 @@ struct stream {
 	uint32_t proposals;
 	uint64_t proposed;
 	int64_t stored_at;
-	uint64_t foreign;  /* messages of others in it */
-	int64_t passed_at; /* when it ended otherwise than by a message of ours: by a foreign one, by a
+	uint64_t foreign;        /* messages of others in it */
+	int64_t passed_at;       /* when it ended otherwise than by a message of ours: by a foreign one, by a
 			    * second copy, or as another stream */
+	uint64_t proposals_made; /* in the order of the log */
+	int64_t single_until, crowded_until; /* it takes no batch, as configured then; none that is not open */
 	int64_t down_until, full_until, silent_until, busy_until;
 	uint32_t down_reason, down_status, full_reason, full_status;
 	int32_t refused_key; /* the messages of one key are refused */
@@ -73,6 +102,12 @@ struct js {
 	uint64_t serials;
 	struct testimony *testimony; /* one for each publish; 0 is none */
 	size_t testimonies, testimonies_size;
+	struct js_batch *batch; /* 0 is none */
+	size_t batches, batches_size;
+	struct js_answer *answer;
+	size_t answers, answers_size;
+	struct hand *hand; /* what came of batches */
+	size_t hands, hands_size;
 	int64_t clock; /* how far the servers' clock is off: the window of deduplication runs on it */
 };
 
@@ -90,7 +125,27 @@ void js_cut(struct sim *s, uint64_t conn);
 /* (What is called id here and in js.c is a message's number: see pg.h.) */
 void js_publish(struct sim *s, uint64_t conn, int64_t id, uint64_t token, const struct testimony *t);
 
+/* Part of a batch: a message, or something that is said of the batch. */
+struct hand;
+void js_publish_in_batch(struct sim *s, uint64_t conn, const struct hand *x);
+/* Its configuration and its version allow it. */
+bool js_takes_batches(const struct sim *s, uint16_t stream);
+
 /* --- for the other files of the fake JetStream --- */
+
+/* js_batch.c: it arrives; a proposal of it is stored (or, with sequence 0, lost); another one leads. */
+void js_batch_arrives(struct sim *s, uint64_t conn, const struct hand *x);
+void js_batch_stored(struct sim *s, size_t batch, uint32_t number, uint64_t sequence);
+void js_batches_elect(struct sim *s, uint16_t stream, bool forgotten);
+void js_batches_close(struct sim *s);
+/* The window has an entry for it. */
+bool js_knows(struct sim *s, struct fact *f);
+/* It is to stand behind a sequence that is not the last one. */
+bool js_wrong_place(const struct sim *s, const struct hand *x);
+/* Stored now, or proposed. */
+void js_stores_of_batch(struct sim *s, const struct hand *x, size_t batch);
+/* A proposal that is lost takes along all that were made behind it. */
+void js_loses_behind(struct sim *s, uint16_t stream, uint64_t proposal);
 
 /* The connection of this number, or NULL. */
 struct conn *js_conn(struct sim *s, uint64_t serial);

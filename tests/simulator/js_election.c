@@ -57,15 +57,33 @@ void js_fills_up(struct sim *s, struct stream *st, int64_t until)
 	st->full_status = a.status;
 }
 
+/* Where batches are sent to a stream, what is lost is the end of the log: what stands before it is not. */
+static uint64_t cut_of(struct sim *s, uint16_t stream)
+{
+	uint64_t first = UINT64_MAX, last = s->js.stream[stream].proposals_made;
+
+	if ((s->plan.batches >> stream & 1) == 0)
+		return 0;
+	for (int64_t m = 1; m <= s->pg.messages; m++) {
+		const struct fact *f = &s->pg.fact[m];
+
+		if (f->stream == stream && f->copy == COPY_PROPOSED && f->proposal < first)
+			first = f->proposal;
+	}
+	return first > last ? last + 1 : (uint64_t)prng_between(&s->dice, (int64_t)first, (int64_t)last + 1);
+}
+
 /* Each of those in the pipeline may get lost, stored without a word, or stored and answered as if nothing were. */
 static void shake_pipeline(struct sim *s, uint16_t stream)
 {
+	uint64_t from = cut_of(s, stream);
+
 	for (int64_t m = 1; m <= s->pg.messages; m++) {
 		struct fact *f = &s->pg.fact[m];
 
 		if (f->stream != stream || f->copy != COPY_PROPOSED)
 			continue;
-		f->doomed = prng_below(&s->dice, 2) == 0;
+		f->doomed = (s->plan.batches >> stream & 1) != 0 ? f->proposal >= from : prng_below(&s->dice, 2) == 0;
 		f->mute = !f->doomed && prng_below(&s->dice, 2) == 0;
 	}
 }
@@ -74,6 +92,7 @@ void js_elects(struct sim *s, struct stream *st, int64_t until)
 {
 	st->term++;
 	shake_pipeline(s, (uint16_t)(st - s->js.stream));
+	js_batches_elect(s, (uint16_t)(st - s->js.stream), !s->plan.clustered);
 	js_goes_away(s, st, until);
 }
 

@@ -77,16 +77,19 @@ static void shake(struct sim *s, struct stream *st)
 	st->losses++;
 	st->passed_at = s->now;
 	st->term++;
+	if ((s->plan.batches >> index_of(s, st) & 1) != 0)
+		js_loses_behind(s, index_of(s, st), 1 + prng_below(&s->dice, st->proposals_made + 1));
 	for (int64_t m = 1; m <= s->pg.messages; m++) {
 		struct fact *f = &s->pg.fact[m];
 
 		if (f->stream != index_of(s, st))
 			continue;
-		if (f->copy == COPY_PROPOSED)
+		if (f->copy == COPY_PROPOSED && (s->plan.batches >> index_of(s, st) & 1) == 0)
 			f->doomed |= prng_below(&s->dice, 2) == 0;
 		if (f->copy == COPY_STORED && f->standing == 0)
 			f->copy = COPY_NONE;
 	}
+	js_batches_elect(s, index_of(s, st), true);
 }
 
 void js_truncates(struct sim *s, struct stream *st)

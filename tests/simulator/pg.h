@@ -74,6 +74,9 @@ struct fact {
 	int64_t sent_ms;    /* by whom ever, the last time */
 	uint64_t sent_by,
 		alone_by;  /* the last session that sent it; in which it was refused, not answered, or held back */
+	uint64_t proposal; /* its place in the log of its stream, while it is proposed; */
+	size_t batch;      /* and in this batch, 0 = none, */
+	uint32_t number;   /* at this number */
 	bool doomed, mute; /* proposed, and its leader is gone: it will be lost; nobody will be told */
 
 	bool dead, held; /* stands in dead_letter */

@@ -86,6 +86,17 @@ static void draw_owned(struct delivery_settings *s, struct prng *dice)
 	s->poison = POISON_SKIP;
 }
 
+/* Which streams may be sent to by batches, and how long those are. */
+static void draw_batches(struct plan *p, struct prng *dice)
+{
+	if (prng_below(dice, 2) == 0)
+		return;
+	p->batches = (uint32_t)prng_between(dice, 1, (1 << p->settings.streams) - 1);
+	for (uint32_t i = 0; i < p->settings.streams; i++)
+		p->settings.batch_messages[i] = ONE_OF(dice, 0, 2, 3, 5, 12, 30);
+	p->batch_idle_us = (int64_t)ONE_OF(dice, 50, 300, 10000) * 1000;
+}
+
 void plan_draw(struct plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, FEW, MILD, MILD, ROUGH, ROUGH, ROUGH };
@@ -105,6 +116,7 @@ void plan_draw(struct plan *p, struct prng *dice)
 	p->order_first = prng_below(dice, 2) == 0;
 	p->in_process = prng_below(dice, 2) == 0;
 	draw_owned(&p->settings, dice);
+	draw_batches(p, dice);
 	p->taps = prng_below(dice, 4) == 0;
 	p->long_window = prng_below(dice, 2) == 0;
 	p->forgets = !p->long_window && prng_below(dice, 2) == 0;

@@ -74,6 +74,8 @@
 	X(drain, 700)             \
 	X(lane_refused, 300)      \
 	X(reload, 200)            \
+	X(batches_off, 700)       \
+	X(batches_crowded, 500)   \
 	X(operator_pause, 1500)
 
 #define AS_FIELD(name, ...) uint32_t name;
@@ -102,6 +104,8 @@ enum fault {
 
 struct plan {
 	struct delivery_settings settings;
+	uint32_t batches;      /* a bit for each stream that may be sent to by batches */
+	int64_t batch_idle_us; /* one that idles for so long is forgotten */
 	uint32_t hosts, keys, producers;
 	uint32_t rows;         /* the load ends when so many messages are written, */
 	int64_t load_us;       /* or this time is over */

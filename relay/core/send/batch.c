@@ -246,6 +246,8 @@ static void ends_at_the_refused(struct sender *s, uint16_t stream)
 	uint32_t reason = b->reason, status = b->status;
 
 	disband(s, stream, false, m);
+	/* From now on it goes by itself: it would end each batch. And nothing of its lane goes with it. */
+	m->single = !MUTANT(batch_refused_again);
 	sending_was_refused(s, m, reason, status);
 	run_if_settled(s, stream);
 }
