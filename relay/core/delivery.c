@@ -24,6 +24,7 @@ struct delivery {
 	struct sender *send;
 	struct reader *outbox;
 	struct outcomes *outcomes; /* the sender's */
+	bool batches;              /* some stream may have been sent to by batches */
 	bool only_publish;         /* in this step there is nothing else to do any more */
 	struct notes notes;
 	int64_t now_ms;
@@ -154,7 +155,10 @@ static void handle(struct delivery *d, const struct event *ev)
 		break;
 	case EVENT_DRAIN: lead_drain(&d->lead); break;
 	case EVENT_SETTINGS: adjust(d, ev->settings); break;
-	case EVENT_WIRE: batch_wire(d->send, ev); break;
+	case EVENT_WIRE:
+		d->batches |= ev->wire.batches;
+		batch_wire(d->send, ev);
+		break;
 	case EVENT_BATCH:
 		if (lead_is_held(&d->lead))
 			batch_answered(d->send, ev);
@@ -251,7 +255,7 @@ static bool next_but_publish(struct delivery *d, struct effect *f)
 	if (d->only_publish)
 		return false;
 	if (next_mark(d, f) || next_announce(d, f) || next_fetch(d, f) || next_renew(d, f) || next_lookback(d, f) ||
-	    (lead_may_say(&d->lead, d->now_ms) && batch_next(d->send, f)))
+	    (d->batches && lead_may_say(&d->lead, d->now_ms) && batch_next(d->send, f)))
 		return true;
 	d->only_publish = true;
 	return false;

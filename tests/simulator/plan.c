@@ -97,6 +97,41 @@ static void draw_batches(struct plan *p, struct prng *dice)
 	p->batch_idle_us = (int64_t)ONE_OF(dice, 50, 300, 10000) * 1000;
 }
 
+/* Batches are rare where leads and connections never last, and where rows come in drops: in most of their seeds none of that is so. */
+static void press_batches(struct plan *p, struct prng *dice)
+{
+	static const enum fault in_the_way[] = { FAULT_session_lost,
+						 FAULT_database_crash,
+						 FAULT_failover,
+						 FAULT_switchover,
+						 FAULT_bus_lost,
+						 FAULT_pause,
+						 FAULT_kill,
+						 FAULT_drain,
+						 FAULT_crash,
+						 FAULT_freeze,
+						 FAULT_socket_full,
+						 FAULT_server_restart,
+						 FAULT_reload,
+						 FAULT_operator_pause,
+						 FAULT_stream_truncated,
+						 FAULT_stream_recreated };
+	struct draw_rates all = rates(p);
+
+	if (p->batches == 0 || prng_below(dice, 4) == 0)
+		return;
+	for (size_t i = 0; i < sizeof in_the_way / sizeof in_the_way[0]; i++)
+		if (prng_below(dice, 5) != 0)
+			draw_switch_off(&all, in_the_way[i]);
+	p->settings.window_messages = ONE_OF(dice, 7, 16, 20, 64);
+	p->settings.queue_messages = 64;
+	p->settings.window_bytes = ONE_OF(dice, 4000, 1 << 20, 1 << 20);
+	p->settings.queue_bytes = 1 << 20;
+	p->chance.big_tx = (uint32_t)prng_spread(dice, 1000, 300000);
+	p->idle_us = prng_below(dice, 2) == 0 ? p->idle_us : p->idle_us / 10;
+	p->keys = (uint32_t)prng_spread(dice, 1, 20);
+}
+
 void plan_draw(struct plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, FEW, MILD, MILD, ROUGH, ROUGH, ROUGH };
@@ -109,6 +144,9 @@ void plan_draw(struct plan *p, struct prng *dice)
 	draw_faults(p, dice, mood == LONE ? ALL : mood);
 	if (mood == LONE)
 		draw_only(&all, dice);
+	draw_batches(p, dice);
+	if (mood != CALM && mood != LONE)
+		press_batches(p, dice);
 	/* Who stands still is of interest where another takes over. */
 	if (p->every.pause > 0 || p->chance.freeze > 0)
 		p->hosts = 2;
@@ -116,7 +154,6 @@ void plan_draw(struct plan *p, struct prng *dice)
 	p->order_first = prng_below(dice, 2) == 0;
 	p->in_process = prng_below(dice, 2) == 0;
 	draw_owned(&p->settings, dice);
-	draw_batches(p, dice);
 	p->taps = prng_below(dice, 4) == 0;
 	p->long_window = prng_below(dice, 2) == 0;
 	p->forgets = !p->long_window && prng_below(dice, 2) == 0;

@@ -73,6 +73,32 @@ static bool is_owned(const struct sender *s, uint16_t stream)
 
 /* --- which wire --- */
 
+/* A copy of it may be anywhere: also one in process, which only a message by itself is told of. */
+static bool may_have_been_sent(const struct sender *s, const struct message *m)
+{
+	const struct predecessor *p = &s->predecessor;
+
+	if (m->attempt != 0 || m->copies.low_water != LOW_WATER_NONE || m->turn == TURN_REDRIVEN)
+		return true;
+	return p->remains && m->ticket <= p->last_ticket && s->lookback[m->stream].inherited != LOW_WATER_NONE &&
+	       !MUTANT(batch_inherits);
+}
+
+/* m, which is in memory and not in a batch: may it be in one? What probes goes by itself. */
+static void judge(struct sender *s, struct message *m)
+{
+	m->single |= may_have_been_sent(s, m) || block_is_shut(sender_state_stream_block(s, m)) ||
+		     block_is_shut(sender_state_lane_block(s, m));
+}
+
+/* Until now nobody has looked at what came to memory. */
+static void judge_all(struct sender *s, uint16_t stream)
+{
+	for (struct message *m = s->lanes.oldest; m != NULL; m = m->age_next)
+		if (m->stream == stream && m->number == 0)
+			judge(s, m);
+}
+
 static void set_wire(struct sender *s, uint16_t stream, enum wire_reason reason)
 {
 	struct batch *b = &s->batch[stream];
@@ -372,8 +398,10 @@ void batch_wire(struct sender *s, const struct event *ev)
 
 	assert(stream < s->set->streams);
 	set_wire(s, stream, batches ? WIRE_BATCHES : ev->wire.batches ? WIRE_ORDERING : ev->wire.reason);
-	if (batches)
+	if (batches && (s->batching >> stream & 1) == 0) {
 		s->batching |= UINT64_C(1) << stream;
+		judge_all(s, stream);
+	}
 	if (batches)
 		run_if_settled(s, stream);
 	else if (b->state == BATCH_IS_NONE)
@@ -430,23 +458,10 @@ void batch_truncated(struct sender *s, uint16_t stream)
 	s->batch[stream].lost = true;
 }
 
-/* A copy of it may be anywhere: also one in process, which only a message by itself is told of. */
-static bool may_have_been_sent(const struct sender *s, const struct message *m, const struct offer *o)
+void batch_admitted(struct sender *s, struct message *m)
 {
-	const struct predecessor *p = &s->predecessor;
-
-	if (doubt_is_open(m) || m->copies.low_water != LOW_WATER_NONE || m->turn == TURN_REDRIVEN)
-		return true;
-	return p->remains && o->ticket <= p->last_ticket && s->lookback[m->stream].inherited != LOW_WATER_NONE &&
-	       !MUTANT(batch_inherits);
-}
-
-void batch_admitted(struct sender *s, struct message *m, const struct offer *o)
-{
-	m->single = may_have_been_sent(s, m, o) || block_is_shut(sender_state_stream_block(s, m)) ||
-		    block_is_shut(sender_state_lane_block(s, m));
-	if (s->batching != 0)
-		lanes_join(&s->lanes, m);
+	judge(s, m);
+	lanes_join(&s->lanes, m);
 }
 
 /* The batch waits for it no more; run_if_settled() is not called here, for its lane may be on its way out. */
@@ -550,6 +565,7 @@ void batch_sent(struct sender *s, struct message *m, struct effect *f)
 	if (goes_alone(s, m, goes_on)) {
 		assert(m->lane == NULL || m->lane->owned || m->lane->active == 1 || s->lanes.pipelined ||
 		       MUTANT(batch_beside_single) || MUTANT(lane_of_two));
+		m->single = true;
 		return;
 	}
 	if (b->state != BATCH_IS_OPEN)

@@ -5,8 +5,6 @@
 
 #include "core/send/sender_state.h"
 
-struct offer;
-
 /* --- what happens --- */
 
 /* A lead begins: no message is in a batch. And it ends: what is in a batch goes without a word. */
@@ -16,8 +14,8 @@ void batch_forget(struct sender *s);
 /* The connection is gone: all that is in a batch is uncertain, and nobody has said yet what the next connection can do. */
 void batch_interrupted(struct sender *s);
 
-/* m came to memory; it leaves memory, and was uncertain. */
-void batch_admitted(struct sender *s, struct message *m, const struct offer *o);
+/* m came to memory, and there are streams that take batches; m leaves memory, and was uncertain. */
+void batch_admitted(struct sender *s, struct message *m);
 void batch_settled(struct sender *s, struct message *m);
 
 /* m was handed out in a batch, and is not written: it was found in the stream. */
@@ -34,12 +32,14 @@ void batch_truncated(struct sender *s, uint16_t stream);
 
 /* --- what is asked --- */
 
-/* m is READY, and is not to be sent before the batch that is under way has ended. */
+/* m is READY, and is not to be sent before the batch that is under way has ended. In an owned stream nothing is: what waits for the next batch
+ * must not be overtaken by what goes by itself. */
 static inline bool batch_must_wait(const struct sender *s, const struct message *m)
 {
 	const struct batch *b = &s->batch[m->stream];
 
-	return !m->single && (b->state == BATCH_IS_BROKEN || (b->state == BATCH_IS_ENDING && !MUTANT(batch_unended)));
+	return (!m->single || (m->lane != NULL && m->lane->owned && !MUTANT(batch_overtaken))) &&
+	       (b->state == BATCH_IS_BROKEN || (b->state == BATCH_IS_ENDING && !MUTANT(batch_unended)));
 }
 
 /* m, which is READY and fits the window, is being sent: in a batch, or by itself. */

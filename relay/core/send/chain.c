@@ -276,13 +276,23 @@ static bool passes(const struct sender *s, uint16_t stream)
 	return (s->set->foreign_passes >> stream & 1) != 0;
 }
 
+/* What looks have found may be this: rows that came late stand before it, so its turn has not come. */
+static bool one_is_in_doubt(struct sender *s, uint16_t stream)
+{
+	for (const struct message *m = lane_of(s, stream)->first; m != NULL; m = m->lane_next)
+		if (m->copies.low_water != LOW_WATER_NONE)
+			return true;
+	return false;
+}
+
 /* Returns whether it may go on. */
 static bool no_foreign(struct sender *s, uint16_t stream)
 {
 	struct chain *c = &s->chain[stream];
 	bool goes_on = passes(s, stream);
 
-	if (c->unclaimed == 0 || s->blocks.stream[stream].parked > 0 || MUTANT(foreign_unseen))
+	if (c->unclaimed == 0 || s->blocks.stream[stream].parked > 0 || one_is_in_doubt(s, stream) ||
+	    MUTANT(foreign_unseen))
 		return true;
 	c->foreign += c->unclaimed;
 	c->unclaimed = 0;

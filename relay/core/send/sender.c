@@ -60,7 +60,7 @@ void sender_clock(struct sender *s, int64_t now_ms, uint32_t random)
 	assert(now_ms >= s->now_ms && !outcomes_wait(&s->outcomes));
 	s->now_ms = now_ms;
 	backoff_stir(&s->backoff, random);
-	s->batch_random = (s->batch_random ^ random) * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)now_ms;
+	s->batch_random = (s->batch_random << 7 | s->batch_random >> 57) ^ random;
 }
 
 void sender_forget(struct sender *s)
@@ -151,7 +151,8 @@ static int32_t admit(struct sender *s, const struct offer *o, scope_id lane, boo
 	memory_admitted(s, m);
 	if (owned)
 		m->key = lane;
-	batch_admitted(s, m, o);
+	if (s->batching != 0)
+		batch_admitted(s, m);
 	return (int32_t)(m - s->lanes.message);
 }
 

@@ -106,7 +106,7 @@ static struct message *resolve(struct sender *s, uint64_t token, bool any_attemp
 	return m;
 }
 
-void sending_stored(struct sender *s, struct message *m)
+static inline void stored(struct sender *s, struct message *m)
 {
 	s->stats->acked++;
 	s->stats->last_ack_ms = s->now_ms;
@@ -115,6 +115,11 @@ void sending_stored(struct sender *s, struct message *m)
 	grow_send_window(s);
 	lanes_acked(m);
 	holding_settle(s, m);
+}
+
+void sending_stored(struct sender *s, struct message *m)
+{
+	stored(s, m);
 }
 
 void sending_acked(struct sender *s, const struct event *ev)
@@ -133,7 +138,7 @@ void sending_acked(struct sender *s, const struct event *ev)
 	lookback_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence, ev->acked.duplicate);
 	if (owned)
 		chain_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence);
-	sending_stored(s, m);
+	stored(s, m);
 	if (owned)
 		chain_changed(s, stream);
 }
@@ -309,7 +314,6 @@ static void publish(struct sender *s, struct message *m, struct effect *f)
 	f->publish.batch = 0;
 	if (s->batching != 0)
 		batch_sent(s, m, f);
-	m->single = f->publish.batch == 0;
 	memory_departs(s, m);
 	assert(m->place == PLACE_IN_FLIGHT && m->copies.count > 0);
 	s->stats->published++;
