@@ -405,10 +405,25 @@ static struct message *ready_behind(struct lanes *l, struct message *m, struct m
 	return m;
 }
 
+/* One may have gone to ASKING after a later one of its lane went to STANDBY, or the other way: then both are READY, in the order of memory,
+ * which is that of each lane. */
+static void both_ready(struct lanes *l, uint16_t stream)
+{
+	struct message *at = NULL;
+
+	for (struct message *m = l->oldest; m != NULL; m = m->age_next)
+		if (m->stream == stream && (m->place == PLACE_ASKING || m->place == PLACE_STANDBY))
+			at = ready_behind(l, m, at);
+}
+
 static void all_ready(struct lanes *l, enum place from, uint16_t stream, struct message *at)
 {
 	struct message *next;
 
+	if (l->place[PLACE_ASKING].count > 0 && l->place[PLACE_STANDBY].count > 0 && !MUTANT(batch_standby_apart)) {
+		both_ready(l, stream);
+		return;
+	}
 	for (struct message *m = l->place[from].first; m != NULL; m = next) {
 		next = m->next;
 		if (m->stream == stream)
