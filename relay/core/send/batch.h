@@ -14,21 +14,14 @@ void batch_forget(struct sender *s);
 /* The connection is gone: all that is in a batch is uncertain, and nobody has said yet what the next connection can do. */
 void batch_interrupted(struct sender *s);
 
-/* m came to memory, and there are streams that take batches; m leaves memory, and was uncertain. */
+/* m came to memory, and there are streams that take batches. */
 void batch_admitted(struct sender *s, struct message *m);
-void batch_settled(struct sender *s, struct message *m);
 
 /* m was handed out in a batch, and is not written: it was found in the stream. */
 void batch_found(struct sender *s, struct message *m);
 
 /* m, the oldest in flight in its batch, met silence. */
 void batch_silent(struct sender *s, const struct message *m);
-
-/* Of an owned stream: what is in flight is called back. */
-void batch_called_back(struct sender *s, uint16_t stream);
-
-/* The stream has lost its end: no sequence that is told of the batch under way says where it ends. */
-void batch_truncated(struct sender *s, uint16_t stream);
 
 /* --- what is asked --- */
 

@@ -34,7 +34,6 @@
 #include <assert.h>
 
 #include "core/mutant.h"
-#include "core/send/batch.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/lookback.h"

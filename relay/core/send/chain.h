@@ -38,6 +38,11 @@ void chain_batch_failed(struct sender *s, uint16_t stream);
 /* m, in flight, is about to become a dead letter: what stands behind it will be refused. */
 void chain_poisoned(struct sender *s, const struct message *m);
 
+/* --- what it tells of a batch --- */
+
+/* What is in flight is called back. */
+void batch_called_back(struct sender *s, uint16_t stream);
+
 /* --- what is asked --- */
 
 /* m is READY: may it be sent? False: it waits again. */

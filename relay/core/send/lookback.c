@@ -29,7 +29,6 @@
 
 #include "core/mutant.h"
 #include "core/refusal.h"
-#include "core/send/batch.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/predecessor.h"

@@ -35,6 +35,11 @@ void chain_looked(struct sender *s, uint16_t stream, uint64_t last);
 void chain_unreadable(struct sender *s, uint16_t stream, uint32_t reason);
 void chain_truncated(struct sender *s, uint16_t stream);
 
+/* --- what it tells of a batch --- */
+
+/* The stream has lost its end: no sequence that is told of the batch under way says where it ends. */
+void batch_truncated(struct sender *s, uint16_t stream);
+
 /* --- what is asked --- */
 
 /* Must m's stream be asked before m may be sent? Then the caller calls lookback_ask(), and m waits at ASKING. */

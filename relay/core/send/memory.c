@@ -2,7 +2,6 @@
 #include "core/send/memory.h"
 
 #include "core/mutant.h"
-#include "core/send/batch.h"
 #include "core/send/doubt.h"
 #include "core/send/send.h"
 

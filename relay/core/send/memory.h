@@ -20,6 +20,9 @@ static inline void memory_departs(struct sender *s, struct message *m)
 /* m, in flight in a batch, is about to be taken back (lanes_narrow). */
 void memory_grounded(struct sender *s, const struct message *m);
 
+/* It tells of a batch: m leaves memory, and was uncertain. */
+void batch_settled(struct sender *s, struct message *m);
+
 /* m is to be sent again, not before until_ms. */
 void memory_retry(struct sender *s, struct message *m, int64_t until_ms);
 

@@ -14,6 +14,7 @@
 #include "core/mutant.h"
 #include "core/refusal.h"
 #include "core/send/batch.h"
+#include "core/send/batch_end.h"
 #include "core/send/chain.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
