@@ -120,6 +120,9 @@ void host_tells_effect(struct sim *s, const struct host *h, const struct effect 
 	case EFFECT_PUBLISH:
 		trace(s, "host %u  > publish %lld token %llx%s", h->index, (long long)e->publish.id,
 		      (unsigned long long)e->publish.token, e->publish.blind ? ", blindly" : "");
+		if (e->publish.batch != 0)
+			trace(s, "host %u    number %u of batch %llx, op %u", h->index, e->publish.number,
+			      (unsigned long long)e->publish.batch, e->publish.op);
 		break;
 	case EFFECT_FETCH: tell_fetch(s, h, e); break;
 	case EFFECT_MARK: tell_mark(s, h, e->mark); break;

@@ -319,7 +319,6 @@ static void publish(struct sender *s, struct message *m, struct effect *f)
 	assert(m->place == PLACE_IN_FLIGHT && m->copies.count > 0);
 	s->stats->published++;
 	s->stats->bytes_published += m->bytes;
-	f->publish.batch = 0; /* by itself */
 	f->publish.slot = (uint32_t)(m - s->lanes.message);
 	f->publish.id = m->ticket + (MUTANT(id_of_attempt) && m->tries > 1);
 	f->publish.token = token_of(s, m);
