@@ -15,6 +15,8 @@ struct statement {
 	struct capture_repair repair[MAX_SLOTS];
 	uint8_t repair_key[MAX_SLOTS];
 	struct message letter[LIMIT_CAPTURE_LETTERS];
+	struct carried_message carry[LIMIT_CAPTURE_CARRIES];
+	int64_t gone[MAX_CARRIED];
 	int64_t asked_ms;
 };
 
@@ -77,10 +79,51 @@ static void move_cursor(struct capture_sim *s, const struct capture_cursor *c, i
 	b->repairs = kept;
 }
 
+static bool is_gone(const struct statement *st, int64_t ordinal)
+{
+	for (size_t i = 0; i < st->mark.gone_count; i++)
+		if (st->gone[i] == ordinal)
+			return true;
+	return false;
+}
+
+static void add_carried(struct capture_sim *s, const struct carried_message *m)
+{
+	struct books *b = &s->pg.books;
+	uint32_t i = b->carries;
+
+	demand(s, b->carries < MAX_CARRIED, "the simulator is too small");
+	for (; i > 0 && b->carried[i - 1].ordinal > m->ordinal; i--)
+		b->carried[i] = b->carried[i - 1];
+	demand(s, i == 0 || b->carried[i - 1].ordinal < m->ordinal, "ordinal %lld is carried twice", (long long)m->ordinal);
+	b->carried[i] = *m;
+	b->carries++;
+	s->carried++;
+}
+
+static void carry(struct capture_sim *s, const struct statement *st)
+{
+	struct books *b = &s->pg.books;
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < b->carries; i++) {
+		if (is_gone(st, b->carried[i].ordinal))
+			continue;
+		b->carried[kept] = b->carried[i];
+		if (st->mark.carried_void)
+			b->carried[kept].low_water = LOW_WATER_UNKNOWN;
+		kept++;
+	}
+	b->carries = kept;
+	for (size_t i = 0; i < st->mark.carry_count; i++)
+		add_carried(s, &st->carry[i]);
+}
+
 static void apply(struct capture_sim *s, const struct statement *st)
 {
 	struct books *b = &s->pg.books;
 
+	carry(s, st);
 	for (size_t i = 0; i < st->mark.repair_count; i++)
 		add_repair(s, &st->repair[i], st->repair_key[i]);
 	for (size_t i = 0; i < st->mark.cursor_count; i++)
@@ -137,7 +180,8 @@ static void copy_mark(struct capture_sim *s, const struct host *h, struct statem
 	st->epoch = h->epoch;
 	st->mark = *m;
 	st->asked_ms = s->now / MS;
-	demand(s, m->cursor_count > 0 || m->repair_count > 0 || m->letter_count > 0 || m->ordinal > m->from_ordinal,
+	demand(s, m->cursor_count > 0 || m->repair_count > 0 || m->letter_count > 0 || m->ordinal > m->from_ordinal ||
+		       m->carry_count > 0 || m->gone_count > 0 || m->carried_void,
 	       "an idle capture marks");
 	demand(s, m->repair_count <= MAX_SLOTS, "the simulator is too small");
 	for (size_t i = 0; i < m->cursor_count; i++) {
@@ -156,6 +200,18 @@ static void copy_mark(struct capture_sim *s, const struct host *h, struct statem
 		demand(s, h->payload[m->letters[i].slot].used, "a letter points to what was let go");
 		st->letter[i] = h->payload[m->letters[i].slot].m;
 	}
+	for (size_t i = 0; i < m->carry_count; i++) {
+		const struct capture_carry *x = &m->carries[i];
+
+		demand(s, h->payload[x->slot].used, "what is carried was let go");
+		st->carry[i] = (struct carried_message){ .ordinal = x->ordinal,
+							 .lane = x->lane,
+							 .low_water = x->low_water,
+							 .m = h->payload[x->slot].m };
+	}
+	demand(s, m->gone_count <= MAX_CARRIED, "the simulator is too small");
+	for (size_t i = 0; i < m->gone_count; i++)
+		st->gone[i] = m->gone[i];
 }
 
 void capture_books_mark(struct capture_sim *s, struct host *h, const struct capture_mark *mark)
@@ -167,6 +223,77 @@ void capture_books_mark(struct capture_sim *s, struct host *h, const struct capt
 	if (mishap(s, query_slow))
 		wait += prng_spread(&s->dice, MS, 300 * MS);
 	plan(s, h, wait, on_mark)->d = place;
+}
+
+/* --- what is carried comes back --- */
+
+enum { FETCHES = 16 };
+
+static struct fetch {
+	uint64_t epoch;
+	int64_t ordinal[LIMIT_CAPTURE_FETCH];
+	size_t count;
+	struct carried_message found[LIMIT_CAPTURE_FETCH];
+	size_t found_count;
+} fetch[FETCHES];
+static uint32_t next_fetch;
+
+static void on_fetched(struct capture_sim *s, const struct capture_happening *h)
+{
+	struct host *host = still(s, h);
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CARRIED };
+	struct capture_row rows[LIMIT_CAPTURE_FETCH] = { 0 };
+	int64_t ordinals[LIMIT_CAPTURE_FETCH];
+	const struct fetch *f = &fetch[h->d];
+
+	if (host == NULL || host->epoch != f->epoch || capture_host_defers(s, host, h))
+		return;
+	for (size_t i = 0; i < f->found_count; i++) {
+		ordinals[i] = f->found[i].ordinal;
+		rows[i].bytes = 10;
+	}
+	ev.carried.ordinals = ordinals;
+	ev.carried.rows = rows;
+	ev.carried.count = f->found_count;
+	s->fetched += f->found_count;
+	capture_host_step(s, host, &ev);
+	for (size_t i = 0; i < f->found_count; i++) {
+		struct payload p = { .used = true, .m = f->found[i].m };
+
+		capture_host_keep(s, host, rows[i].slot, &p);
+	}
+	capture_host_turn(s, host);
+}
+
+static void on_fetch(struct capture_sim *s, const struct capture_happening *h)
+{
+	struct host *host = still(s, h);
+	struct fetch *f = &fetch[h->d];
+	const struct books *b = &s->pg.books;
+
+	if (host == NULL || host->session_dead)
+		return;
+	if (f->epoch != b->epoch) {
+		capture_host_lose_session(s, host);
+		return;
+	}
+	f->found_count = 0;
+	for (size_t i = 0; i < f->count; i++)
+		for (uint32_t k = 0; k < b->carries; k++)
+			if (b->carried[k].ordinal == f->ordinal[i])
+				f->found[f->found_count++] = b->carried[k];
+	demand(s, f->found_count == f->count, "what is carried is not on record");
+	plan(s, host, prng_between(&s->dice, 1, s->plan.pg_us), on_fetched)->d = h->d;
+}
+
+void capture_books_fetch(struct capture_sim *s, struct host *h, const struct capture_effect *f)
+{
+	uint32_t place = next_fetch++ % FETCHES;
+
+	fetch[place].epoch = h->epoch;
+	fetch[place].count = f->fetch.count;
+	memcpy(fetch[place].ordinal, f->fetch.ordinals, f->fetch.count * sizeof fetch[place].ordinal[0]);
+	plan(s, h, prng_between(&s->dice, 1, s->plan.pg_us), on_fetch)->d = place;
 }
 
 /* --- the lead --- */
@@ -195,6 +322,7 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 	struct host *host = still(s, h);
 	struct capture_event ev = { .kind = CAPTURE_EVENT_LEADING };
 	struct capture_table tables[CAPTURE_TABLES];
+	static struct capture_inherited inherited[MAX_CARRIED];
 	struct books *b = &s->pg.books;
 
 	if (host == NULL || host->session_dead || capture_host_defers(s, host, h))
@@ -205,6 +333,13 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 		host->cursor[t] = b->cursor[t];
 		host->top[t] = b->top[t];
 	}
+	for (uint32_t i = 0; i < b->carries; i++)
+		inherited[i] = (struct capture_inherited){ .ordinal = b->carried[i].ordinal,
+							   .lane = b->carried[i].lane,
+							   .low_water = b->carried[i].low_water,
+							   .bytes = 10 };
+	ev.leading.carried = inherited;
+	ev.leading.carried_count = b->carries;
 	host->epoch = b->epoch;
 	ev.leading.end_lsn = b->end_lsn;
 	ev.leading.commit_time = b->time;
@@ -230,6 +365,9 @@ void capture_books_lead(struct capture_sim *s, struct host *h)
 
 	b->epoch++;
 	b->led = true;
+	/* What is not marked comes again. */
+	while (b->carries > 0 && b->carried[b->carries - 1].ordinal > b->ordinal && s->flaw != CAPTURE_FLAW_carried_torn)
+		b->carries--;
 	a = plan(s, h, prng_between(&s->dice, 1, 2 * s->plan.pg_us), on_books);
 	a->d = (uint64_t)(s->now / MS);
 	a->e = led;

@@ -86,6 +86,21 @@ static bool is_poison(const struct capture_sim *s, const struct message *m)
 	return m->kind == MESSAGE_CHANGE && op->kind != OP_DELETE && s->poison[op->content.val];
 }
 
+static bool key_is_full(const struct capture_sim *s, const struct message *m)
+{
+	const struct op *op = &s->op[m->op];
+
+	for (int i = 0; i < 4; i++) {
+		bool row = m->kind == MESSAGE_ROW && m->table == s->key_full[i].table && m->key == s->key_full[i].key;
+		bool change = m->kind == MESSAGE_CHANGE && op->kind != OP_MESSAGE && op->table == s->key_full[i].table &&
+			      op->key == s->key_full[i].key;
+
+		if (s->now < s->key_full[i].until && (row || change))
+			return true;
+	}
+	return false;
+}
+
 static void on_arrival(struct capture_sim *s, const struct capture_happening *h)
 {
 	const struct underway *u = &underway[h->a];
@@ -96,6 +111,11 @@ static void on_arrival(struct capture_sim *s, const struct capture_happening *h)
 	if (s->now < s->full_until || mishap(s, refused)) {
 		if (answers)
 			answer(s, host, u->token, 0, s->now < s->full_until ? REASON_STREAM_FULL : REASON_NO_STREAM);
+		return;
+	}
+	if (key_is_full(s, &u->m)) {
+		if (answers)
+			answer(s, host, u->token, 0, REASON_SUBJECT_FULL);
 		return;
 	}
 	if (is_poison(s, &u->m)) {

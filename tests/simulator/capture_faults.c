@@ -61,6 +61,15 @@ static void on_resume(struct capture_sim *s, const struct capture_happening *h)
 	}
 }
 
+static void fill_key(struct capture_sim *s, int64_t while_us)
+{
+	uint64_t i = prng_below(&s->dice, 4);
+
+	s->key_full[i].table = (uint8_t)prng_below(&s->dice, s->plan.tables);
+	s->key_full[i].key = (uint8_t)prng_below(&s->dice, s->plan.keys);
+	s->key_full[i].until = s->now + while_us;
+}
+
 static void strike(struct capture_sim *s, enum capture_fault f)
 {
 	int64_t while_us = prng_spread(&s->dice, MS, SECOND);
@@ -74,6 +83,7 @@ static void strike(struct capture_sim *s, enum capture_fault f)
 		break;
 	case CAPTURE_FAULT_standby_away: s->standby_away_until = s->now + while_us; break;
 	case CAPTURE_FAULT_stream_full: s->full_until = s->now + while_us; break;
+	case CAPTURE_FAULT_key_full: fill_key(s, 2 * while_us); break;
 	case CAPTURE_FAULT_rewrite: rewrite(s); break;
 	case CAPTURE_FAULT_add_table: capture_pg_add_table(s, s->plan.tables - 1); break;
 	case CAPTURE_FAULT_operator_pause:
@@ -116,6 +126,8 @@ void capture_faults_open(struct capture_sim *s)
 void capture_faults_heal(struct capture_sim *s)
 {
 	s->full_until = s->standby_away_until = 0;
+	for (int i = 0; i < 4; i++)
+		s->key_full[i].until = 0;
 	s->falls_behind = false;
 	capture_hosts_rest(s);
 	s->pg.books.operator_pause = 0;

@@ -185,6 +185,7 @@ static void carry_out(struct capture_sim *s, struct host *h, const struct captur
 	case CAPTURE_EFFECT_CHUNK_END: capture_reader_ask(s, h, f); break;
 	case CAPTURE_EFFECT_CONTROL: control(s, h, f); break;
 	case CAPTURE_EFFECT_MARK: capture_books_mark(s, h, f->mark); break;
+	case CAPTURE_EFFECT_FETCH: capture_books_fetch(s, h, f); break;
 	case CAPTURE_EFFECT_RELEASE: release(s, h, f->release.slot); break;
 	case CAPTURE_EFFECT_NOTE: note(s, &f->note); break;
 	case CAPTURE_EFFECT_LOST_END: capture_violated(s, "the stream is said to have lost its end"); break;

@@ -138,7 +138,7 @@ static void tell_plan(void)
 }
 
 static struct {
-	uint64_t changes, rows, early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, transactions;
+	uint64_t changes, rows, early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, transactions, carried, fetched;
 } sum;
 
 static void add_up(void)
@@ -154,6 +154,8 @@ static void add_up(void)
 	sum.marks += s->marks;
 	sum.phantoms += s->phantoms;
 	sum.letters += s->letters;
+	sum.carried += s->carried;
+	sum.fetched += s->fetched;
 	sum.again += s->again;
 	sum.barriers += s->barriers;
 	sum.transactions += s->transactions;
@@ -164,6 +166,7 @@ static void tell_sum(void)
 	printf("transactions=%" PRIu64 "\nchanges=%" PRIu64 "\nrows=%" PRIu64 "\nearly=%" PRIu64 "\nchunks=%" PRIu64
 	       "\nvoids=%" PRIu64 "\nrepairs=%" PRIu64 "\n",
 	       sum.transactions, sum.changes, sum.rows, sum.early, sum.chunks, sum.voids, sum.repairs);
+	printf("carried=%" PRIu64 "\nfetched=%" PRIu64 "\n", sum.carried, sum.fetched);
 	printf("marks=%" PRIu64 "\nphantoms=%" PRIu64 "\nletters=%" PRIu64 "\nagain=%" PRIu64 "\nbarriers=%" PRIu64
 	       "\n",
 	       sum.marks, sum.phantoms, sum.letters, sum.again, sum.barriers);

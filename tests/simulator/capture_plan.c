@@ -35,6 +35,8 @@ static void draw_settings(struct capture_settings *s, struct prng *dice)
 	s->most_xids = ONE_OF(dice, 0, 2, 8);
 	s->most_repairs = ONE_OF(dice, 0, 0, 3, 12);
 	s->most_commits = ONE_OF(dice, 0, 1, 3);
+	s->carry_after_ms = ONE_OF(dice, 0, 5, 30, 200);
+	s->most_carried = ONE_OF(dice, 0, 3, 20);
 }
 
 static void draw_load(struct capture_plan *p, struct prng *dice)

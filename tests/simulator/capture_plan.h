@@ -41,6 +41,7 @@
 	X(standby_away, 500)   \
 	X(bus_lost, 300)       \
 	X(stream_full, 400)    \
+	X(key_full, 200)       \
 	X(kill, 400)           \
 	X(rewrite, 400)        \
 	X(add_table, 700)      \

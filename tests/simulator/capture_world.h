@@ -25,8 +25,9 @@ enum {
 	MAX_TRANSACTIONS = 3000,
 	MAX_OPS = 12000,
 	MAX_STORED = 30000,
-	MAX_SLOTS = 400,
+	MAX_SLOTS = 464,
 	MAX_REPAIRS = 600,
+	MAX_CARRIED = 2000,
 	MAX_MARKERS = 3000,
 	MAX_TX_OPS = 32,
 	KEY_BYTES = 8,
@@ -50,6 +51,7 @@ struct capture_happening {
 	X(id_without_reading, "the id of a row is made without the reading")              \
 	X(new_key, "a change of key is looked for under its new key")                     \
 	X(end_asked_of_flush, "the end of a chunk is where the log is flushed to")        \
+	X(carried_torn, "what was carried of a commit that is not marked stays on record")     \
 	X(keepalive_ahead, "a keepalive is handed over before what was sent before it")
 
 enum capture_flaw {
@@ -97,6 +99,19 @@ struct pg_table {
 	uint32_t filenode, shape;
 };
 
+enum message_kind { MESSAGE_CHANGE, MESSAGE_ROW, MESSAGE_CONTROL };
+
+struct message {
+	enum message_kind kind;
+	uint64_t id;
+	uint32_t op;          /* CHANGE */
+	uint32_t transaction; /* CHANGE */
+	uint8_t table, key;   /* ROW; CONTROL: table */
+	bool end;             /* CONTROL */
+	uint32_t reading;
+	struct content content; /* ROW */
+};
+
 struct books {
 	uint64_t epoch, end_lsn;
 	int64_t time, ordinal;
@@ -109,6 +124,12 @@ struct books {
 		uint32_t reading;
 	} repair[MAX_REPAIRS];
 	uint32_t repairs, letters;
+	struct carried_message {
+		int64_t ordinal;
+		uint64_t lane, low_water;
+		struct message m;
+	} carried[MAX_CARRIED]; /* ascending */
+	uint32_t carries;
 };
 
 /* What a standby has, too. */
@@ -136,19 +157,6 @@ struct writer {
 };
 
 /* --- messages, and the stream --- */
-
-enum message_kind { MESSAGE_CHANGE, MESSAGE_ROW, MESSAGE_CONTROL };
-
-struct message {
-	enum message_kind kind;
-	uint64_t id;
-	uint32_t op;          /* CHANGE */
-	uint32_t transaction; /* CHANGE */
-	uint8_t table, key;   /* ROW; CONTROL: table */
-	bool end;             /* CONTROL */
-	uint32_t reading;
-	struct content content; /* ROW */
-};
 
 struct stored {
 	struct message m;
@@ -235,6 +243,10 @@ struct capture_sim {
 	struct stored stored[MAX_STORED]; /* sequence - 1 */
 	uint32_t sequence;
 	int64_t full_until;
+	struct {
+		uint8_t table, key;
+		int64_t until;
+	} key_full[4]; /* keys that take nothing */
 
 	struct host host[CAPTURE_HOSTS];
 
@@ -244,7 +256,7 @@ struct capture_sim {
 
 	uint64_t steps, faults;
 	uint64_t of_kind[CAPTURE_FAULTS];
-	uint64_t changes, rows, rows_early, chunks, voids, repairs, marks, phantoms, letters, again, barriers;
+	uint64_t changes, rows, rows_early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, carried, fetched;
 	const struct overrides *overrides;
 	bool tracing, loud;
 	enum capture_flaw flaw;
@@ -327,6 +339,7 @@ uint32_t capture_broker_find(const struct capture_sim *s, uint64_t id);
 /* --- the books --- */
 
 void capture_books_mark(struct capture_sim *s, struct host *h, const struct capture_mark *mark);
+void capture_books_fetch(struct capture_sim *s, struct host *h, const struct capture_effect *f);
 void capture_books_lead(struct capture_sim *s, struct host *h);
 
 /* --- relays --- */

@@ -180,14 +180,24 @@ void check_capture_lettered(struct capture_sim *s, const struct message *m)
 
 /* --- the books, and what the server is told --- */
 
+static bool is_carried(const struct capture_sim *s, uint32_t op)
+{
+	const struct books *b = &s->pg.books;
+
+	for (uint32_t i = 0; i < b->carries; i++)
+		if (b->carried[i].m.kind == MESSAGE_CHANGE && b->carried[i].m.op == op)
+			return true;
+	return false;
+}
+
 void check_capture_marked(struct capture_sim *s, const struct capture_mark *m)
 {
 	for (uint32_t i = 0; i < s->transactions; i++) {
 		const struct transaction *t = &s->transaction[i];
 
 		for (uint32_t o = t->first_op; o < t->first_op + t->ops && !t->lost && t->end_lsn <= m->end_lsn; o++)
-			demand(s, !s->op[o].published || is_done(&s->op[o]),
-			       "the mark passes operation %u, which is neither stored nor a letter", o);
+			demand(s, !s->op[o].published || is_done(&s->op[o]) || is_carried(s, o),
+			       "the mark passes operation %u, which is neither stored nor a letter, nor carried", o);
 	}
 }
 
@@ -237,6 +247,8 @@ const char *check_capture_rests(struct capture_sim *s)
 		snprintf(why, sizeof why, "table %u is in state %d", t, s->pg.books.table[t].state);
 		return why;
 	}
+	if (s->pg.books.carries > 0)
+		return "something is carried";
 	if (s->pg.slot.confirmed < s->pg.flushed)
 		return "the log is not confirmed to its end";
 	return NULL;

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "core/capture/capture_carried.h"
 #include "core/capture/capture_log.h"
 #include "core/capture/capture_mutant.h"
 #include "core/capture/capture_questions.h"
@@ -27,7 +28,7 @@ static uint32_t slots_of_chunks(const struct capture_settings *s)
 
 uint32_t capture_slots(const struct capture_settings *s)
 {
-	return s->send.queue_messages + slots_of_chunks(s);
+	return s->send.queue_messages + slots_of_chunks(s) + LIMIT_CAPTURE_FETCH;
 }
 
 /* In commit order the stream is owned: one sequence, each message chained to the one before. The log cannot be asked for a single
@@ -53,9 +54,10 @@ struct capture *capture_create(const struct capture_settings *s)
 	lead_create(&c->lead, s->send.lease_ms);
 	c->slot_of = calloc(s->send.queue_messages, sizeof *c->slot_of);
 	c->send = sender_create(&c->set.send, &c->notes, &c->send_stats);
-	if (!capture_rows_create(&c->rows, s->send.queue_messages, slots_of_chunks(s)) ||
+	if (!capture_rows_create(&c->rows, s->send.queue_messages, slots_of_chunks(s), LIMIT_CAPTURE_FETCH) ||
+	    !capture_carried_create(&c->carried, &c->set, &c->rows) ||
 	    !capture_reading_create(&c->reading, &c->set, &c->rows, &c->stats) ||
-	    !capture_marking_create(&c->marking, &c->set, &c->rows, &c->reading) || c->slot_of == NULL ||
+	    !capture_marking_create(&c->marking, &c->set, &c->rows, &c->reading, &c->carried) || c->slot_of == NULL ||
 	    c->send == NULL) {
 		capture_free(c);
 		return NULL;
@@ -72,6 +74,7 @@ void capture_free(struct capture *c)
 	capture_rows_destroy(&c->rows);
 	capture_reading_destroy(&c->reading);
 	capture_marking_destroy(&c->marking);
+	capture_carried_destroy(&c->carried);
 	free(c->slot_of);
 	free(c);
 }
@@ -84,6 +87,7 @@ static void forget_everything(struct capture *c)
 	sender_forget(c->send);
 	capture_reading_forget(&c->reading);
 	capture_marking_forget(&c->marking);
+	capture_carried_forget(&c->carried);
 	capture_rows_begin(&c->rows, c->rows.next - 1);
 	capture_log_forget(c);
 	c->lost_end = c->lost_end_told = false;
@@ -111,6 +115,7 @@ static void leading(struct capture *c, const struct capture_event *ev)
 	forget_everything(c);
 	lead_taken(&c->lead, ev->leading.asked_ms, ev->leading.operator_pause, until_ms);
 	sender_begin(c->send, low_water, until_ms);
+	capture_carried_begin(&c->carried, c->send, ev->leading.carried, ev->leading.carried_count);
 	capture_rows_begin(&c->rows, ev->leading.ordinal);
 	capture_reading_begin(&c->reading, ev);
 	capture_log_begin(c, ev);
@@ -210,6 +215,7 @@ static void handle(struct capture *c, struct capture_event *ev)
 	case CAPTURE_EVENT_CHUNK_FAILED:
 	case CAPTURE_EVENT_CHUNK_END:
 	case CAPTURE_EVENT_CONTROL: answer(c, ev); break;
+	case CAPTURE_EVENT_CARRIED: capture_sending_fetched(c, ev); break;
 	case CAPTURE_EVENT_MARKED: marked(c, ev); break;
 	case CAPTURE_EVENT_READING: capture_reading_pause(&c->reading, ev->reading.paused); break;
 	case CAPTURE_EVENT_COMMON: common(c, ev->common); break;
@@ -279,7 +285,11 @@ static bool next_mark(struct capture *c, struct capture_effect *f)
 {
 	struct level fresh = capture_sending_level(c);
 
-	return !c->lost_end && capture_marking_next(&c->marking, c->now_ms, &fresh, f);
+	if (c->lost_end)
+		return false;
+	if (capture_marking_may(&c->marking, c->now_ms))
+		capture_carried_take(&c->carried, c->now_ms, fresh.sequence[0]);
+	return capture_marking_next(&c->marking, c->now_ms, &fresh, f);
 }
 
 static int64_t renew_at(const struct capture *c)
@@ -304,6 +314,16 @@ static bool next_question(struct capture *c, struct capture_effect *f)
 	       capture_questions_next(&c->reading, !c->log.open, c->log.stream == STREAM_UP, f);
 }
 
+static bool next_fetch(struct capture *c, struct capture_effect *f)
+{
+	if (!lead_may_read(&c->lead) || c->lost_end)
+		return false;
+	f->fetch.count = capture_carried_fetch(&c->carried, c->send);
+	f->fetch.ordinals = c->carried.fetch;
+	f->kind = CAPTURE_EFFECT_FETCH;
+	return f->fetch.count > 0;
+}
+
 static bool next_lookback(struct capture *c, struct capture_effect *f)
 {
 	uint16_t stream;
@@ -311,7 +331,7 @@ static bool next_lookback(struct capture *c, struct capture_effect *f)
 	if (!lead_may_look(&c->lead, c->now_ms) || !lookback_next(c->send, &stream))
 		return false;
 	f->kind = CAPTURE_EFFECT_COMMON;
-	lookback_take(c->send, stream, LOW_WATER_NONE, &f->common);
+	lookback_take(c->send, stream, capture_carried_lowest(&c->carried), &f->common);
 	return true;
 }
 
@@ -361,7 +381,7 @@ bool capture_next(struct capture *c, struct capture_effect *f)
 		return true;
 	if (lead_is_held(&c->lead) &&
 	    (next_mark(c, f) || capture_marking_next_confirm(&c->marking, f) || capture_log_next(c, f) ||
-	     next_question(c, f) || next_renew(c, f) || next_lookback(c, f) || next_publish(c, f)))
+	     next_question(c, f) || next_fetch(c, f) || next_renew(c, f) || next_lookback(c, f) || next_publish(c, f)))
 		return true;
 	return next_quiet(c, f);
 }
@@ -413,6 +433,8 @@ static void commit_stats(struct capture *c, struct capture_stats *s)
 	s->ordinal = c->rows.next - 1;
 	s->marked_ordinal = c->marking.marked.ordinal;
 	s->unsettled = (uint64_t)(c->rows.next - c->rows.oldest);
+	s->carried = (uint32_t)(c->carried.count - c->carried.done);
+	s->carried_full = c->carried.count >= c->carried.most;
 }
 
 const struct capture_stats *capture_look(struct capture *c)
@@ -452,6 +474,7 @@ void capture_audit(const struct capture *c)
 {
 	sender_audit(c->send);
 	capture_rows_audit(&c->rows);
+	capture_carried_audit(&c->carried);
 	assert(c->marking.told <= c->marking.confirmed);
 	assert(c->marking.marked.ordinal <= capture_rows_settled(&c->rows) || !lead_is_held(&c->lead));
 	assert(c->reading.chunk.left <= c->reading.chunk.count);

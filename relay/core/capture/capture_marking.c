@@ -9,9 +9,9 @@
 #include "core/capture/capture_walks.h"
 
 bool capture_marking_create(struct capture_marking *m, const struct capture_settings *set, struct capture_rows *rows,
-			    struct capture_reading *reading)
+			    struct capture_reading *reading, struct capture_carried *carried)
 {
-	*m = (struct capture_marking){ .set = set, .rows = rows, .reading = reading };
+	*m = (struct capture_marking){ .set = set, .rows = rows, .reading = reading, .carried = carried };
 	m->repair = calloc(reading->most_repairs, sizeof *m->repair);
 	return commits_create(&m->commits, set->most_commits != 0 ? set->most_commits : LIMIT_CAPTURE_COMMITS) &&
 	       m->repair != NULL;
@@ -69,6 +69,7 @@ void capture_marking_settle(struct capture_marking *m)
 bool capture_marking_wanted(const struct capture_marking *m)
 {
 	return m->commits.settled.ordinal > m->marked.ordinal || m->letter_count > 0 || m->reading->repair_count > 0 ||
+	       capture_carried_want_mark(m->carried) ||
 	       capture_walks_step_at(m->reading, 0, capture_rows_settled(m->rows)) != NULL ||
 	       (MUTANT(idle_marks) && m->commits.settled.end_lsn > m->marked.end_lsn);
 }
@@ -100,11 +101,16 @@ static void take_letters(struct capture_marking *m)
 		memcpy(m->sent_letter, m->letter, m->mark.letter_count * sizeof *m->letter);
 }
 
+bool capture_marking_may(const struct capture_marking *m, int64_t now_ms)
+{
+	return !m->under_way && now_ms >= m->next_ms;
+}
+
 bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struct level *fresh,
 			  struct capture_effect *f)
 {
 	capture_marking_settle(m);
-	if (m->under_way || now_ms < m->next_ms || !capture_marking_wanted(m))
+	if (!capture_marking_may(m, now_ms) || !capture_marking_wanted(m))
 		return false;
 	m->under_way = true;
 	m->next_ms = now_ms + m->set->send.mark_interval_ms;
@@ -112,6 +118,7 @@ bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struc
 	take_cursors(m);
 	take_repairs(m);
 	take_letters(m);
+	capture_carried_mark(m->carried, &m->mark);
 	if (m->to.ordinal >= m->low_water.next.read)
 		low_water_raise(&m->low_water, m->to.ordinal, fresh);
 	m->mark.end_lsn = m->to.end_lsn;
@@ -136,6 +143,7 @@ size_t capture_marking_marked(struct capture_marking *m)
 	m->marked = m->to;
 	if (m->to.end_lsn > m->confirmed)
 		m->confirmed = m->to.end_lsn;
+	capture_carried_marked(m->carried, &m->mark);
 	capture_walks_marked(m->reading, m->mark.cursor_count);
 	if (MUTANT(repair_unmarked))
 		m->mark.repair_count = m->reading->repair_count;
@@ -169,5 +177,11 @@ bool capture_marking_next_confirm(struct capture_marking *m, struct capture_effe
 
 int64_t capture_marking_deadline(const struct capture_marking *m)
 {
-	return !m->under_way && capture_marking_wanted(m) ? m->next_ms : INT64_MAX;
+	int64_t carry = capture_carried_due_at(m->carried);
+
+	if (m->under_way)
+		return INT64_MAX;
+	if (capture_marking_wanted(m))
+		return m->next_ms;
+	return carry > m->next_ms ? carry : m->next_ms;
 }

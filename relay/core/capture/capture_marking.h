@@ -7,14 +7,16 @@
 #ifndef BOXHAUL_CORE_CAPTURE_CAPTURE_MARKING_H
 #define BOXHAUL_CORE_CAPTURE_CAPTURE_MARKING_H
 
+#include "core/capture/capture_carried.h"
 #include "core/capture/capture_reading_state.h"
 #include "core/capture/commits.h"
 #include "core/low_water.h"
 
 struct capture_marking {
-	const struct capture_settings *set; /* borrowed, as are the next two */
+	const struct capture_settings *set; /* borrowed, as are the next three */
 	struct capture_rows *rows;
 	struct capture_reading *reading;
+	struct capture_carried *carried;
 	struct commits commits;
 	struct commit marked;
 	uint64_t confirmed, told; /* may be confirmed; was */
@@ -33,7 +35,7 @@ struct capture_marking {
 };
 
 bool capture_marking_create(struct capture_marking *m, const struct capture_settings *set, struct capture_rows *rows,
-			    struct capture_reading *reading);
+			    struct capture_reading *reading, struct capture_carried *carried);
 void capture_marking_destroy(struct capture_marking *m);
 
 void capture_marking_forget(struct capture_marking *m);
@@ -52,6 +54,9 @@ void capture_marking_settle(struct capture_marking *m);
 
 /* Is there anything to put on record? (Also where it must wait for its time.) */
 bool capture_marking_wanted(const struct capture_marking *m);
+
+/* Is one possible now, if there is something to be put on record? */
+bool capture_marking_may(const struct capture_marking *m, int64_t now_ms);
 
 /* The next mark, or false. fresh: the level of low water as it is now. */
 bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struct level *fresh,

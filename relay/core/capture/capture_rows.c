@@ -11,14 +11,15 @@ static int64_t capacity_for(uint32_t slots)
 	return 2 * (int64_t)slots + 16;
 }
 
-bool capture_rows_create(struct capture_rows *r, uint32_t most_changes, uint32_t most_of_chunks)
+bool capture_rows_create(struct capture_rows *r, uint32_t most_changes, uint32_t most_of_chunks, uint32_t most_of_books)
 {
-	uint32_t slots = most_changes + most_of_chunks;
+	uint32_t slots = most_changes + most_of_chunks + most_of_books;
 
 	*r = (struct capture_rows){
 		.slots = slots,
 		.most_changes = most_changes,
 		.most_of_chunks = most_of_chunks,
+		.most_of_books = most_of_books,
 		.free = CAPTURE_NO_SLOT,
 		.released_first = CAPTURE_NO_SLOT,
 		.released_last = CAPTURE_NO_SLOT,
@@ -86,7 +87,7 @@ size_t capture_rows_chunk_room(const struct capture_rows *r)
 	return (int64_t)slots < ordinals ? slots : (size_t)ordinals;
 }
 
-uint32_t capture_rows_take(struct capture_rows *r, const struct capture_row *row, bool of_chunk)
+static uint32_t take(struct capture_rows *r, const struct capture_row *row, bool of_chunk, bool of_book)
 {
 	uint32_t slot = r->free;
 	struct capture_slot *s = &r->slot[slot];
@@ -96,14 +97,33 @@ uint32_t capture_rows_take(struct capture_rows *r, const struct capture_row *row
 	s->holders = 1;
 	s->bytes = row->bytes;
 	s->of_chunk = of_chunk;
+	s->of_book = of_book;
 	s->defect = row->defect;
 	s->lane = row->lane;
-	r->bytes += row->bytes;
-	if (of_chunk)
-		r->of_chunks++;
-	else
-		r->changes++;
-	assert(r->changes <= r->most_changes && r->of_chunks <= r->most_of_chunks);
+	/* (What comes back from the books is bounded by itself: counted here it could keep itself from coming.) */
+	r->bytes += of_book ? 0 : row->bytes;
+	r->of_chunks += of_chunk;
+	r->of_books += of_book;
+	r->changes += !of_chunk && !of_book;
+	assert(r->changes <= r->most_changes && r->of_chunks <= r->most_of_chunks && r->of_books <= r->most_of_books);
+	return slot;
+}
+
+uint32_t capture_rows_take(struct capture_rows *r, const struct capture_row *row, bool of_chunk)
+{
+	return take(r, row, of_chunk, false);
+}
+
+size_t capture_rows_book_room(const struct capture_rows *r)
+{
+	return r->most_of_books - r->of_books;
+}
+
+uint32_t capture_rows_take_book(struct capture_rows *r, const struct capture_row *row, uint64_t lane)
+{
+	uint32_t slot = take(r, row, false, true);
+
+	r->slot[slot].lane = lane;
 	return slot;
 }
 
@@ -131,11 +151,10 @@ bool capture_rows_next_release(struct capture_rows *r, uint32_t *slot)
 	r->released_first = s->next;
 	s->next = r->free;
 	r->free = *slot;
-	r->bytes -= s->bytes;
-	if (s->of_chunk)
-		r->of_chunks--;
-	else
-		r->changes--;
+	r->bytes -= s->of_book ? 0 : s->bytes;
+	r->of_chunks -= s->of_chunk;
+	r->of_books -= s->of_book;
+	r->changes -= !s->of_chunk && !s->of_book;
 	return true;
 }
 
@@ -164,7 +183,7 @@ void capture_rows_offered(struct capture_rows *r, int64_t ordinal)
 	e->state = ENTRY_OFFERED;
 }
 
-void capture_rows_parked(struct capture_rows *r, const struct outcome *o)
+void capture_rows_parked(struct capture_rows *r, const struct outcome *o, int64_t now_ms)
 {
 	struct capture_entry *e = capture_rows_entry(r, o->ticket);
 
@@ -173,6 +192,21 @@ void capture_rows_parked(struct capture_rows *r, const struct outcome *o)
 	e->scope = o->scope;
 	e->doubt = o->doubt;
 	e->attempts = o->attempts;
+	e->parked_ms = e->parked_ms != 0 ? e->parked_ms : now_ms;
+	r->parked++;
+}
+
+void capture_rows_behind(struct capture_rows *r, int64_t ordinal, struct doubt doubt, int64_t since_ms)
+{
+	struct capture_entry *e = capture_rows_entry(r, ordinal);
+
+	assert(ordinal == r->unoffered && e->state == ENTRY_NEW);
+	r->unoffered++;
+	e->state = ENTRY_PARKED;
+	e->scope = SCOPE_NONE;
+	e->doubt = doubt;
+	e->attempts = 0;
+	e->parked_ms = since_ms != 0 ? since_ms : 1;
 	r->parked++;
 }
 
@@ -194,9 +228,27 @@ void capture_rows_done(struct capture_rows *r, int64_t ordinal, bool keep_slot)
 	advance(r);
 }
 
+void capture_rows_carried(struct capture_rows *r, int64_t ordinal)
+{
+	struct capture_entry *e = capture_rows_entry(r, ordinal);
+
+	assert(ordinal >= r->oldest && ordinal < r->next && e->state == ENTRY_PARKED);
+	r->parked--;
+	e->state = ENTRY_DONE;
+	advance(r);
+}
+
+static void count(const struct capture_slot *s, uint64_t *bytes, uint32_t *changes, uint32_t *of_chunks, uint32_t *of_books)
+{
+	*bytes += s->of_book ? 0 : s->bytes;
+	*changes += !s->of_chunk && !s->of_book;
+	*of_chunks += s->of_chunk;
+	*of_books += s->of_book;
+}
+
 void capture_rows_audit(const struct capture_rows *r)
 {
-	uint32_t changes = 0, of_chunks = 0, idle = 0;
+	uint32_t changes = 0, of_chunks = 0, of_books = 0, idle = 0;
 	uint64_t bytes = 0;
 	size_t parked = 0;
 
@@ -214,16 +266,11 @@ void capture_rows_audit(const struct capture_rows *r)
 	}
 	for (uint32_t i = r->released_first; i != CAPTURE_NO_SLOT; i = r->slot[i].next) {
 		assert(r->slot[i].holders == 0);
-		bytes += r->slot[i].bytes;
-		changes += !r->slot[i].of_chunk;
-		of_chunks += r->slot[i].of_chunk;
+		count(&r->slot[i], &bytes, &changes, &of_chunks, &of_books);
 	}
 	for (uint32_t i = 0; i < r->slots; i++)
-		if (r->slot[i].holders > 0) {
-			bytes += r->slot[i].bytes;
-			changes += !r->slot[i].of_chunk;
-			of_chunks += r->slot[i].of_chunk;
-		}
+		if (r->slot[i].holders > 0)
+			count(&r->slot[i], &bytes, &changes, &of_chunks, &of_books);
 	assert(parked == r->parked && bytes == r->bytes && changes == r->changes && of_chunks == r->of_chunks);
-	assert(idle + changes + of_chunks == r->slots);
+	assert(of_books == r->of_books && idle + changes + of_chunks + of_books == r->slots);
 }

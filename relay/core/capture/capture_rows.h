@@ -20,8 +20,9 @@ struct capture_entry {
 	enum { ENTRY_NEW, ENTRY_OFFERED, ENTRY_PARKED, ENTRY_DONE } state;
 	uint32_t slot;
 	uint32_t attempts;  /* PARKED: refusals before */
-	scope_id scope;     /* PARKED: what it waits for */
+	scope_id scope;     /* PARKED: what it waits for; SCOPE_NONE: for what is carried of its key */
 	struct doubt doubt; /* PARKED */
+	int64_t parked_ms;  /* when it was first PARKED; 0: it was not */
 };
 
 struct capture_slot {
@@ -29,16 +30,17 @@ struct capture_slot {
 	uint32_t bytes;
 	uint32_t next; /* of the free ones, or of those to be released */
 	bool of_chunk;
+	bool of_book; /* carried, and read from the books */
 	uint16_t defect;
 	uint64_t lane;
 };
 
 struct capture_rows {
 	struct capture_slot *slot;
-	uint32_t slots, most_changes, most_of_chunks;
+	uint32_t slots, most_changes, most_of_chunks, most_of_books;
 	uint32_t free;                          /* the first free one, or CAPTURE_NO_SLOT */
 	uint32_t released_first, released_last; /* to be released, oldest first */
-	uint32_t changes, of_chunks;            /* slots that are not free */
+	uint32_t changes, of_chunks, of_books;  /* slots that are not free */
 	uint64_t bytes;
 	struct capture_entry *entry; /* of an ordinal: ordinal % capacity */
 	int64_t capacity;
@@ -48,8 +50,8 @@ struct capture_rows {
 	size_t parked;
 };
 
-/* Room for so many changes and so many rows of chunks. False: there is no memory. */
-bool capture_rows_create(struct capture_rows *r, uint32_t most_changes, uint32_t most_of_chunks);
+/* Room for so many changes, rows of chunks, and changes that come back from the books. False: there is no memory. */
+bool capture_rows_create(struct capture_rows *r, uint32_t most_changes, uint32_t most_of_chunks, uint32_t most_of_books);
 void capture_rows_destroy(struct capture_rows *r);
 
 /* Nothing is in memory; the next ordinal is the one behind this. Slots that were held are to be released. */
@@ -64,6 +66,10 @@ size_t capture_rows_chunk_room(const struct capture_rows *r);
 /* Takes a row: its slot, held once. There must be room. */
 uint32_t capture_rows_take(struct capture_rows *r, const struct capture_row *row, bool of_chunk);
 
+/* The same for one that was carried: it has its ordinal, and no entry. The lane is the one that it had. */
+uint32_t capture_rows_take_book(struct capture_rows *r, const struct capture_row *row, uint64_t lane);
+size_t capture_rows_book_room(const struct capture_rows *r);
+
 /* Gives the row in this slot the next ordinal, which is returned. Who held the slot holds it no more: its entry does. */
 int64_t capture_rows_append(struct capture_rows *r, uint32_t slot);
 
@@ -77,8 +83,14 @@ static inline struct capture_entry *capture_rows_entry(const struct capture_rows
 
 /* What became of an ordinal that was offered. DONE: it gives back the entry's hold on its slot, but for a dead letter's. */
 void capture_rows_offered(struct capture_rows *r, int64_t ordinal);
-void capture_rows_parked(struct capture_rows *r, const struct outcome *o);
+void capture_rows_parked(struct capture_rows *r, const struct outcome *o, int64_t now_ms);
 void capture_rows_done(struct capture_rows *r, int64_t ordinal, bool keep_slot);
+
+/* One that is NEW waits for what is carried of its key, since then. */
+void capture_rows_behind(struct capture_rows *r, int64_t ordinal, struct doubt doubt, int64_t since_ms);
+
+/* One that is PARKED is carried from now on: its entry counts as DONE, its hold on the slot is the caller's. */
+void capture_rows_carried(struct capture_rows *r, int64_t ordinal);
 
 /* The last ordinal up to which all are DONE. */
 static inline int64_t capture_rows_settled(const struct capture_rows *r)

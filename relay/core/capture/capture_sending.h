@@ -10,7 +10,10 @@ void capture_sending_begin(struct capture *c, const struct capture_event *ev);
 /* Takes the sender's outcomes. To be called whenever there may be some. */
 void capture_sending_outcomes(struct capture *c);
 
-/* Some block is due: names the probes among what is parked. */
+/* What was carried is here again. */
+void capture_sending_fetched(struct capture *c, struct capture_event *ev);
+
+/* Some block is due: names the probes among what is parked, in memory or carried. */
 void capture_sending_probes(struct capture *c);
 
 /* Offers what there is room for. */

@@ -35,6 +35,7 @@ struct capture {
 	struct delivery_stats send_stats;
 	struct capture_rows rows;
 	struct capture_reading reading;
+	struct capture_carried carried;
 	struct capture_marking marking;
 	struct capture_log log;
 	struct capture_stats stats;

@@ -22,6 +22,9 @@ enum {
 	LIMIT_CAPTURE_LETTERS = 64,    /* dead letters of one mark */
 	LIMIT_CAPTURE_STEPS = 4,       /* steps of cursors that are not marked */
 	LIMIT_CAPTURE_NOTES = 16,
+	LIMIT_CAPTURE_CARRIED = 16384, /* changes in the books that wait for their key */
+	LIMIT_CAPTURE_CARRIES = 256,   /* of these, that one mark puts there */
+	LIMIT_CAPTURE_FETCH = 64,      /* and that are in memory again at once */
 };
 
 #define CAPTURE_NO_TABLE UINT32_MAX
@@ -38,7 +41,8 @@ struct capture_settings {
 	uint32_t chunk_share; /* 1 .. 100: per cent of the time that chunks may take from the stream */
 	uint32_t
 		chunk_wait_ms; /* so long the stream may stand still for a transaction in its limbo; then it goes on for as long */
-	uint32_t most_xids, most_repairs, most_commits; /* 0: LIMIT_CAPTURE_...; less, for tests */
+	uint32_t carry_after_ms; /* order = key: what has waited for so long for its key goes into the books */
+	uint32_t most_xids, most_repairs, most_commits, most_carried; /* 0: LIMIT_CAPTURE_...; less, for tests */
 };
 
 /* --- the books --- */
@@ -98,6 +102,13 @@ struct capture_snapshot {
 	size_t xip_count;
 };
 
+/* One that an earlier leader has left in the books. */
+struct capture_inherited {
+	int64_t ordinal;
+	uint64_t lane, low_water; /* as it was put there */
+	uint32_t bytes;
+};
+
 enum capture_event_kind {
 	CAPTURE_EVENT_LEADING, /* we lead; the books. All that was in memory is void. The walsender is to start only when asked */
 	CAPTURE_EVENT_STREAM_UP,   /* the answer to CAPTURE_EFFECT_STREAM: it streams */
@@ -112,6 +123,7 @@ enum capture_event_kind {
 	CAPTURE_EVENT_CHUNK_FAILED, /* the same, or to any question of the reader session: nothing came of it */
 	CAPTURE_EVENT_CHUNK_END,    /* the answer to CAPTURE_EFFECT_CHUNK_END */
 	CAPTURE_EVENT_CONTROL,      /* the answer to CAPTURE_EFFECT_CONTROL */
+	CAPTURE_EVENT_CARRIED,      /* the answer to CAPTURE_EFFECT_FETCH */
 	CAPTURE_EVENT_MARKED,       /* the answer to CAPTURE_EFFECT_MARK: it is committed */
 	CAPTURE_EVENT_READING,      /* an operator paused the reading of rows, or let it go on */
 	CAPTURE_EVENT_COMMON, /* `common`: TICK, DEPOSED, BUS_UP, BUS_DOWN, ACKED, REFUSED, LOOKBACK, RENEWED, PAUSED, DRAIN, SETTINGS */
@@ -134,6 +146,8 @@ struct capture_event {
 			uint64_t operator_pause;
 			bool reading_paused;                /* as in `reading` */
 			const struct capture_table *tables; /* settings.tables of them, copied */
+			const struct capture_inherited *carried; /* ascending; at most LIMIT_CAPTURE_CARRIED; copied */
+			size_t carried_count;
 		} leading;
 		struct {
 			uint32_t xid;
@@ -191,6 +205,11 @@ struct capture_event {
 			struct capture_row row;
 		} control;
 		struct {
+			const int64_t *ordinals;  /* of those asked for that are there, ascending */
+			struct capture_row *rows; /* of each; their lane does not count */
+			size_t count;
+		} carried;
+		struct {
 			int64_t asked_ms;
 		} marked;
 		struct {
@@ -232,6 +251,17 @@ struct capture_mark {
 		uint32_t reason, attempts;
 	} * letters; /* whole, to be put on record; one may be there already */
 	size_t letter_count;
+	/* Carried. First, where carried_void: low waters of all that are on record do not hold any more. */
+	bool carried_void;
+	const struct capture_carry {
+		uint32_t slot;
+		int64_t ordinal;
+		uint64_t lane, low_water;
+		uint32_t attempts;
+	} * carries; /* whole, to be put on record */
+	size_t carry_count;
+	const int64_t *gone; /* ordinals of those that were stored, or are letters by now */
+	size_t gone_count;
 };
 
 enum capture_note_kind {
@@ -263,6 +293,7 @@ enum capture_effect_kind {
 	CAPTURE_EFFECT_CHUNK_END,
 	CAPTURE_EFFECT_CONTROL, /* make the message that says that the rows of a table begin, or are all there */
 	CAPTURE_EFFECT_MARK,
+	CAPTURE_EFFECT_FETCH,   /* bring these out of the books. One at a time; what is not there any more is left out */
 	CAPTURE_EFFECT_RELEASE, /* the payload in this slot is not needed any more */
 	CAPTURE_EFFECT_NOTE,
 	CAPTURE_EFFECT_LOST_END, /* the stream has lost its end, or is another one: gap `truncated`; nothing is sent any more */
@@ -293,6 +324,10 @@ struct capture_effect {
 			bool end;
 		} control;
 		const struct capture_mark *mark;
+		struct {
+			const int64_t *ordinals; /* ascending, until it is answered */
+			size_t count;
+		} fetch;
 		struct {
 			uint32_t slot;
 		} release;
@@ -332,7 +367,9 @@ struct capture_stats {
 		commits_settled; /* since we lead: came whole; of them those that are settled. What is left is the lag */
 	uint64_t changes, rows_read, rows_early, chunks, chunks_void, chunks_failed, barriers, marks, controls, skipped;
 	uint64_t open_rows; /* of the chunk in memory */
-	uint64_t unsettled; /* rows that have an ordinal and are neither stored nor letters */
+	uint64_t unsettled; /* rows that have an ordinal and are neither stored nor letters, nor carried */
+	uint32_t carried;   /* in the books, or on their way there */
+	bool carried_full;  /* no more can be: what waits for its key stays in memory, and stops the reading when that is full */
 };
 
 #endif
