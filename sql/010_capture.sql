@@ -103,6 +103,32 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_letter (
 );
 CREATE INDEX IF NOT EXISTS capture_letter_of ON boxhaul.capture_letter (capture, id);
 
+-- Changes that their key keeps waiting (order = "key"), whole: so no key keeps the log. They are sent before anything newer of their key, and
+-- go from here with the mark that says so. lane: what has an order between it, as the daemon hashes it. low_water: if one is stored, then above
+-- this sequence of the stream; NULL: anywhere. defect: why it can never be sent, though its turn has not come.
+CREATE TABLE IF NOT EXISTS boxhaul.capture_carried (
+    capture    text        NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
+    ordinal    bigint      NOT NULL,
+    lane       bigint      NOT NULL,
+    low_water  bigint,
+    message_id uuid,
+    subject    text,
+    payload    bytea       NOT NULL,
+    headers    bytea       NOT NULL,                   -- name and value of each, each ended by a zero byte
+    bytes      bigint      NOT NULL,                   -- that it takes in memory, and on the wire
+    wire_bytes bigint      NOT NULL,
+    position   text,
+    tab        text,
+    key        bytea,                                  -- in one piece, as the daemon has it
+    key_shown  text,
+    defect     integer     NOT NULL DEFAULT 0,
+    why        text,
+    attempts   integer     NOT NULL DEFAULT 0,
+    reason     text,
+    carried_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (capture, ordinal)
+);
+
 -- Outbox tables of others whose rows a trigger copies (outbox_attach()).
 CREATE TABLE IF NOT EXISTS boxhaul.outbox_table (
     tab         oid         NOT NULL PRIMARY KEY,
@@ -188,6 +214,7 @@ BEGIN
         END IF;
         UPDATE boxhaul.capture x SET stream = capture_define.stream, low_water = NULL
          WHERE x.name = c.name;
+        UPDATE boxhaul.capture_carried x SET low_water = NULL WHERE x.capture = c.name;
         did := did || format('sends to stream %s', capture_define.stream);
     END IF;
     FOR t IN
@@ -260,6 +287,8 @@ BEGIN
        SET epoch = x.epoch + 1, leader = capture_lead.leader, led_since = clock_timestamp(), resigned_lsn = NULL,
            timeline = CASE WHEN x.state = 'live' THEN here.timeline ELSE x.timeline END
      WHERE x.name = was.name RETURNING * INTO books;
+    -- The log brings again what is not marked, with all of it that was carried.
+    DELETE FROM boxhaul.capture_carried x WHERE x.capture = was.name AND x.ordinal > was.ordinal;
     books.resigned_lsn := was.resigned_lsn;
 END
 $$;
@@ -487,8 +516,8 @@ $$;
 
 -- Mark: one call, one transaction. Fails, and changes nothing, unless the caller's epoch, the slot's incarnation and the ordinal that it
 -- marked last are current. What it says is confirmed to the server after its answer, and never before (1). So it is on disk by then. A
--- position that is lost in a failover comes again; but of a dead letter there is nothing else, so that waits for the standbys that are to be
--- waited for, too.
+-- position that is lost in a failover comes again; but of a dead letter, and of what is carried, there is nothing else, so those wait for the
+-- standbys that are to be waited for, too.
 --
 -- One value, an object. What has not changed is left out:
 --   incarnation  of the slot
@@ -499,12 +528,16 @@ $$;
 --   told         [{"table", "columns"}]: what consumers were told of a table
 --   repairs      [{"table", "reading", "key"}]: rows to be read again. One may be there already. A key, as a cursor, is an array of columns in hex
 --   letters      dead letters: columns of boxhaul.capture_letter, but for the payloads, which may be too long for JSON: `payloads` has one for each
+--   carried      changes that wait for their key: columns of boxhaul.capture_carried, but for payload, headers and key: `payloads` has these three
+--                for each, behind those of the letters
+--   gone         ordinals: what was carried, and is stored, or a letter of this mark
+--   void         the stream has lost its end: what is carried may stand anywhere in it
 --
 -- A table that is not there any more was dropped from the configuration: what is said of it is void.
 CREATE OR REPLACE FUNCTION boxhaul.capture_mark(name text, epoch bigint, mark jsonb, payloads bytea[] DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
-    PERFORM set_config('synchronous_commit', CASE WHEN mark ? 'letters' THEN 'on' ELSE 'local' END, true);
+    PERFORM set_config('synchronous_commit', CASE WHEN mark ? 'letters' OR mark ? 'carried' THEN 'on' ELSE 'local' END, true);
     UPDATE boxhaul.capture x
        SET end_lsn = (mark ->> 'end_lsn')::pg_lsn, commit_time = coalesce((mark -> 'commit_time')::bigint, x.commit_time),
            ordinal = (mark -> 'ordinal')::bigint, low_water = (mark -> 'low_water')::bigint, marked_at = clock_timestamp()
@@ -543,6 +576,43 @@ BEGIN
                                                position text, tab text, key text)
          ORDER BY e.n;
     END IF;
+    IF mark ?| ARRAY['carried', 'gone', 'void'] THEN
+        PERFORM boxhaul.capture_mark_carried(capture_mark.name, mark, payloads);
+    END IF;
+END
+$$;
+
+-- What is carried from now on, and what is not any more.
+CREATE OR REPLACE FUNCTION boxhaul.capture_mark_carried(name text, mark jsonb, payloads bytea[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    letters integer := coalesce(jsonb_array_length(mark -> 'letters'), 0);
+BEGIN
+    DELETE FROM boxhaul.capture_carried x
+     WHERE x.capture = capture_mark_carried.name AND x.ordinal IN (SELECT e::bigint FROM jsonb_array_elements(mark -> 'gone') e);
+    IF mark ? 'void' THEN
+        UPDATE boxhaul.capture_carried x SET low_water = NULL WHERE x.capture = capture_mark_carried.name;
+    END IF;
+    INSERT INTO boxhaul.capture_carried (capture, ordinal, lane, low_water, message_id, subject, payload, headers, key, bytes, wire_bytes, position,
+                                         tab, key_shown, defect, why, attempts, reason)
+    SELECT capture_mark_carried.name, x.ordinal, x.lane, x.low_water, x.message_id, x.subject, payloads[letters + 3 * e.n - 2],
+           payloads[letters + 3 * e.n - 1], payloads[letters + 3 * e.n], x.bytes, x.wire_bytes, x.position, x.tab, x.key, coalesce(x.defect, 0),
+           x.why, coalesce(x.attempts, 0), x.reason
+      FROM jsonb_array_elements(mark -> 'carried') WITH ORDINALITY e (carried, n),
+           jsonb_to_record(e.carried) AS x (ordinal bigint, lane bigint, low_water bigint, message_id uuid, subject text, bytes bigint,
+                                            wire_bytes bigint, position text, tab text, key text, defect integer, why text, attempts integer,
+                                            reason text);
+END
+$$;
+
+-- What is carried, by its ordinals: it is sent now. What an operator has given up meanwhile is not among it. Fails where the epoch is over.
+CREATE OR REPLACE FUNCTION boxhaul.capture_fetch(name text, epoch bigint, ordinals bigint[]) RETURNS SETOF boxhaul.capture_carried
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM boxhaul.capture x WHERE x.name = capture_fetch.name AND x.epoch = capture_fetch.epoch) THEN
+        PERFORM boxhaul.capture_over(capture_fetch.name, capture_fetch.epoch);
+    END IF;
+    RETURN QUERY SELECT x.* FROM boxhaul.capture_carried x WHERE x.capture = capture_fetch.name AND x.ordinal = ANY (ordinals) ORDER BY x.ordinal;
 END
 $$;
 
@@ -840,6 +910,7 @@ BEGIN
                slot = format('boxhaul_%s_%s', x.name, x.incarnation + 1), end_lsn = NULL, begin_lsn = NULL, commit_time = NULL,
                resigned_lsn = NULL, low_water = NULL
          WHERE x.name = c.name;
+        UPDATE boxhaul.capture_carried x SET low_water = NULL WHERE x.capture = c.name;
     END IF;
     PERFORM pg_notify('boxhaul', 'capture');
     RETURN CASE WHEN tab IS NULL THEN format('a new replication slot boxhaul_%s_%s; %s tables are read again', c.name, c.incarnation + 1, again)
@@ -900,6 +971,32 @@ BEGIN
 END
 $$;
 
+-- A change that waits for its key, and is never to be sent: it becomes a dead letter, and what stands behind it in its key goes on. False: it is
+-- not carried (any more).
+CREATE OR REPLACE FUNCTION boxhaul.capture_give_up(name text, ordinal bigint, given_up_by text DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    x boxhaul.capture_carried;
+BEGIN
+    -- Under the lock that a mark takes: what is being marked as stored is gone first.
+    PERFORM FROM boxhaul.capture c WHERE c.name = capture_give_up.name FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_give_up.name);
+    END IF;
+    DELETE FROM boxhaul.capture_carried d WHERE d.capture = capture_give_up.name AND d.ordinal = capture_give_up.ordinal RETURNING * INTO x;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO boxhaul.capture_letter (capture, ordinal, message_id, subject, payload, reason, attempts, position, tab, key)
+    VALUES (x.capture, x.ordinal, x.message_id, x.subject, x.payload,
+            format('given up by %s: %s', coalesce(given_up_by, session_user), coalesce(x.reason, 'its key took nothing')), x.attempts, x.position,
+            x.tab, x.key_shown);
+    UPDATE boxhaul.capture c SET epoch = c.epoch + 1 WHERE c.name = x.capture;  -- whoever leads has other books
+    PERFORM pg_notify('boxhaul', 'capture');
+    RETURN true;
+END
+$$;
+
 -- --- looking ---
 
 -- One row a capture. What a server in recovery does not know is NULL.
@@ -913,7 +1010,8 @@ SELECT c.name, c.state, c.reason, c.detail, c.stream, c.incarnation, c.slot, c.e
        greatest(pg_wal_lsn_diff(h.lsn, s.confirmed_flush_lsn), 0)::bigint AS lag_bytes, s.safe_wal_size AS spare_bytes,
        (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name) AS tables,
        (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state <> 'complete') AS unfinished,
-       boxhaul.capture_letters_standing(c.name) AS letters
+       boxhaul.capture_letters_standing(c.name) AS letters,
+       (SELECT count(*) FROM boxhaul.capture_carried k WHERE k.capture = c.name) AS carried
   FROM boxhaul.capture c
   LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = c.slot
  CROSS JOIN (SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() END AS lsn) h;
@@ -1510,7 +1608,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan(capture text, tables text[], ins
 $$;
 
 -- How the captures stand, for the commands; NULL: all. waits: for whom a session of the capture waits now. oldest: the dead letters, the
--- oldest five.
+-- oldest five; waiting: the same of what is carried.
 CREATE OR REPLACE FUNCTION boxhaul.capture_look(capture text DEFAULT NULL) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET lock_timeout = '1s'
     SET jit = off AS $$
@@ -1528,6 +1626,10 @@ BEGIN
             'progress', (SELECT coalesce(jsonb_agg(to_jsonb(p) - 'capture' || jsonb_build_object(
                                     'seconds', extract(epoch FROM clock_timestamp() - p.since)::float8) ORDER BY p.tab), '[]')
                            FROM boxhaul.capture_progress p WHERE p.capture = s.name),
+            'waiting', (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.ordinal), '[]')
+                          FROM (SELECT k.ordinal, k.subject, k.tab, k.key_shown, coalesce(k.reason, 'behind another one of its key') AS reason,
+                                       k.carried_at
+                                  FROM boxhaul.capture_carried k WHERE k.capture = s.name ORDER BY k.ordinal LIMIT 5) k),
             'oldest', (SELECT coalesce(jsonb_agg(to_jsonb(l) - 'capture' ORDER BY l.id), '[]')
                          FROM boxhaul.capture_letters(s.name, most => 5) l)) ORDER BY s.name), '[]')
       FROM boxhaul.capture_status s
@@ -1613,13 +1715,14 @@ GRANT EXECUTE ON FUNCTION boxhaul.emit(text, bytea, text, jsonb), boxhaul.emit(t
 -- The daemon's session for captures: it keeps these books, and touches nothing of the outbox or the inbox.
 GRANT USAGE ON SCHEMA boxhaul TO boxhaul_capture;
 GRANT SELECT ON boxhaul.schema_version, boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_letter,
-    boxhaul.capture_status, boxhaul.capture_progress TO boxhaul_capture;
+    boxhaul.capture_carried, boxhaul.capture_status, boxhaul.capture_progress TO boxhaul_capture;
 GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interval), boxhaul.lock_return(text),
     boxhaul.capture_define(text, text, jsonb), boxhaul.capture_try_lock(text), boxhaul.capture_unlock(text),
     boxhaul.pause_text(timestamptz, text, text), boxhaul.capture_letters_standing(text),
     boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_lead(text, text), boxhaul.capture_resign(text, bigint, pg_lsn),
     boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
+    boxhaul.capture_fetch(text, bigint, bigint[]),
     boxhaul.capture_relations(oid), boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid),
     boxhaul.capture_type(oid), boxhaul.capture_rows_estimate(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
@@ -1628,17 +1731,19 @@ GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interva
     boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer) TO boxhaul_capture;
 
 -- Who operates has the relay's role.
-GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_letter, boxhaul.capture_status,
-    boxhaul.capture_progress, boxhaul.outbox_table TO boxhaul_relay;
+GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_letter, boxhaul.capture_carried,
+    boxhaul.capture_status, boxhaul.capture_progress, boxhaul.outbox_table TO boxhaul_relay;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.capture_start(text), boxhaul.capture_pause(text, text, text),
     boxhaul.capture_resume(text), boxhaul.capture_resync(text, text), boxhaul.capture_add(text, text, text, boolean),
-    boxhaul.capture_drop(text), boxhaul.capture_discard(bigint) TO boxhaul_relay;
+    boxhaul.capture_drop(text), boxhaul.capture_discard(bigint), boxhaul.capture_give_up(text, bigint, text) TO boxhaul_relay;
 
 -- The monitor sees everything but bodies.
 GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_status, boxhaul.capture_progress,
     boxhaul.outbox_table TO boxhaul_monitor;
 GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, position, tab, key, died_at)
    ON boxhaul.capture_letter TO boxhaul_monitor;
+GRANT SELECT (capture, ordinal, lane, low_water, message_id, subject, bytes, position, tab, key_shown, attempts, reason, carried_at)
+   ON boxhaul.capture_carried TO boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
     boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid), boxhaul.capture_rows_estimate(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),

@@ -61,6 +61,13 @@ static const struct {
 	[CAPTURE_STATEMENT_FREE] = { "capture_free", "SELECT boxhaul.capture_free($1, $2, $3)" },
 	[CAPTURE_STATEMENT_RESYNC] = { "capture_resync", "SELECT boxhaul.capture_resync($1)" },
 	[CAPTURE_STATEMENT_WAITS] = { "capture_waits", "SELECT boxhaul.capture_waits($1)" },
+	[CAPTURE_STATEMENT_CARRIED] = { "capture_carried", "SELECT k.ordinal, k.lane, k.low_water, k.bytes"
+							   " FROM boxhaul.capture_carried k WHERE k.capture = $1"
+							   " ORDER BY k.ordinal" },
+	[CAPTURE_STATEMENT_FETCH] = { "capture_fetch",
+				      "SELECT f.ordinal, f.message_id::pg_catalog.text, f.subject, f.position, f.tab, f.why,"
+				      " f.payload, f.headers, f.key, f.wire_bytes, f.defect"
+				      " FROM boxhaul.capture_fetch($1, $2, $3) f" },
 };
 
 _Static_assert((int)CAPTURE_STATEMENT_RESYNC < (int)STATEMENT_RENEW &&
@@ -342,8 +349,76 @@ bool capture_ledger_read_tables(const struct pg_result *r, const struct config_c
 	return true;
 }
 
+bool capture_ledger_ask_carried(struct pg *pg, const char *capture, pg_answer *answer, void *arg)
+{
+	return ask(pg, CAPTURE_STATEMENT_CARRIED, (const char *[]){ capture }, 1, answer, arg);
+}
+
+bool capture_ledger_read_carried(const struct pg_result *r, struct capture_ledger_books *b)
+{
+	enum { ORDINAL, LANE, LOW_WATER, BYTES };
+	size_t count = (size_t)pg_rows(r);
+
+	free(b->carried);
+	b->carried = calloc(count + 1, sizeof *b->carried);
+	b->carried_count = b->carried != NULL ? count : 0;
+	for (int i = 0; b->carried != NULL && i < pg_rows(r); i++)
+		b->carried[i] = (struct capture_inherited){
+			.ordinal = pg_int8(r, i, ORDINAL),
+			.lane = (uint64_t)pg_int8(r, i, LANE),
+			.low_water = pg_is_null(r, i, LOW_WATER) ? LOW_WATER_UNKNOWN
+								 : (uint64_t)pg_int8(r, i, LOW_WATER),
+			.bytes = (uint32_t)pg_int8(r, i, BYTES),
+		};
+	return b->carried != NULL && count <= LIMIT_CAPTURE_CARRIED;
+}
+
+bool capture_ledger_fetch(struct pg *pg, const char *capture, int64_t epoch, const int64_t *ordinals, size_t count,
+			  pg_answer *answer, void *arg)
+{
+	/* An array as PostgreSQL writes it: {1,2}. */
+	char list[LIMIT_CAPTURE_FETCH * NUMBER_BYTES + 2];
+	struct number e;
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		n += (size_t)snprintf(list + n, sizeof list - n, "%s%" PRId64, i == 0 ? "{" : ",", ordinals[i]);
+	snprintf(list + n, sizeof list - n, "}");
+	return ask(pg, CAPTURE_STATEMENT_FETCH, (const char *[]){ capture, number(&e, epoch), list }, 3, answer, arg);
+}
+
+static const char *text_of(const struct pg_result *r, int row, int column)
+{
+	size_t bytes;
+
+	return pg_is_null(r, row, column) ? "" : pg_bytes(r, row, column, &bytes);
+}
+
+void capture_ledger_read_change(const struct pg_result *r, int row, struct capture_ledger_change *c)
+{
+	enum { ORDINAL, MESSAGE_ID, SUBJECT, POSITION, TAB, WHY, PAYLOAD, HEADERS, KEY_BYTES, WIRE_BYTES, DEFECT };
+
+	*c = (struct capture_ledger_change){
+		.ordinal = pg_int8(r, row, ORDINAL),
+		.message_id = text_of(r, row, MESSAGE_ID),
+		.subject = text_of(r, row, SUBJECT),
+		.position = text_of(r, row, POSITION),
+		.tab = text_of(r, row, TAB),
+		.why = text_of(r, row, WHY),
+		.wire_bytes = (size_t)pg_int8(r, row, WIRE_BYTES),
+		.defect = (uint16_t)pg_int8(r, row, DEFECT),
+	};
+	c->payload = pg_bytes(r, row, PAYLOAD, &c->payload_bytes);
+	c->headers = pg_bytes(r, row, HEADERS, &c->headers_bytes);
+	if (!pg_is_null(r, row, KEY_BYTES))
+		c->key = pg_bytes(r, row, KEY_BYTES, &c->key_bytes);
+}
+
 void capture_ledger_books_free(struct capture_ledger_books *b)
 {
+	free(b->carried);
+	b->carried = NULL;
+	b->carried_count = 0;
 	for (size_t i = 0; i < b->table_count; i++) {
 		free(b->tables[i].columns);
 		free(b->tables[i].cursor);

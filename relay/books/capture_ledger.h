@@ -35,6 +35,8 @@ enum {
 	CAPTURE_STATEMENT_FREE,
 	CAPTURE_STATEMENT_RESYNC,
 	CAPTURE_STATEMENT_WAITS = STATEMENT_RENEW + 1,
+	CAPTURE_STATEMENT_CARRIED,
+	CAPTURE_STATEMENT_FETCH,
 	CAPTURE_STATEMENTS,
 };
 
@@ -113,6 +115,8 @@ struct capture_ledger_books {
 	bool resigned; /* no earlier leader can be sending any more; of who took the lead, not of these statements */
 	struct capture_ledger_table *tables; /* of capture_ledger_tables(); owned. Else NULL */
 	size_t table_count;
+	struct capture_inherited *carried; /* of capture_ledger_read_carried(); owned. Else NULL */
+	size_t carried_count;
 };
 
 /* capture_ledger_read_books(): all but the tables. No row: the epoch is over. */
@@ -124,6 +128,24 @@ bool capture_ledger_read_books(const struct pg_result *result, struct capture_le
 bool capture_ledger_ask_tables(struct pg *pg, const char *capture, pg_answer *answer, void *arg);
 bool capture_ledger_read_tables(const struct pg_result *result, const struct config_capture *c,
 				struct capture_ledger_books *books);
+
+/* capture_ledger_read_carried(): what is carried, ascending. False: out of memory, or more than a capture ever carries. */
+bool capture_ledger_ask_carried(struct pg *pg, const char *capture, pg_answer *answer, void *arg);
+bool capture_ledger_read_carried(const struct pg_result *result, struct capture_ledger_books *books);
+
+/* A change that was carried, as it was. Of the result, which it borrows from; texts that were not there are "". */
+struct capture_ledger_change {
+	int64_t ordinal;
+	const char *message_id, *subject, *position, *tab, *why;
+	const char *payload, *headers, *key; /* key: NULL: it has none */
+	size_t payload_bytes, headers_bytes, key_bytes, wire_bytes;
+	uint16_t defect;
+};
+
+/* These, by ordinal, but for those that are gone; ascending. Fails where the epoch is over. */
+bool capture_ledger_fetch(struct pg *pg, const char *capture, int64_t epoch, const int64_t *ordinals, size_t count,
+			  pg_answer *answer, void *arg);
+void capture_ledger_read_change(const struct pg_result *result, int row, struct capture_ledger_change *change);
 
 /* What the books own. They may be empty (all 0). */
 void capture_ledger_books_free(struct capture_ledger_books *books);

@@ -246,6 +246,52 @@ static bool put_letters(json_t *mark, const struct capture_mark_books *m, struct
 	return put_list(mark, "letters", list, m->mark->letter_count);
 }
 
+/* Never NULL where the books want bytes: none is a text without any. */
+static void add_bytes(struct array *payloads, const void *bytes, size_t count)
+{
+	array_add_bytes(payloads, bytes != NULL ? bytes : "", bytes != NULL ? count : 0);
+}
+
+static json_t *carried_of(const struct capture_mark_books *m, const struct capture_carry *x, struct array *payloads)
+{
+	struct capture_mark_message at = { .position = "" };
+	struct capture_letter as = { .ordinal = x->ordinal };
+	json_t *o = json_object();
+
+	m->message(m->arg, x->slot, &at);
+	add_bytes(payloads, at.payload, at.payload_bytes);
+	add_bytes(payloads, at.pairs, at.pairs_bytes);
+	if (at.key != NULL)
+		array_add_bytes(payloads, at.key, at.key_bytes);
+	else
+		array_add_text(payloads, NULL);
+	return whole(o, put_int(o, "ordinal", x->ordinal) && put_int(o, "lane", (int64_t)x->lane) &&
+				(x->low_water == LOW_WATER_UNKNOWN || put_int(o, "low_water", (int64_t)x->low_water)) &&
+				put_shown(o, "message_id", at.message_id) && put_shown(o, "subject", at.subject) &&
+				put_int(o, "bytes", (int64_t)at.bytes) &&
+				put_int(o, "wire_bytes", (int64_t)at.wire_bytes) &&
+				put_shown(o, "position", at.position) && put_shown(o, "tab", at.tab) &&
+				(at.key == NULL || put(o, "key", key_shown(at.key, at.key_bytes))) &&
+				(at.defect == 0 || put_int(o, "defect", at.defect)) && put_shown(o, "why", at.why) &&
+				put_int(o, "attempts", x->attempts) &&
+				(x->reason == 0 || (as.reason = x->reason, put_reason(o, m, &as, NULL))));
+}
+
+static bool put_carried(json_t *mark, const struct capture_mark_books *m, struct array *payloads)
+{
+	json_t *list = json_array(), *gone = json_array();
+
+	for (size_t i = 0; i < m->mark->carry_count; i++)
+		json_array_append_new(list, carried_of(m, &m->mark->carries[i], payloads));
+	for (size_t i = 0; i < m->mark->gone_count; i++)
+		json_array_append_new(gone, json_integer(m->mark->gone[i]));
+	if (put_list(mark, "carried", list, m->mark->carry_count))
+		return put_list(mark, "gone", gone, m->mark->gone_count) &&
+		       (!m->mark->carried_void || put(mark, "void", json_true()));
+	json_decref(gone);
+	return false;
+}
+
 char *capture_mark_text(const struct capture_mark_books *m, struct array *payloads)
 {
 	json_t *o = json_object();
@@ -256,7 +302,8 @@ char *capture_mark_text(const struct capture_mark_books *m, struct array *payloa
 	    (m->mark->commit_time == 0 || put_int(o, "commit_time", m->mark->commit_time)) &&
 	    put_int(o, "ordinal", m->mark->ordinal) &&
 	    (m->mark->low_water == LOW_WATER_UNKNOWN || put_int(o, "low_water", (int64_t)m->mark->low_water)) &&
-	    put_tables(o, m) && put_repairs(o, m) && put_letters(o, m, payloads))
+	    put_tables(o, m) && put_repairs(o, m) && put_letters(o, m, payloads) &&
+	    put_carried(o, m, payloads))
 		text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

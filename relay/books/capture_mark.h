@@ -24,6 +24,8 @@ struct capture_mark_message {
 	const void *key;      /* in one piece (format/capture_key.h); NULL: none */
 	size_t key_bytes;
 	const char *why; /* why it can never be sent, where that is more than the reason says; or "" */
+	uint16_t defect; /* enum reason; 0: it can be sent */
+	size_t pairs_bytes, bytes, wire_bytes; /* of the headers; in memory; on the wire */
 };
 
 /* What consumers are told of the shape of a table by what is marked: JSON. */
@@ -47,7 +49,7 @@ struct capture_mark_books {
 };
 
 /* To be freed. All of it, or NULL (out of memory): a mark that leaves a dead letter out loses a message. Payloads of dead letters are added to
- * `payloads`, of type ARRAY_BYTEA, in their order. */
+ * `payloads`, of type ARRAY_BYTEA, in their order; then payload, headers and key of each that is carried. */
 char *capture_mark_text(const struct capture_mark_books *m, struct array *payloads);
 
 #endif

@@ -1,4 +1,4 @@
-/* `boxhaul capture dead-letters`, `capture discard`: changes that could not be sent. They cannot be sent again, for the order of their stream has
+/* `boxhaul capture dead-letters`, `capture discard`, `capture give-up`: changes that could not be sent. They cannot be sent again, for the order of their stream has
  * gone on; what their rows are now, a resync of the table brings. */
 #include <stdio.h>
 
@@ -41,6 +41,30 @@ static enum exit_code discard(struct pg_session *s, const struct call *call)
 		printf(was[0] == 't' ? "letter %s is given up\n" : "there is no letter %s\n", call->arguments[i]);
 	}
 	return EXIT_OK;
+}
+
+static enum exit_code give_up(struct pg_session *s, const struct call *call)
+{
+	char who[256];
+	enum exit_code code = EXIT_OK;
+
+	session_who(who, sizeof who);
+	for (int i = 1; i < call->count; i++) {
+		const char *p[] = { call->arguments[0], call->arguments[i], who };
+		const char *was = session_value(s, call, "SELECT boxhaul.capture_give_up($1, $2, $3)", 3, p, &code);
+
+		if (was == NULL)
+			return code;
+		printf(was[0] == 't' ? "change %s is given up, and stands as a dead letter: what waits behind it goes on\n"
+				     : "change %s is not carried (any more)\n",
+		       call->arguments[i]);
+	}
+	return EXIT_OK;
+}
+
+enum exit_code command_capture_give_up(const struct call *call)
+{
+	return inbox_with_session(call, give_up);
 }
 
 enum exit_code command_capture_discard(const struct call *call)

@@ -265,6 +265,22 @@ static void print_letters(const struct out *out, const json_t *o)
 	}
 }
 
+static void print_carried(const struct out *out, const json_t *o)
+{
+	const json_t *l;
+	char key[128], reason[LINE_BYTES];
+	size_t i;
+
+	if (inbox_number(o, "carried") == 0)
+		return;
+	letter_line(out, "carried", "%lld", inbox_number(o, "carried"));
+	json_array_foreach (look_at(o, "waiting"), i, l) {
+		out_print(out, INK_PLAIN, "  %-8lld %s %s: ", inbox_number(l, "ordinal"), look_text(l, "tab"),
+			  utf8_line(look_text(l, "key_shown"), key, sizeof key));
+		out_print(out, INK_BAD, "%s\n", utf8_line(look_text(l, "reason"), reason, sizeof reason));
+	}
+}
+
 static void print_one(const struct out *out, const json_t *o, const struct config *config)
 {
 	const json_t *told = look_at(o, "told"), *t;
@@ -290,6 +306,7 @@ static void print_one(const struct out *out, const json_t *o, const struct confi
 		    inbox_number(o, "unfinished"));
 	json_array_foreach (look_at(o, "progress"), i, t)
 		print_table(out, t, told);
+	print_carried(out, o);
 	print_letters(out, o);
 }
 

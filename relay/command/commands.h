@@ -82,5 +82,6 @@ enum exit_code command_capture_drop(const struct call *call);
 /* Changes that could not be sent: look at them; give them up. */
 enum exit_code command_capture_letters(const struct call *call);
 enum exit_code command_capture_discard(const struct call *call);
+enum exit_code command_capture_give_up(const struct call *call);
 
 #endif

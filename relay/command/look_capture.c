@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "command/look.h"
+#include "core/capture/capture_types.h"
 
 static uint64_t number(const json_t *o, const char *path)
 {
@@ -61,6 +62,8 @@ static void fill(const json_t *o, const struct config *config, struct capture_on
 		.lets_go = w != NULL && w->on_budget == CONFIG_BUDGET_LET_GO,
 		.lag_us = -1,
 		.dead_letters = number(o, "letters"),
+		.carried = number(o, "carried"),
+		.carried_full = number(o, "carried") >= LIMIT_CAPTURE_CARRIED,
 		.unfinished = (size_t)number(o, "unfinished"),
 	};
 }

@@ -118,6 +118,8 @@ static void on_books(void *arg, const struct pg_result *result)
 	}
 	books.tables = u->books.tables;
 	books.table_count = u->books.table_count;
+	books.carried = u->books.carried;
+	books.carried_count = u->books.carried_count;
 	books.resigned = u->alone;
 	u->books = books;
 	whole = books.state == CAPTURE_LEDGER_LIVE && books.tables != NULL;
@@ -132,6 +134,8 @@ static void on_books(void *arg, const struct pg_result *result)
 	again(u, whole ? LOOK_MS : STEP_MS);
 }
 
+static void on_carried(void *arg, const struct pg_result *result);
+
 static void on_tables(void *arg, const struct pg_result *result)
 {
 	struct capture_upkeep *u = arg;
@@ -139,6 +143,18 @@ static void on_tables(void *arg, const struct pg_result *result)
 	if (pg_error(result) != NULL || !capture_ledger_read_tables(result, capture(u), &u->books)) {
 		capture_ledger_books_free(&u->books);
 		pg_break(u->pg, pg_error(result) != NULL ? pg_error(result) : "the books of the tables make no sense");
+		return;
+	}
+	ask(u, capture_ledger_ask_carried(u->pg, capture(u)->name, on_carried, u));
+}
+
+static void on_carried(void *arg, const struct pg_result *result)
+{
+	struct capture_upkeep *u = arg;
+
+	if (pg_error(result) != NULL || !capture_ledger_read_carried(result, &u->books)) {
+		capture_ledger_books_free(&u->books);
+		pg_break(u->pg, pg_error(result) != NULL ? pg_error(result) : "more is carried than fits into memory");
 		return;
 	}
 	/* Behind the tables: who led before is streamed nothing above the position that comes with them, for its walsender has ended. */

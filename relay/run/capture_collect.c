@@ -193,6 +193,8 @@ void capture_collect(struct capture_one *c, struct capture_one_facts *f)
 		.repairs = s->repairs,
 		.dead = s->send->dead,
 		.dead_letters = look->letters,
+		.carried = s->carried,
+		.carried_full = s->carried_full,
 	};
 	collect_stream(c, &lead, s, f);
 	collect_waits(c, &lead, s, f);

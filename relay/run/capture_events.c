@@ -249,6 +249,8 @@ static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)
 	ev.leading.predecessor_until_ms = predecessor_until(c, b, asked_ms);
 	ev.leading.operator_pause = b->pause;
 	ev.leading.tables = tables;
+	ev.leading.carried = b->carried;
+	ev.leading.carried_count = b->carried_count;
 	capture_room_step(c, &ev);
 	free(tables);
 	if (c->draining)

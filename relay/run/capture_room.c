@@ -11,6 +11,7 @@
 enum {
 	KEEP_BYTES = 64, /* of a message in memory, beside what it takes */
 	CHUNK_WAIT_MS = 1000,
+	CARRY_AFTER_MS = 2000,
 	READER_REST_MS = 1000,
 };
 
@@ -73,6 +74,7 @@ struct capture_settings capture_room_settings(const struct capture_one *c)
 		.chunk_rows = conf->chunk_rows,
 		.chunk_share = conf->chunk_share,
 		.chunk_wait_ms = CHUNK_WAIT_MS,
+		.carry_after_ms = CARRY_AFTER_MS,
 	};
 }
 

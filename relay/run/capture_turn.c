@@ -48,10 +48,10 @@ static bool send_parcel(struct capture_one *c, struct capture_parcel *p, const s
 }
 
 /* Consumers are told of columns by this message: from its mark on the books have them. */
-static void note_told(struct capture_one *c, const struct capture_parcel *p)
+static void note_told(struct capture_one *c, const struct capture_parcel *p, int64_t ordinal)
 {
 	if (p->columns != NULL && p->table < c->table_count)
-		c->tables[p->table].told_ordinal = p->parcel.id;
+		c->tables[p->table].told_ordinal = ordinal;
 }
 
 static void publish(struct capture_one *c, const struct effect *f)
@@ -60,7 +60,7 @@ static void publish(struct capture_one *c, const struct effect *f)
 	uint64_t sequence;
 
 	p->parcel.id = f->publish.id;
-	note_told(c, p);
+	note_told(c, p, f->publish.id);
 	sequence = stream_scan_take(c->scan, 0, p->parcel.message_id);
 	if (sequence > 0) {
 		found(c, f->publish.token, sequence);
@@ -134,6 +134,15 @@ static void on_marked(void *arg, const struct pg_result *result)
 		c, &(struct capture_event){ .kind = CAPTURE_EVENT_MARKED, .marked = { .asked_ms = c->mark_asked_ms } });
 }
 
+static size_t pairs_bytes(const struct parcel *p)
+{
+	const char *at = p->pairs;
+
+	for (size_t i = 0; i < 2 * p->pair_count; i++)
+		at += strlen(at) + 1;
+	return at != NULL ? (size_t)(at - p->pairs) : 0;
+}
+
 static void message_of(void *arg, uint32_t slot, struct capture_mark_message *m)
 {
 	struct capture_one *c = arg;
@@ -148,6 +157,10 @@ static void message_of(void *arg, uint32_t slot, struct capture_mark_message *m)
 					    .position = p->position,
 					    .tab = p->tab,
 					    .why = p->why,
+					    .defect = p->defect,
+					    .pairs_bytes = pairs_bytes(&p->parcel),
+					    .bytes = p->bytes,
+					    .wire_bytes = p->parcel.wire_bytes,
 					    .key = p->key,
 					    .key_bytes = p->key_bytes };
 }
@@ -170,6 +183,9 @@ static bool mark(struct capture_one *c, const struct capture_mark *m)
 		    c->tables[i].told_ordinal <= m->ordinal)
 			told[marking.told_count++] =
 				(struct capture_mark_told){ .table = (uint32_t)i, .columns = c->tables[i].columns };
+	/* What is carried was not sent; but with it on record what it tells will be, and nothing else does. */
+	for (size_t i = 0; i < m->carry_count; i++)
+		note_told(c, c->parcels[m->carries[i].slot], m->carries[i].ordinal);
 	c->mark_asked_ms = loop_now_ms();
 	c->mark_ordinal = m->ordinal;
 	ok = ok && capture_ledger_mark(c->pg, &marking, on_marked, c);
@@ -322,6 +338,7 @@ static void carry_out(struct capture_one *c, const struct capture_effect *f)
 	case CAPTURE_EFFECT_CHUNK_END: ask(c, f); break;
 	case CAPTURE_EFFECT_CONTROL: control(c, f); break;
 	case CAPTURE_EFFECT_MARK: ok = mark(c, f->mark); break;
+	case CAPTURE_EFFECT_FETCH: ok = capture_room_fetch(c, f); break;
 	case CAPTURE_EFFECT_RELEASE: release(c, f->release.slot); break;
 	case CAPTURE_EFFECT_NOTE: tell_of_table(c, &f->note); break;
 	case CAPTURE_EFFECT_LOST_END:

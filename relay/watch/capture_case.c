@@ -199,6 +199,31 @@ static bool has_dead_letters(const struct capture_one_facts *c, const char *targ
 			    n == 1 ? "it" : "them");
 }
 
+/* Its stream takes others, and not these: a limit for each subject, or a right that is missing. */
+static bool carries(const struct capture_one_facts *c, const char *target, struct wrong *w)
+{
+	uint64_t n = c->carried;
+
+	return n > 0 &&
+	       wrong_say(w, false, "Capture %s: %" PRIu64 " change%s for %s key, kept with its books", c->name, n,
+			 n == 1 ? " waits" : "s wait", n == 1 ? "its" : "their") &&
+	       wrong_advise(
+		       w,
+		       "`boxhaul capture status %s %s` shows the oldest, and what the stream said; boxhaul-runbook(7) says what to do: capture-carried",
+		       target, c->name);
+}
+
+static bool carries_all_it_may(const struct capture_one_facts *c, const char *target, struct wrong *w)
+{
+	return c->carried_full &&
+	       wrong_say(w, true, "Capture %s: %" PRIu64 " changes wait for their key, as many as may be: the log is not read on when memory is full, too",
+			 c->name, c->carried) &&
+	       wrong_advise(
+		       w,
+		       "`boxhaul capture status %s %s` shows the oldest, and what the stream said; boxhaul-runbook(7) says what to do: capture-carried",
+		       target, c->name);
+}
+
 /* --- of all --- */
 
 static bool no_session(const struct capture_facts *f, const char *target, struct wrong *w)
@@ -219,8 +244,8 @@ static bool no_connection(const struct capture_facts *f, const char *target, str
 typedef bool check(const struct capture_one_facts *c, const char *target, struct wrong *w);
 
 static check *const checks[] = { has_gap,          is_not_read,      is_not_led, cannot_mark,    is_broken,
-				 is_blocked,       is_not_started,   is_paused,  is_nearly_lost, is_over_budget,
-				 has_ailing_table, has_dead_letters, waits };
+				 is_blocked,       carries_all_it_may, is_not_started,   is_paused,  is_nearly_lost, is_over_budget,
+				 has_ailing_table, carries, has_dead_letters, waits };
 
 enum { OF_ALL = 2, CHECKS = sizeof checks / sizeof checks[0] };
 

@@ -113,6 +113,18 @@ static void draw_race(struct capture_plan *p, struct prng *dice)
 	p->hosts = (uint32_t)prng_between(dice, 1, CAPTURE_HOSTS);
 }
 
+/* Keys that take nothing for long, so that much is carried; and relays that die over it. */
+static void draw_held(struct capture_plan *p, struct prng *dice)
+{
+	p->keys = (uint32_t)prng_between(dice, 2, 5);
+	p->settings.carry_after_ms = ONE_OF(dice, 0, 5);
+	p->settings.send.queue_messages = ONE_OF(dice, 5, 16);
+	p->settings.send.mark_interval_ms = ONE_OF(dice, 1, 10);
+	p->every.key_full = prng_between(dice, 100, 400) * 1000;
+	p->every.kill = ONE_OF(dice, 0, 300000);
+	p->chance.ack_lost = ONE_OF(dice, 0, 100000);
+}
+
 void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, RACE, RACE, FEW, MILD, ROUGH, ROUGH };
@@ -128,6 +140,8 @@ void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 		draw_faults(p, dice, mood == LONE ? ALL : mood);
 	if (mood == LONE)
 		draw_only(&rates, dice);
+	else if (!p->settings.in_commit_order && prng_below(dice, 2) == 0)
+		draw_held(p, dice);
 	if (p->chance.freeze > 0)
 		p->hosts = 2;
 	/* A standby that falls behind may lose what was published: what is left out of the comparison then hides other faults. */

@@ -109,6 +109,17 @@ bool capture_carried_keeps(const struct capture_carried *k, uint64_t lane, int64
 	return false;
 }
 
+static bool only_probes(struct sender *send, scope_id scope, uint64_t lane, int64_t ordinal)
+{
+	return scope != SCOPE_NONE && !scope_is_lane(scope) && lane != 0 && !MUTANT(carried_in_the_way) &&
+	       !holding_takes(send, scope_of_lane(lane), ordinal);
+}
+
+bool capture_carried_lets(const struct capture_carried *k, struct sender *send, scope_id scope, uint64_t lane, int64_t ordinal)
+{
+	return !capture_carried_keeps(k, lane, ordinal) || only_probes(send, scope, lane, ordinal);
+}
+
 /* --- the lead --- */
 
 void capture_carried_begin(struct capture_carried *k, struct sender *send, const struct capture_inherited *list, size_t n)
@@ -178,6 +189,7 @@ static void take(struct capture_carried *k, int64_t ordinal, uint64_t low_water)
 		.scope = e->scope,
 		.doubt = e->doubt,
 		.attempts = e->attempts,
+		.reason = e->reason,
 		.slot = e->slot,
 		.state = CARRIED_WRITING,
 		.unwritten = true,
@@ -244,6 +256,7 @@ void capture_carried_mark(struct capture_carried *k, struct capture_mark *m)
 			.ordinal = x->ordinal,
 			.lane = x->lane,
 			.attempts = x->attempts,
+			.reason = x->reason,
 			.low_water = x->doubt.low_water != LOW_WATER_NONE ? x->doubt.low_water : x->level,
 		};
 	}
@@ -277,9 +290,8 @@ void capture_carried_marked(struct capture_carried *k, const struct capture_mark
 
 /* --- out of them --- */
 
-bool capture_carried_is_wanted(const struct capture_carried *k, struct sender *send, const struct carried *x)
+bool capture_carried_is_wanted(struct sender *send, const struct carried *x)
 {
-	(void)k;
 	return x->scope == SCOPE_NONE || holding_takes(send, x->scope, x->ordinal);
 }
 
@@ -297,8 +309,9 @@ size_t capture_carried_fetch(struct capture_carried *k, struct sender *send)
 
 		if (!keeps_back(x) || x->state == CARRIED_HERE)
 			continue;
-		if (x->state == CARRIED_OUT && capture_carried_is_wanted(k, send, x) &&
-		    (lane == 0 || (left[bit / 64] >> bit % 64 & 1) == 0)) {
+		if (x->state == CARRIED_OUT && capture_carried_is_wanted(send, x) &&
+		    (lane == 0 || (left[bit / 64] >> bit % 64 & 1) == 0 ||
+		     only_probes(send, x->scope, x->lane, x->ordinal))) {
 			move(k, x, CARRIED_ASKED);
 			k->fetch[n++] = x->ordinal;
 		} else {
@@ -368,6 +381,7 @@ void capture_carried_parked(struct capture_carried *k, struct carried *x, const 
 	x->scope = o->scope;
 	x->doubt = o->doubt;
 	x->attempts = o->attempts;
+	x->reason = o->scope_reason;
 	out(k, x);
 	k->look = true;
 }

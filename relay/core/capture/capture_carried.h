@@ -29,7 +29,7 @@ struct carried {
 	uint64_t lane;
 	scope_id scope; /* what it waits for; SCOPE_NONE: for nothing but its turn */
 	struct doubt doubt;
-	uint32_t attempts;
+	uint32_t attempts, reason;
 	uint32_t bytes;
 	uint32_t slot; /* WRITING, HERE, SENT: where its payload is */
 	enum { CARRIED_WRITING, CARRIED_OUT, CARRIED_ASKED, CARRIED_HERE, CARRIED_SENT, CARRIED_DONE } state;
@@ -71,8 +71,13 @@ struct carried *capture_carried_find(const struct capture_carried *k, int64_t or
 /* Is something of this lane that is older than the ordinal carried, and not with the sender? */
 bool capture_carried_keeps(const struct capture_carried *k, uint64_t lane, int64_t ordinal);
 
-/* May it be offered now? (It is OUT, or HERE.) */
-bool capture_carried_is_wanted(const struct capture_carried *k, struct sender *send, const struct carried *x);
+/* May this ticket, which was parked for `scope`, be offered in spite of what is carried of its lane? Where nothing keeps it; or where its lane is shut and it
+ * probes its stream: then the sender turns it away, to its lane, and another one probes. (Else the stream would wait for it, and what is
+ * carried before it for the stream.) */
+bool capture_carried_lets(const struct capture_carried *k, struct sender *send, scope_id scope, uint64_t lane, int64_t ordinal);
+
+/* Does what it was parked for take it now? (It is OUT, or HERE.) */
+bool capture_carried_is_wanted(struct sender *send, const struct carried *x);
 
 /* --- into the books --- */
 

@@ -192,6 +192,7 @@ void capture_rows_parked(struct capture_rows *r, const struct outcome *o, int64_
 	e->scope = o->scope;
 	e->doubt = o->doubt;
 	e->attempts = o->attempts;
+	e->reason = o->scope_reason;
 	e->parked_ms = e->parked_ms != 0 ? e->parked_ms : now_ms;
 	r->parked++;
 }
@@ -206,6 +207,7 @@ void capture_rows_behind(struct capture_rows *r, int64_t ordinal, struct doubt d
 	e->scope = SCOPE_NONE;
 	e->doubt = doubt;
 	e->attempts = 0;
+	e->reason = 0;
 	e->parked_ms = since_ms != 0 ? since_ms : 1;
 	r->parked++;
 }

@@ -20,6 +20,7 @@ struct capture_entry {
 	enum { ENTRY_NEW, ENTRY_OFFERED, ENTRY_PARKED, ENTRY_DONE } state;
 	uint32_t slot;
 	uint32_t attempts;  /* PARKED: refusals before */
+	uint32_t reason;    /* PARKED: why what it waits for takes nothing; 0: it waits behind what is carried */
 	scope_id scope;     /* PARKED: what it waits for; SCOPE_NONE: for what is carried of its key */
 	struct doubt doubt; /* PARKED */
 	int64_t parked_ms;  /* when it was first PARKED; 0: it was not */

@@ -182,7 +182,7 @@ static uint64_t lane_of(const struct capture *c, const struct capture_entry *e)
 static bool takes(struct capture *c, const struct capture_entry *e, int64_t ordinal)
 {
 	return e->state == ENTRY_PARKED && (e->scope == SCOPE_NONE || holding_takes(c->send, e->scope, ordinal)) &&
-	       !capture_carried_keeps(&c->carried, lane_of(c, e), ordinal);
+	       capture_carried_lets(&c->carried, c->send, e->scope, lane_of(c, e), ordinal);
 }
 
 /* In ascending order: what was carried stands before all of its key that is in memory. False: there was no room for all. */
@@ -195,8 +195,8 @@ static bool offer_all_carried(struct capture *c)
 			continue;
 		if (!has_room(c))
 			return false;
-		if (capture_carried_is_wanted(&c->carried, c->send, x) &&
-		    !capture_carried_keeps(&c->carried, x->lane, x->ordinal))
+		if (capture_carried_is_wanted(c->send, x) &&
+		    capture_carried_lets(&c->carried, c->send, x->scope, x->lane, x->ordinal))
 			offer_carried(c, x);
 		else
 			capture_carried_let_go(&c->carried, x);

@@ -257,7 +257,7 @@ struct capture_mark {
 		uint32_t slot;
 		int64_t ordinal;
 		uint64_t lane, low_water;
-		uint32_t attempts;
+		uint32_t attempts, reason; /* reason: why its key takes nothing; 0: it waits behind others */
 	} * carries; /* whole, to be put on record */
 	size_t carry_count;
 	const int64_t *gone; /* ordinals of those that were stored, or are letters by now */
