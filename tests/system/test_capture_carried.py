@@ -20,7 +20,8 @@ class CarriedTest(CaptureTest):
 
     def limit(self, most):
         """At most so many messages of a subject; -1: any number."""
-        self.jetstream().update(STREAM, max_msgs_per_subject=most, discard="new", discard_new_per_subject=most > 0)
+        with self.jetstream() as jetstream:
+            jetstream.update(STREAM, max_msgs_per_subject=most, discard="new", discard_new_per_subject=most > 0)
 
     def change(self, number, customer):
         self.sql("UPDATE legacy.orders SET customer = %s WHERE id = %s", (customer, number))

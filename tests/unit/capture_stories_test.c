@@ -5,6 +5,7 @@
 
 #include "capture_mutant.h"
 #include "core/capture/capture.h"
+#include "core/refusal.h"
 #include "tap.h"
 
 static struct capture *core;
@@ -21,6 +22,8 @@ static int64_t lease;      /* what is left of an earlier leader's */
 static uint64_t sequence;
 static uint64_t filenode = 7;     /* of the books */
 static struct capture_row *given; /* the rows of the chunk that is being answered */
+static uint64_t looked_above;
+static struct capture_inherited left_behind; /* carried by an earlier leader; ordinal 0: none is */
 
 /* --- the stage --- */
 
@@ -42,6 +45,7 @@ static void say_common(const struct effect *f)
 		tokens[waiting++] = token;
 		say("publish %lld", (long long)f->publish.id);
 	} else if (f->kind == EFFECT_LOOKBACK) {
+		looked_above = f->lookback.above;
 		say("look");
 	}
 }
@@ -67,6 +71,14 @@ static void say_effect(const struct capture_effect *f)
 				    f->mark->cursors[i].top == given[0].slot ? (const char *)given[0].key : "another");
 		for (size_t i = 0; i < f->mark->repair_count; i++)
 			say("repair %u:%s", f->mark->repairs[i].reading, (const char *)f->mark->repairs[i].key);
+		for (size_t i = 0; i < f->mark->carry_count; i++)
+			say("carry %lld", (long long)f->mark->carries[i].ordinal);
+		for (size_t i = 0; i < f->mark->gone_count; i++)
+			say("gone %lld", (long long)f->mark->gone[i]);
+		break;
+	case CAPTURE_EFFECT_FETCH:
+		for (size_t i = 0; i < f->fetch.count; i++)
+			say("fetch %lld", (long long)f->fetch.ordinals[i]);
 		break;
 	case CAPTURE_EFFECT_LOST_END: say("lost end"); break;
 	case CAPTURE_EFFECT_COMMON: say_common(&f->common); break;
@@ -242,6 +254,7 @@ static void leads(enum capture_table_state state)
 	set.chunk_share = 100;
 	set.chunk_wait_ms = 50;
 	set.most_repairs = most_repairs;
+	set.carry_after_ms = 50;
 	waiting = 0;
 	core = capture_create(&set);
 	now += 1000;
@@ -253,6 +266,8 @@ static void leads(enum capture_table_state state)
 	ev.leading.low_water = LOW_WATER_NONE;
 	ev.leading.asked_ms = now;
 	ev.leading.tables = &table;
+	ev.leading.carried = &left_behind;
+	ev.leading.carried_count = left_behind.ordinal != 0;
 	step(ev);
 	common((struct event){ .kind = EVENT_BUS_UP });
 	step((struct capture_event){ .kind = CAPTURE_EVENT_STREAM_UP });
@@ -539,6 +554,111 @@ static void empty_table_is_read(void)
 	is_text(heard, "control end", "and its end is said");
 }
 
+static void refused(uint64_t of)
+{
+	struct event ev = { .kind = EVENT_REFUSED };
+
+	ev.refused.token = of;
+	ev.refused.reason = REASON_SUBJECT_FULL;
+	common(ev);
+}
+
+static void ticks(int64_t ms)
+{
+	now += ms;
+	common((struct event){ .kind = EVENT_TICK });
+}
+
+static void fetched(int64_t at)
+{
+	struct capture_row row = { .bytes = 10 };
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CARRIED };
+
+	ev.carried.ordinals = &at;
+	ev.carried.rows = &row;
+	ev.carried.count = 1;
+	step(ev);
+}
+
+/* What a key keeps waiting goes into the books with the mark that passes it, and comes back before what is newer of its key. */
+static void a_key_that_waits_is_carried(void)
+{
+	by_key = true;
+	leads(CAPTURE_TABLE_COMPLETE);
+	by_key = false;
+	looked(0, false);
+	begin(740, 120);
+	change(0, "a");
+	change(1, "a");
+	commit(128);
+	is_number(waiting, 1, "of a key one is sent at a time");
+	refused(tokens[0]);
+	waiting = 0;
+	ticks(40);
+	refused(token); /* it probed */
+	waiting = 0;
+	ticks(15);
+	while (strstr(heard, "carry") == NULL && now < 100000) {
+		if (waiting > 0)
+			refused(token);
+		waiting = 0;
+		if (strstr(heard, "carry") == NULL)
+			ticks(10);
+	}
+	is_text(strstr(heard, "mark"), "mark 128/2, carry 1, carry 2", "after a while both are carried, and the position passes them");
+	marked();
+	ok(strstr(heard, "confirm 128") != NULL, "the server need not keep its log for them");
+	begin(741, 140);
+	change(0, "a");
+	change(1, "b");
+	commit(148);
+	is_number(waiting, 1, "another key goes out; what is newer of this one does not");
+	acked_all();
+	while (strstr(heard, "fetch") == NULL && now < 100000)
+		ticks(10);
+	is_text(strstr(heard, "fetch"), "fetch 1", "its oldest is tried again");
+	fetched(1);
+	is_text(strstr(heard, "publish"), "publish 1", "and sent");
+	acked_all();
+	ok(strstr(heard, "fetch 2") != NULL, "it was stored: the next one comes");
+}
+
+/* An older one of the key is on its way: the younger stays in memory, or it would come back before it. */
+static void the_oldest_is_carried_first(void)
+{
+	by_key = true;
+	leads(CAPTURE_TABLE_COMPLETE);
+	by_key = false;
+	looked(0, false);
+	begin(750, 120);
+	change(0, "b");
+	change(1, "a");
+	change(2, "a");
+	commit(128);
+	refused(tokens[0]); /* b */
+	refused(tokens[1]); /* the first of a */
+	waiting = 0;
+	while (waiting < 2 && now < 100000) /* both probe */
+		ticks(1);
+	refused(tokens[0]);
+	while (strstr(heard, "carry") == NULL && now < 100000)
+		ticks(1);
+	is_text(strstr(heard, "carry"), "carry 1", "b alone is carried: of a the oldest is on its way");
+}
+
+/* What an earlier leader has left may be stored since it was put there: the look-back begins there. */
+static void what_was_carried_is_looked_for(void)
+{
+	left_behind = (struct capture_inherited){ .ordinal = 4, .lane = 'a', .low_water = 3, .bytes = 10 };
+	ordinal = 9;
+	by_key = true;
+	leads(CAPTURE_TABLE_COMPLETE);
+	is_number(looked_above, 3, "the look-back begins where a copy of it may stand");
+	by_key = false;
+	ordinal = 0;
+	left_behind.ordinal = 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
@@ -556,6 +676,9 @@ int main(int argc, char **argv)
 	waits_for_rows_of_another();
 	top_has_seen_what_was_streamed();
 	empty_table_is_read();
+	a_key_that_waits_is_carried();
+	the_oldest_is_carried_first();
+	what_was_carried_is_looked_for();
 	capture_free(core);
 	return done_testing();
 }
