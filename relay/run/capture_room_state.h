@@ -160,7 +160,7 @@ struct stream_scan_handlers capture_events_of_scan(struct capture_one *c);
 struct pg_walsender_handlers capture_events_of_walsender(struct capture_one *c);
 struct capture_stream_handlers capture_events_of_stream(struct capture_one *c);
 
-/* capture_carried.c: brings what the core wants out of the books. False: it could not be asked. */
+/* capture_fetched.c: brings what the core wants out of the books. False: it could not be asked. */
 bool capture_room_fetch(struct capture_one *c, const struct capture_effect *f);
 
 /* capture_collect.c */

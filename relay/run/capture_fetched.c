@@ -1,4 +1,5 @@
 /* What a capture carries, on its way back out of the books: as the core and the publisher had it before. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +51,7 @@ static struct capture_parcel *parcel_of(const struct capture_ledger_change *x)
 	p->parcel.payload = keep(&room, x->payload, x->payload_bytes);
 	p->parcel.payload_bytes = x->payload_bytes;
 	p->parcel.wire_bytes = x->wire_bytes;
-	strncpy(p->parcel.message_id, x->message_id, sizeof p->parcel.message_id - 1);
+	snprintf(p->parcel.message_id, sizeof p->parcel.message_id, "%s", x->message_id);
 	p->table = CAPTURE_NO_TABLE;
 	p->tab = keep_text(&room, x->tab);
 	p->position = keep_text(&room, x->position);
