@@ -66,7 +66,7 @@ class Carried(CarriedTest):
         (first,), = self.sql("SELECT min(ordinal) FROM boxhaul.capture_carried")
         self.assertIn("dead letter", self.say(relay, "capture", "give-up", NAME, str(first)))
         self.assertIn("not carried", self.say(relay, "capture", "give-up", NAME, str(first)))
-        self.assertIn("most messages", self.say(relay, "capture", "dead-letters", NAME))
+        self.assertIn("given up by", self.say(relay, "capture", "dead-letters", NAME))
         self.limit(-1)
         self.wait(lambda: self.carried() == 0, "the other to be sent", progress=self.progress)
         self.assertEqual(self.customers(HELD), ["held 0", "held 2"])
