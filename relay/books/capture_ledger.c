@@ -366,8 +366,8 @@ bool capture_ledger_read_carried(const struct pg_result *r, struct capture_ledge
 		b->carried[i] = (struct capture_inherited){
 			.ordinal = pg_int8(r, i, ORDINAL),
 			.lane = (uint64_t)pg_int8(r, i, LANE),
-			.low_water = pg_is_null(r, i, LOW_WATER) ? LOW_WATER_UNKNOWN
-								 : (uint64_t)pg_int8(r, i, LOW_WATER),
+			.low_water =
+				pg_is_null(r, i, LOW_WATER) ? LOW_WATER_UNKNOWN : (uint64_t)pg_int8(r, i, LOW_WATER),
 			.bytes = (uint32_t)pg_int8(r, i, BYTES),
 		};
 	return b->carried != NULL && count <= LIMIT_CAPTURE_CARRIED;

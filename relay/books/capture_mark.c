@@ -302,8 +302,7 @@ char *capture_mark_text(const struct capture_mark_books *m, struct array *payloa
 	    (m->mark->commit_time == 0 || put_int(o, "commit_time", m->mark->commit_time)) &&
 	    put_int(o, "ordinal", m->mark->ordinal) &&
 	    (m->mark->low_water == LOW_WATER_UNKNOWN || put_int(o, "low_water", (int64_t)m->mark->low_water)) &&
-	    put_tables(o, m) && put_repairs(o, m) && put_letters(o, m, payloads) &&
-	    put_carried(o, m, payloads))
+	    put_tables(o, m) && put_repairs(o, m) && put_letters(o, m, payloads) && put_carried(o, m, payloads))
 		text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

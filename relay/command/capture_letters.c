@@ -55,8 +55,9 @@ static enum exit_code give_up(struct pg_session *s, const struct call *call)
 
 		if (was == NULL)
 			return code;
-		printf(was[0] == 't' ? "change %s is given up, and stands as a dead letter: what waits behind it goes on\n"
-				     : "change %s is not carried (any more)\n",
+		printf(was[0] == 't'
+			       ? "change %s is given up, and stands as a dead letter: what waits behind it goes on\n"
+			       : "change %s is not carried (any more)\n",
 		       call->arguments[i]);
 	}
 	return EXIT_OK;

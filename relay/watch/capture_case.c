@@ -216,8 +216,11 @@ static bool carries(const struct capture_one_facts *c, const char *target, struc
 static bool carries_all_it_may(const struct capture_one_facts *c, const char *target, struct wrong *w)
 {
 	return c->carried_full &&
-	       wrong_say(w, true, "Capture %s: %" PRIu64 " changes wait for their key, as many as may be: the log is not read on when memory is full, too",
-			 c->name, c->carried) &&
+	       wrong_say(
+		       w, true,
+		       "Capture %s: %" PRIu64
+		       " changes wait for their key, as many as may be: the log is not read on when memory is full, too",
+		       c->name, c->carried) &&
 	       wrong_advise(
 		       w,
 		       "`boxhaul capture status %s %s` shows the oldest, and what the stream said; boxhaul-runbook(7) says what to do: capture-carried",
@@ -243,9 +246,9 @@ static bool no_connection(const struct capture_facts *f, const char *target, str
 
 typedef bool check(const struct capture_one_facts *c, const char *target, struct wrong *w);
 
-static check *const checks[] = { has_gap,          is_not_read,      is_not_led, cannot_mark,    is_broken,
-				 is_blocked,       carries_all_it_may, is_not_started,   is_paused,  is_nearly_lost, is_over_budget,
-				 has_ailing_table, carries, has_dead_letters, waits };
+static check *const checks[] = { has_gap,        is_not_read,        is_not_led,     cannot_mark,      is_broken,
+				 is_blocked,     carries_all_it_may, is_not_started, is_paused,        is_nearly_lost,
+				 is_over_budget, has_ailing_table,   carries,        has_dead_letters, waits };
 
 enum { OF_ALL = 2, CHECKS = sizeof checks / sizeof checks[0] };
 

@@ -95,7 +95,8 @@ static void add_carried(struct capture_sim *s, const struct carried_message *m)
 	demand(s, b->carries < MAX_CARRIED, "the simulator is too small");
 	for (; i > 0 && b->carried[i - 1].ordinal > m->ordinal; i--)
 		b->carried[i] = b->carried[i - 1];
-	demand(s, i == 0 || b->carried[i - 1].ordinal < m->ordinal, "ordinal %lld is carried twice", (long long)m->ordinal);
+	demand(s, i == 0 || b->carried[i - 1].ordinal < m->ordinal, "ordinal %lld is carried twice",
+	       (long long)m->ordinal);
 	b->carried[i] = *m;
 	b->carries++;
 	s->carried++;
@@ -180,7 +181,8 @@ static void copy_mark(struct capture_sim *s, const struct host *h, struct statem
 	st->epoch = h->epoch;
 	st->mark = *m;
 	st->asked_ms = s->now / MS;
-	demand(s, m->cursor_count > 0 || m->repair_count > 0 || m->letter_count > 0 || m->ordinal > m->from_ordinal ||
+	demand(s,
+	       m->cursor_count > 0 || m->repair_count > 0 || m->letter_count > 0 || m->ordinal > m->from_ordinal ||
 		       m->carry_count > 0 || m->gone_count > 0 || m->carried_void,
 	       "an idle capture marks");
 	demand(s, m->repair_count <= MAX_SLOTS, "the simulator is too small");
@@ -204,10 +206,9 @@ static void copy_mark(struct capture_sim *s, const struct host *h, struct statem
 		const struct capture_carry *x = &m->carries[i];
 
 		demand(s, h->payload[x->slot].used, "what is carried was let go");
-		st->carry[i] = (struct carried_message){ .ordinal = x->ordinal,
-							 .lane = x->lane,
-							 .low_water = x->low_water,
-							 .m = h->payload[x->slot].m };
+		st->carry[i] = (struct carried_message){
+			.ordinal = x->ordinal, .lane = x->lane, .low_water = x->low_water, .m = h->payload[x->slot].m
+		};
 	}
 	demand(s, m->gone_count <= MAX_CARRIED, "the simulator is too small");
 	for (size_t i = 0; i < m->gone_count; i++)
@@ -366,7 +367,8 @@ void capture_books_lead(struct capture_sim *s, struct host *h)
 	b->epoch++;
 	b->led = true;
 	/* What is not marked comes again. */
-	while (b->carries > 0 && b->carried[b->carries - 1].ordinal > b->ordinal && s->flaw != CAPTURE_FLAW_carried_torn)
+	while (b->carries > 0 && b->carried[b->carries - 1].ordinal > b->ordinal &&
+	       s->flaw != CAPTURE_FLAW_carried_torn)
 		b->carries--;
 	a = plan(s, h, prng_between(&s->dice, 1, 2 * s->plan.pg_us), on_books);
 	a->d = (uint64_t)(s->now / MS);

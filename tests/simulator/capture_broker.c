@@ -92,8 +92,8 @@ static bool key_is_full(const struct capture_sim *s, const struct message *m)
 
 	for (int i = 0; i < 4; i++) {
 		bool row = m->kind == MESSAGE_ROW && m->table == s->key_full[i].table && m->key == s->key_full[i].key;
-		bool change = m->kind == MESSAGE_CHANGE && op->kind != OP_MESSAGE && op->table == s->key_full[i].table &&
-			      op->key == s->key_full[i].key;
+		bool change = m->kind == MESSAGE_CHANGE && op->kind != OP_MESSAGE &&
+			      op->table == s->key_full[i].table && op->key == s->key_full[i].key;
 
 		if (s->now < s->key_full[i].until && (row || change))
 			return true;

@@ -138,7 +138,8 @@ static void tell_plan(void)
 }
 
 static struct {
-	uint64_t changes, rows, early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, transactions, carried, fetched;
+	uint64_t changes, rows, early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, transactions,
+		carried, fetched;
 } sum;
 
 static void add_up(void)

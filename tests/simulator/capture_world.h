@@ -46,12 +46,12 @@ struct capture_happening {
 };
 
 /* Deliberate flaws of the world, where the rule is the shell's. */
-#define CAPTURE_FLAWS_OF_THE_WORLD(X)                                                     \
-	X(id_of_position, "the id of a change is made of its position, without the time") \
-	X(id_without_reading, "the id of a row is made without the reading")              \
-	X(new_key, "a change of key is looked for under its new key")                     \
-	X(end_asked_of_flush, "the end of a chunk is where the log is flushed to")        \
-	X(carried_torn, "what was carried of a commit that is not marked stays on record")     \
+#define CAPTURE_FLAWS_OF_THE_WORLD(X)                                                      \
+	X(id_of_position, "the id of a change is made of its position, without the time")  \
+	X(id_without_reading, "the id of a row is made without the reading")               \
+	X(new_key, "a change of key is looked for under its new key")                      \
+	X(end_asked_of_flush, "the end of a chunk is where the log is flushed to")         \
+	X(carried_torn, "what was carried of a commit that is not marked stays on record") \
 	X(keepalive_ahead, "a keepalive is handed over before what was sent before it")
 
 enum capture_flaw {
@@ -256,7 +256,8 @@ struct capture_sim {
 
 	uint64_t steps, faults;
 	uint64_t of_kind[CAPTURE_FAULTS];
-	uint64_t changes, rows, rows_early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, carried, fetched;
+	uint64_t changes, rows, rows_early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, carried,
+		fetched;
 	const struct overrides *overrides;
 	bool tracing, loud;
 	enum capture_flaw flaw;

@@ -605,7 +605,8 @@ static void a_key_that_waits_is_carried(void)
 		if (strstr(heard, "carry") == NULL)
 			ticks(10);
 	}
-	is_text(strstr(heard, "mark"), "mark 128/2, carry 1, carry 2", "after a while both are carried, and the position passes them");
+	is_text(strstr(heard, "mark"), "mark 128/2, carry 1, carry 2",
+		"after a while both are carried, and the position passes them");
 	marked();
 	ok(strstr(heard, "confirm 128") != NULL, "the server need not keep its log for them");
 	begin(741, 140);

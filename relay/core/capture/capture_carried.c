@@ -115,17 +115,19 @@ static bool only_probes(struct sender *send, scope_id scope, uint64_t lane, int6
 	       !holding_takes(send, scope_of_lane(lane), ordinal);
 }
 
-bool capture_carried_lets(const struct capture_carried *k, struct sender *send, scope_id scope, uint64_t lane, int64_t ordinal)
+bool capture_carried_lets(const struct capture_carried *k, struct sender *send, scope_id scope, uint64_t lane,
+			  int64_t ordinal)
 {
 	return !capture_carried_keeps(k, lane, ordinal) || only_probes(send, scope, lane, ordinal);
 }
 
 /* --- the lead --- */
 
-void capture_carried_begin(struct capture_carried *k, struct sender *send, const struct capture_inherited *list, size_t n)
+void capture_carried_begin(struct capture_carried *k, struct sender *send, const struct capture_inherited *list,
+			   size_t listed)
 {
-	assert(n <= LIMIT_CAPTURE_CARRIED);
-	for (size_t i = 0; i < n; i++) {
+	assert(listed <= LIMIT_CAPTURE_CARRIED);
+	for (size_t i = 0; i < listed; i++) {
 		struct carried x = {
 			.ordinal = list[i].ordinal,
 			.lane = list[i].lane,
@@ -142,7 +144,7 @@ void capture_carried_begin(struct capture_carried *k, struct sender *send, const
 			x.scope = scope_of_lane(x.lane);
 		add(k, &x);
 	}
-	k->look = n > 0;
+	k->look = listed > 0;
 }
 
 uint64_t capture_carried_lowest(const struct capture_carried *k)
@@ -217,8 +219,8 @@ void capture_carried_take(struct capture_carried *k, int64_t now_ms, uint64_t lo
 
 		if (e->state == ENTRY_DONE)
 			continue;
-		if (may_be_carried(e) && !is_left && n < LIMIT_CAPTURE_CARRIES && bytes < CARRY_BYTES && k->count < k->most &&
-		    now_ms >= e->parked_ms + (int64_t)k->set->carry_after_ms) {
+		if (may_be_carried(e) && !is_left && n < LIMIT_CAPTURE_CARRIES && bytes < CARRY_BYTES &&
+		    k->count < k->most && now_ms >= e->parked_ms + (int64_t)k->set->carry_after_ms) {
 			bytes += slot->bytes;
 			n++;
 			take(k, o, low_water);

@@ -47,10 +47,10 @@ struct capture_carried {
 	size_t count, most;
 	/* Of these: that keep others back (all before SENT); that are HERE; DONE; inherited, and not DONE; that no mark has yet. */
 	size_t waiting, here, done, inherited, unwritten;
-	uint32_t keeps[CARRIED_KEYS];          /* by lane, hashed: how many keep others back */
-	bool asked;                            /* a fetch is under way */
-	bool look;                             /* there may be something to fetch */
-	bool was_voided;                       /* low waters on record do not hold any more */
+	uint32_t keeps[CARRIED_KEYS]; /* by lane, hashed: how many keep others back */
+	bool asked;                   /* a fetch is under way */
+	bool look;                    /* there may be something to fetch */
+	bool was_voided;              /* low waters on record do not hold any more */
 	int64_t fetch[LIMIT_CAPTURE_FETCH];
 	struct capture_carry carry[LIMIT_CAPTURE_CARRIES]; /* of the mark under way */
 	int64_t *gone;                                     /* the same: these go */
@@ -61,7 +61,8 @@ void capture_carried_destroy(struct capture_carried *k);
 void capture_carried_forget(struct capture_carried *k);
 
 /* We lead: the books, ascending. Each lane is held back until its oldest was tried. */
-void capture_carried_begin(struct capture_carried *k, struct sender *send, const struct capture_inherited *list, size_t count);
+void capture_carried_begin(struct capture_carried *k, struct sender *send, const struct capture_inherited *list,
+			   size_t listed);
 
 /* Where the copies of what may be stored of them begin, or LOW_WATER_NONE. */
 uint64_t capture_carried_lowest(const struct capture_carried *k);
@@ -74,7 +75,8 @@ bool capture_carried_keeps(const struct capture_carried *k, uint64_t lane, int64
 /* May this ticket, which was parked for `scope`, be offered in spite of what is carried of its lane? Where nothing keeps it; or where its lane is shut and it
  * probes its stream: then the sender turns it away, to its lane, and another one probes. (Else the stream would wait for it, and what is
  * carried before it for the stream.) */
-bool capture_carried_lets(const struct capture_carried *k, struct sender *send, scope_id scope, uint64_t lane, int64_t ordinal);
+bool capture_carried_lets(const struct capture_carried *k, struct sender *send, scope_id scope, uint64_t lane,
+			  int64_t ordinal);
 
 /* Does what it was parked for take it now? (It is OUT, or HERE.) */
 bool capture_carried_is_wanted(struct sender *send, const struct carried *x);

@@ -240,7 +240,8 @@ void capture_rows_carried(struct capture_rows *r, int64_t ordinal)
 	advance(r);
 }
 
-static void count(const struct capture_slot *s, uint64_t *bytes, uint32_t *changes, uint32_t *of_chunks, uint32_t *of_books)
+static void count(const struct capture_slot *s, uint64_t *bytes, uint32_t *changes, uint32_t *of_chunks,
+		  uint32_t *of_books)
 {
 	*bytes += s->of_book ? 0 : s->bytes;
 	*changes += !s->of_chunk && !s->of_book;

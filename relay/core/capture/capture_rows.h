@@ -52,7 +52,8 @@ struct capture_rows {
 };
 
 /* Room for so many changes, rows of chunks, and changes that come back from the books. False: there is no memory. */
-bool capture_rows_create(struct capture_rows *r, uint32_t most_changes, uint32_t most_of_chunks, uint32_t most_of_books);
+bool capture_rows_create(struct capture_rows *r, uint32_t most_changes, uint32_t most_of_chunks,
+			 uint32_t most_of_books);
 void capture_rows_destroy(struct capture_rows *r);
 
 /* Nothing is in memory; the next ordinal is the one behind this. Slots that were held are to be released. */

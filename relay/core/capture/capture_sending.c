@@ -157,9 +157,7 @@ static void offer(struct capture *c, int64_t ordinal)
 
 static void offer_carried(struct capture *c, struct carried *x)
 {
-	struct offer o = {
-		.turn = TURN_LATE, .attempts = x->attempts, .was_parked = x->scope, .doubt = &x->doubt
-	};
+	struct offer o = { .turn = TURN_LATE, .attempts = x->attempts, .was_parked = x->scope, .doubt = &x->doubt };
 	int32_t sender_slot = offer_slot(c, x->ordinal, x->slot, &o);
 
 	capture_carried_sent(&c->carried, x);

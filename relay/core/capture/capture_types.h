@@ -144,8 +144,8 @@ struct capture_event {
 			uint64_t low_water; /* of the stream, as in struct event */
 			int64_t asked_ms, predecessor_until_ms;
 			uint64_t operator_pause;
-			bool reading_paused;                /* as in `reading` */
-			const struct capture_table *tables; /* settings.tables of them, copied */
+			bool reading_paused;                     /* as in `reading` */
+			const struct capture_table *tables;      /* settings.tables of them, copied */
 			const struct capture_inherited *carried; /* ascending; at most LIMIT_CAPTURE_CARRIED; copied */
 			size_t carried_count;
 		} leading;
@@ -258,7 +258,7 @@ struct capture_mark {
 		int64_t ordinal;
 		uint64_t lane, low_water;
 		uint32_t attempts, reason; /* reason: why its key takes nothing; 0: it waits behind others */
-	} * carries; /* whole, to be put on record */
+	} * carries;                       /* whole, to be put on record */
 	size_t carry_count;
 	const int64_t *gone; /* ordinals of those that were stored, or are letters by now */
 	size_t gone_count;
@@ -293,7 +293,7 @@ enum capture_effect_kind {
 	CAPTURE_EFFECT_CHUNK_END,
 	CAPTURE_EFFECT_CONTROL, /* make the message that says that the rows of a table begin, or are all there */
 	CAPTURE_EFFECT_MARK,
-	CAPTURE_EFFECT_FETCH,   /* bring these out of the books. One at a time; what is not there any more is left out */
+	CAPTURE_EFFECT_FETCH, /* bring these out of the books. One at a time; what is not there any more is left out */
 	CAPTURE_EFFECT_RELEASE, /* the payload in this slot is not needed any more */
 	CAPTURE_EFFECT_NOTE,
 	CAPTURE_EFFECT_LOST_END, /* the stream has lost its end, or is another one: gap `truncated`; nothing is sent any more */
@@ -369,7 +369,7 @@ struct capture_stats {
 	uint64_t open_rows; /* of the chunk in memory */
 	uint64_t unsettled; /* rows that have an ordinal and are neither stored nor letters, nor carried */
 	uint32_t carried;   /* in the books, or on their way there */
-	bool carried_full;  /* no more can be: what waits for its key stays in memory, and stops the reading when that is full */
+	bool carried_full; /* no more can be: what waits for its key stays in memory, and stops the reading when that is full */
 };
 
 #endif
