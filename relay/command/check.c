@@ -19,6 +19,7 @@
 #include "command/stream_walk.h"
 #include "edge/natsio_session.h"
 #include "edge/pg_session.h"
+#include "flow/stream_wire.h"
 
 enum {
 	NOTIFY_TIMEOUT_MS = 3000,
@@ -293,6 +294,23 @@ static void check_owned(struct check *c, const struct config_stream *w, const st
 		ok(c, "stream %s: owned: all of it in one order", w->name);
 }
 
+/* One by one is right, too: only where batches are asked for by name it is a warning. */
+static void check_wire(struct check *c, const struct config_stream *w, const struct stream_info *info)
+{
+	enum wire_reason reason = stream_wire_of(c->config, (uint16_t)(w - c->config->streams), info);
+	char todo[STREAM_WIRE_ADVICE_BYTES];
+	const char *advice = stream_wire_advice(reason, w->name, todo, sizeof todo);
+
+	if (reason == WIRE_BATCHES)
+		ok(c, "stream %s: messages go in batches of %" PRIu32 " at most", w->name, w->batch_messages);
+	else if (w->send == SEND_BATCH)
+		warn(c, "stream %s: messages go one by one: %s%s%s", w->name, stream_wire_text(reason),
+		     advice[0] != '\0' ? ": " : "", advice);
+	else if (reason != WIRE_UNKNOWN) /* that has lines of its own */
+		ok(c, "stream %s: messages go one by one: %s%s%s", w->name, stream_wire_text(reason),
+		   advice[0] != '\0' ? "; for batches, " : "", advice);
+}
+
 static void check_sizes(const struct check *c, const struct config_stream *w, const struct stream_info *info)
 {
 	if (info->duplicate_window_ms < w->duplicate_window_ms)
@@ -319,6 +337,7 @@ static void check_found(struct check *c, const struct stream_walk *walk, const s
 	check_room(c, w, info);
 	check_sizes(c, w, info);
 	check_owned(c, w, info);
+	check_wire(c, w, info);
 	if (!stream_walk_is_allowed(walk))
 		warn(c,
 		     "stream %s: no answer to %s.STREAM.MSG.GET.%s: let this login publish to it, or messages may "

@@ -27,6 +27,7 @@
 
 _Static_assert(ENVELOPE_RAW == 0 && ENVELOPE_CLOUDEVENTS == 1, "order of the words");
 _Static_assert(ORDERING_STRICT == 0 && ORDERING_PIPELINED == 1 && ORDERING_NONE == 2, "order of the words");
+_Static_assert(SEND_SINGLE == 0 && SEND_AUTO == 1 && SEND_BATCH == 2, "order of the words");
 _Static_assert(POISON_SKIP == 0 && POISON_HOLD == 1, "order of the words");
 _Static_assert(INBOX_START_ALL == 0 && INBOX_START_NEW == 1 && INBOX_START_SEQUENCE == 2, "order of the words");
 _Static_assert(CONFIG_KEY_HEADER == 0 && CONFIG_KEY_NONE == 1 && CONFIG_KEY_SUBJECT == 2, "order of the words");
@@ -124,7 +125,7 @@ const struct setting settings[] = {
 	  .second = offsetof(struct config_stream, subject_count), .example = "orders.>",
 	  .help = "Patterns: * is one token, > is one or more at the end. No two may overlap." },
 	{ "streams.create", SETTING_BOOL, OF(create), .standard = "false",
-	  .help = "Create the stream where it is missing." },
+	  .help = "Create the stream where it is missing; with allow_batched where send is \"batch\" and the server has that." },
 	{ "streams.replicas", SETTING_INTEGER, OF(replicas), RANGE(1, 5), .standard = "1", .help = "For create." },
 	{ "streams.duplicate_window", SETTING_DURATION, OF(duplicate_window_ms), RANGE(SECOND, 7 * DAY),
 	  .standard = "2m", .help = "For create, and the least that `boxhaul check` accepts without a warning." },
@@ -132,6 +133,13 @@ const struct setting settings[] = {
 	  .help = "Only this outbox publishes to the stream. All its messages, whatever their keys, are stored in one order, "
 		  "the order in which they are read, with a whole window in flight: a hot key is as fast as many. A message "
 		  "that must wait stops the stream." },
+	{ "streams.send", SETTING_WORD, OF(send), .standard = "single", WORDS("single", "auto", "batch"),
+	  .help = "single: each message is a publish of its own, and a key has one in flight. auto: where nats-server is 2.14 or newer "
+		  "and the stream has allow_batched, messages go in batches which the server stores in their order, all keys: a hot "
+		  "key is as fast as many. batch: the same, and where that cannot be, it is warned of. `boxhaul check` says "
+		  "which of the two is used, and why." },
+	{ "streams.batch_messages", SETTING_INTEGER, OF(batch_messages), RANGE(16, 65536), .standard = "1000",
+	  .help = "Messages in one batch at most; then it ends, and the next begins. No more than delivery.window counts." },
 	{ "streams.foreign", SETTING_WORD, OF(foreign), .standard = "stop", WORDS("stop", "pass"),
 	  .help = "Owned, and somebody else has published to it: the stream stops until the relay is paused and resumed (stop), "
 		  "or it is only said (pass)." },

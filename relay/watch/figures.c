@@ -31,6 +31,7 @@ enum place {
 	PROCESS,
 	STREAM,               /* one for each stream: in its struct stream_state */
 	STREAM_QUEUE,         /* one for each stream: its messages in memory */
+	STREAM_WIRE,          /* one for each stream: whether its messages go in batches */
 	STREAM_LOST,          /* one for each stream: whether what it held is gone */
 	WAKEUP_CAUSES,        /* one for each cause, by enum wakeup */
 	REASONS,              /* one for each reason of a refusal that occurred */
@@ -161,6 +162,12 @@ const struct figure figures[] = {
 	COUNTER("boxhaul_stream_acks_total", STATUS, "Messages that JetStream acknowledged as stored, by stream.", OF_STREAM(acked))
 	GAUGE("boxhaul_stream_sequence", STATUS, "The highest sequence in the stream that was acknowledged to this relay.", OF_STREAM(sequence))
 	GAUGE("boxhaul_stream_queue_messages", STATUS, "Messages in the relay's memory, by stream. Leader only.", EACH("stream", STREAM_QUEUE))
+
+	GAUGE("boxhaul_stream_batched", STATUS, "1 while messages go to the stream in batches (streams.send), 0 while they go one by one.", EACH("stream", STREAM_WIRE))
+	COUNTER("boxhaul_stream_batches_total", STATUS, "Batches that were begun, by stream.", OF_STREAM(batches))
+	COUNTER("boxhaul_stream_batches_unclean_total", STATUS, "Batches that ended without the server's word on all of their messages (an election, a lost connection, silence): the rest of them is settled one by one before another begins.", OF_STREAM(unclean))
+	COUNTER("boxhaul_stream_batch_settled_total", STATUS, "Messages of such batches that were settled one by one.", OF_STREAM(settled))
+	GAUGE("boxhaul_stream_batch_uncertain_messages", STATUS, "Messages of such batches that are not settled yet.", OF_STREAM(uncertain))
 
 	GAUGE("boxhaul_inbox_leader", STATUS, "1 if this relay takes the subscription's messages.", OF_SUBSCRIPTION(leads))
 	GAUGE("boxhaul_inbox_stopped", STATUS, "1 while nothing is taken until somebody decides: a gap, a stream that was truncated or made anew, or one that cannot be read.", EACH("subscription", SUBSCRIPTION_STOPPED))
@@ -426,6 +433,8 @@ static bool one_of_many(const struct figure *g, const struct figure_source *s, s
 	case STREAM_QUEUE:
 		return f->backlog->known && i < f->stream_count &&
 		       count(out, f->stream[i].name, f->backlog->stream[i].messages);
+	case STREAM_WIRE:
+		return i < f->stream_count && flag(out, f->stream[i].name, f->stats->stream[i].wire == WIRE_BATCHES);
 	case STREAM_LOST: return i < f->stream_count && flag(out, f->stream[i].name, f->stream[i].lost_ms != 0);
 	case WAKEUP_CAUSES: return i < WAKEUPS && count(out, cause(i), (int64_t)f->stats->wakeups[i]);
 	case REASONS: return refusals(f->stats, i, out);

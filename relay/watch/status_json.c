@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 #include "books/inbox_ledger.h"
+#include "flow/stream_wire.h"
 #include "watch/figures.h"
 
 enum { TEXT_MAX_BYTES = 1280 };
@@ -38,6 +39,8 @@ static json_t *stream_of(const struct facts *f, size_t i)
 	const struct stream_state *s = &f->stats->stream[i];
 	json_t *o = json_pack("{s:o}", "name", text_of(f->stream[i].name));
 
+	json_object_set_new(o, "wire", json_string(stream_wire_word(s->wire)));
+	json_object_set_new(o, "wire_why", json_string(stream_wire_text(s->wire)));
 	if (s->blocked) {
 		json_object_set_new(o, "reason", text_of(f->stream[i].reason));
 		json_object_set_new(o, "detail", text_of(f->stream[i].detail));
