@@ -224,7 +224,8 @@ static void print_streams(const struct page *p)
 				 age(s, "seconds", a));
 		if (look_is(told, "blocked"))
 			utf8_line(look_text(told, "reason"), why, sizeof why);
-		line(p, name, "%s: %s%s%s%s%s", look_text(s, "name"), marked,
+		line(p, name, "%s: %s%s%s%s%s%s", look_text(s, "name"), marked,
+		     strcmp(look_text(told, "wire"), "batch") == 0 ? "; in batches" : "",
 		     look_is(told, "blocked") ? "; takes nothing: " : "", why,
 		     look_text(told, "detail")[0] != '\0' ? ": " : "",
 		     utf8_line(look_text(told, "detail"), detail, sizeof detail));

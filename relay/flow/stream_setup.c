@@ -288,8 +288,8 @@ static void read_reply(struct stream_setup *s, enum jetstream_kind kind, uint16_
 
 	if (!r->no_responders)
 		verdict = stream_info_read(r->data, r->bytes, &info);
-	/* Nothing else, and no silence, says what another election will not deny. */
-	if (info.error.err_code == STREAM_NOT_FOUND)
+	/* Nothing else, and no silence, says what another election will not deny. (One that is created says so itself.) */
+	if (info.error.err_code == STREAM_NOT_FOUND && !s->config->streams[stream].create)
 		s->wire[stream].why = WIRE_UNKNOWN;
 	if (verdict == ANSWER_OK) {
 		check(s, stream, &info);

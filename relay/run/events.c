@@ -16,9 +16,6 @@
 /* Questions of a kind between two ticks. */
 enum { QUESTIONS_MAX = 4 };
 
-/* Of a stream that does not take batches as it was said to: once in this time at most. */
-enum { WIRE_ASK_MS = 1000 };
-
 /* JetStream's err_codes: allow_batched is off; and what it does not take for a message of a batch. */
 enum { BATCHES_OFF = 10205, BATCH_PATTERN = 10206 };
 
@@ -265,7 +262,7 @@ static void on_answered_in_batch(void *arg, uint64_t token)
 	on_answered(arg, token);
 }
 
-/* What the stream or its server may have become: it is looked at again. */
+/* What the stream or its server may have become: it is looked at again, by the next tick. */
 static bool doubts_wire(const struct event *ev)
 {
 	switch (ev->batch.what) {
@@ -288,8 +285,7 @@ static void on_batch_reply(struct relay *r, const struct natsio_reply *reply)
 		stream_setup_stored(r->setup, ev.batch.stream);
 	if (ev.batch.what == BATCH_REFUSED && ev.batch.reason == REASON_WRONG_STREAM)
 		stream_setup_stored_elsewhere(r->setup, ev.batch.stream);
-	if (doubts_wire(&ev) && loop_now_ms() - r->asked_ms[ev.batch.stream] >= WIRE_ASK_MS)
-		relay_ask_stream(r, ev.batch.stream);
+	r->wire_doubted[ev.batch.stream] |= doubts_wire(&ev);
 	relay_step(r, ev);
 }
 

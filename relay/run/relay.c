@@ -44,6 +44,8 @@ static void on_reloaded(void *arg, const struct reload_changes *changes)
 			relay_adjust_core(r);
 			natsio_use(r->nats, &nats, changes->nats ? why : NULL);
 			pg_use(r->pg, &pg, changes->postgres ? why : NULL);
+			for (uint16_t i = 0; r->nats_up && i < r->config->stream_count; i++)
+				relay_ask_stream(r, i);
 		}
 		if (r->inbox != NULL)
 			inbox_room_reloaded(r->inbox, changes);

@@ -102,6 +102,7 @@ struct relay {
 	uint64_t keyless; /* messages that went without their Boxhaul-Key */
 
 	int64_t asked_ms[LIMIT_STREAMS];      /* when a stream was last asked why it takes nothing, or no batches */
+	bool wire_doubted[LIMIT_STREAMS];     /* a stream does not take batches as it was said to */
 	enum wire_reason wire[LIMIT_STREAMS]; /* what the core was told last on this connection; WIRE_UNTOLD: nothing */
 	struct housekeeping housekeeping;
 

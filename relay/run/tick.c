@@ -16,12 +16,19 @@ static void ask_about_blocked(struct relay *r, const struct delivery_stats *s, i
 }
 
 /* Where messages could go in batches and do not, what stands in the way may be mended at any time: on the next connection, or within this. */
+static bool is_wire_due(const struct relay *r, uint16_t stream, int64_t now)
+{
+	return r->config->streams[stream].send != SEND_SINGLE && r->wire[stream] != WIRE_BATCHES &&
+	       now - r->asked_ms[stream] >= WIRE_ASK_MS;
+}
+
 static void ask_about_wires(struct relay *r, int64_t now)
 {
 	for (uint16_t i = 0; i < r->config->stream_count && r->nats_up; i++)
-		if (r->config->streams[i].send != SEND_SINGLE && r->wire[i] != WIRE_BATCHES &&
-		    now - r->asked_ms[i] >= WIRE_ASK_MS)
+		if (r->wire_doubted[i] || is_wire_due(r, i, now)) {
+			r->wire_doubted[i] = false;
 			relay_ask_stream(r, i);
+		}
 }
 
 /* What a burst took would stay with us, and most of all what lay with nats.c, which frees on a thread of its own. So would the ids

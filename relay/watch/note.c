@@ -44,19 +44,20 @@ static void tell_foreign(struct log *log, const struct note *n, const char *stre
 void note_tell_wire(struct log *log, enum wire_reason reason, const char *stream, bool wanted)
 {
 	bool plain = reason == WIRE_SET || reason == WIRE_UNTOLD;
-	char todo[STREAM_WIRE_ADVICE_BYTES];
+	char message[256], todo[STREAM_WIRE_ADVICE_BYTES];
 
 	if (reason == WIRE_BATCHES) {
 		log_info(log, "messages go to the stream in batches", KS("stream", stream));
 		return;
 	}
+	/* In the message, not beside it: two are the same only if they say the same. */
+	snprintf(message, sizeof message, "messages go to the stream one by one: %s", stream_wire_text(reason));
 	stream_wire_advice(reason, stream, todo, sizeof todo);
 	log_write(log,
 		  plain    ? LOG_LEVEL_DEBUG
 		  : wanted ? LOG_LEVEL_WARN
 			   : LOG_LEVEL_INFO,
-		  "messages go to the stream one by one",
-		  log_fields_(KS("stream", stream), KS("why", stream_wire_text(reason)), KS("do", todo)));
+		  message, log_fields_(KS("stream", stream), KS("do", todo)));
 }
 
 void note_tell(struct log *log, const struct note *n, const struct reasons *reasons, const char *stream,

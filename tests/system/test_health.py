@@ -78,7 +78,7 @@ class HealthPort(HealthTest):
         figures = {name.removeprefix("boxhaul_") for name in names_of(relay.get("/metrics")[1]) if name.startswith("boxhaul_")}
         plain = {name for name in figures - self.NOT_IN_STATUS if not name.startswith(("stream_", "inbox_", "saga_", "capture_"))}
         self.assertEqual(set(status), self.STATUS_KEYS | plain)
-        self.assertEqual(set(status["streams"][0]), {"name"} | {name.removeprefix("stream_") for name in figures - plain
+        self.assertEqual(set(status["streams"][0]), {"name", "wire", "wire_why"} | {name.removeprefix("stream_") for name in figures - plain
                                                                if name.startswith("stream_")})
         self.assertEqual((status["state"], status["ready"], status["role"], status["instance"], status["problems"]),
                          ("ok", True, "leader", self.database, []))

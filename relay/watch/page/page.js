@@ -58,7 +58,8 @@ function draw_problems(s) {
 }
 
 function stream(s, leads) {
-	const state = s.blocked ? "takes none" : !leads ? "-" : s.acks_total > 0 ? "open" : "unused";
+	const open = s.wire === "batch" ? "open, in batches" : "open";
+	const state = s.blocked ? "takes none" : !leads ? "-" : s.acks_total > 0 ? open : "unused";
 
 	return element("tr", ...[s.name, state, number(s.queue_messages ?? null), number(s.acks_total), number(s.sequence)]
 		.map(text => element("td", text)));
