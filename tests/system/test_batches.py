@@ -200,6 +200,20 @@ class Crashes(BatchTest):
             self.nats.resume()
         self.check()
 
+    def test_elections(self):
+        """In a cluster: the leader of the stream steps down in the middle of batches."""
+        if self.nats.replicas == 1:
+            self.skipTest("one server elects nobody (NATS_NODES=3)")
+        relay = self.start_in_batches()
+        self.open_shop()
+        for _ in range(4):
+            self.let_trade(300)
+            with self.jetstream() as jetstream:
+                jetstream.step_down(STREAM)
+        self.let_trade(300)
+        self.check()
+        self.wait_for_wire(relay, "batch")
+
     def test_a_standby_takes_over(self):
         leader, _ = self.start_relay(), self.start_relay()
         self.open_shop()
@@ -295,7 +309,7 @@ class Refused(BatchTest):
         relay = self.start_relay(delivery={"ordering": "pipelined"})
         self.write(100)
         self.assertIn("delivery.ordering", self.said(relay, "messages go to the stream one by one"))
-        line = next(line for line in relay.command("check").stdout.splitlines() if "one by one" in line)
+        line = next(line for line in relay.command("check").stdout.splitlines() if "messages go one by one" in line)
         self.assertIn('set delivery.ordering = "strict"', line)
         relay.stop()
         self.start_in_batches(delivery={"ordering": "strict"})

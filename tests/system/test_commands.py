@@ -644,6 +644,7 @@ class Check(CommandTest):
          ["warn  stream ORDERS: memory storage does not survive a restart of the server"], None),
         ({}, {"replicas": 3},
          ["warn  stream ORDERS: 1 replicas, the configuration says 3: nats stream edit ORDERS --replicas=3"], None),
+        ({}, {"send": "batch"}, [re.compile("^warn  stream ORDERS: messages go one by one: ")], None),
         ({"duplicate_window": 10**9}, {"duplicate_window": "5m"},
          ["warn  stream ORDERS: the duplicate window is 1000 ms, the configuration says 300000 ms: nats stream edit "
           "ORDERS --dupe-window=300000ms"], {"duplicate_window": 300 * 10**9}),
