@@ -300,8 +300,9 @@ class Refused(BatchTest):
         self.open_shop()
         self.let_trade(300)
         self.update(allow_batched=False)
-        self.let_trade(300)
+        self.write()  # more than go by themselves: a batch is begun, and refused
         self.wait_for_wire(relay, "single")
+        self.let_trade(300)
         self.said(relay, "allow_batched is off")
         self.check()
 

@@ -27,7 +27,7 @@
 	"  jetstream_domain = \"hub\"; inbox_prefix = \"_INBOX_x\";\n"                                                    \
 	"  tls = { required = true; ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"                    \
 	"streams = ( { name = \"S\"; subjects = [ \"s.>\" ]; create = true; replicas = 3; duplicate_window = \"1h\";\n"   \
-	"  foreign = \"pass\"; send = \"batch\"; batch_messages = 77; } );\n"                                            \
+	"  foreign = \"pass\"; send = \"batch\"; batch_messages = 77; } );\n"                                             \
 	"delivery = { ordering = \"none\"; poison = \"hold\"; window = 7; window_bytes = \"2MiB\"; queue = 99;\n"         \
 	"  queue_bytes = \"3MiB\"; ack_timeout = \"3m\"; retry_min = \"1ms\"; retry_max = \"2ms\";\n"                     \
 	"  mark_interval = \"6s\"; drain_timeout = \"1s\"; };\n"                                                          \
