@@ -18,10 +18,23 @@ def _stream(send):
 def _drain(arena, backlog, count, send):
     with backlog.copy() as database:
         run = runs.drain(arena, database, count=count, streams=_stream(send))
-    (said,) = [stream for stream in run.extra["status"]["streams"] if stream["name"] == STREAM]
-    if said["wire"] != send:
-        raise RuntimeError(f"it was to send by {send}, and did so by {said['wire']}")
+    said = _told(run)
+    if (said["wire"], said["batches_total"] > 0) != (send, send == "batch"):
+        raise RuntimeError(f"it was to send by {send}, and says {said}")
     return run
+
+
+def _told(run):
+    """What the relay said of the stream in the end."""
+    (said,) = [stream for stream in run.extra["status"]["streams"] if stream["name"] == STREAM]
+    return said
+
+
+def _batches(ours):
+    """How it went, run by run: a relay that did little of it by batches shows it here."""
+    return "batches (unclean, messages settled): " + ", ".join(
+        f"{said['batches_total']} ({said['batches_unclean_total']}, {said['batch_settled_total']})" for said in map(_told, ours)) + \
+        f" for {ours[0].messages} messages each"
 
 
 def _may_be_asked(arena):
@@ -48,7 +61,8 @@ def _beside(bench, nodes, count, keys):
 
 def _many(bench, name, target, nodes, count):
     ours, singles, (ratios, bare) = _beside(bench, nodes, count, KEYS)
-    yield Figure(name, target=target, rounds=ratios, notes=runs.notes(relay_by_batches=ours, relay_by_single_messages=singles, bare_publisher=bare))
+    yield Figure(name, target=target, rounds=ratios, notes=runs.notes(relay_by_batches=ours, relay_by_single_messages=singles, bare_publisher=bare)
+                 + [_batches(ours)])
     for what, process in (("relay", "relay"), ("nats", "nats-server")):
         each = [one.us(process) / other.us(process) for one, other in zip(ours, singles)]
         yield Figure(name.replace("ratio", f"{what}_cpu_ratio"), unit="of its CPU a message with single messages", rounds=each, notes=[
@@ -68,7 +82,7 @@ def batch_r3(bench):
 def batch_hot_key(bench):
     """one key on one subject in batches, in strict order, beside the bare publisher with its full window, which keeps none"""
     ours, _none, (ratios, bare) = _beside(bench, 1, bench.messages_of(50_000, 500_000), 1)
-    return [Figure("batch_hot_key_ratio", target=">= 0.9", rounds=ratios, notes=runs.notes(relay=ours, bare_publisher=bare))]
+    return [Figure("batch_hot_key_ratio", target=">= 0.9", rounds=ratios, notes=runs.notes(relay=ours, bare_publisher=bare) + [_batches(ours)])]
 
 
 FIGURES = {"batch_ratio": batch, "batch_ratio_r3": batch_r3, "batch_hot_key_ratio": batch_hot_key}
