@@ -26,7 +26,7 @@ PACKAGING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
 RUNBOOK = {"down", "lag", "stalled", "dead-letters", "nats-down", "postgresql-down", "no-leader", "exceptions",
            "reload-failed", "paused", "unrouted", "stream-lost", "inbox-stopped", "inbox-late", "inbox-failing",
            "sagas-stuck", "sagas-late", "capture-stopped", "capture-gap", "capture-late", "capture-wal", "capture-waits",
-           "capture-dead-letters"}
+           "capture-dead-letters", "capture-carried"}
 
 
 class HealthTest(OperationTest):
