@@ -334,6 +334,14 @@ static const struct command commands[] = {
 	  .names = "CAPTURE LSN | TABLE KEY ...",
 	  .summary = "say where a change is, by its position in the log, or by the key of its row",
 	  .more = "LSN as PostgreSQL writes it, or the header Boxhaul-Position. KEY has a word for each column of the key." },
+	{ .words = "verify",
+	  .run = command_verify,
+	  .options = CONFIGURED | TAKES(OPTION_TO) | TAKES(OPTION_TABLE) | TAKES(OPTION_REPAIR) |
+		     TAKES(OPTION_TIMEOUT) | TAKES(OPTION_JSON),
+	  .summary = "compare the tables of a sink with those that they are made of, row by row, while both are in use",
+	  .more = "The capture reads its tables again and puts a hash of each row into its stream, where the row belongs; the sink compares\n"
+		  "at that place, so a difference is one, whatever is written meanwhile. Rows that differ are named; with --repair they are read\n"
+		  "once more, set right, and compared again. The status is 1 if something differs at the end, or could not be compared." },
 	{ .words = "capture dead-letters",
 	  .run = command_capture_letters,
 	  .options = CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_JSON),

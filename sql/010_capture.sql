@@ -524,7 +524,8 @@ $$;
 --   from         the ordinal that is in the books
 --   end_lsn      the end of the last commit that is settled with all before it; commit_time (microseconds since 2000), ordinal, low_water
 --   tables       [{"table", "state", "reading", "repair_first", "repair_count", "filenode", "rows"}], and "cursor" where it moves (null: back
---                to the start), "top" (the same of where it ends), "reason". Repairs of readings below repair_first are done: they go
+--                to the start), "top" (the same of where it ends), "reason". With "pass" it is said of a verify pass over it (012).
+--                Repairs of readings below repair_first are done: they go
 --   told         [{"table", "columns"}]: what consumers were told of a table
 --   repairs      [{"table", "reading", "key"}]: rows to be read again. One may be there already. A key, as a cursor, is an array of columns in hex
 --   letters      dead letters: columns of boxhaul.capture_letter, but for the payloads, which may be too long for JSON: `payloads` has one for each
@@ -636,6 +637,10 @@ DECLARE
     e jsonb;
 BEGIN
     FOR e IN SELECT x FROM jsonb_array_elements(tables) WITH ORDINALITY AS t (x, n) ORDER BY n LOOP
+        IF e ? 'pass' THEN
+            PERFORM boxhaul.capture_verify_mark(e);
+            CONTINUE;
+        END IF;
         UPDATE boxhaul.capture_table t
            SET state = coalesce(e ->> 'state', t.state),
                since = CASE WHEN coalesce(e ->> 'state', t.state) <> t.state THEN clock_timestamp() ELSE t.since END,
@@ -903,6 +908,7 @@ BEGIN
      WHERE t.capture = c.name AND (capture_resync.tab IS NULL AND t.snapshot <> 'none' OR t.tab = capture_resync.tab);
     GET DIAGNOSTICS again = ROW_COUNT;
     DELETE FROM boxhaul.capture_repair r WHERE r.capture = c.name AND (capture_resync.tab IS NULL OR r.tab = capture_resync.tab);
+    PERFORM boxhaul.capture_verify_void(c.name, capture_resync.tab);
     UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = c.name;
     IF tab IS NULL THEN
         UPDATE boxhaul.capture x

@@ -16,6 +16,9 @@ enum { NUMBER_BYTES = 24 };
 	" ORDER BY k.n) FROM (SELECT pg_catalog.convert_to(u.x, pg_catalog.pg_client_encoding()), u.n " \
 	"  FROM pg_catalog.unnest(" column ") WITH ORDINALITY u (x, n)) k (b, n))"
 
+/* Of a table that is verified, the pass's. */
+#define NOW(column) "CASE WHEN v.pass IS NULL THEN t." column " ELSE v." column " END"
+
 /* The names of its columns now, in the order of the index by which rows are read, in one piece, too. */
 #define KEY                                                                                              \
 	"(SELECT pg_catalog.string_agg(pg_catalog.int4send(pg_catalog.octet_length(k.b)) || k.b, ''"     \
@@ -39,14 +42,18 @@ static const struct {
 				      " CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END"
 				      " FROM boxhaul.capture c WHERE c.name = $1 AND c.epoch = $2" },
 	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",
-				       "SELECT t.tab, t.state, t.reading, t.readings, coalesce(k.first, 0),"
-				       " coalesce(k.last - k.first + 1, 0), t.filenode, t.rows,"
-				       " t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " IN_ONE_PIECE(
-					       "t.cursor") ", " IN_ONE_PIECE("t.top") ", t.rows_estimate, " KEY
-										      " FROM boxhaul.capture_table t LEFT JOIN LATERAL"
-										      " (SELECT pg_catalog.min(r.reading) AS first, pg_catalog.max(r.reading) AS last"
-										      " FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab) k ON true"
-										      " WHERE t.capture = $1" },
+				       "SELECT t.tab, " NOW("state") ", " NOW("reading") ", " NOW(
+					       "readings") ","
+							   " coalesce(k.first, 0), coalesce(k.last - k.first + 1, 0), " NOW("filenode") ", " NOW("rows") ", t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " IN_ONE_PIECE(
+								   NOW("cursor")) ", " IN_ONE_PIECE(NOW("top")) ", t.rows_estimate, " KEY
+														", t.state = 'unproved',"
+														" v.pass, v.id::pg_catalog.text, v.whole, v.keys, v.repair, " IN_ONE_PIECE(
+															"v.columns") " FROM boxhaul.capture_table t LEFT JOIN LATERAL"
+																     " (SELECT pg_catalog.min(r.reading) AS first, pg_catalog.max(r.reading) AS last"
+																     " FROM boxhaul.capture_repair r WHERE r.capture = t.capture AND r.tab = t.tab) k ON true"
+																     " LEFT JOIN boxhaul.capture_verify v ON v.capture = t.capture AND v.tab = t.tab"
+																     " AND v.state IN ('waiting', 'reading', 'read') AND t.state IN ('complete', 'unproved')"
+																     " WHERE t.capture = $1" },
 	[CAPTURE_STATEMENT_RESIGN] = { "capture_resign", "SELECT boxhaul.capture_resign($1, $2, $3)" },
 	[CAPTURE_STATEMENT_LIVE] = { "capture_live", "SELECT boxhaul.capture_live($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
@@ -287,6 +294,23 @@ static char *copy_of(const struct pg_result *r, int row, int column, size_t *byt
 	return out;
 }
 
+/* False: out of memory. */
+static bool read_pass(const struct pg_result *r, int row, int first, struct capture_ledger_table *t)
+{
+	enum { NUMBER, ID, WHOLE, KEYS, REPAIR, COLUMNS };
+	struct capture_ledger_pass *p = &t->pass;
+
+	p->number = t->now.pass = (uint64_t)read_number(r, row, first + NUMBER);
+	if (p->number == 0)
+		return true;
+	read_text(r, row, first + ID, p->id, sizeof p->id);
+	p->whole = read_number(r, row, first + WHOLE) != 0;
+	p->keys = read_number(r, row, first + KEYS) != 0;
+	p->repair = read_number(r, row, first + REPAIR) != 0;
+	return pg_is_null(r, row, first + COLUMNS) ||
+	       (p->columns = copy_of(r, row, first + COLUMNS, &p->columns_bytes)) != NULL;
+}
+
 static bool read_table(const struct pg_result *r, int row, struct capture_ledger_table *t)
 {
 	enum {
@@ -303,13 +327,15 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 		CURSOR_KEY,
 		TOP_KEY,
 		ESTIMATE,
-		KEY_NAMES
+		KEY_NAMES,
+		UNPROVED,
+		PASS
 	};
 	char word[CAPTURE_LEDGER_REASON_BYTES];
 	size_t bytes;
 
 	read_text(r, row, STATE, word, sizeof word);
-	t->unproved = strcmp(word, "unproved") == 0;
+	t->unproved = read_number(r, row, UNPROVED) != 0;
 	if (!capture_tables_state_of(word, &t->now.state))
 		return false;
 	t->now.reading = (uint32_t)pg_int8(r, row, READING);
@@ -329,7 +355,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 		return false;
 	if (!pg_is_null(r, row, KEY_NAMES) && (t->key = copy_of(r, row, KEY_NAMES, &t->key_bytes)) == NULL)
 		return false;
-	return true;
+	return read_pass(r, row, PASS, t);
 }
 
 bool capture_ledger_read_tables(const struct pg_result *r, const struct config_capture *c,
@@ -424,6 +450,7 @@ void capture_ledger_books_free(struct capture_ledger_books *b)
 		free(b->tables[i].cursor);
 		free(b->tables[i].top);
 		free(b->tables[i].key);
+		free(b->tables[i].pass.columns);
 	}
 	free(b->tables);
 	b->tables = NULL;

@@ -84,6 +84,17 @@ enum {
 	CAPTURE_LEDGER_ID_BYTES = 37,
 };
 
+/* The verify pass under way over a table (sql/012_verify.sql); number 0: there is none. `now` of the table is then the pass's. */
+struct capture_ledger_pass {
+	uint64_t number;
+	char id[CAPTURE_LEDGER_ID_BYTES]; /* a uuid: part of the ids of what it sends */
+	bool whole;                       /* rows are sent as they are; else their hashes */
+	bool keys;                        /* it is about some keys alone */
+	bool repair;                      /* who compares is to mend */
+	char *columns;                    /* names in one piece (format/capture_key.h); NULL: all. Owned */
+	size_t columns_bytes;
+};
+
 /* A table in the books: as the core has it, and what only its callers need. */
 struct capture_ledger_table {
 	struct capture_table now;
@@ -97,6 +108,7 @@ struct capture_ledger_table {
 	size_t key_bytes;
 	int64_t estimate; /* of rows; 0: not known */
 	bool unproved;    /* the core has it as complete */
+	struct capture_ledger_pass pass;
 };
 
 struct capture_ledger_books {

@@ -146,6 +146,7 @@ static json_t *table_of(const struct capture_mark_books *m, const struct capture
 				put_int(o, "reading", c->now.reading) &&
 				put_int(o, "repair_first", c->now.repair_first) &&
 				put_int(o, "filenode", (int64_t)c->now.filenode) &&
+				(c->now.pass == 0 || put_int(o, "pass", (int64_t)c->now.pass)) &&
 				put_int(o, "rows", (int64_t)c->now.rows) &&
 				(!c->restart || (put(o, "cursor", json_null()) && put(o, "top", json_null()))) &&
 				(at.key == NULL || put(o, "cursor", key_of(at.key, at.key_bytes))) &&

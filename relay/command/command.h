@@ -48,6 +48,8 @@ enum option_number {
 	OPTION_NAME,
 	OPTION_STEP,
 	OPTION_SQL,
+	OPTION_TABLE,
+	OPTION_REPAIR,
 	OPTIONS,
 };
 

@@ -33,6 +33,9 @@ enum exit_code command_drain(const struct call *call);
 /* Is everything that was committed stored? Looks at the outbox and at the streams, and takes nobody's word for it. */
 enum exit_code command_reconcile(const struct call *call);
 
+/* Is what a sink has made of captured tables what the source has? */
+enum exit_code command_verify(const struct call *call);
+
 /* Sends kept rows again, as new ones. */
 enum exit_code command_replay(const struct call *call);
 

@@ -28,7 +28,7 @@ const struct command_option command_options[OPTIONS] = {
 			   "inserted since this time, as PostgreSQL reads times; or so long ago: 10m" },
 	[OPTION_FROM] = { "from", VALUE_ID, "from this id on" },
 	[OPTION_TO] = { "to", VALUE_WORD,
-			"up to this id; for `inbox rewind`: back to this sequence, this time, or start" },
+			"up to this id; for `inbox rewind`: back to this sequence, this time, or start; for `verify`: the configuration of the target" },
 	[OPTION_SUBJECT] = { "subject", VALUE_WORD, "whose subject matches; NATS wildcards" },
 	[OPTION_MISSING] = { "missing", VALUE_NONE, "what `reconcile` finds missing" },
 	[OPTION_DRY_RUN] = { "dry-run", VALUE_NONE, "only say what would be done" },
@@ -42,6 +42,8 @@ const struct command_option command_options[OPTIONS] = {
 	[OPTION_STEP] = { "step", VALUE_WORD,
 			  "what became of the step at which it stands: done, undone or refused; STEP=done: only if it stands there" },
 	[OPTION_SQL] = { "sql", VALUE_NONE, "print the SQL of it, for who administers the server" },
+	[OPTION_TABLE] = { "table", VALUE_WORD, "this one alone, as the capture names it" },
+	[OPTION_REPAIR] = { "repair", VALUE_NONE, "set right what differs, and prove it" },
 	[OPTION_INBOX] = { "inbox", VALUE_NONE, "ID is the Nats-Msg-Id of a message that was taken from a stream" },
 };
 

@@ -36,7 +36,8 @@ static const struct pg_statement statements[] = {
 };
 
 struct table {
-	struct capture_query *query; /* NULL: what it looks like is to be asked */
+	struct capture_query *query;            /* NULL: what it looks like is to be asked */
+	const struct capture_ledger_pass *pass; /* borrowed; NULL: its rows are read */
 	char why[WHY_BYTES];
 	int64_t estimate;
 };
@@ -223,7 +224,9 @@ static void take_chunk(struct capture_chunk *c, const struct pg_result *r)
 	struct table *t = table_of(c);
 	const struct capture_shape *shape = capture_query_shape(t->query);
 	struct capture_event event = { .kind = CAPTURE_EVENT_CHUNK };
-	struct capture_chunk_rows rows = { .shape = shape, .result = r };
+	struct capture_chunk_rows rows = { .shape = shape,
+					   .result = r,
+					   .of_pass = t->pass != NULL && c->question.chunk.kind != CAPTURE_CHUNK_TOP };
 	int last = pg_rows(r) - 1;
 
 	if (last < 0 ||
@@ -254,13 +257,19 @@ static void on_chunk(void *arg, const struct pg_result *r)
 static void send_rows(struct capture_chunk *c)
 {
 	const struct capture_query *q = table_of(c)->query;
+	const struct capture_ledger_pass *pass = table_of(c)->pass;
+	const char *why = "";
 	struct capture_range_parameters p;
 	enum capture_range_fit fit = capture_range_split(&c->range, capture_query_shape(q)->key_count, &p);
-	char *sql = capture_query_rows(q, &c->range, c->question.chunk.rows, capture(c)->chunk_bytes);
+	char *sql = pass != NULL ? capture_query_verify(q, pass, &c->range, c->question.chunk.rows,
+							capture(c)->chunk_bytes, &why)
+				 : capture_query_rows(q, &c->range, c->question.chunk.rows, capture(c)->chunk_bytes);
 
 	if (fit == CAPTURE_RANGE_OTHER_KEY)
 		refuse(c,
 		       "its key has other columns than the rows that are stored: boxhaul capture resync reads it again");
+	else if (why[0] != '\0')
+		refuse(c, why);
 	else
 		ask(c,
 		    fit == CAPTURE_RANGE_FITS && sql != NULL && pg_send_once(c->pg, sql, p.text, p.count, on_chunk, c));
@@ -270,7 +279,9 @@ static void send_rows(struct capture_chunk *c)
 
 static void send_top(struct capture_chunk *c)
 {
-	char *sql = capture_query_top(table_of(c)->query);
+	const struct table *t = table_of(c);
+	char *sql = t->pass != NULL && t->pass->keys ? capture_query_verify_top(t->query, t->pass)
+						     : capture_query_top(t->query);
 
 	ask(c, sql != NULL && pg_send_once(c->pg, sql, NULL, 0, on_chunk, c));
 	free(sql);
@@ -473,6 +484,24 @@ struct capture_chunk_value capture_chunk_value(const struct capture_chunk_rows *
 	if (!pg_is_null(rows->result, (int)row, (int)column))
 		value.text = pg_bytes(rows->result, (int)row, (int)column, &value.bytes);
 	return value;
+}
+
+const char *capture_chunk_said(const struct capture_chunk_rows *rows, size_t row)
+{
+	int column = (int)rows->shape->count + 2; /* behind snapshot and files */
+	size_t bytes;
+
+	return pg_is_null(rows->result, (int)row, column) ? NULL : pg_bytes(rows->result, (int)row, column, &bytes);
+}
+
+void capture_chunk_set_pass(struct capture_chunk *c, uint32_t table, const struct capture_ledger_pass *pass)
+{
+	c->tables[table].pass = pass;
+}
+
+const struct capture_shape *capture_chunk_shape(const struct capture_chunk *c, uint32_t table)
+{
+	return c->tables[table].query != NULL ? capture_query_shape(c->tables[table].query) : NULL;
 }
 
 bool capture_chunk_is_wanted(const struct capture_chunk *c)

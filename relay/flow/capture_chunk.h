@@ -39,6 +39,7 @@ struct capture_chunk_rows {
 	const struct capture_shape *shape; /* its columns, all that the publication sends; with the places of the key */
 	const struct pg_result *result;    /* capture_chunk_value() */
 	size_t count;
+	bool of_pass; /* capture_chunk_said() */
 };
 
 struct capture_chunk_handlers {
@@ -56,6 +57,15 @@ struct capture_chunk_handlers {
 struct capture_chunk *capture_chunk_create(struct pg *pg, const struct config *config, size_t index, struct log *log,
 					   struct served *served, const struct capture_chunk_handlers *handlers);
 void capture_chunk_free(struct capture_chunk *c);
+
+/* Of a row of a verify pass: its hash; "absent": there is none with this key; NULL: it is whole. */
+const char *capture_chunk_said(const struct capture_chunk_rows *rows, size_t row);
+
+/* The table is verified by this pass, which is borrowed until it is told again; NULL: by none. Its chunks are those of the pass. */
+void capture_chunk_set_pass(struct capture_chunk *c, uint32_t table, const struct capture_ledger_pass *pass);
+
+/* What was asked of the table last looked like this; NULL: nobody knows. */
+const struct capture_shape *capture_chunk_shape(const struct capture_chunk *c, uint32_t table);
 
 /* Value `column` of row `row`. */
 struct capture_chunk_value capture_chunk_value(const struct capture_chunk_rows *rows, size_t row, size_t column);

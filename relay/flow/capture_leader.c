@@ -12,7 +12,7 @@
 enum {
 	LOCK_RETRY_MS = 1000,
 	READY_RETRY_MS = 2000,
-	FIRST_VERSION = 10, /* of the schema that has captures */
+	FIRST_VERSION = 12, /* of the schema that has captures, and their verify passes */
 	TROUBLE_BYTES = 768,
 };
 

@@ -15,7 +15,8 @@ struct capture_maker {
 	size_t index;
 	struct capture_style style;
 	struct capture_writer writer;
-	struct capture_text key, repair_key, columns;
+	struct capture_text key, repair_key, columns, body, id;
+	bool moves_whole;
 	struct pgoutput_value row[PGOUTPUT_COLUMNS_MAX], old[PGOUTPUT_COLUMNS_MAX];
 };
 
@@ -62,6 +63,8 @@ void capture_maker_free(struct capture_maker *m)
 	capture_text_free(&m->key);
 	capture_text_free(&m->repair_key);
 	capture_text_free(&m->columns);
+	capture_text_free(&m->body);
+	capture_text_free(&m->id);
 	free(m);
 }
 
@@ -95,6 +98,8 @@ struct parts {
 	const struct capture_text *key, *repair_key, *columns; /* NULL, or empty: none */
 	enum reason defect;
 	bool written; /* by somebody, as a message */
+	bool moves_whole;
+	size_t part_at, part_bytes; /* in the body */
 };
 
 static const char *keep(char **room, const void *bytes, size_t count)
@@ -114,6 +119,12 @@ static const char *keep_text(char **room, const char *text)
 static size_t length(const struct capture_text *t)
 {
 	return t != NULL ? t->count : 0;
+}
+
+/* NULL where there is nothing to be kept. */
+static const char *keep_all(char **room, const struct capture_text *t)
+{
+	return t != NULL && t->count > 0 ? keep(room, t->bytes, t->count) : NULL;
 }
 
 /* FNV-1a. Zero is a lane like any other. */
@@ -149,16 +160,18 @@ static void fill(struct capture_parcel *c, const struct capture_message *m, cons
 	c->tab = keep_text(&room, p->tab);
 	c->position = keep_text(&room, position);
 	c->why = keep_text(&room, why);
-	if (length(p->key) > 0)
-		c->key = keep(&room, p->key->bytes, p->key->count);
+	c->key = keep_all(&room, p->key);
 	c->key_bytes = (uint32_t)length(p->key);
-	if (length(p->repair_key) > 0)
-		c->repair_key = keep(&room, p->repair_key->bytes, p->repair_key->count);
+	c->repair_key = keep_all(&room, p->repair_key);
 	c->repair_key_bytes = (uint32_t)length(p->repair_key);
-	if (length(p->columns) > 0) {
-		c->columns = keep(&room, p->columns->bytes, p->columns->count);
-		*room = '\0';
+	c->moves_whole = p->moves_whole;
+	if (p->part_bytes > 0) {
+		c->part = (const char *)c->parcel.payload + p->part_at;
+		c->part_bytes = p->part_bytes;
 	}
+	c->columns = keep_all(&room, p->columns);
+	if (c->columns != NULL)
+		*room = '\0';
 }
 
 static struct capture_parcel *pack(const struct capture_message *m, const struct parts *p)
@@ -233,8 +246,8 @@ static void find_keys(struct capture_maker *m, const struct capture_change *c)
 	write_key(&m->repair_key, c->shape, c->row);
 	if (m->key.count == 0)
 		capture_text_put(&m->key, m->repair_key.bytes, m->repair_key.count);
-	if (c->old_is_whole || !lacks_values(c->shape, c->row) ||
-	    (m->key.count == m->repair_key.count && memcmp(m->key.bytes, m->repair_key.bytes, m->key.count) == 0))
+	m->moves_whole = c->old_is_whole || !lacks_values(c->shape, c->row);
+	if (m->key.count == m->repair_key.count && memcmp(m->key.bytes, m->repair_key.bytes, m->key.count) == 0)
 		capture_text_reset(&m->repair_key);
 }
 
@@ -255,6 +268,7 @@ struct capture_parcel *capture_maker_change(struct capture_maker *m, const struc
 	};
 
 	find_keys(m, &c);
+	p.moves_whole = m->moves_whole;
 	return make(m, &c, &p);
 }
 
@@ -434,6 +448,81 @@ struct capture_parcel *capture_maker_control(struct capture_maker *m, uint32_t t
 
 	sql_name_read(tab, &name);
 	return make(m, &c, &p);
+}
+
+/* --- verify passes --- */
+
+/* What a message of a pass is told apart by, within the pass and the reading: a letter, and a key. */
+static void write_verify_id(struct capture_maker *m, char what, const void *key, size_t bytes)
+{
+	capture_text_reset(&m->id);
+	capture_text_char(&m->id, what);
+	capture_text_put(&m->id, key, bytes);
+}
+
+static struct capture_parcel *make_verify(struct capture_maker *m, const struct capture_verify *v, struct parts *p)
+{
+	struct capture_change c = { .op = CAPTURE_OP_VERIFY,
+				    .shape = v->shape,
+				    .place = { .system = m->style.system },
+				    .snapshot = v->pass,
+				    .reading = v->reading,
+				    .body = &m->body };
+
+	c.id = m->id.bytes;
+	c.id_bytes = m->id.count;
+	return m->body.failed || m->id.failed ? NULL : make(m, &c, p);
+}
+
+struct capture_parcel *capture_maker_verify(struct capture_maker *m, const struct capture_verify *v,
+					    const struct capture_read_row *row, const char *hash, bool absent)
+{
+	struct parts p = { .tab = row->tab, .table = row->table, .key = &m->key };
+	struct capture_parcel *c;
+	bool ok;
+
+	write_key(&m->key, row->shape, row->values);
+	capture_text_reset(&m->body);
+	capture_verify_open(&m->body, v, "rows");
+	p.part_at = m->body.count;
+	ok = capture_verify_row(&m->body, v, row->values, hash, absent);
+	p.part_bytes = m->body.count - p.part_at;
+	capture_verify_close(&m->body, "rows");
+	write_verify_id(m, 'k', m->key.bytes, m->key.count);
+	c = make_verify(m, v, &p);
+	if (c != NULL && !ok && c->defect == REASON_NONE)
+		c->defect = DEFECT_COLUMN;
+	return c;
+}
+
+struct capture_parcel *capture_maker_window(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
+					    const char *tab, const struct capture_parcel *const *rows, size_t count,
+					    const struct capture_parcel *last)
+{
+	struct parts p = { .tab = tab, .table = table };
+
+	capture_text_reset(&m->body);
+	capture_verify_open(&m->body, v, "rows");
+	for (size_t i = 0; i < count; i++) {
+		capture_text_say(&m->body, i > 0 ? "," : "");
+		capture_text_put(&m->body, rows[i]->part, rows[i]->part_bytes);
+	}
+	capture_verify_close(&m->body, "rows");
+	write_verify_id(m, 'w', last->key, last->key_bytes);
+	return make_verify(m, v, &p);
+}
+
+struct capture_parcel *capture_maker_pass(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
+					  const char *tab, bool end)
+{
+	struct parts p = { .tab = tab, .table = table };
+	const char *what = end ? "end" : "begin";
+
+	capture_text_reset(&m->body);
+	capture_verify_open(&m->body, v, what);
+	capture_verify_close(&m->body, what);
+	write_verify_id(m, end ? 'e' : 'b', "", 0);
+	return make_verify(m, v, &p);
 }
 
 struct capture_row capture_maker_row_of(const struct capture_parcel *p)

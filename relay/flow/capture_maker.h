@@ -11,6 +11,7 @@
 #include "flow/capture_parcel.h"
 #include "flow/capture_relations.h"
 #include "format/capture_event.h"
+#include "format/capture_verify.h"
 #include "format/pgoutput.h"
 
 /* What makes them. Each of them returns NULL when out of memory. What can never be sent has a defect, and is a dead letter in its turn. */
@@ -70,6 +71,16 @@ struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct c
 /* That the rows of a table begin, with its columns where they are known (`shape`, or NULL), or are all there. */
 struct capture_parcel *capture_maker_control(struct capture_maker *m, uint32_t table, const char *tab,
 					     const char *snapshot, bool end, const struct capture_shape *shape);
+
+/* Of a verify pass: a row, by its hash, or whole (`hash` is NULL), or that there is none (`absent`: of its values the key alone counts); the rows of a window,
+ * which were made so (`last` is the last one of the chunk); that the pass begins, or ends. What a pass reads is told apart by its own id. */
+struct capture_parcel *capture_maker_verify(struct capture_maker *m, const struct capture_verify *v,
+					    const struct capture_read_row *row, const char *hash, bool absent);
+struct capture_parcel *capture_maker_window(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
+					    const char *tab, const struct capture_parcel *const *rows, size_t count,
+					    const struct capture_parcel *last);
+struct capture_parcel *capture_maker_pass(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
+					  const char *tab, bool end);
 
 /* What the core wants to know of a parcel. */
 struct capture_row capture_maker_row_of(const struct capture_parcel *p);

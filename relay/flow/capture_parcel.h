@@ -14,17 +14,20 @@ struct capture_parcel {
 	const char *
 		key; /* in one piece (format/capture_key.h): of the row before a change, where the change has it; NULL: none */
 	uint32_t key_bytes;
-	const char
-		*repair_key; /* the key after a change that left values out and gave the row another one; else NULL */
+	const char *repair_key; /* the key after a change that gave the row another one; else NULL */
 	uint32_t repair_key_bytes;
+	bool moves_whole;     /* then: it left no value out */
 	uint64_t lane;        /* of its table and key */
 	uint32_t table;       /* of the capture, or CAPTURE_NO_TABLE */
 	const char *tab;      /* its name; "" */
 	const char *position; /* "0/3B001260.849253375684112.3"; "": it is of no transaction */
 	const char *columns;  /* of the description of a table: as the books are to hold it (JSON); else NULL */
-	uint16_t defect;      /* enum reason: why it can never be sent; 0: it can */
-	const char *why;      /* of the defect, in words; "" */
-	uint32_t bytes;       /* that it takes */
+	const char *
+		part; /* of a row of a verify pass: its part of the message, which others stand beside in a window; else NULL */
+	size_t part_bytes;
+	uint16_t defect; /* enum reason: why it can never be sent; 0: it can */
+	const char *why; /* of the defect, in words; "" */
+	uint32_t bytes;  /* that it takes */
 };
 
 #endif

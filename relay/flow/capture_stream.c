@@ -182,6 +182,7 @@ static void offer(struct capture_stream *s, enum capture_change_kind kind, struc
 	event.change.row = capture_maker_row_of(parcel);
 	event.change.repair_key = parcel->repair_key;
 	event.change.repair_key_bytes = parcel->repair_key_bytes;
+	event.change.moves_whole = parcel->moves_whole;
 	let_held_go(s);
 	s->held = wait_with(s, &event, parcel);
 }

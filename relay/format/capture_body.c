@@ -278,7 +278,9 @@ enum reason capture_body_write(struct capture_writer *w, const struct capture_st
 {
 	struct body b = { .w = w, .out = &w->payload, .style = style, .c = c, .defect = REASON_NONE };
 
-	if (style->target == CAPTURE_TARGET_KV)
+	if (c->op == CAPTURE_OP_VERIFY)
+		capture_text_put(b.out, c->body->bytes, c->body->count);
+	else if (style->target == CAPTURE_TARGET_KV)
 		write_bucket(&b);
 	else if (style->format == CAPTURE_FORMAT_DEBEZIUM && c->op < CAPTURE_OP_SHAPE)
 		write_debezium(&b, op);

@@ -9,6 +9,7 @@
 #include "format/capture_format.h"
 #include "format/capture_identity.h"
 #include "format/capture_shape.h"
+#include "format/capture_text.h"
 
 enum capture_op {
 	CAPTURE_OP_INSERT,
@@ -20,6 +21,7 @@ enum capture_op {
 	CAPTURE_OP_SNAPSHOT_BEGIN,
 	CAPTURE_OP_SNAPSHOT_END,
 	CAPTURE_OP_TOKEN, /* of a move; of no table, and alone in its transaction */
+	CAPTURE_OP_VERIFY,
 };
 
 /* What is the same for all changes of a capture. */
@@ -45,8 +47,12 @@ struct capture_change {
 		place; /* not of READ. Of SNAPSHOT_BEGIN, SNAPSHOT_END and a SHAPE outside of a transaction: all 0 but `system` */
 	const char *
 		snapshot; /* the snapshot's id; of READ, SNAPSHOT_BEGIN, SNAPSHOT_END; else NULL, or of SHAPE the one under way */
-	uint64_t reading;  /* of READ */
+	uint64_t reading;  /* of READ, VERIFY */
 	const char *token; /* of TOKEN */
+	/* Of VERIFY: its body (format/capture_verify.h), and what tells it from the others of its pass, whose id is `snapshot`. */
+	const struct capture_text *body;
+	const void *id;
+	size_t id_bytes;
 	uint64_t
 		nth; /* of a READ without a key: its number in the reading. Of a SHAPE outside of a transaction: its number in the snapshot. So that no two have one id */
 };

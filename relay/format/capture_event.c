@@ -20,6 +20,7 @@ static const char *const ops[] = {
 	[CAPTURE_OP_SNAPSHOT_BEGIN] = "snapshot-begin",
 	[CAPTURE_OP_SNAPSHOT_END] = "snapshot-end",
 	[CAPTURE_OP_TOKEN] = "token",
+	[CAPTURE_OP_VERIFY] = "v",
 };
 
 /* --- the key --- */
@@ -227,6 +228,9 @@ static bool write_id(struct capture_writer *w, const struct capture_change *c, u
 	const char *word = ops[c->op];
 	char nth[40];
 
+	if (c->op == CAPTURE_OP_VERIFY)
+		return capture_identity_row(&w->identity, c->place.system, c->snapshot, c->shape->schema,
+					    c->shape->table, c->reading, c->id, c->id_bytes, id);
 	if (!row && c->place.commit_lsn != 0)
 		return capture_identity_change(&w->identity, &c->place, id);
 	if (row && parts > 0) {

@@ -4,7 +4,8 @@
  *
  *     {"op":"u","table":"public.orders","key":{"id":42},"row":{"id":42,"total":"9.90"},"old":{...},"unchanged":["doc"],"at":"2026-11-30T09:45:00.123456Z"}
  *
- *     op         c inserted, u updated, d deleted, r read by a snapshot, t truncated, s the shape of the table, snapshot-begin, snapshot-end
+ *     op         c inserted, u updated, d deleted, r read by a snapshot, t truncated, s the shape of the table, snapshot-begin, snapshot-end,
+ *                v of a verify pass, which has a body of its own (format/capture_verify.h)
  *     key        of the row as it is now; of a deleted one as it was. Not where the table has no key
  *     row        as it is now; not of d, t, s
  *     old        as it was: what the replica identity gives. Of a u with a key that stays: only with REPLICA IDENTITY FULL

@@ -195,6 +195,7 @@ static void take_table(struct capture_one *c, uint32_t i, struct capture_ledger_
 	free(t->cursor);
 	free(t->top);
 	free(t->columns);
+	free(t->pass.columns);
 	*t = (struct capture_room_table){ .cursor = from->cursor,
 					  .cursor_bytes = from->cursor_bytes,
 					  .top = from->top,
@@ -202,8 +203,11 @@ static void take_table(struct capture_one *c, uint32_t i, struct capture_ledger_
 					  .estimate = from->estimate,
 					  .unproved = from->unproved,
 					  .rows_before = from->now.rows,
-					  .rate = -1 };
+					  .rate = -1,
+					  .pass = from->pass };
 	from->cursor = from->top = NULL;
+	from->pass.columns = NULL;
+	capture_chunk_set_pass(c->chunk, i, t->pass.number != 0 ? &t->pass : NULL);
 	memcpy(t->snapshot_id, from->snapshot_id, sizeof t->snapshot_id);
 	capture_relations_set_told(c->relations, i, from->columns);
 	take_key(c, i, from->key, from->key_bytes);
@@ -352,6 +356,16 @@ struct pg_handlers capture_events_of_reader(struct capture_one *c)
 
 /* --- rows --- */
 
+static struct capture_parcel *verify_row(struct capture_one *c, const struct capture_chunk_rows *rows, size_t i,
+					 const struct capture_read_row *row)
+{
+	struct capture_verify v = capture_verify_of(c, row->table, row->reading, rows->shape);
+	const char *said = capture_chunk_said(rows, i);
+	bool absent = said != NULL && strcmp(said, "absent") == 0;
+
+	return capture_maker_verify(c->maker, &v, row, said, absent);
+}
+
 /* False: out of memory. */
 static bool make_rows(struct capture_one *c, const struct capture_chunk_rows *rows, struct capture_row *list,
 		      struct capture_parcel **parcels)
@@ -373,7 +387,7 @@ static bool make_rows(struct capture_one *c, const struct capture_chunk_rows *ro
 							     .text = v.text,
 							     .bytes = v.bytes };
 		}
-		parcels[i] = capture_maker_row(c->maker, &row);
+		parcels[i] = rows->of_pass ? verify_row(c, rows, i, &row) : capture_maker_row(c->maker, &row);
 		ok = parcels[i] != NULL;
 		if (ok)
 			list[i] = capture_maker_row_of(parcels[i]);

@@ -334,6 +334,7 @@ static void free_capture(struct capture_one *c)
 		free(c->tables[i].cursor);
 		free(c->tables[i].top);
 		free(c->tables[i].columns);
+		free(c->tables[i].pass.columns);
 	}
 	capture_stream_free(c->stream);
 	capture_maker_free(c->maker);

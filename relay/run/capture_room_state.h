@@ -24,6 +24,7 @@
 #include "flow/publisher.h"
 #include "flow/stream_scan.h"
 #include "flow/stream_setup.h"
+#include "format/sql_name.h"
 #include "watch/capture_facts.h"
 
 enum {
@@ -43,8 +44,9 @@ struct capture_room_table {
 	int64_t told_ordinal; /* of the message that told it; 0: it has none yet */
 	int64_t estimate;
 	bool unproved;
-	uint64_t rows_before; /* stored when the rate was taken last */
-	double rate;          /* of them a second since the time before; negative: not known */
+	uint64_t rows_before;            /* stored when the rate was taken last */
+	double rate;                     /* of them a second since the time before; negative: not known */
+	struct capture_ledger_pass pass; /* its columns are owned */
 };
 
 struct capture_room_reading {
@@ -93,9 +95,11 @@ struct capture_one {
 	int64_t reader_wanted_ms, second_ms, waits_since_ms;
 	struct capture_room_reading reading; /* of the chunk that was asked for last */
 	struct {
-		uint32_t table;
+		uint32_t table, reading;
 		bool end;
-	} control; /* the message that is to be made, or was last */
+	} control;                /* the message that is to be made, or was last */
+	struct sql_name verified; /* of the pass whose end is told */
+	struct capture_shape nameless;
 	int64_t mark_asked_ms, mark_ordinal, renew_asked_ms, asked_ms;
 	uint64_t acked_before, rate;
 	int64_t tables_ms;      /* when the rates of the tables were taken */
@@ -149,6 +153,12 @@ void capture_turn_control(struct capture_one *c, const struct capture_shape *sha
 
 /* The stream is not to run, for now or for good: it is ended. */
 void capture_room_end_stream(struct capture_one *c);
+
+/* capture_passes.c: the messages of verify passes. The pass over a table as what is written; shape: what the table looks like. */
+struct capture_verify capture_verify_of(struct capture_one *c, uint32_t table, uint64_t reading,
+					const struct capture_shape *shape);
+/* The message for the rows of a window, and the core's answer. */
+void capture_verify_window(struct capture_one *c, const struct capture_effect *f);
 
 /* capture_events.c */
 struct pg_handlers capture_events_of_control(struct capture_one *c);

@@ -220,6 +220,19 @@ static void ask(struct capture_one *c, const struct capture_effect *f)
 	capture_chunk_ask(c->chunk, f, &range);
 }
 
+static struct capture_parcel *make_control(struct capture_one *c, const struct capture_shape *shape)
+{
+	uint32_t table = c->control.table;
+	const char *name = capture_relations_name(c->relations, table);
+	struct capture_verify v;
+
+	if (c->tables[table].pass.number == 0)
+		return capture_maker_control(c->maker, table, name, c->tables[table].snapshot_id, c->control.end,
+					     shape);
+	v = capture_verify_of(c, table, c->control.reading, shape);
+	return capture_maker_pass(c->maker, &v, table, name, c->control.end);
+}
+
 void capture_turn_control(struct capture_one *c, const struct capture_shape *shape)
 {
 	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
@@ -231,8 +244,7 @@ void capture_turn_control(struct capture_one *c, const struct capture_shape *sha
 	ev.control.none =
 		!capture_maker_tells(c->maker, c->control.end ? CAPTURE_OP_SNAPSHOT_END : CAPTURE_OP_SNAPSHOT_BEGIN);
 	if (!ev.control.none) {
-		p = capture_maker_control(c->maker, table, capture_relations_name(c->relations, table),
-					  c->tables[table].snapshot_id, c->control.end, shape);
+		p = make_control(c, shape);
 		if (p == NULL) {
 			pg_break(c->pg, "out of memory");
 			return;
@@ -249,6 +261,7 @@ static void control(struct capture_one *c, const struct capture_effect *f)
 {
 	c->control.table = f->control.table;
 	c->control.end = f->control.end;
+	c->control.reading = f->control.reading;
 	if (f->control.end) {
 		capture_turn_control(c, NULL);
 		return;
@@ -336,6 +349,7 @@ static void carry_out(struct capture_one *c, const struct capture_effect *f)
 	case CAPTURE_EFFECT_HORIZON:
 	case CAPTURE_EFFECT_CHUNK:
 	case CAPTURE_EFFECT_CHUNK_END: ask(c, f); break;
+	case CAPTURE_EFFECT_WINDOW: capture_verify_window(c, f); break;
 	case CAPTURE_EFFECT_CONTROL: control(c, f); break;
 	case CAPTURE_EFFECT_MARK: ok = mark(c, f->mark); break;
 	case CAPTURE_EFFECT_FETCH: ok = capture_room_fetch(c, f); break;

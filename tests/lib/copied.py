@@ -11,6 +11,7 @@ format "row" or "text" means, and what PostgreSQL says of the tables.
     disorder     a change behind one that was committed later, or did not happen later in its transaction
     torn         a transaction begins before the one ahead of it has said which was its last change, or goes on behind that
     stale        a row of the snapshot that is not what the changes ahead of it have made of its key
+    unverified   a verify pass says at its place of a row what the copy has otherwise there
     uncommitted  a row that only a transaction wrote which was rolled back
     partial      at the end, a row of which a value never came
     missing, surplus, different   at the end, against the source
@@ -21,7 +22,9 @@ judged."""
 
 import collections
 import contextlib
+import hashlib
 import json
+import re
 from typing import NamedTuple, Optional
 
 from event_values import Type, expected, load
@@ -29,7 +32,7 @@ from pgoutput_log import PINNED, UNCHANGED
 
 EXAMPLES = 5
 UNDONE = "undone"  # how changed_by begins in rows that are rolled back (legacy.py)
-OPERATIONS = (*"rcudts", "snapshot-begin", "snapshot-end")
+OPERATIONS = (*"rcudtsv", "snapshot-begin", "snapshot-end")
 
 
 class Damaged(ValueError):
@@ -53,6 +56,16 @@ class Event(NamedTuple):
 def canonical(values):
     """A key as something that can be looked up: {"id": 1} -> '{"id": 1}'."""
     return json.dumps(values, sort_keys=True, default=str)
+
+
+def row_hash(texts):
+    """boxhaul.row_hash(): of the text that PostgreSQL writes of an array of texts."""
+    def element(text):
+        if text is None:
+            return "NULL"
+        plain = text and text.upper() != "NULL" and not re.search('[{}",\\\\ \t\n\r\v\f]', text)
+        return text if plain else '"' + re.sub(r'([\\"])', r"\\\1", text) + '"'
+    return hashlib.sha256(("{" + ",".join(map(element, texts)) + "}").encode()).hexdigest()[:32]
 
 
 def position_of(text):
@@ -113,7 +126,8 @@ class Copy:
         self.owned, self.gaps, self.strict = owned, gaps, strict
         self.tables = collections.defaultdict(Table)
         self.faults, self.examples, self.counts = collections.Counter(), [], collections.Counter()
-        self.events, self.compared = [], 0
+        self.events, self.compared, self.verified = [], 0, 0
+        self.met = collections.defaultdict(set)  # by pass: the keys that it has said something of
         self._ids, self._before = {}, None
 
     def fault(self, kind, what):
@@ -188,8 +202,24 @@ class Copy:
             key = canonical(event.key)
             table.rows.pop(key, None)
             table.touched.add(key)
+        elif event.op == "v" and event.body["what"] == "rows":
+            self._verify(table, event)
         elif event.op == "snapshot-begin":
             table.begin_snapshot()
+
+    def _verify(self, table, event):
+        """Exactly here the copy has exactly what the pass has read of each key."""
+        for values, said in event.body["rows"]:
+            key = canonical(dict(zip(event.body["key"], values)))
+            here = table.rows.get(key)
+            self.verified += 1
+            self.met[event.body["pass"]].add(key)
+            if isinstance(said, str):
+                same = here is not None and row_hash([here.get(name) for name in event.body["columns"]]) == said
+            else:
+                same = said == (here and {name: here.get(name) for name in said or here})
+            if not same:
+                self.fault("unverified", f"{event.table} {key} at {event.seq}: the pass says {said}, and the copy has {here}")
 
     @staticmethod
     def _truncate(table):

@@ -297,6 +297,25 @@ void capture_books_fetch(struct capture_sim *s, struct host *h, const struct cap
 	plan(s, h, prng_between(&s->dice, 1, s->plan.pg_us), on_fetch)->d = place;
 }
 
+/* --- verify passes --- */
+
+/* Whoever leads finds that its books are over, and leads again with these. */
+void capture_books_verify(struct capture_sim *s, uint32_t table, uint32_t keys)
+{
+	struct books *b = &s->pg.books;
+
+	if (b->table[table].state != CAPTURE_TABLE_COMPLETE || !s->pg.table[table].published ||
+	    !s->plan.settings.in_commit_order)
+		return;
+	b->table[table] = (struct capture_table){ .state = CAPTURE_TABLE_WAITING, .pass = ++s->numbers };
+	b->asked_keys[table] = keys;
+	b->cursor[table] = b->top[table] = -1;
+	b->epoch++;
+	s->passes++;
+	trace(s, "verify  table %u, keys %x", table, keys);
+	capture_hosts_lose_lead(s);
+}
+
 /* --- the lead --- */
 
 static void count_repairs(const struct books *b, uint32_t table, struct capture_table *t)
@@ -333,6 +352,7 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 		count_repairs(b, t, &tables[t]);
 		host->cursor[t] = b->cursor[t];
 		host->top[t] = b->top[t];
+		host->asked_keys[t] = b->asked_keys[t];
 	}
 	for (uint32_t i = 0; i < b->carries; i++)
 		inherited[i] = (struct capture_inherited){ .ordinal = b->carried[i].ordinal,

@@ -28,6 +28,33 @@ static void rewrite(struct capture_sim *s)
 		capture_pg_rewrite(s, table);
 }
 
+/* Behind our back, and no log tells: a row of the copy is another, is gone, or is there. */
+static void corrupt(struct capture_sim *s)
+{
+	uint32_t table = (uint32_t)prng_below(&s->dice, s->plan.tables);
+	uint32_t key = (uint32_t)prng_below(&s->dice, s->plan.keys);
+	struct content *row = &s->copy[table][key];
+
+	if (!s->plan.settings.in_commit_order || s->pg.books.table[table].state != CAPTURE_TABLE_COMPLETE)
+		return;
+	if (row->exists && prng_below(&s->dice, 2) == 0)
+		row->exists = false;
+	else
+		*row = (struct content){ .exists = true, .val = UINT32_MAX, .toast = row->toast, .shape = row->shape };
+	s->corrupt[table][key] = true;
+	s->corrupted++;
+	trace(s, "corrupt %u/%u", table, key);
+}
+
+static void verify(struct capture_sim *s)
+{
+	uint32_t table = (uint32_t)prng_below(&s->dice, s->plan.tables);
+	uint32_t keys =
+		prng_below(&s->dice, 2) == 0 ? 0 : (uint32_t)prng_next(&s->dice) % (UINT32_C(1) << s->plan.keys);
+
+	capture_books_verify(s, table, keys);
+}
+
 static void tell_pause(struct capture_sim *s)
 {
 	struct host *h = capture_leader(s);
@@ -85,6 +112,8 @@ static void strike(struct capture_sim *s, enum capture_fault f)
 	case CAPTURE_FAULT_stream_full: s->full_until = s->now + while_us; break;
 	case CAPTURE_FAULT_key_full: fill_key(s, 2 * while_us); break;
 	case CAPTURE_FAULT_rewrite: rewrite(s); break;
+	case CAPTURE_FAULT_verify: verify(s); break;
+	case CAPTURE_FAULT_corrupt: corrupt(s); break;
 	case CAPTURE_FAULT_add_table: capture_pg_add_table(s, s->plan.tables - 1); break;
 	case CAPTURE_FAULT_operator_pause:
 		s->pg.books.operator_pause = ++s->numbers;

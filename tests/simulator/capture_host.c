@@ -111,6 +111,63 @@ static void common(struct capture_sim *s, struct host *h, const struct effect *f
 	}
 }
 
+static void tell_window(struct capture_sim *s, struct host *h)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_WINDOW };
+	struct payload p = h->windowed;
+
+	ev.window.none = p.m.window == UINT32_MAX;
+	ev.window.row.bytes = 20;
+	ev.window.row.lane = 1 + capture_mix(p.m.table, 98);
+	capture_host_step(s, h, &ev);
+	capture_host_keep(s, h, ev.window.row.slot, &p);
+}
+
+static void on_window(struct capture_sim *s, const struct capture_happening *h)
+{
+	struct host *host = alive(s, h);
+
+	if (host == NULL || host->epoch != h->c || host->windowed_at != h->d || capture_host_defers(s, host, h))
+		return;
+	tell_window(s, host);
+	capture_host_turn(s, host);
+}
+
+/* One message for the rows in these slots. */
+static void window(struct capture_sim *s, struct host *h, const struct capture_effect *f)
+{
+	struct payload p = { .used = true };
+	struct window *w = &s->window[s->windows];
+	struct capture_happening *a;
+
+	demand(s, s->windows + 1 < MAX_WINDOWS, "the simulator is too small");
+	for (size_t i = 0; i < f->window.count; i++) {
+		const struct payload *row = &h->payload[f->window.slots[i]];
+
+		demand(s, row->used && row->m.kind == MESSAGE_VERIFY, "a window has a row that was let go");
+		w->key[w->count] = row->m.key;
+		w->content[w->count++] = row->m.content;
+	}
+	demand(s, h->payload[f->window.last].used, "a window ends with a row that was let go");
+	p.m = (struct message){ .kind = MESSAGE_WINDOW, .table = (uint8_t)f->window.table, .window = s->windows++ };
+	p.m.reading = f->window.reading;
+	p.m.pass = capture_table_at(h->core, f->window.table)->pass;
+	p.m.id = capture_mix(capture_mix(f->window.table, h->payload[f->window.last].m.key),
+			     capture_mix(capture_mix(p.m.reading, p.m.pass), 5));
+	if (prng_below(&s->dice, 5) == 0)
+		p.m.window = UINT32_MAX;
+	h->windowed = p;
+	h->windowed_at = ++s->numbers;
+	if (prng_below(&s->dice, 2) == 0) {
+		tell_window(s, h);
+		return;
+	}
+	/* The log waits for it, so it may take any time. */
+	a = plan(s, h, capture_soon(s, 2 * s->plan.pg_us), on_window);
+	a->c = h->epoch;
+	a->d = h->windowed_at;
+}
+
 static void control(struct capture_sim *s, struct host *h, const struct capture_effect *f)
 {
 	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
@@ -118,7 +175,9 @@ static void control(struct capture_sim *s, struct host *h, const struct capture_
 
 	p.m = (struct message){ .kind = MESSAGE_CONTROL, .table = (uint8_t)f->control.table, .end = f->control.end };
 	p.m.reading = f->control.reading;
-	p.m.id = capture_mix(capture_mix(f->control.table, f->control.end), 2);
+	p.m.pass = capture_table_at(h->core, f->control.table)->pass;
+	p.m.key = p.m.pass != 0 && h->asked_keys[f->control.table] != 0;
+	p.m.id = capture_mix(capture_mix(f->control.table, f->control.end), capture_mix(p.m.pass, 2));
 	ev.control.table = f->control.table;
 	ev.control.end = f->control.end;
 	ev.control.row.bytes = 20;
@@ -183,6 +242,7 @@ static void carry_out(struct capture_sim *s, struct host *h, const struct captur
 	case CAPTURE_EFFECT_HORIZON:
 	case CAPTURE_EFFECT_CHUNK:
 	case CAPTURE_EFFECT_CHUNK_END: capture_reader_ask(s, h, f); break;
+	case CAPTURE_EFFECT_WINDOW: window(s, h, f); break;
 	case CAPTURE_EFFECT_CONTROL: control(s, h, f); break;
 	case CAPTURE_EFFECT_MARK: capture_books_mark(s, h, f->mark); break;
 	case CAPTURE_EFFECT_FETCH: capture_books_fetch(s, h, f); break;
@@ -404,6 +464,15 @@ void capture_hosts_lose_sessions(struct capture_sim *s)
 		if (s->host[i].core != NULL)
 			capture_reader_lost(s, &s->host[i]);
 	}
+}
+
+void capture_hosts_lose_lead(struct capture_sim *s)
+{
+	for (uint32_t i = 0; i < s->plan.hosts; i++)
+		if (s->host[i].session != 0 && s->host[i].session == s->lock_owner) {
+			capture_host_lose_session(s, &s->host[i]);
+			lose_stream(s, &s->host[i]);
+		}
 }
 
 /* --- the bus --- */

@@ -45,6 +45,8 @@
 	X(kill, 400)           \
 	X(rewrite, 400)        \
 	X(add_table, 700)      \
+	X(verify, 150)         \
+	X(corrupt, 200)        \
 	X(operator_pause, 700) \
 	X(reading_pause, 700)
 

@@ -45,6 +45,11 @@ static void tell_chunk(struct capture_sim *s, struct host *h, struct capture_eve
 		if (s->flaw == CAPTURE_FLAW_id_without_reading)
 			reading = 0;
 		p[i].m.id = capture_mix(capture_mix(table, a->key[i]), capture_mix(reading, 3));
+		p[i].m.pass = capture_table_at(h->core, table)->pass;
+		if (p[i].m.pass != 0) {
+			p[i].m.kind = MESSAGE_VERIFY;
+			p[i].m.id = capture_mix(p[i].m.id, p[i].m.pass);
+		}
 		rows[i].key = p[i].keys;
 		rows[i].key_bytes = (uint32_t)strlen(p[i].keys);
 		rows[i].bytes = 10;
@@ -94,6 +99,14 @@ static void on_answer(struct capture_sim *s, const struct capture_happening *h)
 
 /* --- what the server does --- */
 
+/* Of a verify pass about some keys alone: a bit for each; else 0. */
+static uint32_t asked_keys(const struct host *h)
+{
+	uint32_t table = h->asked.chunk.table;
+
+	return capture_table_at(h->core, table)->pass != 0 ? h->asked_keys[table] : 0;
+}
+
 static bool is_asked_for(const struct capture_sim *s, const struct host *h, uint32_t key)
 {
 	const struct books *b = &s->pg.books;
@@ -108,7 +121,7 @@ static bool is_asked_for(const struct capture_sim *s, const struct host *h, uint
 			cursor = (int)h->payload[after].m.key;
 		if (upto != CAPTURE_NO_SLOT)
 			top = (int)h->payload[upto].m.key;
-		return (int)key > cursor && (int)key <= top;
+		return (int)key > cursor && (int)key <= top && (asked_keys(h) == 0 || (asked_keys(h) >> key & 1) != 0);
 	}
 	for (uint32_t i = 0; i < b->repairs; i++)
 		if (b->repair[i].table == table && b->repair[i].reading == h->asked.chunk.repairs &&
@@ -118,10 +131,12 @@ static bool is_asked_for(const struct capture_sim *s, const struct host *h, uint
 }
 
 /* What shows where a walk ends. */
-static void read_top(struct capture_sim *s, const struct pg_table *t, struct answer *a)
+static void read_top(struct capture_sim *s, struct host *h, const struct pg_table *t, struct answer *a)
 {
+	uint32_t keys = asked_keys(h);
+
 	for (uint32_t k = s->plan.keys; k-- > 0 && a->count == 0;)
-		if (t->row[k].exists) {
+		if (keys != 0 ? (keys >> k & 1) != 0 : t->row[k].exists) {
 			a->key[a->count] = (uint8_t)k;
 			a->row[a->count++] = t->row[k];
 		}
@@ -140,13 +155,16 @@ static void read_chunk(struct capture_sim *s, struct host *h)
 	a->complete = true;
 	a->filenode = t->filenode;
 	if (h->asked.chunk.kind == CAPTURE_CHUNK_TOP) {
-		read_top(s, t, a);
+		read_top(s, h, t, a);
 		return;
 	}
 	demand(s, h->asked.chunk.upto == CAPTURE_NO_SLOT || h->payload[h->asked.chunk.upto].used,
 	       "a chunk is asked for up to a row that was let go");
 	for (uint32_t k = 0; k < s->plan.keys; k++) {
-		if (!t->row[k].exists || !is_asked_for(s, h, k))
+		/* A verify pass says of each key that it was asked for, if there is such a row or not. */
+		bool asked_by_key = h->asked.chunk.kind == CAPTURE_CHUNK_ROWS && asked_keys(h) != 0;
+
+		if ((!t->row[k].exists && !asked_by_key) || !is_asked_for(s, h, k))
 			continue;
 		if (a->count == h->asked.chunk.rows) {
 			a->complete = false;

@@ -72,10 +72,11 @@ static void name_keys(struct capture_sim *s, struct capture_event *ev, const str
 	capture_key_text(p->keys, moved && s->flaw != CAPTURE_FLAW_new_key ? op->old_key : op->key);
 	ev->change.row.key = p->keys;
 	ev->change.row.key_bytes = (uint32_t)strlen(p->keys);
-	if (moved && !op->toast_sent) {
+	if (moved) {
 		capture_key_text(p->keys + KEY_BYTES, op->key);
 		ev->change.repair_key = p->keys + KEY_BYTES;
 		ev->change.repair_key_bytes = (uint32_t)strlen(p->keys + KEY_BYTES);
+		ev->change.moves_whole = op->toast_sent;
 	}
 	ev->change.row.lane = 1 + capture_mix(op->table, op->key);
 }

@@ -29,6 +29,7 @@ enum {
 	MAX_REPAIRS = 600,
 	MAX_CARRIED = 2000,
 	MAX_MARKERS = 3000,
+	MAX_WINDOWS = 4000,
 	MAX_TX_OPS = 32,
 	KEY_BYTES = 8,
 	MS = 1000, /* the clock counts microseconds */
@@ -99,7 +100,14 @@ struct pg_table {
 	uint32_t filenode, shape;
 };
 
-enum message_kind { MESSAGE_CHANGE, MESSAGE_ROW, MESSAGE_CONTROL };
+/* VERIFY: the row as a verify pass has read it, or that there is none. WINDOW: several of them. */
+enum message_kind { MESSAGE_CHANGE, MESSAGE_ROW, MESSAGE_CONTROL, MESSAGE_VERIFY, MESSAGE_WINDOW };
+
+struct window {
+	uint32_t count;
+	uint8_t key[CAPTURE_KEYS];
+	struct content content[CAPTURE_KEYS];
+};
 
 struct message {
 	enum message_kind kind;
@@ -109,7 +117,9 @@ struct message {
 	uint8_t table, key;   /* ROW; CONTROL: table */
 	bool end;             /* CONTROL */
 	uint32_t reading;
-	struct content content; /* ROW */
+	struct content content; /* ROW, VERIFY */
+	uint64_t pass;          /* VERIFY, WINDOW, CONTROL: of a verify pass, or 0 */
+	uint32_t window;        /* WINDOW */
 };
 
 struct books {
@@ -119,6 +129,7 @@ struct books {
 	bool reading_paused, led;
 	struct capture_table table[CAPTURE_TABLES];
 	int cursor[CAPTURE_TABLES], top[CAPTURE_TABLES]; /* a key; -1: none */
+	uint32_t asked_keys[CAPTURE_TABLES]; /* of the verify pass: a bit for each key that it is about; 0: all rows */
 	struct {
 		uint8_t table, key;
 		uint32_t reading;
@@ -199,7 +210,10 @@ struct host {
 	struct capture *core;
 	struct payload payload[MAX_SLOTS];
 	int cursor[CAPTURE_TABLES], top[CAPTURE_TABLES]; /* of the books, when it took the lead */
-	uint64_t question; /* of the reader session; what comes for an older one is void */
+	uint64_t question;       /* of the reader session; what comes for an older one is void */
+	struct payload windowed; /* the message of a window, until the core has it */
+	uint64_t windowed_at;
+	uint32_t asked_keys[CAPTURE_TABLES]; /* the same */
 	struct capture_effect asked;
 	struct answer answer;
 	bool found[MAX_STORED], has_found; /* by sequence */
@@ -253,11 +267,18 @@ struct capture_sim {
 	/* the copy (check_capture.c) */
 	struct content copy[CAPTURE_TABLES][CAPTURE_KEYS];
 	bool tainted[CAPTURE_TABLES][CAPTURE_KEYS];
+	bool corrupt[CAPTURE_TABLES][CAPTURE_KEYS];    /* somebody has changed it by hand */
+	bool touched[CAPTURE_TABLES][CAPTURE_KEYS];    /* written since the verify pass began */
+	uint32_t marked[CAPTURE_TABLES][CAPTURE_KEYS]; /* by which reading of the pass */
+	uint64_t pass[CAPTURE_TABLES];                 /* that began last; */
+	bool by_key[CAPTURE_TABLES];                   /* it is about some keys alone */
+	struct window window[MAX_WINDOWS];
+	uint32_t windows;
 
 	uint64_t steps, faults;
 	uint64_t of_kind[CAPTURE_FAULTS];
 	uint64_t changes, rows, rows_early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, carried,
-		fetched;
+		fetched, passes, verified, corrupted, found;
 	const struct overrides *overrides;
 	bool tracing, loud;
 	enum capture_flaw flaw;
@@ -342,6 +363,8 @@ uint32_t capture_broker_find(const struct capture_sim *s, uint64_t id);
 void capture_books_mark(struct capture_sim *s, struct host *h, const struct capture_mark *mark);
 void capture_books_fetch(struct capture_sim *s, struct host *h, const struct capture_effect *f);
 void capture_books_lead(struct capture_sim *s, struct host *h);
+/* An operator wants a table verified: all rows, or these keys (a bit for each). Nothing is done where its rows are not all read. */
+void capture_books_verify(struct capture_sim *s, uint32_t table, uint32_t keys);
 
 /* --- relays --- */
 
@@ -355,6 +378,8 @@ void capture_host_common(struct capture_sim *s, struct host *h, struct event *ev
 bool capture_host_defers(struct capture_sim *s, struct host *host, const struct capture_happening *h);
 void capture_host_pull(struct capture_sim *s, struct host *h);
 void capture_hosts_lose_sessions(struct capture_sim *s);
+/* Whoever leads finds that it does not. */
+void capture_hosts_lose_lead(struct capture_sim *s);
 void capture_host_lose_session(struct capture_sim *s, struct host *h);
 void capture_host_strike(struct capture_sim *s, enum capture_fault f);
 void capture_hosts_rest(struct capture_sim *s);

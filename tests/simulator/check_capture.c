@@ -76,11 +76,32 @@ void check_capture_taint(struct capture_sim *s, const struct op *op)
 			s->tainted[op->table][k] = true;
 }
 
+/* What a change writes is as it should be, if all of it was sent. */
+static void copy_touched(struct capture_sim *s, const struct op *op)
+{
+	bool *corrupt = s->corrupt[op->table];
+
+	if (op->kind == OP_MESSAGE)
+		return;
+	if (op->kind == OP_UPDATE && !op->toast_sent)
+		corrupt[op->key] = corrupt[op->old_key];
+	else if (op->kind != OP_TRUNCATE)
+		corrupt[op->key] = false;
+	for (uint32_t k = 0; k < CAPTURE_KEYS; k++) {
+		if (!touches(op, op->table, k))
+			continue;
+		s->touched[op->table][k] = true;
+		if (op->kind != OP_UPDATE || k != op->key)
+			corrupt[k] = false;
+	}
+}
+
 /* An update says all but what it did not send; of that the reader keeps what it has. */
 static void copy_change(struct capture_sim *s, const struct op *op)
 {
 	struct content *row = &s->copy[op->table][op->key], was = s->copy[op->table][op->old_key];
 
+	copy_touched(s, op);
 	switch ((enum op_kind)op->kind) {
 	case OP_INSERT: *row = op->content; break;
 	case OP_UPDATE:
@@ -138,6 +159,7 @@ static void row_stored(struct capture_sim *s, const struct message *m)
 
 	s->rows++;
 	s->copy[m->table][m->key] = m->content;
+	s->corrupt[m->table][m->key] = false;
 	if (is_of_lost(s, &m->content)) {
 		s->phantoms++;
 		s->tainted[m->table][m->key] = true;
@@ -149,6 +171,68 @@ static void row_stored(struct capture_sim *s, const struct message *m)
 	demand(s, s->tainted[m->table][m->key] || (now.val == m->content.val && now.toast == m->content.toast),
 	       "a row in the wrong place: table %u, key %u is %u/%u, and what was stored before says %u/%u", m->table,
 	       m->key, m->content.val, m->content.toast, now.val, now.toast);
+}
+
+/* --- verify passes --- */
+
+static bool are_same(const struct content *a, const struct content *b)
+{
+	return a->exists == b->exists &&
+	       (!a->exists || (a->val == b->val && a->toast == b->toast && a->shape == b->shape));
+}
+
+/* Here the copy holds what the snapshot has shown of this key: a difference is one, and never a matter of time. It is mended. */
+static void compare(struct capture_sim *s, const struct message *m, uint8_t key, const struct content *said)
+{
+	struct content *copy = &s->copy[m->table][key], now;
+	bool same = are_same(copy, said), explained;
+
+	s->verified++;
+	s->marked[m->table][key] = m->reading;
+	if (s->tainted[m->table][key] || is_of_lost(s, said) || is_of_lost(s, copy)) {
+		s->tainted[m->table][key] |= !same;
+		return;
+	}
+	now = row_by_now(s, m->table, key);
+	demand(s, now.exists == said->exists && (!said->exists || (now.val == said->val && now.toast == said->toast)),
+	       "a row is verified in the wrong place: table %u, key %u is %d %u/%u, and what was stored before says %d %u/%u",
+	       m->table, key, said->exists, said->val, said->toast, now.exists, now.val, now.toast);
+	/* A rewrite is told by no change. */
+	explained = s->corrupt[m->table][key] || (copy->exists && said->exists && copy->shape != said->shape);
+	demand(s, same || explained, "a false alarm: table %u, key %u", m->table, key);
+	s->found += !same;
+	*copy = *said;
+	s->corrupt[m->table][key] = false;
+}
+
+/* What was there when the pass began, was not written since, and is no row of the source: surplus. */
+static void find_surplus(struct capture_sim *s, const struct message *m)
+{
+	for (uint32_t k = 0; k < s->plan.keys; k++) {
+		if (!s->copy[m->table][k].exists || s->touched[m->table][k] || s->marked[m->table][k] == m->reading ||
+		    s->tainted[m->table][k])
+			continue;
+		demand(s, s->corrupt[m->table][k], "a surplus that is none: table %u, key %u", m->table, k);
+		s->copy[m->table][k].exists = s->corrupt[m->table][k] = false;
+		s->found++;
+	}
+}
+
+static void pass_stored(struct capture_sim *s, const struct message *m)
+{
+	if (m->kind == MESSAGE_VERIFY)
+		compare(s, m, m->key, &m->content);
+	else if (m->kind == MESSAGE_WINDOW)
+		for (uint32_t i = 0; i < s->window[m->window].count; i++)
+			compare(s, m, s->window[m->window].key[i], &s->window[m->window].content[i]);
+	else if (m->end && m->pass == s->pass[m->table] && !s->by_key[m->table])
+		find_surplus(s, m);
+	else if (!m->end) {
+		s->pass[m->table] = m->pass;
+		s->by_key[m->table] = m->key != 0;
+		memset(s->touched[m->table], 0, sizeof s->touched[m->table]);
+		memset(s->marked[m->table], 0, sizeof s->marked[m->table]);
+	}
 }
 
 void check_capture_stored(struct capture_sim *s, const struct message *m)
@@ -165,6 +249,8 @@ void check_capture_stored(struct capture_sim *s, const struct message *m)
 		change_stored(s, m);
 	else if (m->kind == MESSAGE_ROW)
 		row_stored(s, m);
+	else if (m->pass != 0)
+		pass_stored(s, m);
 }
 
 void check_capture_lettered(struct capture_sim *s, const struct message *m)
@@ -173,7 +259,7 @@ void check_capture_lettered(struct capture_sim *s, const struct message *m)
 	if (m->kind == MESSAGE_CHANGE) {
 		s->op[m->op].lettered = true;
 		check_capture_taint(s, &s->op[m->op]);
-	} else {
+	} else if (m->kind == MESSAGE_ROW) {
 		s->tainted[m->table][m->key] = true;
 	}
 }

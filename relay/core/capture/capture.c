@@ -23,7 +23,9 @@ enum {
 
 static uint32_t slots_of_chunks(const struct capture_settings *s)
 {
-	return s->tables == 0 ? 0 : CHUNKS_IN_MEMORY * s->chunk_rows + OF_A_WALK * s->tables + 2 * LIMIT_CAPTURE_STEPS;
+	return s->tables == 0
+		       ? 0
+		       : CHUNKS_IN_MEMORY * (s->chunk_rows + 1) + OF_A_WALK * s->tables + 2 * LIMIT_CAPTURE_STEPS;
 }
 
 uint32_t capture_slots(const struct capture_settings *s)
@@ -195,6 +197,7 @@ static void answer(struct capture *c, struct capture_event *ev)
 	case CAPTURE_EVENT_CHUNK: capture_reading_chunk(r, ev); break;
 	case CAPTURE_EVENT_CHUNK_FAILED: capture_reading_failed(r, ev->chunk_failed.reason); break;
 	case CAPTURE_EVENT_CHUNK_END: capture_reading_end(r, ev->chunk_end.lsn); break;
+	case CAPTURE_EVENT_WINDOW: capture_reading_window(r, ev); break;
 	default: capture_reading_control(r, ev); break;
 	}
 }
@@ -214,6 +217,7 @@ static void handle(struct capture *c, struct capture_event *ev)
 	case CAPTURE_EVENT_CHUNK:
 	case CAPTURE_EVENT_CHUNK_FAILED:
 	case CAPTURE_EVENT_CHUNK_END:
+	case CAPTURE_EVENT_WINDOW:
 	case CAPTURE_EVENT_CONTROL: answer(c, ev); break;
 	case CAPTURE_EVENT_CARRIED: capture_sending_fetched(c, ev); break;
 	case CAPTURE_EVENT_MARKED: marked(c, ev); break;

@@ -38,7 +38,7 @@ bool capture_log_takes(const struct capture *c)
 	bool between = !c->log.open || c->log.torn;
 
 	return lead_may_read(&c->lead) && c->log.stream == STREAM_UP && !c->lost_end &&
-	       !(between && capture_questions_stop(&c->reading)) &&
+	       !(between && capture_questions_stop(&c->reading)) && !capture_questions_holds(&c->reading) &&
 	       capture_rows_have_room(&c->rows, c->set.send.queue_bytes, c->reading.chunk.left);
 }
 

@@ -114,9 +114,25 @@ static bool ask_chunk(struct capture_reading *r, uint32_t table, enum capture_ch
 	return true;
 }
 
+/* The log waits for it, so it waits for nothing. */
+static bool ask_window(struct capture_reading *r, struct capture_effect *f)
+{
+	f->kind = CAPTURE_EFFECT_WINDOW;
+	f->window.table = r->at;
+	f->window.reading = r->table[r->at].reading;
+	f->window.slots = chunk_slots(&r->chunk);
+	f->window.count = r->chunk.left;
+	f->window.last = r->last_slot;
+	r->asked = ASKED_WINDOW;
+	return true;
+}
+
 bool capture_questions_next(struct capture_reading *r, bool between, bool streaming, struct capture_effect *f)
 {
 	uint32_t table;
+
+	if (r->asked == ASKED_NOTHING && r->window_due)
+		return ask_window(r, f);
 
 	if (r->asked != ASKED_NOTHING || r->now_ms < r->next_ms)
 		return false;
@@ -151,6 +167,11 @@ bool capture_questions_next(struct capture_reading *r, bool between, bool stream
 bool capture_questions_stop(const struct capture_reading *r)
 {
 	return r->asked == ASKED_CHUNK || (r->stopped_ms != NEVER && !r->chunk.open);
+}
+
+bool capture_questions_holds(const struct capture_reading *r)
+{
+	return r->window_due && !MUTANT(window_goes_on);
 }
 
 bool capture_questions_are_none(const struct capture_reading *r)

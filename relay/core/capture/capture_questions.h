@@ -10,6 +10,9 @@ bool capture_questions_next(struct capture_reading *r, bool between, bool stream
 /* Must the stream stand still? (It does so between two transactions: else the question waits for the end of the one under way.) */
 bool capture_questions_stop(const struct capture_reading *r);
 
+/* Must it stand still at once, in the middle of a transaction, too? */
+bool capture_questions_holds(const struct capture_reading *r);
+
 /* Is nothing open, nor waiting to be marked? */
 bool capture_questions_are_none(const struct capture_reading *r);
 

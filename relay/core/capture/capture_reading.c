@@ -51,6 +51,7 @@ void capture_reading_forget(struct capture_reading *r)
 	r->asked = ASKED_NOTHING;
 	r->barrier = BARRIER_WANTED;
 	r->end = END_UNKNOWN;
+	r->window_due = false;
 	r->stopped_ms = NEVER;
 	r->last_slot = CAPTURE_NO_SLOT;
 	r->next_ms = 0;
@@ -109,10 +110,32 @@ static void close_window(struct capture_reading *r)
 	chunk_forget(&r->chunk);
 }
 
+/* Of a verify pass the rows that are left are one message, which the owner makes: the log stands still until it is there (capture_questions_holds), so
+ * it stands where the rows would. */
 static void look_at_window(struct capture_reading *r)
 {
-	if (r->chunk.open && r->end == END_KNOWN && r->position >= r->end_lsn)
+	if (!r->chunk.open || r->end != END_KNOWN || r->position < r->end_lsn)
+		return;
+	if (r->table[r->at].pass != 0 && r->chunk.left > 0)
+		r->window_due = true;
+	else
 		close_window(r);
+}
+
+void capture_reading_window(struct capture_reading *r, struct capture_event *ev)
+{
+	ev->window.row.slot = CAPTURE_NO_SLOT;
+	if (r->asked != ASKED_WINDOW)
+		return;
+	r->asked = ASKED_NOTHING;
+	r->window_due = false;
+	r->stats->windows++;
+	if (!ev->window.none) {
+		chunk_drop_all(&r->chunk);
+		ev->window.row.slot = capture_rows_take(r->rows, &ev->window.row, true);
+		capture_rows_append(r->rows, ev->window.row.slot);
+	}
+	close_window(r);
 }
 
 void capture_reading_position(struct capture_reading *r, uint64_t lsn)
@@ -139,13 +162,21 @@ void capture_reading_change(struct capture_reading *r, uint32_t xid, const struc
 		r->stats->rows_early += MUTANT(truncate_ignored) ? 0 : chunk_emit_all(&r->chunk);
 	else if (row->key != NULL)
 		r->stats->rows_early += chunk_emit(&r->chunk, row->key, row->key_bytes);
+	/* A verify pass says also of a key that there is no such row: that holds until a change gives a row this key. (Of a row that is there nothing but a change of
+	 * its own makes room for another.) */
+	if (r->table[r->at].pass != 0 && ev->change.repair_key != NULL && !MUTANT(pass_of_old_key))
+		r->stats->rows_early += chunk_emit(&r->chunk, ev->change.repair_key, ev->change.repair_key_bytes);
 }
 
 void capture_reading_changed(struct capture_reading *r, const struct capture_event *ev, uint32_t slot)
 {
 	uint32_t table = ev->change.table;
 
-	if (ev->change.repair_key == NULL || table == CAPTURE_NO_TABLE || MUTANT(repair_forgotten))
+	if (ev->change.repair_key == NULL || ev->change.moves_whole || table == CAPTURE_NO_TABLE ||
+	    MUTANT(repair_forgotten))
+		return;
+	/* Who is compared with has the whole row already, and moves it. */
+	if (r->table[table].pass != 0 && !MUTANT(pass_repairs))
 		return;
 	/* Before its first row is read nothing can have moved to where reading has passed. */
 	if (capture_reading_state_is_unfinished(&r->table[table]) && r->table[table].state != CAPTURE_TABLE_WAITING)
@@ -314,7 +345,7 @@ void capture_reading_failed(struct capture_reading *r, uint32_t reason)
 {
 	bool of_table = r->asked == ASKED_CHUNK && reason != 0;
 
-	if (r->asked == ASKED_NOTHING || r->asked == ASKED_CONTROL)
+	if (r->asked == ASKED_NOTHING || r->asked == ASKED_CONTROL || r->asked == ASKED_WINDOW)
 		return;
 	r->stats->chunks_failed += r->asked == ASKED_CHUNK;
 	if (r->asked == ASKED_DRAW)

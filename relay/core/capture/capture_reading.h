@@ -48,6 +48,7 @@ void capture_reading_drawn(struct capture_reading *r, uint64_t xid);
 void capture_reading_horizon(struct capture_reading *r, const struct capture_event *ev);
 void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev);
 void capture_reading_end(struct capture_reading *r, uint64_t lsn);
+void capture_reading_window(struct capture_reading *r, struct capture_event *ev);
 void capture_reading_failed(struct capture_reading *r, uint32_t reason);
 void capture_reading_control(struct capture_reading *r, struct capture_event *ev);
 

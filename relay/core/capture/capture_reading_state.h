@@ -35,7 +35,7 @@ struct capture_reading {
 	bool paused;
 
 	/* The question under way: only one is, at a time. */
-	enum { ASKED_NOTHING, ASKED_DRAW, ASKED_HORIZON, ASKED_CONTROL, ASKED_CHUNK, ASKED_END } asked;
+	enum { ASKED_NOTHING, ASKED_DRAW, ASKED_HORIZON, ASKED_CONTROL, ASKED_CHUNK, ASKED_END, ASKED_WINDOW } asked;
 	enum capture_chunk_kind kind; /* of the chunk asked for, or open */
 	uint32_t at;                  /* its table */
 	uint32_t last_slot;           /* of its last row, held */
@@ -52,6 +52,7 @@ struct capture_reading {
 	enum { END_UNKNOWN, END_KNOWN } end;
 	uint64_t end_lsn;
 	uint64_t position; /* everything committed below it has come */
+	bool window_due;   /* of a verify pass: all of that has come, and the rows that are left want their message */
 
 	struct capture_step step[LIMIT_CAPTURE_STEPS];
 	size_t step_first, step_count;

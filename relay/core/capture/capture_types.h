@@ -66,6 +66,9 @@ struct capture_table {
 	uint32_t repair_first, repair_count;
 	uint64_t filenode; /* of the walk under way (all its leaves, hashed); 0: not known */
 	uint64_t rows;     /* read, and stored */
+	/* The walk is a verify pass: its number. All rows are stored already; what is read is sent for comparison, at the place where the row would stand. All of the
+	 * above is then said of the pass, which has books of its own. 0: it is none. Only in commit order. */
+	uint64_t pass;
 };
 
 /* --- what comes in --- */
@@ -122,6 +125,7 @@ enum capture_event_kind {
 	CAPTURE_EVENT_CHUNK,        /* the answer to CAPTURE_EFFECT_CHUNK */
 	CAPTURE_EVENT_CHUNK_FAILED, /* the same, or to any question of the reader session: nothing came of it */
 	CAPTURE_EVENT_CHUNK_END,    /* the answer to CAPTURE_EFFECT_CHUNK_END */
+	CAPTURE_EVENT_WINDOW,       /* the answer to CAPTURE_EFFECT_WINDOW */
 	CAPTURE_EVENT_CONTROL,      /* the answer to CAPTURE_EFFECT_CONTROL */
 	CAPTURE_EVENT_CARRIED,      /* the answer to CAPTURE_EFFECT_FETCH */
 	CAPTURE_EVENT_MARKED,       /* the answer to CAPTURE_EFFECT_MARK: it is committed */
@@ -160,10 +164,10 @@ struct capture_event {
 				index; /* ascending in the transaction and equal at every re-send: what was taken already is let go */
 			uint32_t table;         /* or CAPTURE_NO_TABLE */
 			struct capture_row row; /* its key is the OLD one where the change has one, else the new one */
-			/* The change gives its row another key, and at least one column of it was not sent (unchanged TOAST): the new
-			 * key, in the payload, too. Else NULL. */
+			/* The change gives its row another key: the new one, in the payload, too. Else NULL. */
 			const void *repair_key;
 			uint32_t repair_key_bytes;
+			bool moves_whole; /* then: all columns were sent, and nothing is to be read once more */
 			/* The core does not want it: CAPTURE_NO_SLOT in row.slot, and nothing of it is kept. */
 		} change;
 		struct {
@@ -198,6 +202,10 @@ struct capture_event {
 		struct {
 			uint64_t lsn;
 		} chunk_end;
+		struct {
+			bool none; /* they cannot be one message: each goes out as it is */
+			struct capture_row row;
+		} window;
 		struct {
 			uint32_t table;
 			bool end;
@@ -291,6 +299,8 @@ enum capture_effect_kind {
 	/* Ask for a position behind everything that the chunk has seen: pg_current_wal_insert_lsn(). And see to it that the stream gets
 	 * there soon: then pg_logical_emit_message(), or a status update that wants an answer. */
 	CAPTURE_EFFECT_CHUNK_END,
+	/* A verify pass: make one message of the rows in these slots, which stand at one place. The stream stands still until it is answered, which is at once. */
+	CAPTURE_EFFECT_WINDOW,
 	CAPTURE_EFFECT_CONTROL, /* make the message that says that the rows of a table begin, or are all there */
 	CAPTURE_EFFECT_MARK,
 	CAPTURE_EFFECT_FETCH, /* bring these out of the books. One at a time; what is not there any more is left out */
@@ -323,6 +333,14 @@ struct capture_effect {
 			uint32_t reading;
 			bool end;
 		} control;
+		struct {
+			uint32_t table;
+			uint32_t reading;
+			const uint32_t *slots; /* of the core, until the answer: in key order, at least one */
+			size_t count;
+			uint32_t
+				last; /* the last row of the chunk, which may have gone out: what tells this window from the others */
+		} window;
 		const struct capture_mark *mark;
 		struct {
 			const int64_t *ordinals; /* ascending, until it is answered */
@@ -365,7 +383,8 @@ struct capture_stats {
 	bool lost_end;
 	uint64_t commits,
 		commits_settled; /* since we lead: came whole; of them those that are settled. What is left is the lag */
-	uint64_t changes, rows_read, rows_early, chunks, chunks_void, chunks_failed, barriers, marks, controls, skipped;
+	uint64_t changes, rows_read, rows_early, chunks, windows, chunks_void, chunks_failed, barriers, marks, controls,
+		skipped;
 	uint64_t open_rows; /* of the chunk in memory */
 	uint64_t unsettled; /* rows that have an ordinal and are neither stored nor letters, nor carried */
 	uint32_t carried;   /* in the books, or on their way there */

@@ -13,7 +13,8 @@ bool chunk_create(struct chunk *c, struct capture_rows *rows, size_t capacity, s
 		c->buckets *= 2;
 	c->row = calloc(capacity, sizeof *c->row);
 	c->bucket = calloc(c->buckets, sizeof *c->bucket);
-	return snapshot_xids_create(&c->xids, most_unseen) && c->row != NULL && c->bucket != NULL;
+	c->slots = calloc(capacity, sizeof *c->slots);
+	return snapshot_xids_create(&c->xids, most_unseen) && c->row != NULL && c->bucket != NULL && c->slots != NULL;
 }
 
 void chunk_destroy(struct chunk *c)
@@ -21,6 +22,7 @@ void chunk_destroy(struct chunk *c)
 	snapshot_xids_destroy(&c->xids);
 	free(c->row);
 	free(c->bucket);
+	free(c->slots);
 }
 
 void chunk_forget(struct chunk *c)
@@ -100,6 +102,28 @@ bool chunk_emit(struct chunk *c, const void *key, uint32_t key_bytes)
 	}
 	emit(c, row);
 	return true;
+}
+
+const uint32_t *chunk_slots(struct chunk *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->count; i++)
+		if (c->row[i].slot != CAPTURE_NO_SLOT)
+			c->slots[n++] = c->row[i].slot;
+	assert(n == c->left);
+	return c->slots;
+}
+
+void chunk_drop_all(struct chunk *c)
+{
+	for (size_t i = 0; i < c->count; i++) {
+		if (c->row[i].slot == CAPTURE_NO_SLOT)
+			continue;
+		capture_rows_drop(c->rows, c->row[i].slot);
+		c->row[i].slot = CAPTURE_NO_SLOT;
+	}
+	c->left = 0;
 }
 
 size_t chunk_emit_all(struct chunk *c)

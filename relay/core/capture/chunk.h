@@ -24,6 +24,7 @@ struct chunk {
 	bool open;
 	uint32_t table;
 	struct chunk_row *row; /* in key order */
+	uint32_t *slots;       /* what chunk_slots() returned */
 	size_t count, left, capacity;
 	uint32_t *bucket; /* index + 1 of a row; 0: empty */
 	size_t buckets;   /* a power of two */
@@ -40,6 +41,12 @@ void chunk_open(struct chunk *c, uint32_t table, struct capture_row *rows, size_
 
 /* The row of this key goes out, if it is in the chunk. Returns whether it was. */
 bool chunk_emit(struct chunk *c, const void *key, uint32_t key_bytes);
+
+/* The slots of all that are left, in key order; c->left of them, until the chunk is stepped again. */
+const uint32_t *chunk_slots(struct chunk *c);
+
+/* None is left: one message stands for them, which is the caller's. */
+void chunk_drop_all(struct chunk *c);
 
 /* All that are left go out, in key order. Returns how many. */
 size_t chunk_emit_all(struct chunk *c);

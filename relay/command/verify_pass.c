@@ -1,0 +1,281 @@
+#include "command/verify_pass.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { LOOK_MS = 300, TELL_MS = 5000 };
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* --- which tables --- */
+
+static const char tables_of_stream[] =
+	"SELECT t.subscription, t.source FROM boxhaul.sink_table t JOIN boxhaul.subscription d ON d.name = t.subscription"
+	" WHERE d.stream = $1 AND ($2::text IS NULL OR t.source = $2) ORDER BY 1, 2";
+
+/* Who compares rebuilds rows exactly, in the order in which they were committed. */
+static bool can_be_verified(const struct config_capture *c)
+{
+	return c->format == CAPTURE_FORMAT_TEXT && c->order == CONFIG_ORDER_COMMIT && c->target != CAPTURE_TARGET_KV;
+}
+
+static enum exit_code add_tables(struct verify *v, const struct config_capture *c)
+{
+	const char *p[] = { c->stream.name, v->call->text[OPTION_TABLE] };
+	const struct pg_result *r = pg_session_run(v->target, tables_of_stream, 2, p);
+	struct verify_table *more;
+
+	if (pg_error(r) != NULL)
+		return session_failed(v->to.config, "cannot see the tables of the target", r);
+	more = realloc(v->table, (v->count + (size_t)pg_rows(r) + 1) * sizeof *more);
+	if (more == NULL)
+		return EXIT_FAILED;
+	v->table = more;
+	for (int i = 0; i < pg_rows(r); i++) {
+		struct verify_table *t = &v->table[v->count++];
+
+		*t = (struct verify_table){ .left = 0 };
+		snprintf(t->capture, sizeof t->capture, "%s", c->name);
+		snprintf(t->subscription, sizeof t->subscription, "%s", pg_text(r, i, 0));
+		snprintf(t->tab, sizeof t->tab, "%s", pg_text(r, i, 1));
+	}
+	return EXIT_OK;
+}
+
+/* Hashes say something only where each column is the same here and there. */
+static enum exit_code find_way(struct verify *v, struct verify_table *t)
+{
+	enum exit_code code;
+	const char *shape = session_value(v->source, v->call, "SELECT boxhaul.capture_verify_shape($1)", 1,
+					  (const char *[]){ t->tab }, &code);
+	const struct pg_result *r;
+
+	if (shape == NULL)
+		return code;
+	r = pg_session_run(
+		v->target,
+		"SELECT coalesce(w.columns::text, ''), w.hashes, w.state FROM boxhaul.verify_way($1, $2, $3) w", 3,
+		(const char *[]){ t->subscription, t->tab, shape });
+	if (pg_error(r) != NULL)
+		return session_failed(v->to.config, "cannot see how a table is made", r);
+	if (strlen(pg_text(r, 0, 0)) >= sizeof t->columns) {
+		fprintf(stderr, "boxhaul: table %s has too many columns to be verified\n", t->tab);
+		return EXIT_FAILED;
+	}
+	snprintf(t->columns, sizeof t->columns, "%s", pg_text(r, 0, 0));
+	t->hashes = pg_text(r, 0, 1)[0] == 't';
+	if (strcmp(pg_text(r, 0, 2), "complete") == 0)
+		return EXIT_OK;
+	fprintf(stderr,
+		"boxhaul: table %s is not complete in the target yet (%s): verify it when all its rows are there\n",
+		t->tab, pg_text(r, 0, 2));
+	return EXIT_FAILED;
+}
+
+enum exit_code verify_find(struct verify *v)
+{
+	const struct config *config = v->call->config;
+	enum exit_code code = EXIT_OK;
+	bool any = false;
+
+	if (v->call->given[OPTION_TIMEOUT])
+		v->until_ms = now_ms() + (int64_t)v->call->number[OPTION_TIMEOUT];
+	for (size_t i = 0; i < config->capture_count && code == EXIT_OK; i++) {
+		if (!can_be_verified(&config->captures[i]))
+			continue;
+		any = true;
+		code = add_tables(v, &config->captures[i]);
+	}
+	if (code == EXIT_OK && v->count == 0) {
+		fprintf(stderr, "boxhaul: there is nothing to verify: %s\n",
+			any ? "no sink of the target takes such a table from the stream of a capture here"
+			    : "no capture of this configuration has format = \"text\" and order = \"commit\"");
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < v->count && code == EXIT_OK; i++)
+		code = find_way(v, &v->table[i]);
+	return code;
+}
+
+/* --- a pass --- */
+
+/* keys NULL: all rows. */
+static enum exit_code begin(struct verify *v, struct verify_table *t, bool whole, const char *keys, bool repair)
+{
+	enum exit_code code;
+	const char *p[] = { t->capture,
+			    t->tab,
+			    t->columns[0] != '\0' ? t->columns : NULL,
+			    whole ? "true" : "false",
+			    keys,
+			    repair ? "true" : "false" };
+	const char *pass = session_value(v->source, v->call,
+					 "SELECT boxhaul.capture_verify($1, $2, $3::text[], $4, $5, $6)", 6, p, &code);
+
+	if (pass != NULL)
+		snprintf(t->pass, sizeof t->pass, "%s", pass);
+	return code;
+}
+
+static const char result_of_pass[] =
+	"SELECT r.ended_at IS NOT NULL, r.rows, r.ranges, r.different, coalesce(r.why, ''),"
+	" pg_catalog.to_char(r.began_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'), pg_catalog.to_char(r.ended_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ')"
+	" FROM boxhaul.verify_result r WHERE r.subscription = $1 AND r.tab = $2 AND r.pass = $3::uuid";
+
+static const char state_of_pass[] =
+	"SELECT v.state, v.rows, coalesce(v.rows_estimate, 0), coalesce(extract(epoch FROM clock_timestamp() - v.begun_at), 0)::float8"
+	" FROM boxhaul.capture_verify_progress v WHERE v.id = $1::uuid";
+
+/* Rows and time that are left, by the rate so far. */
+static void tell_progress(const struct verify *v, const struct verify_table *t, const struct pg_result *r,
+			  int64_t *told)
+{
+	double rows = strtod(pg_text(r, 0, 1), NULL), all = strtod(pg_text(r, 0, 2), NULL);
+	double seconds = strtod(pg_text(r, 0, 3), NULL);
+	char left[64] = "";
+
+	if (now_ms() - *told < (v->out.terminal ? LOOK_MS : TELL_MS))
+		return;
+	*told = now_ms();
+	if (rows > 0 && all > rows && seconds > 0)
+		snprintf(left, sizeof left, ", %.0f %%, %.0f s left", 100 * rows / all, (all - rows) * seconds / rows);
+	out_print(&v->out, INK_DIM, "%s%s: %s, %.0f rows%s%s", v->out.terminal ? "\r\033[K" : "", t->tab,
+		  pg_text(r, 0, 0), rows, left, v->out.terminal ? "" : "\n");
+	fflush(v->out.file);
+}
+
+static enum exit_code look(struct verify *v, struct verify_table *t, bool *ended, int64_t *different, int64_t *told)
+{
+	const struct pg_result *r =
+		pg_session_run(v->target, result_of_pass, 3, (const char *[]){ t->subscription, t->tab, t->pass });
+	bool full = t->full[0] == '\0';
+
+	if (pg_error(r) != NULL)
+		return session_failed(v->to.config, "cannot see what was found", r);
+	*ended = pg_rows(r) == 1 && pg_text(r, 0, 0)[0] == 't';
+	if (*ended) {
+		if (full) {
+			t->rows = strtoll(pg_text(r, 0, 1), NULL, 10);
+			t->ranges = strtoll(pg_text(r, 0, 2), NULL, 10);
+			snprintf(t->from, sizeof t->from, "%s", pg_text(r, 0, 5));
+		}
+		*different = strtoll(pg_text(r, 0, 3), NULL, 10);
+		snprintf(t->why, sizeof t->why, "%s", pg_text(r, 0, 4));
+		snprintf(t->to, sizeof t->to, "%s", pg_text(r, 0, 6));
+		return EXIT_OK;
+	}
+	r = pg_session_run(v->source, state_of_pass, 1, (const char *[]){ t->pass });
+	if (pg_error(r) != NULL)
+		return session_failed(v->call->config, "cannot see how far a pass is", r);
+	if (pg_rows(r) == 0 || strcmp(pg_text(r, 0, 0), "given_up") == 0) {
+		snprintf(t->why, sizeof t->why, "the pass was given up");
+		*ended = true;
+		return EXIT_OK;
+	}
+	tell_progress(v, t, r, told);
+	return EXIT_OK;
+}
+
+/* Until the target has come to its end. */
+static enum exit_code finish(struct verify *v, struct verify_table *t, int64_t *different)
+{
+	bool ended = false;
+	int64_t told = now_ms();
+	enum exit_code code = EXIT_OK;
+
+	for (;;) {
+		code = look(v, t, &ended, different, &told);
+		if (code != EXIT_OK || ended)
+			break;
+		if (v->until_ms != 0 && now_ms() >= v->until_ms) {
+			fprintf(stderr,
+				"boxhaul: the pass over %s has not ended in time: it goes on, and its result will stand in boxhaul.verify_result "
+				"of the target. Do both daemons run?\n",
+				t->tab);
+			code = EXIT_FAILED;
+			break;
+		}
+		pg_session_wait_notify(v->target, LOOK_MS);
+	}
+	if (v->out.terminal)
+		out_print(&v->out, INK_PLAIN, "\r\033[K");
+	return code;
+}
+
+enum exit_code verify_all(struct verify *v)
+{
+	enum exit_code code = EXIT_OK;
+
+	for (size_t i = 0; i < v->count && code == EXIT_OK; i++)
+		code = begin(v, &v->table[i], !v->table[i].hashes, NULL, false);
+	for (size_t i = 0; i < v->count && code == EXIT_OK; i++) {
+		struct verify_table *t = &v->table[i];
+
+		code = finish(v, t, &t->found);
+		t->left = t->found;
+		snprintf(t->full, sizeof t->full, "%s", t->pass);
+	}
+	return code;
+}
+
+/* --- repair --- */
+
+static const char keys_of_pass[] =
+	"SELECT pg_catalog.jsonb_agg(d.key)::text FROM (SELECT DISTINCT pg_catalog.to_jsonb(x.key) AS key FROM boxhaul.verify_difference x"
+	" WHERE x.subscription = $1 AND x.tab = $2 AND x.pass = $3::uuid) d";
+
+static enum exit_code repair(struct verify *v, struct verify_table *t)
+{
+	enum exit_code code;
+	int64_t mended = 0;
+	const char *found = session_value(v->target, &v->to, keys_of_pass, 3,
+					  (const char *[]){ t->subscription, t->tab, t->full }, &code);
+	char *keys = found != NULL ? strdup(found) : NULL;
+
+	if (keys == NULL)
+		return code != EXIT_OK ? code : EXIT_FAILED;
+	code = begin(v, t, true, keys, true);
+	if (code == EXIT_OK)
+		code = finish(v, t, &mended);
+	if (code == EXIT_OK && t->why[0] == '\0')
+		code = begin(v, t, true, keys, false);
+	if (code == EXIT_OK && t->why[0] == '\0')
+		code = finish(v, t, &t->left);
+	free(keys);
+	return code;
+}
+
+enum exit_code verify_repair(struct verify *v)
+{
+	enum exit_code code = EXIT_OK;
+
+	for (size_t i = 0; i < v->count && code == EXIT_OK; i++)
+		if (v->table[i].found > 0 && v->table[i].why[0] == '\0')
+			code = repair(v, &v->table[i]);
+	return code;
+}
+
+/* --- what was found --- */
+
+const struct pg_result *verify_keys(struct verify *v, const struct verify_table *t, int most)
+{
+	char limit[16];
+	const char *p[] = { t->subscription, t->tab, t->full, limit };
+
+	snprintf(limit, sizeof limit, "%d", most);
+	return pg_session_run(
+		v->target,
+		"SELECT d.kind, pg_catalog.to_jsonb(d.key)::text, coalesce(pg_catalog.to_char(d.repaired_at,"
+		" 'YYYY-MM-DD HH24:MI:SS.MS TZ'), '') FROM boxhaul.verify_difference d"
+		" WHERE d.subscription = $1 AND d.tab = $2 AND d.pass = $3::uuid ORDER BY d.id LIMIT $4::bigint",
+		4, p);
+}

@@ -1,0 +1,462 @@
+-- boxhaul 012: verify: are the rows that a capture has sent what somebody has made of them?
+--
+-- A pass reads a table as its snapshot did, and puts what it reads into the same stream, at the place where each row belongs (relay/core/capture/README.md).
+-- Whoever applies the stream in its order holds at that place exactly the version of each key that the pass has read: a difference is one, under
+-- any load, and never a matter of time. So it is compared in the transaction that applies what stands around it.
+--
+-- Above stand the books of passes, in the source's database, which the daemon of the capture moves with its marks; below what a sink has found
+-- (011), in the target's. Nobody writes from one into the other: `boxhaul verify` asks both.
+
+SET standard_conforming_strings = on;  -- what stands below is written for it
+
+-- 128 bits of the texts of a row, which each side makes of its own row. The text of an array says where each value begins and ends, and NULL is none of
+-- them. (Not md5(): a server that keeps to FIPS has none.)
+CREATE OR REPLACE FUNCTION boxhaul.row_hash(texts text[]) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(texts::pg_catalog.text, 'UTF8')), 'hex'), 32)
+$$;
+
+-- --- the source: passes ---
+
+CREATE SEQUENCE IF NOT EXISTS boxhaul.capture_verify_pass;
+
+-- A pass over a table.
+--   waiting    it has not begun
+--   reading    up to the cursor what it says is stored
+--   read       all is
+--   complete   its end is stored, too
+--   given_up   by an operator, or because the rows of the table are read anew
+CREATE TABLE IF NOT EXISTS boxhaul.capture_verify (
+    pass          bigint      NOT NULL PRIMARY KEY DEFAULT nextval('boxhaul.capture_verify_pass'),
+    id            uuid        NOT NULL DEFAULT gen_random_uuid(),  -- a part of the ids of what it sends, and its name for whoever compares
+    capture       text        NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
+    tab           text        NOT NULL,
+    state         text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'reading', 'read', 'complete', 'given_up')),
+    columns       text[],                             -- that are compared; NULL: all
+    whole         boolean     NOT NULL,               -- rows are sent as they are; else a hash of each
+    keys          boolean     NOT NULL,               -- it is about the keys in capture_verify_key alone
+    repair        boolean     NOT NULL,               -- who compares sets its row to what the pass says
+    reading       bigint      NOT NULL DEFAULT 0,     -- these are for the pass what they are for a snapshot (010)
+    readings      bigint      NOT NULL DEFAULT 0,
+    cursor        text[],
+    top           text[],
+    rows          bigint      NOT NULL DEFAULT 0,
+    filenode      bigint      NOT NULL DEFAULT 0,
+    asked_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    asked_by      text        NOT NULL DEFAULT session_user,
+    begun_at      timestamptz,
+    ended_at      timestamptz,
+    CHECK (whole OR NOT repair)
+) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX IF NOT EXISTS capture_verify_one ON boxhaul.capture_verify (capture, tab) WHERE state IN ('waiting', 'reading', 'read');
+CREATE INDEX IF NOT EXISTS capture_verify_of ON boxhaul.capture_verify (capture, tab, pass);
+
+CREATE TABLE IF NOT EXISTS boxhaul.capture_verify_key (
+    pass bigint NOT NULL REFERENCES boxhaul.capture_verify ON DELETE CASCADE,
+    key  text[] NOT NULL,
+    PRIMARY KEY (pass, key)
+);
+
+-- What a mark says of a pass (010: capture_mark_tables()).
+CREATE OR REPLACE FUNCTION boxhaul.capture_verify_mark(e jsonb) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    UPDATE boxhaul.capture_verify v
+       SET state = e ->> 'state', reading = (e -> 'reading')::bigint, readings = greatest(v.readings, (e -> 'reading')::bigint),
+           filenode = (e -> 'filenode')::bigint, rows = (e -> 'rows')::bigint,
+           cursor = CASE WHEN e ? 'cursor' THEN boxhaul.capture_texts(e -> 'cursor') ELSE v.cursor END,
+           top = CASE WHEN e ? 'top' THEN boxhaul.capture_texts(e -> 'top') ELSE v.top END,
+           begun_at = coalesce(v.begun_at, clock_timestamp()),
+           ended_at = CASE WHEN e ->> 'state' = 'complete' THEN coalesce(v.ended_at, clock_timestamp()) END
+     WHERE v.pass = (e -> 'pass')::bigint AND v.state <> 'given_up'
+$$;
+
+-- Passes that nobody goes on with. NULL: over all tables.
+CREATE OR REPLACE FUNCTION boxhaul.capture_verify_void(capture text, tab text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    n bigint;
+BEGIN
+    UPDATE boxhaul.capture_verify v SET state = 'given_up', ended_at = clock_timestamp()
+     WHERE v.capture = capture_verify_void.capture AND (capture_verify_void.tab IS NULL OR v.tab = capture_verify_void.tab)
+       AND v.state IN ('waiting', 'reading', 'read');
+    GET DIAGNOSTICS n = ROW_COUNT;
+    RETURN n;
+END
+$$;
+
+-- Begins a pass over a table, and returns its id. columns: those that are compared, in any order; NULL: all. whole: rows are sent as they are, for where the target
+-- has other types, or a function makes its rows. keys: an array of keys, each an array of texts: the pass is about these alone, and says also which of them are no
+-- rows. repair: who compares sets its rows to what the pass says. The daemon goes on with it whatever is killed, and takes the share of the time that chunks
+-- have (chunk_share). One pass a table at a time.
+CREATE OR REPLACE FUNCTION boxhaul.capture_verify(capture text, tab text, columns text[] DEFAULT NULL, whole boolean DEFAULT true, keys jsonb DEFAULT NULL,
+                                                  repair boolean DEFAULT false) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    c     boxhaul.capture;
+    t     boxhaul.capture_table;
+    types text[];
+    n     bigint;
+    bad   bigint;
+    made  boxhaul.capture_verify;
+BEGIN
+    SELECT * INTO c FROM boxhaul.capture x WHERE x.name = capture_verify.capture FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_verify.capture);
+    END IF;
+    SELECT * INTO t FROM boxhaul.capture_table x WHERE x.capture = c.name AND x.tab = capture_verify.tab;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'boxhaul: capture % has no table %', c.name, tab
+            USING ERRCODE = 'no_data_found',
+                  HINT = format('Its tables are %s.', ARRAY(SELECT x.tab FROM boxhaul.capture_table x WHERE x.capture = c.name ORDER BY x.tab));
+    ELSIF c.state <> 'live' OR t.state NOT IN ('complete', 'unproved') OR t.inserts_only THEN
+        RAISE EXCEPTION 'boxhaul: table % of capture % cannot be verified: %', t.tab, c.name,
+                        CASE WHEN c.state <> 'live' THEN 'the capture is ' || CASE c.state WHEN 'none' THEN 'not started' WHEN 'gap' THEN 'in a gap' ELSE c.state END
+                             WHEN t.inserts_only THEN 'its updates and deletes are not sent'
+                             ELSE 'its rows are not all stored yet (' || t.state || ')' END
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('boxhaul capture status %s shows how far it is.', c.name);
+    ELSIF EXISTS (SELECT FROM boxhaul.capture_verify v WHERE v.capture = c.name AND v.tab = t.tab AND v.state IN ('waiting', 'reading', 'read')) THEN
+        RAISE EXCEPTION 'boxhaul: table % of capture % is being verified', t.tab, c.name
+            USING ERRCODE = 'object_in_use', HINT = format('Wait for its end, or give it up: SELECT boxhaul.capture_verify_stop(%L, %L)', c.name, t.tab);
+    ELSIF repair AND NOT whole THEN
+        RAISE EXCEPTION 'boxhaul: a hash mends nothing' USING ERRCODE = 'invalid_parameter_value', HINT = 'A pass that repairs sends whole rows.';
+    END IF;
+    SELECT array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY k.n) INTO types
+      FROM unnest((boxhaul.capture_key_of(boxhaul.capture_relation(t.tab))).key) WITH ORDINALITY AS k (attnum, n)
+      JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(t.tab) AND a.attnum = k.attnum;
+    IF types IS NULL THEN
+        RAISE EXCEPTION 'boxhaul: table % has no key by which its rows could be told apart', t.tab
+            USING ERRCODE = 'invalid_table_definition', HINT = 'Give it its primary key again.';
+    END IF;
+    INSERT INTO boxhaul.capture_verify (capture, tab, columns, whole, keys, repair)
+    VALUES (c.name, t.tab, capture_verify.columns, capture_verify.whole, capture_verify.keys IS NOT NULL, capture_verify.repair) RETURNING * INTO made;
+    IF made.keys THEN
+        INSERT INTO boxhaul.capture_verify_key (pass, key)
+        SELECT DISTINCT made.pass, ARRAY(SELECT x FROM jsonb_array_elements_text(k) WITH ORDINALITY AS u (x, at) ORDER BY u.at) FROM jsonb_array_elements(keys) k;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        SELECT count(*) INTO bad FROM boxhaul.capture_verify_key k WHERE k.pass = made.pass AND cardinality(k.key) <> cardinality(types);
+        IF n = 0 OR bad > 0 THEN
+            RAISE EXCEPTION 'boxhaul: % of % keys have not the % columns of the key of %', bad, n, cardinality(types), t.tab
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Give at least one key, with a value for each column.';
+        END IF;
+        -- What is no value of the key's types is found now, and not by the daemon, which would try again and again.
+        EXECUTE (SELECT format('SELECT count((%s)) FROM boxhaul.capture_verify_key k WHERE k.pass = $1', string_agg(format('k.key[%s]::%s', i, x), ', ' ORDER BY i))
+                   FROM unnest(types) WITH ORDINALITY AS y (x, i)) USING made.pass;
+    END IF;
+    UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = c.name;  -- whoever leads has other books
+    PERFORM pg_notify('boxhaul', 'capture');
+    RETURN made.id;
+END
+$$;
+
+-- Gives up the passes that are under way; NULL: over all tables. What they have said stands in the stream. Returns how many.
+CREATE OR REPLACE FUNCTION boxhaul.capture_verify_stop(capture text, tab text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    n bigint;
+BEGIN
+    PERFORM FROM boxhaul.capture x WHERE x.name = capture_verify_stop.capture FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM boxhaul.capture_unknown(capture_verify_stop.capture);
+    END IF;
+    n := boxhaul.capture_verify_void(capture, tab);
+    IF n > 0 THEN
+        UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = capture_verify_stop.capture;
+        PERFORM pg_notify('boxhaul', 'capture');
+    END IF;
+    RETURN n;
+END
+$$;
+
+-- How far the passes are: of each table the last ones, newest first.
+CREATE OR REPLACE VIEW boxhaul.capture_verify_progress AS
+SELECT v.capture, v.tab, v.id, v.state, v.whole, v.keys, v.repair, v.rows,
+       CASE WHEN v.keys THEN (SELECT count(*) FROM boxhaul.capture_verify_key k WHERE k.pass = v.pass) ELSE t.rows_estimate END AS rows_estimate,
+       v.asked_at, v.asked_by, v.begun_at, v.ended_at, v.pass
+  FROM boxhaul.capture_verify v LEFT JOIN boxhaul.capture_table t ON t.capture = v.capture AND t.tab = v.tab;
+
+-- --- the target: what was found ---
+
+-- One row a pass over a table of a sink.
+CREATE TABLE IF NOT EXISTS boxhaul.verify_result (
+    pass         uuid        NOT NULL,
+    subscription text        NOT NULL,
+    tab          text        NOT NULL,                -- of the source
+    keys         boolean     NOT NULL,                -- about some keys alone
+    repair       boolean     NOT NULL,
+    reading      bigint      NOT NULL,
+    rows         bigint      NOT NULL DEFAULT 0,      -- that were compared
+    ranges       bigint      NOT NULL DEFAULT 0,      -- messages that they came with
+    different    bigint      NOT NULL DEFAULT 0,      -- of them that were not as the source has them, or not there; and surplus
+    repaired     bigint      NOT NULL DEFAULT 0,
+    why          text,                                -- what could not be compared; then the pass proves nothing
+    began_xid    bigint      NOT NULL,                -- what has this xid or a higher one was written since
+    began_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at     timestamptz,                         -- what it says holds for each row at some time between
+    PRIMARY KEY (subscription, tab, pass)
+) WITH (fillfactor = 50);
+
+-- What differs, by the key that the source has. proved_at: a later pass has found it as it should be.
+CREATE TABLE IF NOT EXISTS boxhaul.verify_difference (
+    id           bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subscription text        NOT NULL,
+    tab          text        NOT NULL,
+    pass         uuid        NOT NULL,
+    kind         text        NOT NULL CHECK (kind IN ('changed', 'missing', 'surplus')),
+    key          text[]      NOT NULL,
+    found_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    repaired_at  timestamptz,
+    proved_at    timestamptz
+);
+CREATE INDEX IF NOT EXISTS verify_difference_open ON boxhaul.verify_difference (subscription, tab, key) WHERE proved_at IS NULL;
+CREATE INDEX IF NOT EXISTS verify_difference_of ON boxhaul.verify_difference (pass, id);
+
+-- The rows that the pass under way has met, by the key as it is written here. It goes with the next pass.
+CREATE TABLE IF NOT EXISTS boxhaul.verify_mark (
+    subscription text   NOT NULL,
+    tab          text   NOT NULL,
+    reading      bigint NOT NULL,
+    key          text[] NOT NULL
+);
+CREATE INDEX IF NOT EXISTS verify_mark_of ON boxhaul.verify_mark (subscription, tab);
+
+-- The text that the type of a value writes, as an expression; NULL for NULL.
+CREATE OR REPLACE FUNCTION boxhaul.verify_text(expression text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT pg_catalog.format('CASE WHEN pg_catalog.num_nulls(%1$s) = 0 THEN pg_catalog.format(''%%s'', %1$s) END', expression)
+$$;
+
+-- A text of the source as a value of a column here, as an assignment makes it: with its length and scale.
+CREATE OR REPLACE FUNCTION boxhaul.verify_value(target regclass, name text, expression text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('(%s)::%s', expression, format_type(a.atttypid, a.atttypmod))
+      FROM pg_attribute a WHERE a.attrelid = target AND a.attname = name AND NOT a.attisdropped
+$$;
+
+-- Compares rows that a pass has said with those here, as hashes or whole. Returns of each: its key at the source, its key here (NULL: there is no such row), what
+-- is the matter (NULL: nothing), and the whole row of the source, if it has one.
+CREATE OR REPLACE FUNCTION boxhaul.verify_compare(subscription text, tab text, key_names text[], columns text[], said jsonb)
+    RETURNS TABLE (key text[], ours text[], kind text, line jsonb)
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    t       record;
+    at      regclass;
+    same    text;     -- the row here is the one of the source's key
+    own     text;     -- its key, as texts
+    hashed  text;
+    first   text;
+    g       record;
+    wrong   text;
+BEGIN
+    SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = verify_compare.subscription AND x.source = verify_compare.tab;
+    at := t.target::regclass;
+    SELECT string_agg(format('t.%I = %s', k.ours, boxhaul.verify_value(at, k.ours, format('m.k ->> %s', k.n - 1))), ' AND ' ORDER BY k.n),
+           format('ARRAY[%s]', string_agg(boxhaul.verify_text(format('t.%I', k.ours)), ', ' ORDER BY k.n)), min(format('t.%I', k.ours)) FILTER (WHERE k.n = 1)
+      INTO same, own, first
+      FROM (SELECT n, t.target_columns[array_position(t.source_columns, name)] AS ours FROM unnest(key_names) WITH ORDINALITY AS x (name, n)) k;
+    IF EXISTS (SELECT FROM jsonb_array_elements(said) s WHERE jsonb_typeof(s -> 1) = 'string') THEN
+        SELECT string_agg(c.name, ', ') INTO wrong FROM unnest(columns) c (name) WHERE c.name <> ALL (t.source_columns);
+        IF t.function <> '' OR wrong IS NOT NULL THEN
+            RAISE EXCEPTION 'boxhaul: a hash of the source says nothing here: %',
+                            CASE WHEN t.function <> '' THEN 'rows are made by ' || t.function ELSE 'there is nothing for ' || wrong END
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        SELECT format('boxhaul.row_hash(ARRAY[%s])', string_agg(boxhaul.verify_text(format('t.%I', t.target_columns[array_position(t.source_columns, c.name)])), ', ' ORDER BY c.n))
+          INTO hashed FROM unnest(columns) WITH ORDINALITY AS c (name, n);
+        RETURN QUERY EXECUTE format(
+            'SELECT ARRAY(SELECT x FROM jsonb_array_elements_text(m.k) WITH ORDINALITY u (x, n) ORDER BY n), CASE WHEN %1$s IS NOT NULL THEN %2$s END,
+                    CASE WHEN %1$s IS NULL THEN ''missing'' WHEN %3$s IS DISTINCT FROM m.h THEN ''changed'' END, NULL::jsonb
+               FROM (SELECT s -> 0 AS k, s ->> 1 AS h FROM jsonb_array_elements($1) s WHERE jsonb_typeof(s -> 1) = ''string'') m LEFT JOIN %4$s t ON %5$s',
+            first, own, hashed, t.target, same) USING said;
+    END IF;
+    -- Whole rows, as the sink would write them: by the mapping, and by the function. A row that the function does not want is to be none here. They are taken
+    -- apart by the columns that they have.
+    FOR g IN
+        SELECT w.names, jsonb_agg(jsonb_build_array(w.k, w.made, w.line) ORDER BY w.n) AS rows
+          FROM (SELECT s.x -> 0 AS k, l.line, r.made, s.n, (SELECT array_agg(o ORDER BY o) FROM jsonb_object_keys(coalesce(r.made, '{}')) o) AS names
+                  FROM jsonb_array_elements(said) WITH ORDINALITY AS s (x, n),
+                       LATERAL (SELECT nullif(s.x -> 1, 'null') AS line) l,
+                       LATERAL (SELECT CASE WHEN l.line IS NOT NULL
+                                            THEN boxhaul.sink_row_as_target(verify_compare.subscription, verify_compare.tab, l.line) END AS made) r
+                 WHERE jsonb_typeof(s.x -> 1) <> 'string') w
+         GROUP BY w.names
+    LOOP
+        SELECT string_agg(format('%s IS NOT DISTINCT FROM %s', boxhaul.verify_text(format('t.%I', c.name)),
+                                 boxhaul.verify_text(boxhaul.verify_value(at, c.name, format('m.made ->> %L', c.name)))), ' AND ')
+          INTO hashed FROM unnest(g.names) c (name);
+        RETURN QUERY EXECUTE format(
+            'SELECT ARRAY(SELECT x FROM jsonb_array_elements_text(m.k) WITH ORDINALITY u (x, n) ORDER BY n), CASE WHEN %1$s IS NOT NULL THEN %2$s END,
+                    CASE WHEN m.made IS NULL THEN CASE WHEN %1$s IS NOT NULL THEN ''surplus'' END WHEN %1$s IS NULL THEN ''missing'' WHEN NOT (%3$s) THEN ''changed'' END, m.line
+               FROM (SELECT s -> 0 AS k, nullif(s -> 1, ''null'') AS made, nullif(s -> 2, ''null'') AS line FROM jsonb_array_elements($1) s) m LEFT JOIN %4$s t ON %5$s',
+            first, own, coalesce(hashed, 'true'), t.target, same) USING g.rows;
+    END LOOP;
+END
+$$;
+
+-- The rows of a table that a pass has not met, though they were here when it began and nobody has written them since: the source has no such rows. What was
+-- written since tells itself by its xmin: it came with the stream, and the stream is what the source did. (Somebody who adds a row by hand while a pass is under way is found
+-- by the next one.) No range is compared: order and equality of keys may be others here than there.
+CREATE OR REPLACE FUNCTION boxhaul.verify_surplus(subscription text, tab text, pass uuid, reading bigint) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    t     record;
+    began bigint := (SELECT r.began_xid FROM boxhaul.verify_result r
+                      WHERE r.subscription = verify_surplus.subscription AND r.tab = verify_surplus.tab AND r.pass = verify_surplus.pass);
+    -- Own subtransactions have higher xids than the transaction: they are few.
+    upto  bigint := pg_current_xact_id()::text::bigint + 1048576;
+    own   text;
+    n     bigint;
+BEGIN
+    SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = verify_surplus.subscription AND x.source = verify_surplus.tab;
+    SELECT format('ARRAY[%s]', string_agg(boxhaul.verify_text(format('t.%I', k.name)), ', ' ORDER BY k.n)) INTO own
+      FROM unnest(t.target_key) WITH ORDINALITY AS k (name, n);
+    EXECUTE format(
+        'INSERT INTO boxhaul.verify_difference (subscription, tab, pass, kind, key)
+         SELECT $1, $2, $3, ''surplus'', x.key
+           FROM (SELECT %s AS key FROM %s t WHERE (t.xmin::text::bigint - $5 %% 4294967296 + 4294967296) %% 4294967296 >= $6 - $5) x
+          WHERE NOT EXISTS (SELECT FROM boxhaul.verify_mark m WHERE m.subscription = $1 AND m.tab = $2 AND m.reading = $4 AND m.key = x.key)',
+        own, t.target) USING subscription, tab, pass, reading, began, upto;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    RETURN n;
+END
+$$;
+
+-- What a pass says of rows, at the place in the stream where that holds.
+CREATE OR REPLACE FUNCTION boxhaul.verify_rows(subscription text, said jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    table_  text    := said ->> 'table';
+    name    uuid    := (said ->> 'pass')::uuid;
+    repairs boolean := (said -> 'repair')::boolean;
+    names   text[]  := ARRAY(SELECT jsonb_array_elements_text(said -> 'key'));
+    number  bigint  := (said -> 'reading')::bigint;
+    r       record;
+    met     text[][];
+    n       bigint  := 0;
+    bad     bigint  := 0;
+    mended  bigint  := 0;
+BEGIN
+    FOR r IN SELECT * FROM boxhaul.verify_compare(subscription, table_, names, ARRAY(SELECT jsonb_array_elements_text(said -> 'columns')), said -> 'rows') LOOP
+        n := n + 1;
+        IF r.ours IS NOT NULL AND NOT (said -> 'keys')::boolean THEN
+            INSERT INTO boxhaul.verify_mark (subscription, tab, reading, key) VALUES (verify_rows.subscription, table_, number, r.ours);
+        END IF;
+        CONTINUE WHEN r.kind IS NULL;
+        bad := bad + 1;
+        IF NOT EXISTS (SELECT FROM boxhaul.verify_difference d
+                        WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.key = r.key AND d.proved_at IS NULL AND d.kind = r.kind AND d.pass = name) THEN
+            INSERT INTO boxhaul.verify_difference (subscription, tab, pass, kind, key) VALUES (verify_rows.subscription, table_, name, r.kind, r.key);
+        END IF;
+        CONTINUE WHEN NOT repairs;
+        -- As the sink applies a row that was read, or deleted.
+        PERFORM boxhaul.sink_rows(t, CASE WHEN r.kind = 'surplus' THEN 'take' ELSE 'put' END,
+                    ARRAY[CASE WHEN r.kind = 'surplus' THEN (SELECT jsonb_object_agg(k.name, k.value) FROM unnest(names, r.key) AS k (name, value)) ELSE r.line END])
+           FROM boxhaul.sink_table t WHERE t.subscription = verify_rows.subscription AND t.source = table_;
+        UPDATE boxhaul.verify_difference d SET repaired_at = clock_timestamp()
+         WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.key = r.key AND d.repaired_at IS NULL;
+        mended := mended + 1;
+    END LOOP;
+    -- What differed once, and is as it should be now.
+    IF EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.proved_at IS NULL AND d.pass <> name) THEN
+        UPDATE boxhaul.verify_difference d SET proved_at = clock_timestamp()
+         WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.proved_at IS NULL AND d.pass <> name
+           AND d.key IN (SELECT ARRAY(SELECT jsonb_array_elements_text(s -> 0)) FROM jsonb_array_elements(said -> 'rows') s)
+           AND NOT EXISTS (SELECT FROM boxhaul.verify_difference e
+                            WHERE e.subscription = d.subscription AND e.tab = d.tab AND e.key = d.key AND e.pass = name AND e.proved_at IS NULL);
+    END IF;
+    UPDATE boxhaul.verify_result v
+       SET rows = v.rows + n, ranges = v.ranges + 1, different = v.different + bad, repaired = v.repaired + mended, reading = number
+     WHERE v.subscription = verify_rows.subscription AND v.tab = table_ AND v.pass = name;
+END
+$$;
+
+-- What a pass says, for the sink that comes to it (011): in the sink's transaction, with all applied that stands before it in the stream, and nothing behind. It
+-- never stops the sink: what cannot be compared is put down as such. The settings are those under which the source has made its texts.
+CREATE OR REPLACE FUNCTION boxhaul.sink_verify(subscription text, payload jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET datestyle = 'ISO'
+    SET intervalstyle = 'iso_8601' SET extra_float_digits = 3 SET timezone = 'UTC' SET bytea_output = 'hex' SET lc_monetary = 'C' SET jit = off AS $$
+DECLARE
+    t      record;
+    what   text := payload ->> 'what';
+    name   uuid := (payload ->> 'pass')::uuid;
+    failed text;
+BEGIN
+    SELECT x.state, x.source INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_verify.subscription AND x.source = payload ->> 'table';
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF what = 'begin' OR NOT EXISTS (SELECT FROM boxhaul.verify_result v WHERE v.subscription = sink_verify.subscription AND v.tab = t.source AND v.pass = name) THEN
+        DELETE FROM boxhaul.verify_mark m WHERE m.subscription = sink_verify.subscription AND m.tab = t.source;
+        INSERT INTO boxhaul.verify_result (pass, subscription, tab, keys, repair, reading, began_xid, why)
+        VALUES (name, sink_verify.subscription, t.source, (payload -> 'keys')::boolean, (payload -> 'repair')::boolean, (payload -> 'reading')::bigint,
+                pg_current_xact_id()::text::bigint,
+                CASE WHEN what <> 'begin' THEN 'its beginning was not applied here' WHEN t.state <> 'complete' THEN 'the table is not complete here yet' END)
+        ON CONFLICT DO NOTHING;
+    END IF;
+    IF what = 'begin' OR t.state <> 'complete' THEN
+        RETURN;
+    END IF;
+    BEGIN
+        IF what = 'rows' THEN
+            PERFORM boxhaul.verify_rows(subscription, payload);
+        ELSE
+            UPDATE boxhaul.verify_result v
+               SET ended_at = clock_timestamp(), reading = (payload -> 'reading')::bigint,
+                   different = v.different + CASE WHEN v.keys OR v.why IS NOT NULL THEN 0
+                                                  ELSE boxhaul.verify_surplus(sink_verify.subscription, t.source, name, (payload -> 'reading')::bigint) END
+             WHERE v.subscription = sink_verify.subscription AND v.tab = t.source AND v.pass = name;
+            DELETE FROM boxhaul.verify_mark m WHERE m.subscription = sink_verify.subscription AND m.tab = t.source;
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        failed := SQLERRM;
+    END;
+    IF failed IS NOT NULL THEN
+        UPDATE boxhaul.verify_result v SET why = coalesce(v.why, sink_verify.failed), ended_at = CASE WHEN what = 'end' THEN clock_timestamp() ELSE v.ended_at END
+         WHERE v.subscription = sink_verify.subscription AND v.tab = t.source AND v.pass = name;
+    END IF;
+END
+$$;
+
+-- How the columns of a table of a sink are to be compared: those of the source that go into it; hashes: each is one here as there (`shape`: the columns of
+-- the source, [{"name", "type", "typmod", "collation"}]). No row: the sink has no such table.
+CREATE OR REPLACE FUNCTION boxhaul.verify_way(subscription text, tab text, shape jsonb, OUT columns text[], OUT hashes boolean, OUT state text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    SELECT CASE WHEN t.function = '' THEN t.source_columns END,
+           t.function = '' AND NOT EXISTS (
+               SELECT FROM unnest(t.source_columns, t.target_columns) AS c (theirs, ours)
+                 LEFT JOIN jsonb_array_elements(verify_way.shape) s ON s ->> 'name' = c.theirs
+                 LEFT JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(t.target) AND a.attname = c.ours AND NOT a.attisdropped
+                WHERE (format_type(a.atttypid, a.atttypmod), coalesce((SELECT o.collname::text FROM pg_collation o WHERE o.oid = a.attcollation), ''))
+                      IS DISTINCT FROM (s ->> 'type', s ->> 'collation')),
+           t.state
+      INTO columns, hashes, state
+      FROM boxhaul.sink_table t WHERE t.subscription = verify_way.subscription AND t.source = verify_way.tab;
+END
+$$;
+
+-- The columns of a table of a capture, for verify_way(). Types of the own making (oid above 16383) are none that another database has by the same name.
+CREATE OR REPLACE FUNCTION boxhaul.capture_verify_shape(tab text) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'type', CASE WHEN a.atttypid < 16384 THEN format_type(a.atttypid, a.atttypmod) END,
+                                        'collation', coalesce((SELECT o.collname::text FROM pg_collation o WHERE o.oid = a.attcollation), '')) ORDER BY a.attnum)
+      FROM pg_attribute a WHERE a.attrelid = boxhaul.capture_relation(tab) AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+
+-- --- grants ---
+
+REVOKE ALL ON ALL TABLES IN SCHEMA boxhaul FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA boxhaul FROM PUBLIC;
+
+GRANT SELECT ON boxhaul.capture_verify, boxhaul.capture_verify_key, boxhaul.capture_verify_progress TO boxhaul_capture, boxhaul_relay, boxhaul_monitor;
+GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]) TO boxhaul_capture;
+GRANT EXECUTE ON FUNCTION boxhaul.capture_verify(text, text, text[], boolean, jsonb, boolean), boxhaul.capture_verify_stop(text, text) TO boxhaul_relay;
+GRANT EXECUTE ON FUNCTION boxhaul.capture_verify_shape(text) TO boxhaul_relay, boxhaul_monitor;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON boxhaul.verify_result, boxhaul.verify_difference, boxhaul.verify_mark TO boxhaul_sink;
+GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]), boxhaul.sink_verify(text, jsonb), boxhaul.verify_rows(text, jsonb),
+    boxhaul.verify_surplus(text, text, uuid, bigint), boxhaul.verify_compare(text, text, text[], text[], jsonb), boxhaul.verify_value(regclass, text, text),
+    boxhaul.verify_text(text) TO boxhaul_sink;
+GRANT SELECT ON boxhaul.verify_result, boxhaul.verify_difference TO boxhaul_relay, boxhaul_monitor;
+GRANT EXECUTE ON FUNCTION boxhaul.verify_way(text, text, jsonb) TO boxhaul_relay, boxhaul_monitor;
+
+INSERT INTO boxhaul.schema_version (version, name) VALUES (12, 'verify') ON CONFLICT DO NOTHING;
