@@ -242,6 +242,31 @@ class Crashes(BatchTest):
         self.check()
 
 
+class Owned(BatchTest):
+    """The chain of an owned stream inside of batches: one order of all, whatever happens."""
+    batch_messages = 300
+
+    @classmethod
+    def _settings(cls, database):
+        settings = super()._settings(database)
+        settings["streams"][0]["owned"] = True
+        return settings
+
+    def test_kill9_of_the_broker(self):
+        relay = self.start_in_batches()
+        for _ in range(2):
+            before = self.count()
+            self.write()
+            self.wait(lambda before=before: self.count() > before + 100, "some of it to be stored")
+            self.nats.kill9()
+            self.nats.start()
+            relay.wait_until_ready()
+        self.check()
+        written = [str(row[0]) for row in self.sql("SELECT message_id FROM boxhaul.outbox ORDER BY id")]
+        self.assertEqual([message.msg_id for message in self.stored()], written)
+        self.assertGreater(self.stream(relay)["batches_total"], 0)
+
+
 class Refused(BatchTest):
     """A message in the middle of a batch is not taken."""
 
@@ -433,6 +458,8 @@ class Single(BatchTest):
         self.assertEqual((self.stream(relay)["wire"], self.stream(relay)["batches_total"]), ("single", 0))
         self.assertIn('one by one: its send is "single"', relay.command("check").stdout)
 
+
+del BatchTest, FaultTest
 
 if __name__ == "__main__":
     unittest.main()
