@@ -128,6 +128,25 @@ static void say_lookback(const struct effect *e)
 		    (unsigned long long)e->lookback.acked->range[i].hi);
 }
 
+static uint64_t batch; /* of the last publish that was in one */
+static int64_t finds;  /* this one is found in its stream, when it is to be sent */
+
+static void say_publish(const struct effect *e)
+{
+	if (e->publish.batch == 0) {
+		say(heard, "publish %lld", (long long)e->publish.id);
+	} else {
+		batch = e->publish.batch;
+		say(heard, "publish %lld as %u%s", (long long)e->publish.id, e->publish.number,
+		    e->publish.op == BATCH_ENDS ? " and last" : "");
+	}
+	if (e->publish.id == finds)
+		delivery_step(
+			d, &(struct event){ .kind = EVENT_ACKED,
+					    .now_ms = now,
+					    .acked = { .token = e->publish.token, .sequence = 1, .duplicate = true } });
+}
+
 static void listen(void)
 {
 	struct effect e;
@@ -139,7 +158,7 @@ static void listen(void)
 			evident = e.publish.evident;
 			token[published % IDS] = e.publish.token;
 			expected[published % IDS] = e.publish.expected;
-			say(heard, "publish %lld", (long long)e.publish.id);
+			say_publish(&e);
 			break;
 		case EFFECT_FETCH: say_fetch(&e); break;
 		case EFFECT_MARK: say_mark(e.mark); break;
@@ -2576,6 +2595,256 @@ struct story {
 	enum poison_policy poison;
 };
 
+/* --- batches --- */
+
+static void wire_is(uint16_t stream, bool batches)
+{
+	step((struct event){ .kind = EVENT_WIRE,
+			     .wire = { .stream = stream, .batches = batches, .reason = WIRE_STREAM } });
+}
+
+static void begin_with_batches(const char *title)
+{
+	begin(title);
+	wire_is(0, true);
+	notes("wire 0");
+}
+
+static void of_batch(enum batch_answer what, uint32_t number, uint32_t reason, uint64_t sequence)
+{
+	step((struct event){ .kind = EVENT_BATCH,
+			     .batch = { .batch = batch,
+					.what = what,
+					.number = number,
+					.reason = reason,
+					.status = 400,
+					.sequence = sequence } });
+}
+
+static void batch_from_end_to_end(void)
+{
+	begin_with_batches("a batch: many of a key in flight; an ack is of all before it, too");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'), row(4, 'a'));
+	hears("publish 1 as 1, publish 2 as 2, publish 3 as 3, publish 4 as 4 and last");
+	of_batch(BATCH_ACK, 0, 0, 0);
+	is_number(look()->in_flight, 4, "the first answer says nothing of them");
+	of_batch(BATCH_ACK, 3, 0, 0);
+	is_number(look()->in_flight, 1, "three are stored");
+	of_batch(BATCH_ACK, 2, 0, 0);
+	is_number(look()->in_flight, 1, "one that comes late takes nothing back");
+	pass(20);
+	hears("mark 3");
+	marked(200);
+	forget();
+	ROWS(row(5, 'b'), row(6, 'c'));
+	hears_not("publish 5");
+	of_batch(BATCH_END, 4, 0, 14);
+	hears("publish 5 as 1, publish 6 as 2 and last");
+	is_number((int64_t)look()->stream[0].sequence, 14, "the end says where the stream ends");
+	of_batch(BATCH_END, 2, 0, 16);
+	forget();
+	ROWS(row(7, 'a'));
+	hears("publish 7");
+	hears_not("as 1");
+	is_number((int64_t)look()->stream[0].batches, 2, "one message is no batch");
+}
+
+static void batch_of_others(void)
+{
+	begin_with_batches("what is said of another batch says nothing of this one; nor does what cannot be");
+	ROWS(row(1, 'a'), row(2, 'a'));
+	batch++;
+	of_batch(BATCH_END, 2, 0, 2);
+	of_batch(BATCH_REFUSED, 1, 10208, 0);
+	batch--;
+	is_number(look()->in_flight, 2, "both are in flight");
+	of_batch(BATCH_ACK, 3, 0, 0);
+	is_number((int64_t)look()->stream[0].unclean, 1, "more than was sent");
+	hears("publish 1");
+	is_number((int64_t)look()->stream[0].uncertain, 2, "and nothing is known of any");
+}
+
+static void batch_ends_unclean(void)
+{
+	begin_with_batches(
+		"behind an unclean end each goes by itself, and no batch begins before all of them are settled");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'a'), row(4, 'a'));
+	of_batch(BATCH_GAP, 3, 0, 0);
+	is_number(look()->in_flight, 4, "the word of the server is awaited");
+	forget();
+	of_batch(BATCH_END, 2, 0, 2);
+	hears("publish 3");
+	hears_not("publish 4");
+	ROWS(row(5, 'b'), row(6, 'b'), row(7, 'c'));
+	hears("publish 5, publish 7");
+	hears_not("as 1");
+	ack(3);
+	hears("publish 4");
+	refuse(4, 10158);
+	is_number((int64_t)look()->stream[0].uncertain, 1, "a copy in process is no end of it");
+	pass(200);
+	hears("mark 3, publish 4");
+	ack(5);
+	hears("publish 6");
+	ack(4);
+	is_number((int64_t)look()->stream[0].settled, 2, "two were settled");
+	forget();
+	ROWS(row(8, 'a'), row(9, 'a'));
+	hears("publish 8 as 1, publish 9 as 2 and last");
+}
+
+static void batch_kept_short(void)
+{
+	begin_with_batches("a batch that nothing comes for is ended: what is in flight in it is not told of before");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'a'), row(4, 'a'), row(5, 'a'), row(6, 'a'), row(7, 'a'), row(8, 'a'),
+	     row(9, 'a'), row(10, 'a'));
+	hears("publish 8 as 8");
+	hears_not("last");
+	happens(EVENT_TICK);
+	step((struct event){ .kind = EVENT_PAUSED, .paused = { .operator_pause = 1 } });
+	pass(100);
+	hears("end 9");
+	of_batch(BATCH_END, 8, 0, 8);
+	is_number(look()->in_flight, 0, "so a pause has not to wait for silence");
+	pass(20);
+	hears("mark 8");
+	hears_not("publish 9");
+	step((struct event){ .kind = EVENT_PAUSED });
+	hears("publish 9 as 1, publish 10 as 2 and last");
+}
+
+static void batch_asked(void)
+{
+	begin_with_batches("nothing is told for a while: the server is asked, and silence ends the batch");
+	ROWS(row(1, 'a'), row(2, 'b'));
+	pass(260);
+	hears("ping 2");
+	forget();
+	of_batch(BATCH_ACK, 0, 0, 0);
+	pass(260);
+	hears("ping 2");
+	pass(600);
+	hears("publish 1, publish 2");
+	is_number((int64_t)look()->stream[0].uncertain, 2, "an answer that tells of no more is no progress");
+}
+
+static void batch_found_one(void)
+{
+	begin_with_batches("one that was found leaves its number to the next");
+	finds = 2;
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'a'));
+	finds = 0;
+	hears("publish 1 as 1, publish 2 as 2, publish 3 as 2 and last");
+	of_batch(BATCH_END, 2, 0, 2);
+	is_number(look()->in_flight, 0, "all are stored");
+	is_number((int64_t)look()->stream[0].unclean, 0, "and the end was clean");
+}
+
+static void batch_refused_one(void)
+{
+	begin_with_batches(
+		"one is refused: it is given up, its lane waits for that, the others go on in the next batch");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'a'), row(4, 'b'), row(5, 'b'));
+	forget();
+	of_batch(BATCH_ERROR, 2, REASON_STORE_TOO_LARGE, 0);
+	of_batch(BATCH_REFUSED, 2, 10208, 0);
+	is_number((int64_t)look()->stream[0].unclean, 1, "something else was said: that is no clean end");
+	begin_with_batches("the same, with a clean end");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'a'), row(4, 'b'), row(5, 'b'));
+	forget();
+	of_batch(BATCH_ERROR, 2, REASON_STORE_TOO_LARGE, 0);
+	of_batch(BATCH_END, 1, 0, 1);
+	notes("dead 2");
+	hears("publish 4 as 1, publish 5 as 2 and last");
+	hears_not("publish 3");
+	is_number((int64_t)look()->stream[0].uncertain, 0, "nothing is uncertain");
+	of_batch(BATCH_END, 2, 0, 3);
+	settle_books(200);
+	hears("publish 3");
+}
+
+static void batch_wires(void)
+{
+	begin_with_batches("too many batches: by itself for ten seconds; none at all: until the next connection");
+	ROWS(row(1, 'a'), row(2, 'b'));
+	forget();
+	of_batch(BATCH_REFUSED, 1, 10211, 0);
+	notes("wire 0");
+	is_number(look()->stream[0].wire, WIRE_TOO_MANY, "there are too many");
+	hears("publish 1, publish 2");
+	ack(1);
+	ack(2);
+	forget();
+	ROWS(row(3, 'a'), row(4, 'a'));
+	hears("publish 3");
+	hears_not("as 1");
+	ack(3);
+	ack(4);
+	pass(10000);
+	is_number(look()->stream[0].wire, WIRE_BATCHES, "and then no more");
+	forget();
+	ROWS(row(5, 'a'), row(6, 'a'));
+	hears("publish 5 as 1, publish 6 as 2 and last");
+	of_batch(BATCH_REFUSED, 1, 10205, 0);
+	is_number(look()->stream[0].wire, WIRE_REFUSED, "it takes none");
+	hears("publish 5");
+	ack(5);
+	ack(6);
+	forget();
+	ROWS(row(7, 'a'), row(8, 'a'));
+	hears_not("as 1");
+	wire_is(0, false);
+	is_number(look()->stream[0].wire, WIRE_STREAM, "and says so");
+}
+
+static void batch_interrupted_by_an_outage(void)
+{
+	begin_with_batches("an outage: what was in the batch is uncertain, and goes in the order of its lanes");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'), row(4, 'a'));
+	forget();
+	happens(EVENT_BUS_DOWN);
+	is_number(look()->in_flight, 0, "nothing is in flight");
+	is_number(look()->stream[0].wire, WIRE_UNTOLD, "nobody knows what comes next");
+	happens(EVENT_BUS_UP);
+	wire_is(0, true);
+	hears("publish 1, publish 3");
+	hears_not("as 1");
+	hears_not("publish 2");
+	of_batch(BATCH_END, 4, 0, 4);
+	is_number(look()->in_flight, 2, "the word of before comes too late");
+	ack(1);
+	ack(2);
+	ack(3);
+	ack(4);
+	is_number((int64_t)look()->stream[0].uncertain, 0, "all are settled");
+}
+
+static void batch_owned_stream(void)
+{
+	settings.streams = settings.owned = 1;
+	begin("an owned stream: each in the batch names the sequence that it must stand behind");
+	wire_is(0, true);
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'), row(4, 'a'));
+	hears("publish 1");
+	hears_not("publish 2");
+	stored_at(token[1], 1, false);
+	hears("publish 2 as 1, publish 3 as 2, publish 4 as 3 and last");
+	ok(expected[2] == 1 && expected[3] == 2 && expected[4] == 3, "each stands behind the one before");
+	tells = false;
+	forget();
+	of_batch(BATCH_GAP, 2, 0, 0);
+	of_batch(BATCH_END, 1, 0, 2);
+	hears("lookback 0 above 2");
+	hears_not("publish");
+	told(0, true, WINDOW_MS, 2);
+	hears("publish 3");
+	hears_not("as 1");
+	ok(expected[3] == 2, "behind the stream's end");
+	stored_at(token[3], 3, false);
+	hears("publish 4");
+	hears_not("as 1");
+}
+
 #define SKIP(name)                       \
 	{                                \
 #name, name, POISON_SKIP \
@@ -2666,6 +2935,16 @@ static const struct story stories[] = {
 	SKIP(owned_late_answers),
 	SKIP(owned_silence),
 	SKIP(owned_dead_letter),
+	SKIP(batch_from_end_to_end),
+	SKIP(batch_of_others),
+	SKIP(batch_ends_unclean),
+	SKIP(batch_kept_short),
+	SKIP(batch_asked),
+	SKIP(batch_found_one),
+	SKIP(batch_refused_one),
+	SKIP(batch_wires),
+	SKIP(batch_interrupted_by_an_outage),
+	SKIP(batch_owned_stream),
 	HOLD(discard),
 	HOLD(redrive),
 	HOLD(redriven_in_haste),
