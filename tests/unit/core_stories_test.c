@@ -2763,6 +2763,23 @@ static void batch_refused_one(void)
 	hears("publish 3");
 }
 
+static void batch_refused_for_now(void)
+{
+	begin_with_batches("one is refused, and not for good: nothing of its lane passes it");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'b'), row(4, 'b'));
+	forget();
+	of_batch(BATCH_ERROR, 1, 10999, 0);
+	of_batch(BATCH_END, 0, 0, 0);
+	hears("publish 3 as 1, publish 4 as 2 and last");
+	hears_not("publish 2");
+	of_batch(BATCH_END, 2, 0, 2);
+	pass(150);
+	hears("publish 1");
+	hears_not("publish 2");
+	ack(1);
+	hears("publish 2");
+}
+
 static void batch_wires(void)
 {
 	begin_with_batches("too many batches: by itself for ten seconds; none at all: until the next connection");
@@ -2961,6 +2978,7 @@ static const struct story stories[] = {
 	SKIP(batch_asked),
 	SKIP(batch_found_one),
 	SKIP(batch_refused_one),
+	SKIP(batch_refused_for_now),
 	SKIP(batch_wires),
 	SKIP(batch_interrupted_by_an_outage),
 	SKIP(batch_of_an_heir),

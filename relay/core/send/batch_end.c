@@ -1,6 +1,8 @@
 /* Batches: which wire there is, what is in a batch, and how it ends. The picture and the argument stand in batch.c. */
 #include "core/send/batch_end.h"
 
+#include <assert.h>
+
 #include "core/mutant.h"
 #include "core/send/chain.h"
 #include "core/send/doubt.h"
@@ -22,10 +24,11 @@ static bool may_have_been_sent(const struct sender *s, const struct message *m)
 {
 	const struct predecessor *p = &s->predecessor;
 
+	if (MUTANT(batch_inherits))
+		return m->attempt != 0;
 	if (m->attempt != 0 || m->copies.low_water != LOW_WATER_NONE || m->turn == TURN_REDRIVEN)
 		return true;
-	return p->remains && m->ticket <= p->last_ticket && s->lookback[m->stream].inherited != LOW_WATER_NONE &&
-	       !MUTANT(batch_inherits);
+	return p->remains && m->ticket <= p->last_ticket && s->lookback[m->stream].inherited != LOW_WATER_NONE;
 }
 
 /* m, which is in memory and not in a batch: may it be in one? What probes goes by itself. */
