@@ -140,7 +140,7 @@ def check_figures():
     listed = subprocess.run([os.path.join(TOP, "tests", "bench"), "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout
     known = {line.split()[0] for line in listed.splitlines()}
     named = {name for name in commands_of(text) if not name.startswith("--")}
-    for names in re.findall(r"tests/bench --full --figures ([a-z_ ]+)", text):
+    for names in re.findall(r"tests/bench --full --figures ([a-z0-9_ ]+)", text):
         named.update(names.split())
     if unknown := named - known:
         sys.exit(f"tests/benchmark/README.md: tests/bench has no figure {', '.join(sorted(unknown))}")
