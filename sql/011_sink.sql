@@ -107,7 +107,8 @@ $$;
 CREATE OR REPLACE FUNCTION boxhaul.sink_troubles(target text, columns text[], key text[]) RETURNS TABLE (trouble text, hint text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    t pg_class := (SELECT c FROM pg_class c WHERE c.oid = to_regclass(target));
+    -- Not to_regclass(), which raises where the schema is closed.
+    t pg_class := (SELECT c FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE ARRAY[s.nspname::text, c.relname::text] = parse_ident(target));
     n text;
 BEGIN
     IF t.oid IS NULL OR t.relkind NOT IN ('r', 'p') THEN
@@ -973,6 +974,44 @@ SELECT s.subscription, d.stream, p.position, s.place, split_part(s.place, '.', 1
   JOIN boxhaul.subscription d ON d.name = s.subscription
   JOIN boxhaul.inbox_position p ON p.subscription = s.subscription;
 
+-- What the daemon tells of a sink: changes that took effect, tables that are not complete, updates that found no row. No row: it is none.
+CREATE OR REPLACE FUNCTION boxhaul.sink_figures(subscription text) RETURNS TABLE (applied bigint, incomplete bigint, missing bigint)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT s.applied, (SELECT count(*) FROM boxhaul.sink_table t WHERE t.subscription = s.subscription AND t.state <> 'complete'), s.missing
+      FROM boxhaul.sink s WHERE s.subscription = sink_figures.subscription
+$$;
+
+-- What keeps the tables of a sink from being written, by the configuration alone; nothing has been said of the source's columns yet.
+CREATE OR REPLACE FUNCTION boxhaul.sink_check(tables jsonb) RETURNS TABLE (source text, target text, trouble text, hint text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    o jsonb;
+    f text;
+    p oid;
+BEGIN
+    IF NOT pg_has_role('boxhaul_sink', 'USAGE') THEN
+        RETURN QUERY SELECT NULL::text, NULL::text, format('%s has not the role boxhaul_sink', current_user), format('GRANT boxhaul_sink TO %I;', current_user);
+        RETURN;
+    END IF;
+    FOR o IN SELECT jsonb_array_elements(tables) LOOP
+        RETURN QUERY SELECT o ->> 'from', o ->> 'to', x.trouble, x.hint
+                       FROM boxhaul.sink_troubles(o ->> 'to', ARRAY(SELECT CASE WHEN w LIKE '%=%' THEN split_part(w, '=', 2) ELSE w END
+                                                                       FROM jsonb_array_elements_text(o -> 'columns') w WHERE w <> '*'), NULL) x;
+        f := o ->> 'function';
+        p := (SELECT x.oid FROM pg_proc x JOIN pg_namespace s ON s.oid = x.pronamespace
+               WHERE f <> '' AND ARRAY[s.nspname::text, x.proname::text] = parse_ident(f) AND x.pronargs = 1 AND x.proargtypes[0] = 'jsonb'::regtype);
+        IF f <> '' AND p IS NULL THEN
+            RETURN QUERY SELECT o ->> 'from', o ->> 'to', format('there is no function %s(jsonb)', f),
+                                format('CREATE FUNCTION %s(line jsonb) RETURNS jsonb ...', f);
+        ELSIF NOT has_function_privilege(p, 'EXECUTE')
+              OR NOT has_schema_privilege((SELECT x.pronamespace FROM pg_proc x WHERE x.oid = p), 'USAGE') THEN
+            RETURN QUERY SELECT o ->> 'from', o ->> 'to', format('%s may not call the function %s(jsonb)', current_user, f),
+                                format('GRANT USAGE ON SCHEMA %I TO boxhaul_sink; GRANT EXECUTE ON FUNCTION %s(jsonb) TO boxhaul_sink;', (parse_ident(f))[1], f);
+        END IF;
+    END LOOP;
+END
+$$;
+
 -- --- grants ---
 
 REVOKE ALL ON ALL TABLES IN SCHEMA boxhaul FROM PUBLIC;
@@ -995,6 +1034,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),
     boxhaul.sink_many(text, text[], text[], jsonb[]), boxhaul.sink_run(text, text[], text[], jsonb[], text[], boolean[]),
     boxhaul.sink_alone(text, bytea, text, text), boxhaul.sink_advice(text, text), boxhaul.sink_complete(text) TO boxhaul_sink;
+GRANT EXECUTE ON FUNCTION boxhaul.sink_figures(text), boxhaul.sink_check(jsonb), boxhaul.sink_troubles(text, text[], text[]), boxhaul.sink_may_replicate() TO boxhaul_relay;
 
 GRANT SELECT ON boxhaul.sink, boxhaul.sink_table, boxhaul.sink_status, boxhaul.sink_held TO boxhaul_relay;
 GRANT SELECT ON boxhaul.sink, boxhaul.sink_table, boxhaul.sink_status TO boxhaul_monitor;

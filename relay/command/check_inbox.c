@@ -77,6 +77,23 @@ static void check_handler(struct check *c, struct pg_session *s, const struct co
 		ok(c, "subscription %s: handler %s is there, and may be called", w->name, w->handler);
 }
 
+/* What the database alone can say of the tables of a sink: the columns of the source are told by its stream. */
+static void check_tables(struct check *c, struct pg_session *s, const struct config_subscription *w)
+{
+	const struct pg_result *r;
+
+	if (w->tables == NULL)
+		return;
+	r = pg_session_run(s, "SELECT source, target, trouble, hint FROM boxhaul.sink_check($1)", 1,
+			   (const char *[]){ w->tables });
+	if (pg_error(r) != NULL)
+		fail(c, "subscription %s: tables: %s", w->name, pg_error(r));
+	else if (pg_rows(r) == 0)
+		ok(c, "subscription %s: its tables are there, and may be written", w->name);
+	for (int i = 0; pg_error(r) == NULL && i < pg_rows(r); i++)
+		fail(c, "subscription %s: %s: %s", w->name, pg_text(r, i, 2), pg_text(r, i, 3));
+}
+
 /* Renamed, or given up: nobody handles its rows, and they stay for ever. */
 static void check_left(struct check *c, struct pg_session *s)
 {
@@ -99,6 +116,7 @@ void check_inbox_books(struct check *c, struct pg_session *s)
 	for (size_t i = 0; i < c->config->subscription_count; i++) {
 		check_definition(c, s, &c->config->subscriptions[i]);
 		check_handler(c, s, &c->config->subscriptions[i]);
+		check_tables(c, s, &c->config->subscriptions[i]);
 	}
 }
 

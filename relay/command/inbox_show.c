@@ -197,6 +197,30 @@ static void print_blocked(const struct out *out, const json_t *o)
 	}
 }
 
+/* A subscription with tables. */
+static void print_sink(const struct out *out, const json_t *o)
+{
+	const json_t *t;
+	size_t i;
+
+	letter_line(out, "applied", "%lld changes, %lld transactions; not for these tables, or too early: %lld",
+		    inbox_number(o, "sink.applied"), inbox_number(o, "sink.transactions"),
+		    inbox_number(o, "sink.skipped"));
+	letter_line(out, "source", "%s of its log, committed at %.19s",
+		    look_text(o, "sink.lsn")[0] != '\0' ? look_text(o, "sink.lsn") : "-",
+		    look_text(o, "sink.committed_at")[0] != '\0' ? look_text(o, "sink.committed_at") : "-");
+	letter_line(out, "held back", "%lld message(s) of a transaction that is not whole yet",
+		    inbox_number(o, "sink.held"));
+	json_array_foreach (look_at(o, "sink.tables"), i, t)
+		letter_line(out, i == 0 ? "tables" : "", "%s to %s: %s, %lld changes, missing %lld, swept %lld",
+			    look_text(t, "source"), look_text(t, "target"), look_text(t, "state"),
+			    inbox_number(t, "rows"), inbox_number(t, "missing"), inbox_number(t, "swept"));
+	if (look_at(o, "sink.error") == NULL)
+		return;
+	letter_field(out, "error", look_text(o, "sink.error"));
+	letter_field(out, "mend", look_text(o, "sink.error_hint"));
+}
+
 static void print_settings(const struct out *out, const json_t *o)
 {
 	char *subjects = json_dumps(look_at(o, "subjects"), JSON_ENCODE_ANY);
@@ -230,6 +254,10 @@ static void print_subscription(const struct out *out, const json_t *o, const str
 		    look_text(o, "leader")[0] != '\0' ? look_text(o, "leader") : "nobody");
 	letter_line(out, "taken", "%lld; left out, known by their id: %lld; lost in gaps: %lld sequences",
 		    inbox_number(o, "taken"), inbox_number(o, "left_out"), inbox_number(o, "lost"));
+	if (look_at(o, "sink") != NULL) {
+		print_sink(out, o);
+		return;
+	}
 	if (look_at(o, "oldest_seconds") != NULL)
 		duration_text(look_number(o, "oldest_seconds"), age, sizeof age);
 	letter_line(out, "waiting", "%lld%s%s", inbox_number(o, "waiting"), age[0] != '\0' ? ", the oldest for " : "",

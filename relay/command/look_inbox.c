@@ -52,6 +52,9 @@ static void fill_backlog(const json_t *o, struct inbox_backlog *b)
 		.held = number(o, "held"),
 		.dead_letters = number(o, "dead"),
 		.standing = number(o, "lanes_standing"),
+		.sink = look_at(o, "sink") != NULL,
+		.applied = number(o, "sink.applied"),
+		.missing = number(o, "sink.missing"),
 		.blocked_id = (int64_t)number(w, "id"),
 		.blocked_has_key = look_at(w, "key") != NULL,
 	};
@@ -106,7 +109,7 @@ void look_inbox_fill(const json_t *subscriptions, const json_t *sagas, struct lo
 			.state = "",
 			.stats = &out->stats[i],
 			.refused = look_text(o, "stop.words"),
-			.failed = "",
+			.failed = look_text(o, "sink.error"),
 			.witness_ms = INBOX_NEVER,
 			.handler = { .trouble = "" },
 			.ids = strcmp(look_text(o, "dedupe"), "ids") == 0,

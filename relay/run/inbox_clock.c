@@ -152,6 +152,10 @@ static void on_counted(void *arg, const struct pg_result *r)
 	words_of(r, 9, b->blocked_state, sizeof b->blocked_state);
 	words_of(r, 10, b->blocked_error, sizeof b->blocked_error);
 	b->unclocked = pg_is_null(r, 0, 11) ? 0 : (uint64_t)pg_int8(r, 0, 11);
+	b->sink = !pg_is_null(r, 0, 12);
+	b->applied = b->sink ? (uint64_t)pg_int8(r, 0, 12) : 0;
+	b->incomplete = b->sink ? (uint64_t)pg_int8(r, 0, 13) : 0;
+	b->missing = b->sink ? (uint64_t)pg_int8(r, 0, 14) : 0;
 }
 
 /* Who has an outbox asks with what waits there. */

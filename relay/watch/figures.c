@@ -38,6 +38,7 @@ enum place {
 	STATEMENT,            /* one for each statement on our own tables */
 	SUBSCRIPTION,         /* one for each subscription: in its struct inbox_subscription_facts */
 	SUBSCRIPTION_BACKLOG, /* one for each whose backlog is known */
+	SUBSCRIPTION_SINK,    /* the same, and that is a sink */
 	SUBSCRIPTION_STATS,   /* one for each: in the core's struct inbox_stats */
 	SUBSCRIPTION_HANDLER, /* one for each that has a handler */
 	SUBSCRIPTION_LAG,     /* one for each whose lag is known, in messages */
@@ -75,6 +76,7 @@ enum place {
 #define OF_STREAM(member) .label = "stream", IN(STREAM, struct stream_state, member)
 #define OF_SUBSCRIPTION(member) .label = "subscription", IN(SUBSCRIPTION, struct inbox_subscription_facts, member)
 #define OF_SUBSCRIPTION_STATS(member) .label = "subscription", IN(SUBSCRIPTION_STATS, struct inbox_stats, member)
+#define OF_SUBSCRIPTION_SINK(member) .label = "subscription", IN(SUBSCRIPTION_SINK, struct inbox_backlog, member)
 #define OF_SUBSCRIPTION_BACKLOG(member) .label = "subscription", IN(SUBSCRIPTION_BACKLOG, struct inbox_backlog, member)
 #define OF_SUBSCRIPTION_HANDLER(member) \
 	.label = "subscription", IN(SUBSCRIPTION_HANDLER, struct inbox_workers_figures, member)
@@ -191,6 +193,10 @@ const struct figure figures[] = {
 	COUNTER("boxhaul_inbox_failed_total", STATUS, "Calls for a message that the handler in the database ended with an error, or did not end in time.", OF_SUBSCRIPTION_HANDLER(failed))
 	COUNTER("boxhaul_inbox_repeated_calls_total", STATUS, "Calls of the handler in the database that a conflict or an outage ended; they are no attempts.", OF_SUBSCRIPTION_HANDLER(repeated))
 	GAUGE("boxhaul_inbox_handler_sessions", STATUS, "Sessions that call the handler in the database.", OF_SUBSCRIPTION_HANDLER(sessions))
+
+	GAUGE("boxhaul_inbox_sink_applied", STATUS, "Changes and rows of a capture that took effect in tables of this database, since the subscription began. Leader only.", OF_SUBSCRIPTION_SINK(applied))
+	GAUGE("boxhaul_inbox_sink_incomplete_tables", STATUS, "Tables of a sink of which not all rows have come yet. Leader only.", OF_SUBSCRIPTION_SINK(incomplete))
+	GAUGE("boxhaul_inbox_sink_missing", STATUS, "Updates of complete tables that found no row: the tables are not what the source has. Leader only.", OF_SUBSCRIPTION_SINK(missing))
 
 	GAUGE("boxhaul_capture_leader", STATUS, "1 if this relay reads the capture's log.", OF_CAPTURE(leads))
 	GAUGE("boxhaul_capture_gap", STATUS, "1 while nothing is read until somebody decides: the replication slot is gone, lost, or another one, the server is another one, or the stream lost its end.", EACH("capture", CAPTURE_GAP))
@@ -320,6 +326,7 @@ static const void *of_subscription(enum place place, const struct inbox_subscrip
 {
 	switch (place) {
 	case SUBSCRIPTION_BACKLOG: return s->backlog->known ? s->backlog : NULL;
+	case SUBSCRIPTION_SINK: return s->backlog->known && s->backlog->sink ? s->backlog : NULL;
 	case SUBSCRIPTION_STATS: return s->stats;
 	case SUBSCRIPTION_HANDLER: return s->has_handler ? &s->handler : NULL;
 	case SUBSCRIPTION_LAG: return s->lag_known ? s : NULL;
@@ -441,6 +448,7 @@ static bool one_of_many(const struct figure *g, const struct figure_source *s, s
 	case STATEMENT: return statement(f, i, out);
 	case SUBSCRIPTION:
 	case SUBSCRIPTION_BACKLOG:
+	case SUBSCRIPTION_SINK:
 	case SUBSCRIPTION_STATS:
 	case SUBSCRIPTION_HANDLER:
 	case SUBSCRIPTION_LAG:

@@ -45,9 +45,26 @@ static bool cannot_be_handled(const struct inbox_subscription_facts *s, const ch
 
 static bool cannot_be_moved(const struct inbox_subscription_facts *s, const char *target, struct wrong *c)
 {
-	return s->failed[0] != '\0' &&
-	       wrong_say(c, true, "Subscription %s: messages cannot be stored: %s", s->name, s->failed) &&
+	if (s->failed[0] == '\0')
+		return false;
+	if (s->backlog->sink)
+		return wrong_say(c, true, "Subscription %s: a transaction cannot be applied: %s", s->name, s->failed) &&
+		       wrong_advise(c, "`boxhaul inbox show %s %s` says what to do; it is tried again by itself",
+				    target, s->name);
+	return wrong_say(c, true, "Subscription %s: messages cannot be stored: %s", s->name, s->failed) &&
 	       advise_check(c, target);
+}
+
+static bool has_missing(const struct inbox_subscription_facts *s, const char *target, struct wrong *c)
+{
+	uint64_t n = s->backlog->missing;
+
+	(void)target;
+	return n > 0 &&
+	       wrong_say(c, false,
+			 "Subscription %s: %" PRIu64 " update%s found no row: its tables are not what the source has",
+			 s->name, n, n == 1 ? "" : "s") &&
+	       wrong_advise(c, "`boxhaul capture resync NAME CAPTURE` at the source sends the rows of its tables anew");
 }
 
 static bool takes_in_vain(const struct inbox_subscription_facts *s, const char *target, struct wrong *c)
@@ -126,8 +143,8 @@ static bool is_wrong_with_sagas(const struct inbox_facts *f, const char *target,
 
 typedef bool check(const struct inbox_subscription_facts *s, const char *target, struct wrong *c);
 
-static check *const checks[] = { has_stopped,       is_not_led, cannot_be_moved, takes_in_vain,
-				 cannot_be_handled, is_paused,  has_blocked,     has_dead_letters };
+static check *const checks[] = { has_stopped, is_not_led,  cannot_be_moved,  takes_in_vain, cannot_be_handled,
+				 is_paused,   has_blocked, has_dead_letters, has_missing };
 
 enum { OF_ALL = 3 + SAGA_CASES, CHECKS = sizeof checks / sizeof checks[0] };
 

@@ -21,6 +21,8 @@ struct inbox_backlog {
 	uint64_t unclocked; /* sagas, as in saga_facts.h; 0, too, where there is an outbox, which asks then */
 	int64_t blocked_id; /* of the row to be looked at first; 0: there is none */
 	bool blocked_has_key;
+	bool sink;                             /* it applies changes to tables: */
+	uint64_t applied, incomplete, missing; /* changes; tables that are not complete; updates that found no row */
 	char blocked_key[64], blocked_state[16], blocked_error[256];
 };
 

@@ -170,6 +170,29 @@ class Trouble(SinkTest):
         self.there("ALTER TABLE moved.orders DROP CONSTRAINT small")
         self.compare()
 
+    def test_what_check_and_show_say(self):
+        self.start_capture()
+        sink = self.add_sink()
+        self.there(f"REVOKE UPDATE ON moved.orders FROM boxhaul_sink; ALTER FUNCTION moved.stock_of(jsonb) RENAME TO other; REVOKE boxhaul_sink FROM {RELAY}")
+        for words, mend in (("has not the role boxhaul_sink", f"GRANT boxhaul_sink TO {RELAY}"),
+                            ("may not write table moved.orders", "GRANT UPDATE ON moved.orders TO boxhaul_sink"),
+                            (r"there is no function moved.stock_of\(jsonb\)", "ALTER FUNCTION moved.other(jsonb) RENAME TO stock_of; "
+                             "REVOKE EXECUTE ON FUNCTION moved.stock_of(jsonb) FROM PUBLIC, boxhaul_sink"),
+                            (r"may not call the function moved.stock_of\(jsonb\)", "GRANT EXECUTE ON FUNCTION moved.stock_of(jsonb) TO boxhaul_sink")):
+            done = sink.command("check")
+            self.assertRegex(done.stdout, f"FAIL  subscription move: .*{words}")
+            self.there(mend)
+        self.assertIn("ok    subscription move: its tables are there, and may be written", sink.command("check").stdout)
+        sink.start().wait_until_ready()
+        self.wait_applied()
+        said = self.say(sink, "inbox", "show", "move")
+        self.assertRegex(said, r"legacy.orders to moved.orders: complete, \d+ changes, missing 0, swept 0")
+        self.there("DELETE FROM moved.stock")
+        self.sql("UPDATE legacy.stock SET on_hand = 1 WHERE sku = 'sku 1'")
+        self.wait(lambda: self.sink("missing")[0] > 0, "updates without a row")
+        self.assertRegex(self.say(sink, "inbox", "show", "move"), r"\d updates? found no row: its tables are not what the source has")
+        self.wait(lambda: 'boxhaul_inbox_sink_missing{' in sink.get("/metrics")[1] and 'boxhaul_inbox_sink_incomplete_tables{' in sink.get("/metrics")[1], "the figures")
+
     def test_a_stream_of_another_format(self):
         self.start_capture({"format": "row"})
         self.add_sink().start()
