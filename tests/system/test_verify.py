@@ -142,7 +142,9 @@ class Verify(CaptureTest):
         kinds = {(t["table"], k["kind"]) for t in report["tables"] for k in t["keys"]}
         self.assertLessEqual({("legacy.order_lines", "surplus"), ("legacy.stock", "surplus"), ("legacy.orders", "surplus")}, kinds)
         self.assertEqual({t["left"] for t in report["tables"]}, {0}, report)
-        self.assertEqual(self.on_target("SELECT count(*) FROM boxhaul.verify_difference WHERE repaired_at IS NULL OR proved_at IS NULL"), [(0,)])
+        # Of the others the shop may have mended some by itself, which writes and deletes on.
+        self.assertEqual(self.on_target("SELECT count(*) FROM boxhaul.verify_difference WHERE kind = 'surplus' AND (repaired_at IS NULL OR proved_at IS NULL)"),
+                         [(0,)])
         self.assertIn("different=0 left=0", self.verify())
         self.assertEqual(self.on_target("SELECT (SELECT count(*) FROM moved.orders WHERE id = 99999999) + (SELECT count(*) FROM moved.stock WHERE sku = 'surplus')"),
                          [(0,)])
