@@ -365,6 +365,16 @@ static const struct command commands[] = {
 	  .names = "CAPTURE CHANGE ...",
 	  .summary = "make dead letters of changes that wait for their key: what waits behind them goes on",
 	  .more = "`boxhaul capture status` shows the oldest of them, each with its number." },
+	{ .words = "cutover",
+	  .run = command_cutover,
+	  .options = CONFIGURED | TAKES(OPTION_TO) | TAKES(OPTION_BACK) | TAKES(OPTION_DRY_RUN) |
+		     TAKES(OPTION_TIMEOUT) | TAKES(OPTION_ANY_STANDBY) | TAKES(OPTION_GIVE_UP),
+	  .argument = VALUE_WORD,
+	  .most = 1,
+	  .names = "[CAPTURE]",
+	  .summary = "switch the tables of a capture to the database of --to: fence, wait until all is there, open",
+	  .more = "Both databases as who owns the tables (postgres.migrate_conninfo). Until the target is open everything is taken back after\n"
+		  "--timeout (30 s), or by itself where something stands against it. Ended in the middle, say the same again." },
 	{ .words = "config-sample",
 	  .run = sample,
 	  .summary = "print a configuration with every setting, its default and its meaning" },

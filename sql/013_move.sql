@@ -303,11 +303,14 @@ $$;
 
 -- --- the target ---
 
--- Expect a token, before anything is fenced at the source. Returns the state.
+-- Expect a token, before anything is fenced at the source. Returns the state. Another one that is waited for is given up: its source has lost it, in a
+-- failover, or else will hear of it.
 CREATE OR REPLACE FUNCTION boxhaul.move_expect(token uuid, subscription text, tables text[]) RETURNS text
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
+    UPDATE boxhaul.move_target m SET state = 'given_up', since = clock_timestamp()
+     WHERE m.subscription = move_expect.subscription AND m.token <> move_expect.token AND m.state = 'waiting';
     INSERT INTO boxhaul.move_target AS m (token, subscription, tables)
     VALUES (move_expect.token, move_expect.subscription, move_expect.tables) ON CONFLICT ON CONSTRAINT move_target_pkey DO NOTHING;
     RETURN (SELECT m.state FROM boxhaul.move_target m WHERE m.token = move_expect.token);
@@ -324,10 +327,31 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_token(subscription text, token text) RET
 BEGIN
     UPDATE boxhaul.move_target m SET arrived_at = clock_timestamp()
      WHERE m.token::text = lower(sink_token.token) AND m.subscription = sink_token.subscription AND m.state = 'waiting' AND m.arrived_at IS NULL;
-    IF to_regprocedure('boxhaul.sink_complete(text)') IS NOT NULL
-       AND EXISTS (SELECT FROM boxhaul.move_source m WHERE m.token::text = lower(sink_token.token) AND m.state <> 'given_up') THEN
-        EXECUTE 'SELECT boxhaul.sink_complete($1)' USING sink_token.subscription;
+    IF EXISTS (SELECT FROM boxhaul.move_source m WHERE m.token::text = lower(sink_token.token) AND m.state <> 'given_up') THEN
+        UPDATE boxhaul.sink_table t SET state = 'complete', complete_at = clock_timestamp()
+         WHERE t.subscription = sink_token.subscription AND t.state = 'incomplete';
     END IF;
+END
+$$;
+
+-- At the source of a move whose target is open: its sinks of these streams, which are the target's, follow from now on; they have been paused. The names; NULL:
+-- there is none. What stands in the stream before the token came from here, and would be applied to rows that have gone on since: so
+-- their tables are incomplete, and pass over all of it, until sink_token().
+CREATE OR REPLACE FUNCTION boxhaul.move_follow(streams text[]) RETURNS text
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    name  text;
+    names text;
+BEGIN
+    FOR name IN SELECT k.subscription FROM boxhaul.sink k JOIN boxhaul.subscription d ON d.name = k.subscription
+                  JOIN boxhaul.inbox_position p ON p.subscription = k.subscription
+                 WHERE d.stream = ANY (streams) AND p.paused_at IS NOT NULL ORDER BY 1
+    LOOP
+        UPDATE boxhaul.sink_table t SET state = 'incomplete' WHERE t.subscription = name;
+        PERFORM boxhaul.inbox_resume(name);
+        names := concat_ws(', ', names, name);
+    END LOOP;
+    RETURN names;
 END
 $$;
 

@@ -45,6 +45,13 @@ static const struct {
 	POINT(inbox_handled, "it is answered, the relay does not know it"),
 	POINT(saga_ticking, "a call that takes deadlines of sagas is sent, not answered"),
 	POINT(saga_ticked, "it is answered, the relay does not know it"),
+	POINT(move_expected, "the target expects a move, nothing is fenced"),
+	POINT(move_fencing, "a relation of the source is fenced, the next one is not"),
+	POINT(move_fenced, "all is fenced and the token is in the log, the sink has not passed it"),
+	POINT(move_arrived, "the sink has passed the token, the sequences are not set"),
+	POINT(move_sequenced, "the sequences are set, the target is not open"),
+	POINT(move_opened, "the target is open, the source does not know it"),
+	POINT(move_given_up, "the target has given the move up, the source is fenced"),
 #undef POINT
 };
 

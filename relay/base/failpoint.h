@@ -51,6 +51,13 @@ enum failpoint {
 	FAILPOINT_inbox_handled,
 	FAILPOINT_saga_ticking,
 	FAILPOINT_saga_ticked,
+	FAILPOINT_move_expected,
+	FAILPOINT_move_fencing,
+	FAILPOINT_move_fenced,
+	FAILPOINT_move_arrived,
+	FAILPOINT_move_sequenced,
+	FAILPOINT_move_opened,
+	FAILPOINT_move_given_up,
 	FAILPOINT_COUNT
 };
 

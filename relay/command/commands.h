@@ -82,6 +82,9 @@ enum exit_code command_capture_add(const struct call *call);
 enum exit_code command_capture_resync(const struct call *call);
 enum exit_code command_capture_drop(const struct call *call);
 
+/* The tables of a capture are written in another database from now on. */
+enum exit_code command_cutover(const struct call *call);
+
 /* Changes that could not be sent: look at them; give them up. */
 enum exit_code command_capture_letters(const struct call *call);
 enum exit_code command_capture_discard(const struct call *call);

@@ -28,7 +28,8 @@ const struct command_option command_options[OPTIONS] = {
 			   "inserted since this time, as PostgreSQL reads times; or so long ago: 10m" },
 	[OPTION_FROM] = { "from", VALUE_ID, "from this id on" },
 	[OPTION_TO] = { "to", VALUE_WORD,
-			"up to this id; for `inbox rewind`: back to this sequence, this time, or start; for `verify`: the configuration of the target" },
+			"up to this id; for `inbox rewind`: back to this sequence, this time, or start; for `verify` and `cutover`: the configuration of "
+			"the other database" },
 	[OPTION_SUBJECT] = { "subject", VALUE_WORD, "whose subject matches; NATS wildcards" },
 	[OPTION_MISSING] = { "missing", VALUE_NONE, "what `reconcile` finds missing" },
 	[OPTION_DRY_RUN] = { "dry-run", VALUE_NONE, "only say what would be done" },
@@ -44,6 +45,10 @@ const struct command_option command_options[OPTIONS] = {
 	[OPTION_SQL] = { "sql", VALUE_NONE, "print the SQL of it, for who administers the server" },
 	[OPTION_TABLE] = { "table", VALUE_WORD, "this one alone, as the capture names it" },
 	[OPTION_REPAIR] = { "repair", VALUE_NONE, "set right what differs, and prove it" },
+	[OPTION_BACK] = { "back", VALUE_NONE, "the other way: from the database of --to to this one" },
+	[OPTION_ANY_STANDBY] = { "any-standby", VALUE_NONE,
+				 "do not wait for standbys: none of those that have not the fence will be promoted" },
+	[OPTION_GIVE_UP] = { "give-up", VALUE_NONE, "take back what has begun, if the target is not open yet" },
 	[OPTION_INBOX] = { "inbox", VALUE_NONE, "ID is the Nats-Msg-Id of a message that was taken from a stream" },
 };
 

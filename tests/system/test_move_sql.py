@@ -451,6 +451,8 @@ class MoveSqlTest(unittest.TestCase):
         standby.stop()
         self.sql("UPDATE customers SET id = id")  # the log goes on
         wait_until(lambda: self.standbys() == [("slot mirror (not connected)", True)], "the standby to be behind")
+        standby.start()  # it is brought up to date
+        wait_until(lambda: [behind for _, behind in self.standbys()] == [False], "the standby to have all again")
 
 
 if __name__ == "__main__":

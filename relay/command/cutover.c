@@ -1,0 +1,428 @@
+/* `boxhaul cutover`: the tables of a capture are written in another database from now on. What makes it safe stands in sql/013_move.sql; here the steps are
+ * asked for in their order and told. Each is in the books of one of the two databases when it is done, so whoever says it again goes on where
+ * the last one ended, however that was: nothing is remembered here. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+#include "command/commands.h"
+#include "command/cutover_plan.h"
+#include "command/line.h"
+#include "command/session.h"
+#include "config/config_load.h"
+#include "edge/loop.h"
+
+enum { PAUSE_US = 50000, STANDARD_TIMEOUT_MS = 30000, UNFENCE_TRIES = 600 };
+
+/* How a step ends: done; the target has decided, one way or the other; it cannot go on, and what was begun is to be taken back; or nobody knows
+ * more, and it is to be said again. */
+enum step { STEP_DONE, STEP_OPEN, STEP_GIVEN_UP, STEP_TAKE_BACK, STEP_UNKNOWN };
+
+static void tell(struct cutover *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void tell(struct cutover *m, const char *format, ...)
+{
+	va_list args;
+
+	printf("%8.3f s  ", (double)(loop_now_ms() - m->begun_ms) / 1000);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+	fflush(stdout);
+}
+
+static bool is_over(const struct cutover *m)
+{
+	return loop_now_ms() - m->begun_ms > m->limit_ms;
+}
+
+/* A lock that was not to be had in time, or only in a circle. */
+static bool is_locked(const struct pg_result *r)
+{
+	return strcmp(pg_sqlstate(r), "55P03") == 0 || strcmp(pg_sqlstate(r), "40P01") == 0;
+}
+
+/* Who is waited for, when that is not who was told before. */
+static void tell_whom(struct cutover *m, const char *table, const char *whom, char told[static CUTOVER_TEXT_BYTES])
+{
+	if (whom == NULL || whom[0] == '\0' || strcmp(whom, told) == 0)
+		return;
+	snprintf(told, CUTOVER_TEXT_BYTES, "%s", whom);
+	tell(m, "table %s waits for %s", table, whom);
+}
+
+/* --- fences --- */
+
+/* Each relation in a transaction of its own, for who has one and waits for the next one deadlocks with writers. */
+static enum step fence_one(struct cutover *m, const struct cutover_side *side, const struct cutover_relation *x,
+			   const char *elsewhere, const char *token)
+{
+	const char *p[] = { x->oid, x->tab, elsewhere, token };
+	char told[CUTOVER_TEXT_BYTES] = "";
+	enum exit_code code;
+
+	for (;;) {
+		const struct pg_result *r =
+			pg_session_run(side->session, "SELECT boxhaul.fence_relation($1, $2, $3, $4::uuid)", 4, p);
+
+		if (pg_error(r) == NULL)
+			return STEP_DONE;
+		if (!is_locked(r))
+			return session_failed(side->call.config, "cannot fence a table", r) == EXIT_UNREACHABLE
+				       ? STEP_UNKNOWN
+				       : STEP_TAKE_BACK;
+		tell_whom(m, x->tab,
+			  session_value(side->session, &side->call, "SELECT boxhaul.fence_holders($1)", 1, p, &code),
+			  told);
+		if (is_over(m)) {
+			fprintf(stderr, "boxhaul: the writers of %s did not end within --timeout\n", x->tab);
+			return STEP_TAKE_BACK;
+		}
+		usleep(PAUSE_US);
+	}
+}
+
+static enum step fence_all(struct cutover *m, const struct cutover_side *side, const char *tables,
+			   const char *elsewhere, const char *token)
+{
+	struct cutover_relations all;
+	enum step step = STEP_DONE;
+
+	if (!cutover_relations(side, tables, &all))
+		return STEP_UNKNOWN;
+	for (size_t i = 0; i < all.count && step == STEP_DONE; i++) {
+		if (all.each[i].fenced && token == NULL)
+			continue;
+		step = fence_one(m, side, &all.each[i], elsewhere, token);
+		if (step == STEP_DONE && FAILPOINT(move_fencing))
+			step = STEP_TAKE_BACK;
+	}
+	cutover_relations_free(&all);
+	return step;
+}
+
+/* Of a move that was given up, at the source. */
+static enum exit_code unfence_all(struct cutover *m)
+{
+	struct cutover_relations all;
+	enum exit_code code = EXIT_OK;
+
+	if (!cutover_relations(&m->from, m->sources, &all))
+		return EXIT_UNREACHABLE;
+	for (size_t i = 0; i < all.count && code == EXIT_OK; i++) {
+		const char *p[] = { all.each[i].oid };
+		const struct pg_result *r = NULL;
+
+		for (int n = 0; all.each[i].fenced && n < UNFENCE_TRIES; n++, usleep(PAUSE_US)) {
+			r = pg_session_run(m->from.session, "SELECT boxhaul.unfence_relation($1)", 1, p);
+			if (pg_error(r) == NULL || !is_locked(r))
+				break;
+		}
+		if (r != NULL && pg_error(r) != NULL)
+			code = session_failed(m->from.call.config, "cannot take a fence back", r);
+	}
+	cutover_relations_free(&all);
+	return code;
+}
+
+/* --- steps --- */
+
+/* One statement that answers with one text; NULL: it failed, and said so. */
+static char *ask(const struct cutover_side *side, const char *sql, int count, const char *const *p)
+{
+	enum exit_code code;
+	const char *text = session_value(side->session, &side->call, sql, count, p, &code);
+
+	return text != NULL ? strdup(text) : NULL;
+}
+
+static enum step decided(const char *state)
+{
+	return state == NULL                    ? STEP_UNKNOWN
+	       : strcmp(state, "open") == 0     ? STEP_OPEN
+	       : strcmp(state, "given_up") == 0 ? STEP_GIVEN_UP
+						: STEP_DONE;
+}
+
+/* The target knows the token before anything is fenced: from then on it can decide. */
+static enum step expect(struct cutover *m)
+{
+	const char *begin[] = { m->capture, m->elsewhere, m->sources };
+	char *token = ask(&m->from, "SELECT boxhaul.move_begin($1, $2, $3)", 3, begin), *state;
+	const char *p[] = { m->token, m->subscription, m->targets };
+	enum step step;
+
+	if (token == NULL)
+		return STEP_UNKNOWN;
+	snprintf(m->token, sizeof m->token, "%s", token);
+	free(token);
+	state = ask(&m->to, "SELECT boxhaul.move_expect($1, $2, $3)", 3, p);
+	step = decided(state);
+	free(state);
+	/* Its tables should have been fenced since they were made: what somebody else has written there is a difference. */
+	if (step == STEP_DONE)
+		step = fence_all(m, &m->to, m->targets, m->here, NULL);
+	if (step == STEP_DONE)
+		tell(m, "move %s: the target expects it", m->token);
+	return step == STEP_DONE && FAILPOINT(move_expected) ? STEP_TAKE_BACK : step;
+}
+
+static enum step fence(struct cutover *m)
+{
+	const char *p[] = { m->token };
+	enum step step = fence_all(m, &m->from, m->sources, m->elsewhere, m->token);
+	char *why;
+
+	if (step != STEP_DONE)
+		return step;
+	why = ask(&m->from, "SELECT boxhaul.move_fenced($1)", 1, p);
+	if (why == NULL)
+		return STEP_UNKNOWN;
+	if (why[0] != '\0') {
+		fprintf(stderr, "boxhaul: %s\n", why);
+		step = STEP_TAKE_BACK;
+	} else {
+		tell(m, "fenced: nobody writes the %s tables, and nobody is under way who did; the token is in the log",
+		     m->tables_text);
+	}
+	free(why);
+	return step == STEP_DONE && FAILPOINT(move_fenced) ? STEP_TAKE_BACK : step;
+}
+
+static const char standbys_behind[] =
+	"SELECT string_agg(s.standby, ', ') FROM boxhaul.move_source m, boxhaul.move_standbys(m.fenced_lsn) s"
+	" WHERE m.token = $1 AND s.behind IS DISTINCT FROM false";
+
+/* A standby without the fence, promoted, would take writes. */
+static enum step wait_for_standbys(struct cutover *m)
+{
+	const char *p[] = { m->token };
+	bool told = false;
+
+	while (!m->from.call.given[OPTION_ANY_STANDBY]) {
+		char *behind = ask(&m->from, standbys_behind, 1, p);
+		bool none = behind != NULL && behind[0] == '\0', unknown = behind == NULL;
+
+		if (!none && !unknown && !told)
+			tell(m, "waits for standbys that have not the fence: %s", behind);
+		if (!none && !unknown && is_over(m))
+			fprintf(stderr,
+				"boxhaul: a promotion of %s would take the fence away: bring it up to date, or say --any-standby\n",
+				behind);
+		free(behind);
+		told = true;
+		if (unknown || none)
+			return unknown ? STEP_UNKNOWN : STEP_DONE;
+		if (is_over(m))
+			return STEP_TAKE_BACK;
+		usleep(PAUSE_US);
+	}
+	return STEP_DONE;
+}
+
+static enum step wait_for_token(struct cutover *m)
+{
+	const char *p[] = { m->token };
+
+	for (;;) {
+		char *state = ask(
+			&m->to,
+			"SELECT CASE WHEN m.state = 'waiting' AND m.arrived_at IS NOT NULL THEN 'arrived' ELSE m.state END"
+			" FROM boxhaul.move_target m WHERE m.token = $1",
+			1, p);
+		bool arrived = state != NULL && strcmp(state, "arrived") == 0;
+		enum step step = decided(state);
+
+		free(state);
+		if (arrived)
+			tell(m, "the sink has passed the token: all that was written is there");
+		if (arrived && FAILPOINT(move_arrived))
+			return STEP_TAKE_BACK;
+		if (arrived || step != STEP_DONE)
+			return step;
+		if (is_over(m)) {
+			fprintf(stderr, "boxhaul: the token did not come through the stream within --timeout\n");
+			return STEP_TAKE_BACK;
+		}
+		usleep(PAUSE_US);
+	}
+}
+
+static enum step set_sequences(struct cutover *m)
+{
+	const char *p[] = { m->sources };
+	char *found = ask(&m->from, "SELECT boxhaul.move_sequences($1)", 1, p);
+	const char *set[] = { m->mapping, found };
+	const struct pg_result *r;
+
+	if (found == NULL)
+		return STEP_UNKNOWN;
+	r = pg_session_run(m->to.session,
+			   "SELECT s.sequence, s.stands FROM boxhaul.move_sequences_set($1::jsonb, $2::jsonb) s", 2,
+			   set);
+	free(found);
+	if (pg_error(r) != NULL)
+		return session_failed(m->to.call.config, "cannot set the sequences", r) == EXIT_UNREACHABLE
+			       ? STEP_UNKNOWN
+			       : STEP_TAKE_BACK;
+	for (int i = 0; i < pg_rows(r); i++)
+		tell(m, "sequence %s stands at %s", pg_text(r, i, 0), pg_text(r, i, 1));
+	return FAILPOINT(move_sequenced) ? STEP_TAKE_BACK : STEP_DONE;
+}
+
+/* Where the connection ends here, nobody but the target knows. */
+static enum step open_target(struct cutover *m)
+{
+	const char *p[] = { m->token };
+
+	for (;;) {
+		const struct pg_result *r = pg_session_run(m->to.session, "SELECT boxhaul.move_open($1)", 1, p);
+
+		if (pg_error(r) == NULL)
+			return decided(pg_text(r, 0, 0));
+		if (!is_locked(r))
+			return session_failed(m->to.call.config, "cannot open the target", r) == EXIT_UNREACHABLE
+				       ? STEP_UNKNOWN
+				       : STEP_TAKE_BACK;
+		if (is_over(m)) {
+			fprintf(stderr, "boxhaul: the target's tables are locked by others\n");
+			return STEP_TAKE_BACK;
+		}
+		usleep(PAUSE_US);
+	}
+}
+
+/* --- the ends --- */
+
+static enum exit_code end_open(struct cutover *m)
+{
+	const char *p[] = { m->token, "moved" }, *streams[] = { m->back_streams };
+	char *done, *back;
+	bool ended;
+
+	tell(m, "open: the target takes the writes; send the clients there");
+	if (FAILPOINT(move_opened))
+		return EXIT_FAILED;
+	back = ask(&m->from, "SELECT boxhaul.move_follow($1)", 1, streams);
+	done = back != NULL ? ask(&m->from, "SELECT boxhaul.move_end($1, $2)", 2, p) : NULL;
+	if (back != NULL && back[0] != '\0')
+		tell(m, "the way back is kept: %s applies what the target writes", back);
+	else if (back != NULL)
+		tell(m, "there is no way back: no paused sink here takes the changes of a capture of the target");
+	ended = done != NULL;
+	free(back);
+	free(done);
+	if (!ended) {
+		fprintf(stderr,
+			"boxhaul: the target is open, and the source stays fenced; say the same again to end it\n");
+		return EXIT_UNREACHABLE;
+	}
+	tell(m, "done");
+	return EXIT_OK;
+}
+
+/* The source's fence goes only here: the target has said that it will never open for this token. */
+static enum exit_code end_given_up(struct cutover *m)
+{
+	const char *p[] = { m->token, "given_up" };
+	char *done;
+	enum exit_code code;
+
+	if (FAILPOINT(move_given_up))
+		return EXIT_FAILED;
+	done = ask(&m->from, "SELECT boxhaul.move_end($1, $2)", 2, p);
+	code = done != NULL ? unfence_all(m) : EXIT_UNREACHABLE;
+	free(done);
+	if (code == EXIT_OK)
+		tell(m, "taken back: the source takes the writes as before");
+	return code == EXIT_OK ? EXIT_FAILED : code;
+}
+
+static enum exit_code finish(struct cutover *m, enum step step)
+{
+	const char *p[] = { m->token, m->subscription };
+
+	if (step == STEP_TAKE_BACK) {
+		char *state = ask(&m->to, "SELECT boxhaul.move_give_up($1, $2)", 2, p);
+
+		step = decided(state);
+		free(state);
+	}
+	switch (step) {
+	case STEP_OPEN: return end_open(m);
+	case STEP_GIVEN_UP: return end_given_up(m);
+	default:
+		fprintf(stderr,
+			"boxhaul: it is not known how this ended: nothing is lost, and two databases never take writes; say the same "
+			"again, and it goes on or is taken back\n");
+		return EXIT_UNREACHABLE;
+	}
+}
+
+static enum exit_code move(struct cutover *m)
+{
+	static enum step (*const steps[])(struct cutover * m) = { fence, wait_for_standbys, wait_for_token,
+								  set_sequences, open_target };
+	enum step step = expect(m);
+
+	if (step == STEP_DONE && m->from.call.given[OPTION_GIVE_UP])
+		step = STEP_TAKE_BACK;
+	for (size_t i = 0; i < sizeof steps / sizeof *steps && step == STEP_DONE; i++)
+		step = steps[i](m);
+	return finish(m, step);
+}
+
+/* --- the command --- */
+
+static enum exit_code with_sides(struct cutover *m)
+{
+	const struct call *call = &m->from.call;
+	enum exit_code code = cutover_plan(m);
+
+	m->begun_ms = loop_now_ms();
+	m->limit_ms = call->given[OPTION_TIMEOUT] ? (int64_t)call->number[OPTION_TIMEOUT] : STANDARD_TIMEOUT_MS;
+	if (code == EXIT_OK && !call->given[OPTION_DRY_RUN])
+		code = move(m);
+	return code;
+}
+
+static enum exit_code with_sessions(struct cutover *m)
+{
+	enum exit_code code = EXIT_UNREACHABLE;
+
+	m->from.session = session_open(&m->from.call, LOGIN_OWNER);
+	m->to.session = m->from.session != NULL ? session_open(&m->to.call, LOGIN_OWNER) : NULL;
+	if (m->to.session != NULL)
+		code = session_schema(m->from.session, m->from.call.config);
+	if (code == EXIT_OK)
+		code = session_schema(m->to.session, m->to.call.config);
+	if (code == EXIT_OK)
+		code = with_sides(m);
+	cutover_plan_free(m);
+	pg_session_close(m->to.session);
+	pg_session_close(m->from.session);
+	return code;
+}
+
+enum exit_code command_cutover(const struct call *call)
+{
+	struct cutover m = { .from.call = *call, .to.call = *call };
+	struct config *other;
+	char *path;
+	enum exit_code code = EXIT_CONFIG;
+
+	if (!call->given[OPTION_TO])
+		return line_wrong("cutover: to which database? Say --to, and its configuration");
+	path = config_path(call->text[OPTION_TO]);
+	other = path != NULL ? config_load(path, stderr) : NULL;
+	if (other != NULL) {
+		(call->given[OPTION_BACK] ? &m.from : &m.to)->call.config = other;
+		code = with_sessions(&m);
+	}
+	config_free(other);
+	free(path);
+	return code;
+}

@@ -1,0 +1,356 @@
+#include "command/cutover_plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command/line.h"
+#include "command/session.h"
+
+/* --- relations --- */
+
+static const char relations[] = "SELECT t.tab, r.r::text, boxhaul.fence_stands(r.r) FROM unnest($1::text[]) t (tab),"
+				" boxhaul.capture_relations(boxhaul.capture_relation(t.tab)) r (r) ORDER BY 1, r.r";
+
+bool cutover_relations(const struct cutover_side *side, const char *tables, struct cutover_relations *all)
+{
+	const struct pg_result *r = pg_session_run(side->session, relations, 1, &tables);
+
+	*all = (struct cutover_relations){ .count = 0 };
+	if (pg_error(r) != NULL) {
+		session_failed(side->call.config, "cannot look at the tables", r);
+		return false;
+	}
+	all->each = calloc((size_t)pg_rows(r) + 1, sizeof *all->each);
+	for (int i = 0; all->each != NULL && i < pg_rows(r); i++, all->count++) {
+		struct cutover_relation *x = &all->each[i];
+
+		*x = (struct cutover_relation){ .tab = strdup(pg_text(r, i, 0)),
+						.oid = strdup(pg_text(r, i, 1)),
+						.fenced = pg_text(r, i, 2)[0] == 't' };
+		if (x->tab == NULL || x->oid == NULL)
+			break;
+	}
+	if (all->each != NULL && all->count == (size_t)pg_rows(r))
+		return true;
+	fprintf(stderr, "boxhaul: out of memory\n");
+	if (all->each != NULL)
+		all->count++;
+	cutover_relations_free(all);
+	return false;
+}
+
+void cutover_relations_free(struct cutover_relations *all)
+{
+	for (size_t i = 0; i < all->count; i++) {
+		free(all->each[i].tab);
+		free(all->each[i].oid);
+	}
+	free(all->each);
+	*all = (struct cutover_relations){ .count = 0 };
+}
+
+/* --- which ones --- */
+
+/* A text of the first row of the last result. */
+static char *keep(const struct pg_result *r, int column)
+{
+	return strdup(pg_text(r, 0, column));
+}
+
+static const char where[] =
+	"SELECT pg_catalog.format('it is written in database %s of %s', pg_catalog.current_database(),"
+	" coalesce(pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port(),"
+	" 'the server with port ' || pg_catalog.current_setting('port')))";
+
+static char *where_is(const struct cutover_side *side, enum exit_code *code)
+{
+	const char *text = session_value(side->session, &side->call, where, 0, NULL, code);
+
+	return text != NULL ? strdup(text) : NULL;
+}
+
+static enum exit_code find_capture(struct cutover *m)
+{
+	const struct call *call = &m->from.call;
+	const struct config *c = call->config;
+	char target[CONFIG_TARGET_BYTES];
+
+	if (call->count == 0 && c->capture_count != 1)
+		return line_wrong("cutover: of which capture? %s has %zu", config_target(c, target), c->capture_count);
+	if (call->count > 0 && config_capture_of(c, call->arguments[0]) == NULL)
+		return line_wrong("cutover: %s has no capture %s", config_target(c, target), call->arguments[0]);
+	m->capture = strdup(call->count > 0 ? call->arguments[0] : c->captures[0].name);
+	return m->capture != NULL ? EXIT_OK : EXIT_FAILED;
+}
+
+static const char sinks[] =
+	"SELECT k.subscription, pg_catalog.array_agg(t.source ORDER BY t.source), pg_catalog.array_agg(t.target ORDER BY t.source),"
+	" pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('from', t.source, 'to', t.target, 'columns', coalesce((SELECT"
+	" pg_catalog.jsonb_object_agg(u.s, u.d) FROM unnest(t.source_columns, t.target_columns) u (s, d)), '{}'))), pg_catalog.count(*),"
+	" pg_catalog.string_agg(t.source, ', ') FILTER (WHERE t.state <> 'complete'), k.error, p.paused_at IS NOT NULL, k.missing"
+	" FROM boxhaul.sink k JOIN boxhaul.subscription d ON d.name = k.subscription"
+	" JOIN boxhaul.inbox_position p ON p.subscription = k.subscription JOIN boxhaul.sink_table t ON t.subscription = k.subscription"
+	" WHERE d.stream = $1 GROUP BY k.subscription, k.error, p.paused_at, k.missing";
+
+/* A line of the plan; returns whether it is well. */
+static bool say(bool good, const char *what, const char *mend)
+{
+	printf("%s  %s%s%s\n", good ? "ok  " : "FAIL", what, good ? "" : ": ", good ? "" : mend);
+	return good;
+}
+
+static bool judge_sink(struct cutover *m, const struct pg_result *r)
+{
+	char what[CUTOVER_TEXT_BYTES];
+	bool good;
+
+	snprintf(what, sizeof what, "sink %s applies %s tables%s%s", m->subscription, m->tables_text,
+		 pg_is_null(r, 0, 6) ? "" : "; it has stopped: ", pg_text(r, 0, 6));
+	good = say(pg_is_null(r, 0, 6), what, "mend that first");
+	if (!pg_is_null(r, 0, 5)) {
+		snprintf(what, sizeof what, "tables that are not complete: %s", pg_text(r, 0, 5));
+		good = say(false, what, "wait until their rows are there");
+	}
+	if (strcmp(pg_text(r, 0, 8), "0") != 0) {
+		snprintf(what, sizeof what, "%s updates found no row", pg_text(r, 0, 8));
+		good = say(false, what, "the copy differs; read those tables anew with `boxhaul capture resync`");
+	}
+	return good;
+}
+
+static enum exit_code find_sink(struct cutover *m, const char *stream, bool *good)
+{
+	const struct pg_result *r = pg_session_run(m->to.session, sinks, 1, &stream);
+
+	if (pg_error(r) != NULL)
+		return session_failed(m->to.call.config, "cannot look at the sink", r);
+	if (pg_rows(r) != 1) {
+		fprintf(stderr, "boxhaul: %s subscription with tables takes the stream %s there: there has to be one\n",
+			pg_rows(r) == 0 ? "no" : "more than one", stream);
+		return EXIT_FAILED;
+	}
+	m->subscription = keep(r, 0);
+	m->sources = keep(r, 1);
+	m->targets = keep(r, 2);
+	m->mapping = keep(r, 3);
+	m->tables_text = keep(r, 4);
+	if (m->subscription == NULL || m->sources == NULL || m->targets == NULL || m->mapping == NULL ||
+	    m->tables_text == NULL)
+		return EXIT_FAILED;
+	*good = judge_sink(m, r) && *good;
+	return EXIT_OK;
+}
+
+/* Streams of the captures that read the target: who takes one of them at the source is the way back. */
+static bool list_back_streams(struct cutover *m)
+{
+	const struct config *c = m->to.call.config;
+	size_t bytes = 3;
+	char *to;
+
+	for (size_t i = 0; i < c->capture_count; i++)
+		bytes += strlen(c->captures[i].stream.name) * 2 + 3;
+	to = m->back_streams = calloc(1, bytes);
+	if (to == NULL)
+		return false;
+	*to++ = '{';
+	for (size_t i = 0; i < c->capture_count; i++) {
+		*to++ = i > 0 ? ',' : ' ';
+		*to++ = '"';
+		for (const char *s = c->captures[i].stream.name; *s != '\0'; s++) {
+			if (*s == '"' || *s == '\\')
+				*to++ = '\\';
+			*to++ = *s;
+		}
+		*to++ = '"';
+	}
+	*to = '}';
+	return true;
+}
+
+/* --- what stands against it --- */
+
+static const char status_says[] = "`boxhaul capture status` says more";
+
+static const char capture_state[] =
+	"SELECT c.stream, c.state, c.paused_at IS NOT NULL, (SELECT pg_catalog.string_agg(t.tab || ' (' || coalesce(t.reason, t.state) || ')', ', ')"
+	" FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state <> 'complete' AND NOT t.inserts_only),"
+	" (SELECT pg_catalog.count(*) FROM boxhaul.capture_letter l WHERE l.capture = c.name),"
+	" pg_catalog.current_setting('server_version_num')::integer >= 140000 FROM boxhaul.capture c WHERE c.name = $1";
+
+static enum exit_code judge_capture(struct cutover *m, char stream[static CUTOVER_TEXT_BYTES], bool *good)
+{
+	const char *p[] = { m->capture };
+	const struct pg_result *r = pg_session_run(m->from.session, capture_state, 1, p);
+	char what[CUTOVER_TEXT_BYTES + 128];
+	bool live;
+
+	if (pg_error(r) != NULL)
+		return session_failed(m->from.call.config, "cannot look at the capture", r);
+	if (pg_rows(r) == 0) {
+		fprintf(stderr, "boxhaul: capture %s was not started\n", m->capture);
+		return EXIT_FAILED;
+	}
+	snprintf(stream, CUTOVER_TEXT_BYTES, "%s", pg_text(r, 0, 0));
+	live = strcmp(pg_text(r, 0, 1), "live") == 0 && pg_text(r, 0, 2)[0] != 't';
+	snprintf(what, sizeof what, "capture %s is %s%s, and sends to %s", m->capture, pg_text(r, 0, 1),
+		 pg_text(r, 0, 2)[0] == 't' ? ", paused" : "", stream);
+	*good = say(live, what, status_says) && *good;
+	if (!pg_is_null(r, 0, 3)) {
+		snprintf(what, sizeof what, "tables of the capture: %s", pg_text(r, 0, 3));
+		*good = say(false, what, status_says);
+	}
+	if (strcmp(pg_text(r, 0, 4), "0") != 0) {
+		snprintf(what, sizeof what, "%s changes were never sent: they are dead letters", pg_text(r, 0, 4));
+		*good = say(false, what, status_says);
+	}
+	if (pg_text(r, 0, 5)[0] != 't')
+		*good = say(false, "the source is older than PostgreSQL 14",
+			    "its log does not bring messages, and a cut-over needs one");
+	return EXIT_OK;
+}
+
+static const char same_database[] =
+	"SELECT c.system_identifier || '/' || (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = "
+	"pg_catalog.current_database()) FROM pg_catalog.pg_control_system() c";
+
+/* Of one database there is nothing to move. */
+static enum exit_code judge_databases(struct cutover *m, bool *good)
+{
+	enum exit_code code;
+	const char *text = session_value(m->from.session, &m->from.call, same_database, 0, NULL, &code);
+	char from[64];
+
+	if (text == NULL)
+		return code;
+	snprintf(from, sizeof from, "%s", text);
+	text = session_value(m->to.session, &m->to.call, same_database, 0, NULL, &code);
+	if (text != NULL && strcmp(from, text) == 0)
+		*good = say(false, "both configurations name one database", "say --to with that of the other one");
+	return code;
+}
+
+/* The sink is paused since this database was opened the last time: it is to go on, or nothing arrives. */
+static enum exit_code judge_pause(struct cutover *m, bool *good)
+{
+	const char *p[] = { m->subscription };
+	enum exit_code code;
+	const char *paused = session_value(
+		m->to.session, &m->to.call,
+		"SELECT p.paused_by || coalesce(': ' || p.pause_reason, '') FROM boxhaul.inbox_position p WHERE p.subscription = $1"
+		" AND p.paused_at IS NOT NULL",
+		1, p, &code);
+	char what[CUTOVER_TEXT_BYTES];
+
+	if (paused != NULL && paused[0] != '\0') {
+		snprintf(what, sizeof what, "the sink is paused by %s", paused);
+		*good = say(false, what, "`boxhaul inbox resume`, if what it says is no reason any more");
+	}
+	return code;
+}
+
+/* --- a dry run --- */
+
+static enum exit_code tell_plan(struct cutover *m)
+{
+	struct cutover_relations all;
+	const char *p[] = { m->sources };
+	const struct pg_result *r;
+
+	if (!cutover_relations(&m->from, m->sources, &all))
+		return EXIT_UNREACHABLE;
+	for (size_t i = 0; i < all.count; i++) {
+		const char *oid[] = { all.each[i].oid };
+		enum exit_code code;
+		const char *whom = session_value(m->from.session, &m->from.call, "SELECT boxhaul.fence_holders($1)", 1,
+						 oid, &code);
+
+		printf("todo  fence %s (%s)%s%s\n", all.each[i].tab, all.each[i].oid,
+		       whom != NULL && whom[0] != '\0' ? "; now it would wait for " : "", whom != NULL ? whom : "");
+	}
+	cutover_relations_free(&all);
+	r = pg_session_run(
+		m->from.session,
+		"SELECT q ->> 'sequence', q ->> 'last' FROM pg_catalog.jsonb_array_elements(boxhaul.move_sequences($1)) q",
+		1, p);
+	for (int i = 0; pg_error(r) == NULL && i < pg_rows(r); i++)
+		printf("todo  behind sequence %s, now at %s\n", pg_text(r, i, 0),
+		       pg_is_null(r, i, 1) ? "its beginning" : pg_text(r, i, 1));
+	r = pg_session_run(m->from.session,
+			   "SELECT s.standby, s.flushed FROM boxhaul.move_standbys(pg_catalog.pg_current_wal_lsn()) s",
+			   0, NULL);
+	for (int i = 0; pg_error(r) == NULL && i < pg_rows(r); i++)
+		printf("todo  wait for standby %s, now at %s\n", pg_text(r, i, 0), pg_text(r, i, 1));
+	printf("todo  nothing was changed (--dry-run)\n");
+	return EXIT_OK;
+}
+
+/* What others write into the copy before it is open makes it differ. */
+static bool warn_of_target(struct cutover *m)
+{
+	struct cutover_relations all;
+
+	if (!cutover_relations(&m->to, m->targets, &all))
+		return false;
+	for (size_t i = 0; i < all.count; i++)
+		if (!all.each[i].fenced)
+			printf("warn  table %s (%s) of the target is not fenced: others may have written into the copy\n",
+			       all.each[i].tab, all.each[i].oid);
+	cutover_relations_free(&all);
+	return true;
+}
+
+/* What is under way is gone on with, whatever else there is. */
+static enum exit_code look_for_begun(struct cutover *m, bool *begun)
+{
+	const char *p[] = { m->capture };
+	enum exit_code code;
+	const char *token = session_value(
+		m->from.session, &m->from.call,
+		"SELECT x.token FROM boxhaul.move_source x WHERE x.capture = $1 AND x.state IN ('fencing', 'fenced')",
+		1, p, &code);
+
+	*begun = token != NULL && token[0] != '\0';
+	if (*begun)
+		printf("ok    goes on with move %s, which has begun\n", token);
+	return code;
+}
+
+enum exit_code cutover_plan(struct cutover *m)
+{
+	char stream[CUTOVER_TEXT_BYTES];
+	bool good = true, begun = false;
+	enum exit_code code = find_capture(m);
+
+	if (code == EXIT_OK)
+		code = judge_databases(m, &good);
+	if (code == EXIT_OK)
+		code = judge_capture(m, stream, &good);
+	if (code == EXIT_OK)
+		code = find_sink(m, stream, &good);
+	if (code == EXIT_OK)
+		code = look_for_begun(m, &begun);
+	if (code == EXIT_OK && !begun)
+		code = judge_pause(m, &good);
+	if (code == EXIT_OK)
+		m->elsewhere = where_is(&m->to, &code);
+	if (code == EXIT_OK)
+		m->here = where_is(&m->from, &code);
+	if (code != EXIT_OK || !list_back_streams(m))
+		return code != EXIT_OK ? code : EXIT_FAILED;
+	if (!good && !begun)
+		return EXIT_FAILED;
+	if (!warn_of_target(m))
+		return EXIT_UNREACHABLE;
+	return m->from.call.given[OPTION_DRY_RUN] ? tell_plan(m) : EXIT_OK;
+}
+
+void cutover_plan_free(struct cutover *m)
+{
+	char *all[] = { m->capture,     m->subscription, m->sources, m->targets,     m->mapping,
+			m->tables_text, m->elsewhere,    m->here,    m->back_streams };
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		free(all[i]);
+}

@@ -1,0 +1,293 @@
+"""Tables move from one database to another while clients write: the switch, the switch that is killed at each step, the one that is taken back, and the
+way back. Two databases with a daemon each; a capture of the one and a sink of the other, both ways."""
+
+import os
+import signal
+import subprocess
+import unittest
+
+import psycopg2
+from psycopg2 import errors
+
+from captures import NAME, STREAM, CaptureTest
+from harness import RELAY, SERVICE
+from legacy import TABLES, Legacy, Ways
+from process import DEADLINE
+
+BACK, RETURN, SINK, HOME = "back", "BACK", "move", "home"
+PAIRS = [{"from": table, "to": table} for table in TABLES]
+SAME = ("SELECT id, customer, total::text, weight::text, state::text, placed_at, due, attributes::text, tags::text, paid, md5(doc), md5(scan), version, changed_by "
+        "FROM legacy.orders ORDER BY id",
+        "SELECT * FROM legacy.order_lines ORDER BY order_id, line",
+        "SELECT place, sku, on_hand, counted_at, md5(doc), changed_by FROM legacy.stock ORDER BY place COLLATE \"C\", sku COLLATE \"C\"")
+# Which write shows whose turn it is.
+WRITE = "INSERT INTO legacy.order_lines (order_id, line, sku) VALUES (%s, 1, 'probe')"
+
+
+class CutoverTest(CaptureTest):
+    format, orders = "text", 100
+
+    @classmethod
+    def _make_template(cls):
+        super()._make_template()
+        cls.pg.execute(f"GRANT boxhaul_sink TO {RELAY}")
+        if int(cls.pg.execute("SHOW server_version_num")[0][0]) >= 150000:
+            cls.pg.execute(f"GRANT SET ON PARAMETER session_replication_role TO {RELAY}")
+        cls.pg.execute("GRANT USAGE ON SCHEMA legacy TO boxhaul_sink; GRANT ALL ON ALL TABLES IN SCHEMA legacy TO boxhaul_sink", dbname="migrated")
+        # A key of its own, drawn from a sequence, beside those that the shop's clients draw.
+        cls.pg.execute("CREATE SEQUENCE legacy.numbers; ALTER TABLE legacy.orders ADD number bigint DEFAULT nextval('legacy.numbers'); "
+                       f"GRANT USAGE ON SEQUENCE legacy.numbers TO {SERVICE}", dbname="migrated")
+
+    def setUp(self):
+        super().setUp()
+        if int(self.pg.execute("SHOW server_version_num")[0][0]) < 150000:
+            self.skipTest("session_replication_role cannot be granted")
+        self.there = f"{self.database}_new"
+        self.pg.execute(f"CREATE DATABASE {self.there} TEMPLATE migrated")
+        self.addCleanup(self._forget)
+        self.probes = 1000
+
+    def _forget(self):
+        """Slots are the server's, and the next test wants their names."""
+        for relay in self.relays:
+            relay.close()
+        slots = "FROM pg_replication_slots WHERE database = %s"
+        self.pg.execute(f"SELECT pg_terminate_backend(active_pid) {slots} AND active", (self.there,))
+        self.wait(lambda: self.pg.execute(f"SELECT count(*) {slots} AND active", (self.there,)) == [(0,)], "the slots to be free")
+        self.pg.execute(f"SELECT pg_drop_replication_slot(slot_name) {slots}", (self.there,))
+        self.pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self.there,))
+        self.wait(lambda: self.pg.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", (self.there,)) == [(0,)], "sessions to be gone")
+        self.pg.execute(f"DROP DATABASE {self.there}")
+
+    # -- both sides
+
+    def sink_settings(self, name, stream, subjects, snapshot):
+        return [{"name": name, "stream": stream, "subjects": [subjects], "tables": PAIRS, "snapshot": snapshot}]
+
+    def open_both(self):
+        """The old database captures, the new one follows; and the way back stands ready, paused."""
+        self.new = self.add_relay(
+            name="new", postgres={"conninfo": self.pg.conninfo(self.there, RELAY), "migrate_conninfo": self.pg.conninfo(self.there)},
+            inbox=self.sink_settings(SINK, STREAM, f"cdc.{NAME}.*.*", "required"),
+            capture=[{"name": BACK, "tables": TABLES, "stream": RETURN, "create": True, "replicas": self.nats.replicas, "format": "text",
+                      "subject": "back.{schema}.{table}", "snapshot": "none", "skip_applied": [SINK]}])
+        self.say(self.new, "capture", "start", BACK)
+        self.old = self.start_capture()
+        self.new.start()
+        self.wait(lambda: self.at(self.there, "SELECT state FROM boxhaul.capture") == [("live",)], "the way back's capture to be live")
+        self.wait(lambda: self.at(self.there, "SELECT complete FROM boxhaul.sink_status") == [(True,)], "the copy to be complete", progress=self.progress)
+        # The way back begins once its stream is there.
+        self.old.stop()
+        self.old.settings["inbox"] = self.sink_settings(HOME, RETURN, "back.*.*", "none")
+        self.old.configure(self.old.settings)
+        self.old.start()
+        self.wait(lambda: self.sql("SELECT 1 FROM boxhaul.inbox_position WHERE subscription = %s", (HOME,)), "the way back's sink to be known")
+        self.say(self.old, "inbox", "pause", HOME)
+
+    def at(self, database, sql, values=None, user=None):
+        return self.pg.execute(sql, values, database, user)
+
+    def cutover(self, *words, status=0, env=None):
+        """`boxhaul cutover`; what it said. status: None = it is killed on the way."""
+        done = subprocess.run([self.program, "cutover", NAME if "--back" not in words else BACK, "--to", self.new.config, "-c", self.old.config,
+                               "--timeout", f"{DEADLINE}s", *words], stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=2 * DEADLINE, check=False, env={**os.environ, **(env or {})})
+        self.assertEqual(done.returncode, -signal.SIGKILL if status is None else status, done.stdout)
+        return done.stdout
+
+    def takes_writes(self, database):
+        """May a client of the service write there? What it writes is taken back."""
+        connection = psycopg2.connect(self.pg.conninfo(database, SERVICE))
+        try:
+            with connection.cursor() as cursor:
+                self.probes += 1
+                cursor.execute(WRITE, (-self.probes,))
+            return True
+        except errors.ObjectNotInPrerequisiteState as e:
+            self.assertIn("it is written in database", str(e))
+            return False
+        finally:
+            connection.rollback()
+            connection.close()
+
+    def owners(self):
+        return [database for database in (self.database, self.there) if self.takes_writes(database)]
+
+    def open_shop_at(self, database, name="c"):
+        shop = Legacy(self.pg.conninfo(database, SERVICE), 3, self.orders, Ways(pause=0.004), name=name)
+        self.shops.append(shop)
+        return shop.start()
+
+    def stop_shops(self):
+        """They may have been stopped by a fence, and by nothing else."""
+        for shop in self.shops:
+            shop.stop()
+            self.assertEqual([error for error in shop.errors if not error.startswith("55000")], [])
+
+    def assert_equal(self):
+        for sql in SAME:
+            here, there = self.at(self.database, sql), self.at(self.there, sql)
+            self.assertEqual([pair for pair in zip(here, there) if pair[0] != pair[1]][:3], [], sql)
+            self.assertEqual(len(here), len(there), sql)
+            self.assertGreater(len(here), 0)
+
+
+class Switch(CutoverTest):
+    def test_there_and_back(self):
+        self.open_both()
+        self.open_shop_at(self.database)
+        self.let_work(60)
+        said = self.cutover("--dry-run")
+        self.assertIn("nothing was changed", said)
+        self.assertEqual(self.owners()[:1], [self.database])
+        said = self.cutover()
+        self.assertIn("fenced: nobody writes the 3 tables", said)
+        self.assertIn("sequence legacy.numbers stands at", said)
+        self.assertIn(f"the way back is kept: {HOME}", said)
+        self.stop_shops()
+        self.assert_equal()
+        self.assertEqual(self.owners(), [self.there])
+        # What is drawn now is in no row that was written there. (A statement that the fence has stopped may have drawn more.)
+        (drawn,), = self.at(self.database, "SELECT max(number) FROM legacy.orders")
+        self.assertGreater(self.at(self.there, "SELECT nextval('legacy.numbers')")[0][0], drawn)
+        # The new owner goes on; and back.
+        self.wait(lambda: self.sql("SELECT complete FROM boxhaul.sink_status") == [(True,)], "the way back to have begun",
+                  progress=lambda: self.sql("SELECT position, complete, error FROM boxhaul.sink_status"))
+        self.open_shop_at(self.there, "n")
+        self.let_work(60)
+        said = self.cutover("--back")
+        self.assertIn("done", said)
+        self.stop_shops()
+        # The copy follows again, and passes over what it was itself.
+        self.wait(lambda: self.at(self.there, "SELECT position FROM boxhaul.sink_status") == [(len(self.stored(STREAM)),)], "the copy to follow",
+                  progress=lambda: self.at(self.there, "SELECT position, error FROM boxhaul.sink_status"))
+        self.assert_equal()
+        self.assertEqual(self.owners(), [self.database])
+        # Nothing that came from the old database went back to it.
+        texts = [stored.payload.decode() for stored in self.stored(RETURN)]
+        self.assertTrue(any('"n' in text for text in texts))
+        self.assertEqual([text for text in texts if '"changed_by":"c' in text and '"op":"c"' in text][:3], [])
+
+    def test_a_writer_who_does_not_end(self):
+        self.open_both()
+        writer = psycopg2.connect(self.pg.conninfo(self.database, SERVICE))
+        self.addCleanup(writer.close)
+        with writer.cursor() as cursor:
+            cursor.execute(WRITE, (-1,))
+        said = self.cutover("--timeout", "1s", status=1)
+        self.assertIn(f"table legacy.order_lines waits for pid {writer.get_backend_pid()} ", said)
+        self.assertIn("taken back: the source takes the writes as before", said)
+        writer.commit()
+        self.assertEqual(self.owners(), [self.database])
+        self.cutover()
+        self.assertEqual(self.owners(), [self.there])
+        self.assert_equal()
+
+    def test_a_sink_that_does_not_come(self):
+        self.open_both()
+        self.new.stop()
+        said = self.cutover("--timeout", "2s", status=1)
+        self.assertIn("the token did not come through the stream", said)
+        self.assertEqual(self.owners(), [self.database])
+        self.new.start()
+        self.cutover()  # the token of the one that was given up passes, and opens nothing
+        self.assertEqual(self.owners(), [self.there])
+
+    def test_once_is_enough(self):
+        self.open_both()
+        self.cutover()
+        said = self.cutover(status=1)
+        self.assertIn("the tables are written here since the cut-over", said)
+        self.assertEqual(self.owners(), [self.there])
+
+
+class Words(CutoverTest):
+    """What stands against it, and goes when somebody does what is said."""
+
+    def test_what_is_missing(self):
+        self.open_both()
+        self.assertIn("Say --to", self.say(self.old, "cutover", NAME, status=2))
+        self.assertIn("say --to with that of the other one", self.say(self.old, "cutover", NAME, "--to", self.old.config, status=1))
+        self.cutover("--dry-run")
+
+    def test_a_capture_that_is_paused(self):
+        self.open_both()
+        self.say(self.old, "capture", "pause", NAME)
+        self.assertIn("FAIL  capture shop is live, paused", self.cutover(status=1))
+        self.assertIn("paused", self.say(self.old, "capture", "status", NAME))
+        self.say(self.old, "capture", "resume", NAME)
+        self.cutover("--dry-run")
+
+    def test_a_sink_that_is_paused(self):
+        self.open_both()
+        self.say(self.new, "inbox", "pause", SINK)
+        self.assertIn("`boxhaul inbox resume`", self.cutover(status=1))
+        self.assertEqual(self.owners()[:1], [self.database])
+        self.say(self.new, "inbox", "resume", SINK)
+        self.cutover("--dry-run")
+
+    def test_a_sink_that_has_stopped(self):
+        self.open_both()
+        self.at(self.there, "ALTER TABLE legacy.order_lines ADD CONSTRAINT no_probe CHECK (sku <> 'probe')")
+        self.sql(WRITE, (-1,))
+        self.wait(lambda: self.at(self.there, "SELECT error IS NOT NULL FROM boxhaul.sink_status") == [(True,)], "the sink to stop")
+        self.assertIn("it has stopped", self.cutover(status=1))
+        self.at(self.there, "ALTER TABLE legacy.order_lines DROP CONSTRAINT no_probe")
+        self.wait(lambda: self.at(self.there, "SELECT error IS NULL FROM boxhaul.sink_status") == [(True,)], "the sink to go on")
+        self.cutover("--dry-run")
+
+    def test_a_copy_that_differs(self):
+        """Somebody has written into it before it was fenced."""
+        self.open_both()
+        self.at(self.there, "DELETE FROM legacy.order_lines WHERE (order_id, line) = (1, 1)")
+        self.sql("UPDATE legacy.order_lines SET note = 'x' WHERE (order_id, line) = (1, 1)")
+        self.sql("ALTER TABLE legacy.order_lines ALTER note SET STORAGE EXTERNAL")
+        self.sql("UPDATE legacy.order_lines SET note = repeat('x', 9000) WHERE (order_id, line) = (1, 2)")
+        self.at(self.there, "DELETE FROM legacy.order_lines WHERE (order_id, line) = (1, 2)")
+        self.sql("UPDATE legacy.order_lines SET amount = 7 WHERE (order_id, line) = (1, 2)")  # without the note, which has not changed
+        self.wait(lambda: self.at(self.there, "SELECT missing FROM boxhaul.sink_status") == [(2,)], "the sink to miss both rows")
+        self.assertIn("2 updates found no row", self.cutover(status=1))
+        self.say(self.old, "capture", "resync", NAME, "legacy.order_lines")
+        self.wait(lambda: self.at(self.there, "SELECT missing, complete FROM boxhaul.sink_status") == [(0, True)], "the rows to be there again")
+        self.cutover()
+        self.assert_equal()
+
+    def test_too_early(self):
+        self.open_both()
+        self.at(self.there, "UPDATE boxhaul.sink_table SET state = 'reading' WHERE source = 'legacy.stock'")
+        self.assertIn("FAIL  tables that are not complete: legacy.stock", self.cutover(status=1))
+        self.at(self.there, "UPDATE boxhaul.sink_table SET state = 'complete' WHERE source = 'legacy.stock'")
+        self.cutover("--dry-run")
+
+
+class Killed(CutoverTest):
+    def test_at_each_step(self):
+        """Killed before the target is open: nobody has taken over; the next one takes it back, or goes on."""
+        self.open_both()
+        if subprocess.run([self.program, "failpoints"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("this program has no failpoints: they need a build with configure --enable-failpoints")
+        for point in ("expected", "fencing", "fenced", "arrived", "sequenced"):
+            with self.subTest(point):
+                self.cutover(status=None, env={"BOXHAUL_FAILPOINT": f"move_{point}=kill"})
+                self.assertNotIn(self.there, self.owners())
+                self.cutover("--give-up", status=1)
+                self.assertEqual(self.owners(), [self.database])
+        self.cutover(status=None, env={"BOXHAUL_FAILPOINT": "move_fenced=kill"})
+        self.cutover("--give-up", status=None, env={"BOXHAUL_FAILPOINT": "move_given_up=kill"})
+        self.assertEqual(self.owners(), [])
+        said = self.cutover(status=1)  # what was decided holds
+        self.assertIn("taken back", said)
+        self.assertEqual(self.owners(), [self.database])
+        self.cutover(status=1, env={"BOXHAUL_FAILPOINT": "move_fencing=error"})
+        self.assertEqual(self.owners(), [self.database])
+        self.cutover(status=None, env={"BOXHAUL_FAILPOINT": "move_sequenced=kill"})
+        self.assertEqual(self.owners(), [])
+        self.cutover(status=None, env={"BOXHAUL_FAILPOINT": "move_opened=kill"})
+        self.assertEqual(self.owners(), [self.there])
+        self.cutover("--give-up")  # too late: it is open
+        self.assertEqual(self.owners(), [self.there])
+        self.assert_equal()
+
+
+if __name__ == "__main__":
+    unittest.main()
