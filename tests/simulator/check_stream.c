@@ -149,6 +149,9 @@ void check_storing(struct sim *s, int64_t id)
 	if (settings_owns(&s->plan.settings, f->stream) &&
 	    (was_passed(s, &s->pg.fact[first]) || s->pg.fact[first].copies > 0))
 		return;
+	/* The same of a batch. */
+	if ((s->plan.batches >> f->stream & 1) != 0 && s->pg.fact[first].copies > 0 && s->pg.fact[first].standing == 0)
+		return;
 	demand(s, f->copies > 0 || first == id, "G3: %lld of key %d is stored before %lld", (long long)id, f->key,
 	       (long long)first);
 }
