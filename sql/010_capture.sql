@@ -528,7 +528,8 @@ $$;
 --                Repairs of readings below repair_first are done: they go
 --   told         [{"table", "columns"}]: what consumers were told of a table
 --   repairs      [{"table", "reading", "key"}]: rows to be read again. One may be there already. A key, as a cursor, is an array of columns in hex
---   letters      dead letters: columns of boxhaul.capture_letter, but for the payloads, which may be too long for JSON: `payloads` has one for each
+--   letters      dead letters: columns of boxhaul.capture_letter, but for the payloads, which may be too long for JSON: `payloads` has one for each.
+--                "stops": what stands there makes the copy wrong as a whole, so the capture is paused with it
 --   carried      changes that wait for their key: columns of boxhaul.capture_carried, but for payload, headers and key: `payloads` has these three
 --                for each, behind those of the letters
 --   gone         ordinals: what was carried, and is stored, or a letter of this mark
@@ -576,6 +577,9 @@ BEGIN
                jsonb_to_record(e.letter) AS l (ordinal bigint, message_id uuid, subject text, headers jsonb, reason text, attempts integer,
                                                position text, tab text, key text)
          ORDER BY e.n;
+        PERFORM boxhaul.capture_pause(capture_mark.name, 'boxhaul',
+                    format('TRUNCATE %s: a bucket cannot be told. Purge what it has of the table, then boxhaul capture resync, and resume', e ->> 'tab'))
+           FROM jsonb_array_elements(mark -> 'letters') e WHERE (e -> 'stops')::boolean;
     END IF;
     IF mark ?| ARRAY['carried', 'gone', 'void'] THEN
         PERFORM boxhaul.capture_mark_carried(capture_mark.name, mark, payloads);

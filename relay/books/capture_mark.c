@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "books/capture_tables.h"
+#include "core/refusal.h"
 #include "format/capture_key.h"
 
 /* --- values; each NULL where there is no memory --- */
@@ -234,6 +235,7 @@ static json_t *letter_of(const struct capture_mark_books *m, const struct captur
 				put_reason(o, m, l, at.why) && put_shown(o, "message_id", at.message_id) &&
 				put_shown(o, "subject", at.subject) && put_shown(o, "position", at.position) &&
 				put_shown(o, "tab", at.tab) &&
+				(l->reason != DEFECT_TRUNCATE || put(o, "stops", json_true())) &&
 				(at.pair_count == 0 || put(o, "headers", headers_of(&at))) &&
 				(at.key == NULL || put(o, "key", key_shown(at.key, at.key_bytes))));
 }

@@ -44,6 +44,7 @@ static const struct refusal table[] = {
 	{ DEFECT_UNREADABLE, VERDICT_POISON, "the database cannot read the row" },
 	{ DEFECT_COLUMN, VERDICT_POISON, "a column is not valid UTF-8, or holds nothing that its type writes" },
 	{ DEFECT_KEY_NULL, VERDICT_POISON, "the row has no key" },
+	{ DEFECT_TRUNCATE, VERDICT_POISON, "the table was emptied by TRUNCATE, which a bucket cannot be told" },
 	{ DEFECT_EMITTED, VERDICT_POISON, "the content is not that of boxhaul.emit()" },
 
 	{ REASON_NO_REPLY, VERDICT_UNKNOWN, "no reply from the stream" },

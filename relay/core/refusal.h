@@ -40,6 +40,7 @@ enum reason {
 	DEFECT_UNREADABLE,   /* the database cannot read it, or not as UTF-8 */
 	DEFECT_COLUMN,       /* of a captured row: no UTF-8, or nothing that its type writes */
 	DEFECT_KEY_NULL,     /* of a captured row, which has no key to stand under */
+	DEFECT_TRUNCATE,     /* of a captured table, and a bucket cannot be told: the capture is paused */
 	DEFECT_EMITTED,      /* not the content of boxhaul.emit() */
 	DEFECT_LAST = DEFECT_EMITTED,
 

@@ -97,6 +97,7 @@ struct parts {
 	const struct capture_place *place;                     /* NULL: of no transaction */
 	const struct capture_text *key, *repair_key, *columns; /* NULL, or empty: none */
 	enum reason defect;
+	bool read_instead;
 	bool written; /* by somebody, as a message */
 	bool moves_whole;
 	size_t part_at, part_bytes; /* in the body */
@@ -189,6 +190,7 @@ static struct capture_parcel *pack(const struct capture_message *m, const struct
 		return NULL;
 	c->table = p->table;
 	c->defect = (uint16_t)p->defect;
+	c->read_instead = p->read_instead;
 	c->bytes = (uint32_t)bytes;
 	c->lane = lane_of(m, p);
 	fill(c, m, p, position, (char *)(c + 1));
@@ -247,7 +249,9 @@ static void find_keys(struct capture_maker *m, const struct capture_change *c)
 	if (m->key.count == 0)
 		capture_text_put(&m->key, m->repair_key.bytes, m->repair_key.count);
 	m->moves_whole = c->old_is_whole || !lacks_values(c->shape, c->row);
-	if (m->key.count == m->repair_key.count && memcmp(m->key.bytes, m->repair_key.bytes, m->key.count) == 0)
+	/* A bucket takes whole rows and nothing else: one that is not is read in any case. */
+	if ((m->moves_whole || m->style.target != CAPTURE_TARGET_KV) && m->key.count == m->repair_key.count &&
+	    memcmp(m->key.bytes, m->repair_key.bytes, m->key.count) == 0)
 		capture_text_reset(&m->repair_key);
 }
 
@@ -269,6 +273,7 @@ struct capture_parcel *capture_maker_change(struct capture_maker *m, const struc
 
 	find_keys(m, &c);
 	p.moves_whole = m->moves_whole;
+	p.read_instead = m->style.target == CAPTURE_TARGET_KV && !m->moves_whole && m->repair_key.count > 0;
 	return make(m, &c, &p);
 }
 

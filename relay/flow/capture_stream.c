@@ -183,6 +183,7 @@ static void offer(struct capture_stream *s, enum capture_change_kind kind, struc
 	event.change.repair_key = parcel->repair_key;
 	event.change.repair_key_bytes = parcel->repair_key_bytes;
 	event.change.moves_whole = parcel->moves_whole;
+	event.change.read_instead = parcel->read_instead;
 	let_held_go(s);
 	s->held = wait_with(s, &event, parcel);
 }

@@ -261,7 +261,7 @@ static void write_bucket(struct body *b)
 	const struct capture_change *c = b->c;
 
 	if (c->op == CAPTURE_OP_TRUNCATE) {
-		tell_defect(b, DEFECT_KEY_NULL, "a TRUNCATE of", c->shape->table, "cannot be told to a bucket");
+		tell_defect(b, DEFECT_TRUNCATE, "a TRUNCATE of", c->shape->table, "cannot be told to a bucket");
 		return;
 	}
 	if (!has_row(c))
@@ -270,7 +270,7 @@ static void write_bucket(struct body *b)
 	for (size_t i = 0; i < c->shape->count; i++)
 		if (capture_body_value(c, i)->kind == PGOUTPUT_UNCHANGED)
 			tell_defect(b, DEFECT_COLUMN, "the column", c->shape->columns[i].name,
-				    "was not sent, and a bucket holds whole rows: set REPLICA IDENTITY FULL");
+				    "was not sent, and a bucket holds whole rows");
 }
 
 enum reason capture_body_write(struct capture_writer *w, const struct capture_style *style,

@@ -9,7 +9,7 @@
  * one, is that. */
 const struct pgoutput_value *capture_body_value(const struct capture_change *c, size_t i);
 
-/* Into w->payload; op is its word. REASON_NONE, DEFECT_COLUMN (w->why names it), DEFECT_KEY_NULL. */
+/* Into w->payload; op is its word. REASON_NONE, DEFECT_COLUMN (w->why names it), DEFECT_KEY_NULL, DEFECT_TRUNCATE. */
 enum reason capture_body_write(struct capture_writer *w, const struct capture_style *style,
 			       const struct capture_change *c, const char *op);
 

@@ -166,7 +166,7 @@ static enum reason write_bucket_key(struct capture_writer *w, const struct captu
 	struct capture_text *piece = &w->piece;
 
 	if (parts == 0)
-		return DEFECT_KEY_NULL;
+		return c->op == CAPTURE_OP_TRUNCATE ? DEFECT_TRUNCATE : DEFECT_KEY_NULL;
 	piece->count = 0;
 	capture_text_say(piece, "$KV.");
 	capture_text_say(piece, style->bucket);

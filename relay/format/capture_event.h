@@ -29,7 +29,7 @@
 #include "format/capture_message.h"
 
 /* Makes the message. REASON_NONE; else a defect of the row, and *m is what there is of it, for a dead letter: DEFECT_COLUMN (m->why names it; in a bucket also a
- * value that was not sent, which it would lose), DEFECT_KEY_NULL (in a bucket: there is nothing to put it under; or it is a TRUNCATE), DEFECT_SUBJECT_...;
+ * value that was not sent, which it would lose), DEFECT_KEY_NULL (in a bucket: there is nothing to put it under), DEFECT_TRUNCATE (a bucket cannot be told of one), DEFECT_SUBJECT_...;
  * REASON_NO_MEMORY: nobody can say now. */
 enum reason capture_event_write(struct capture_writer *w, const struct capture_style *style,
 				const struct capture_change *change, struct capture_message *m);

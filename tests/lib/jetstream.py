@@ -62,8 +62,8 @@ class JetStream:
     def names(self):
         return self.call("STREAM.NAMES").get("streams") or []
 
-    def purge(self, stream):
-        return self.call(f"STREAM.PURGE.{stream}")
+    def purge(self, stream, subject=None):
+        return self.call(f"STREAM.PURGE.{stream}", {"filter": subject} if subject else None)
 
     def delete(self, stream):
         return self.call(f"STREAM.DELETE.{stream}")

@@ -126,6 +126,9 @@ uint32_t capture_pg_commit(struct capture_sim *s, uint64_t xid, const struct op 
 	for (uint32_t i = 0; i < count; i++) {
 		s->op[s->ops] = ops[i];
 		s->op[s->ops].published = t->decoded && is_published(s, xid, &ops[i]);
+		s->op[s->ops].instead =
+			s->op[s->ops].published && s->plan.whole_rows && ops[i].kind == OP_UPDATE && !ops[i].toast_sent;
+		s->op[s->ops].published &= !s->op[s->ops].instead;
 		s->ops++;
 	}
 	if (flush)

@@ -61,6 +61,10 @@ static void draw_load(struct capture_plan *p, struct prng *dice)
 	p->of_keys = p->settings.in_commit_order ? ONE_OF(dice, 0, 100000, 300000) : 0;
 	p->of_truncate = p->settings.in_commit_order ? ONE_OF(dice, 0, 0, 5000, 30000) : 0;
 	p->of_toast = ONE_OF(dice, 0, 500000, 900000);
+	/* A change of the key that leaves values out is two changes there, one of which is sent: here it is one, so there is none. */
+	p->whole_rows = prng_below(dice, 4) == 0;
+	if (p->whole_rows)
+		p->of_keys = 0;
 	p->pg_us = prng_spread(dice, 50, 8000);
 	p->bus_us = prng_spread(dice, 50, 8000);
 	p->flush_us = prng_spread(dice, 1000, 200000);
@@ -103,7 +107,9 @@ static void draw_race(struct capture_plan *p, struct prng *dice)
 	p->settings.in_commit_order = true;
 	p->settings.chunk_rows = ONE_OF(dice, 1, 2, 3);
 	p->settings.chunk_share = ONE_OF(dice, 1, 2, 5);
-	p->of_keys = ONE_OF(dice, 300000, 600000);
+	p->of_keys = p->whole_rows ? 0 : ONE_OF(dice, 300000, 600000);
+	if (p->whole_rows) /* each of many rows is read by itself: the seed must come to an end */
+		p->settings.chunk_share = 100;
 	p->of_toast = 900000;
 	p->of_truncate = ONE_OF(dice, 0, 0, 20000);
 	p->transactions = (uint32_t)prng_between(dice, 100, 350);

@@ -34,7 +34,7 @@ static bool is_sent(const struct capture_sim *s, const struct host *h, const str
 		return false;
 	if (!s->plan.version_13 && !t->marker) {
 		for (uint32_t o = 0; o < t->ops; o++)
-			if (s->op[t->first_op + o].published)
+			if (s->op[t->first_op + o].published || s->op[t->first_op + o].instead)
 				return true;
 		return false; /* from 15 on */
 	}
@@ -72,7 +72,8 @@ static void name_keys(struct capture_sim *s, struct capture_event *ev, const str
 	capture_key_text(p->keys, moved && s->flaw != CAPTURE_FLAW_new_key ? op->old_key : op->key);
 	ev->change.row.key = p->keys;
 	ev->change.row.key_bytes = (uint32_t)strlen(p->keys);
-	if (moved) {
+	ev->change.read_instead = op->instead;
+	if (moved || op->instead) {
 		capture_key_text(p->keys + KEY_BYTES, op->key);
 		ev->change.repair_key = p->keys + KEY_BYTES;
 		ev->change.repair_key_bytes = (uint32_t)strlen(p->keys + KEY_BYTES);
@@ -115,7 +116,8 @@ static bool step_transaction(struct capture_sim *s, struct host *h, const struct
 		ev->begin.commit_time = t->time;
 		return true;
 	}
-	while (h->next_op < t->ops && !s->op[t->first_op + h->next_op].published)
+	while (h->next_op < t->ops && !s->op[t->first_op + h->next_op].published &&
+	       !s->op[t->first_op + h->next_op].instead)
 		h->next_op++;
 	if (h->next_op < t->ops) {
 		fill_change(s, t, h->next_op++, ev, p);

@@ -26,7 +26,7 @@ enum {
 	MAX_OPS = 12000,
 	MAX_STORED = 30000,
 	MAX_SLOTS = 464,
-	MAX_REPAIRS = 600,
+	MAX_REPAIRS = 4096,
 	MAX_CARRIED = 2000,
 	MAX_MARKERS = 3000,
 	MAX_WINDOWS = 4000,
@@ -78,6 +78,7 @@ struct op {
 	uint8_t kind, table, key, old_key;
 	bool toast_sent; /* UPDATE */
 	bool published;
+	bool instead; /* it is not sent as it is: its row is read, and sent instead */
 	struct content content;
 
 	/* the truth beside it */

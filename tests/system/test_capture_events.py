@@ -284,27 +284,6 @@ class Formats(EventsTest):
         self.database = database
 
 
-class Buckets(EventsTest):
-    tables = ["legacy.docs"]
-
-    def test_a_table_as_a_bucket(self):
-        """The last value of each key is the row; a row that has gone is deleted; another key is both."""
-        with self.jetstream() as jetstream:
-            jetstream.create("KV_docs", ["$KV.docs.>"], max_msgs_per_subject=1, discard="new", allow_rollup_hdrs=True)
-        self.sql("ALTER TABLE legacy.docs REPLICA IDENTITY FULL")
-        self.start_capture({"target": "kv", "stream": "KV_docs", "create": False})
-        self.wait_complete()
-        self.sql("INSERT INTO legacy.docs VALUES (1, 'a', 1), (2, repeat('x', 10000), 2), (3, 'c', 3)")
-        self.sql("UPDATE legacy.docs SET n = 20 WHERE id = 2; DELETE FROM legacy.docs WHERE id = 1; UPDATE legacy.docs SET id = 4 WHERE id = 3")
-
-        def bucket():
-            return {m.subject: "DEL" if m.headers.get("KV-Operation") == ["DEL"] else json.loads(m.payload) for m in self.stored("KV_docs")}
-        want = {"$KV.docs.docs.1": "DEL", "$KV.docs.docs.2": {"id": 2, "doc": "x" * 10000, "n": 20}, "$KV.docs.docs.3": "DEL",
-                "$KV.docs.docs.4": {"id": 4, "doc": "c", "n": 3}}
-        self.wait(lambda: bucket() == want, "the bucket", progress=bucket)
-        self.assertEqual(self.sql("SELECT reason FROM boxhaul.capture_letter"), [])
-
-
 # The tables of the libraries, as they make them; a row; and the message: subject, key, headers beside ours, payload, id.
 ID = "11111111-2222-3333-4444-555555555555"
 OUTBOXES = {

@@ -660,6 +660,39 @@ static void what_was_carried_is_looked_for(void)
 	left_behind.ordinal = 0;
 }
 
+/* A table is complete, and a change of it is not whole. What was streamed while nothing was read is in no U. */
+static void row_is_read_instead(void)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
+	size_t before;
+
+	complete = true;
+	reads();
+	looked(0, false);
+	chunk(720, 727);
+	complete = false;
+	end(130);
+	position(130);
+	acked_all();
+	marked();
+	ev.control.end = ev.control.none = true;
+	step(ev);
+	marked();
+	is_number(capture_look(core)->tables_open, 0, "the table is complete");
+	before = waiting;
+	begin(800, 140);
+	ev = (struct capture_event){ .kind = CAPTURE_EVENT_CHANGE };
+	ev.change.row.key = ev.change.repair_key = "a";
+	ev.change.row.key_bytes = ev.change.repair_key_bytes = 1;
+	ev.change.read_instead = true;
+	step(ev);
+	is_text(heard, "mark 100/0, repair 2:a", "a change that is not whole is not sent; its row is put on record");
+	is_number(waiting, before, "nothing of it is sent");
+	commit(150);
+	marked();
+	ok(strstr(heard, "draw") != NULL && strstr(heard, "chunk") == NULL, "it is read behind a barrier");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
@@ -680,6 +713,7 @@ int main(int argc, char **argv)
 	a_key_that_waits_is_carried();
 	the_oldest_is_carried_first();
 	what_was_carried_is_looked_for();
+	row_is_read_instead();
 	capture_free(core);
 	return done_testing();
 }

@@ -83,9 +83,15 @@ static void change(struct capture *c, struct capture_event *ev)
 	c->stats.changes++;
 	capture_reading_change(&c->reading, l->xid, ev);
 	slot = capture_rows_take(&c->rows, &ev->change.row, false);
-	capture_rows_append(&c->rows, slot);
 	ev->change.row.slot = slot;
+	if (!ev->change.read_instead) {
+		capture_rows_append(&c->rows, slot);
+		capture_reading_changed(&c->reading, ev, slot);
+		return;
+	}
+	c->stats.read_instead++;
 	capture_reading_changed(&c->reading, ev, slot);
+	capture_rows_drop(&c->rows, slot); /* a repair holds it as long as it needs the key */
 }
 
 static void commit(struct capture *c, const struct capture_event *ev)

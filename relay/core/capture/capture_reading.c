@@ -75,6 +75,9 @@ void capture_reading_begin(struct capture_reading *r, const struct capture_event
 			t->readings = last;
 		if (t->readings < t->reading)
 			t->readings = t->reading;
+		/* An earlier leader has put rows on record that are to be read once more, and did not come to it. */
+		if (t->state == CAPTURE_TABLE_COMPLETE && t->repair_count > 0 && !MUTANT(reopened_forgotten))
+			t->state = CAPTURE_TABLE_READ;
 		r->walk[i].from_start = t->state == CAPTURE_TABLE_WAITING;
 		r->walk[i].sealed = true; /* some of its rows may have gone out already */
 	}
@@ -168,6 +171,14 @@ void capture_reading_change(struct capture_reading *r, uint32_t xid, const struc
 		r->stats->rows_early += chunk_emit(&r->chunk, ev->change.repair_key, ev->change.repair_key_bytes);
 }
 
+/* All its rows were read, and one is to be read once more. What was streamed while nothing was to be read is in no U: that asks for a barrier. */
+static void reopen(struct capture_reading *r, uint32_t table)
+{
+	if (!capture_walks_unfinished(r) && !MUTANT(reopened_at_once))
+		r->barrier = BARRIER_WANTED;
+	r->table[table].state = CAPTURE_TABLE_READ;
+}
+
 void capture_reading_changed(struct capture_reading *r, const struct capture_event *ev, uint32_t slot)
 {
 	uint32_t table = ev->change.table;
@@ -178,6 +189,8 @@ void capture_reading_changed(struct capture_reading *r, const struct capture_eve
 	/* Who is compared with has the whole row already, and moves it. */
 	if (r->table[table].pass != 0 && !MUTANT(pass_repairs))
 		return;
+	if (ev->change.read_instead && !capture_reading_state_is_unfinished(&r->table[table]))
+		reopen(r, table);
 	/* Before its first row is read nothing can have moved to where reading has passed. */
 	if (capture_reading_state_is_unfinished(&r->table[table]) && r->table[table].state != CAPTURE_TABLE_WAITING)
 		capture_repairs_add(r, table, ev->change.repair_key, ev->change.repair_key_bytes, slot);

@@ -61,7 +61,7 @@ struct capture_reading {
 	uint32_t *repair_slot;         /* each holds it */
 	size_t repair_count, most_repairs;
 
-	/* Repairs from this ordinal on are not kept: a table will begin anew instead. Until that is on record no mark goes so far. */
+	/* Repairs of what came before this ordinal, which is to be given next, are not kept, nor later ones (0: all are): a table will begin anew instead. Until that is on record no mark goes so far. */
 	int64_t unrepaired;
 
 	struct capture_note note[LIMIT_CAPTURE_NOTES];

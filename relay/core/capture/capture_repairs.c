@@ -35,7 +35,7 @@ void capture_repairs_add(struct capture_reading *r, uint32_t table, const void *
 		if (are_too_many(r, t)) {
 			w->again = CAPTURE_AGAIN_REPAIRS;
 			if (r->unrepaired == 0)
-				r->unrepaired = r->rows->next - 1;
+				r->unrepaired = r->rows->next;
 			return;
 		}
 		begin_reading(t, w);

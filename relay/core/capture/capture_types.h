@@ -168,6 +168,9 @@ struct capture_event {
 			const void *repair_key;
 			uint32_t repair_key_bytes;
 			bool moves_whole; /* then: all columns were sent, and nothing is to be read once more */
+			/* It is not sent as it is, for it is not whole and nothing but whole rows may be: the row under repair_key is read, and
+			 * sent instead. */
+			bool read_instead;
 			/* The core does not want it: CAPTURE_NO_SLOT in row.slot, and nothing of it is kept. */
 		} change;
 		struct {
@@ -375,6 +378,7 @@ struct capture_stats {
 	int64_t ordinal, marked_ordinal;                               /* given last; marked */
 	enum capture_reader_state reader;
 	uint64_t waits_for;
+	uint64_t read_instead;   /* changes that were not sent, and their rows read whole */
 	uint32_t table;          /* that is being read; or CAPTURE_NO_TABLE */
 	uint32_t tables_open;    /* not complete */
 	uint32_t open_commits;   /* received, and not settled whole; at most LIMIT_CAPTURE_COMMITS are told apart */

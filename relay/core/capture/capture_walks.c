@@ -89,7 +89,7 @@ void capture_walks_marked(struct capture_reading *r, size_t steps)
 
 int64_t capture_walks_limit(const struct capture_reading *r)
 {
-	return r->unrepaired == 0 || MUTANT(repairs_overflow) ? INT64_MAX : r->unrepaired - 1;
+	return r->unrepaired == 0 || MUTANT(repairs_overflow) ? INT64_MAX : r->unrepaired - 2;
 }
 
 /* --- tables --- */
