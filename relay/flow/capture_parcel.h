@@ -16,7 +16,7 @@ struct capture_parcel {
 	uint32_t key_bytes;
 	const char *repair_key; /* the key after a change that gave the row another one; else NULL */
 	uint32_t repair_key_bytes;
-	bool moves_whole;     /* then: it left no value out */
+	bool moves_whole; /* then: it left no value out */
 	bool read_instead; /* the row under repair_key is to be read, and sent instead: it is not whole, and for a bucket */
 	uint64_t lane;     /* of its table and key */
 	uint32_t table;       /* of the capture, or CAPTURE_NO_TABLE */

@@ -153,6 +153,9 @@ void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 	/* A standby that falls behind may lose what was published: what is left out of the comparison then hides other faults. */
 	if (mood != LONE && prng_below(dice, 2) == 0)
 		p->every.failover = 0;
+	/* A bucket is not verified. */
+	if (p->whole_rows)
+		p->every.verify = 0;
 }
 
 void capture_plan_shrink(struct capture_plan *p, const struct overrides *o)

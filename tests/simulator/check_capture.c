@@ -209,7 +209,7 @@ static void compare(struct capture_sim *s, const struct message *m, uint8_t key,
 		s->tainted[m->table][key] |= !same;
 		return;
 	}
-	now = row_by_now(s, m->table, key);
+	now = row_by_now(s, m->table, key, said).now;
 	demand(s, now.exists == said->exists && (!said->exists || (now.val == said->val && now.toast == said->toast)),
 	       "a row is verified in the wrong place: table %u, key %u is %d %u/%u, and what was stored before says %d %u/%u",
 	       m->table, key, said->exists, said->val, said->toast, now.exists, now.val, now.toast);
