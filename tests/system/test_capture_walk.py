@@ -113,9 +113,10 @@ class Orders(CaptureTest):
 
         def write():
             with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
-                number = 0
-                while not writing.is_set():
-                    number += 1
+                # An end: rows that are put, or moved, between where the walk is and where it ends are read, too.
+                for number in range(1, 300):
+                    if writing.is_set():
+                        break
                     cursor.execute("INSERT INTO legacy.names VALUES ('zz' || %s, %s) ON CONFLICT DO NOTHING", (number % 50, number))
                     cursor.execute("UPDATE legacy.parts SET at = at + 40 WHERE id = %s", (number % 100,))
                     cursor.execute("UPDATE legacy.amounts SET amount = amount + 1000000 WHERE f = %s AND amount <> 'NaN'", (number % 50,))
