@@ -212,6 +212,7 @@ CREATE INDEX IF NOT EXISTS verify_difference_of ON boxhaul.verify_difference (pa
 
 -- The rows that the pass under way has met, by the key as it is written here. It goes with the next pass.
 CREATE TABLE IF NOT EXISTS boxhaul.verify_mark (
+    n            bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,  -- tools that copy tables ask for a key
     subscription text   NOT NULL,
     tab          text   NOT NULL,
     reading      bigint NOT NULL,

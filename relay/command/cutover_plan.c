@@ -171,8 +171,6 @@ static bool list_back_streams(struct cutover *m)
 
 /* --- what stands against it --- */
 
-static const char status_says[] = "`boxhaul capture status` says more";
-
 static const char capture_state[] =
 	"SELECT c.stream, c.state, c.paused_at IS NOT NULL, (SELECT pg_catalog.string_agg(t.tab || ' (' || coalesce(t.reason, t.state) || ')', ', ')"
 	" FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state <> 'complete' AND NOT t.inserts_only),"
@@ -184,6 +182,7 @@ static enum exit_code judge_capture(struct cutover *m, char stream[static CUTOVE
 	const char *p[] = { m->capture };
 	const struct pg_result *r = pg_session_run(m->from.session, capture_state, 1, p);
 	char what[CUTOVER_TEXT_BYTES + 128];
+	char mend[CUTOVER_TEXT_BYTES], target[CONFIG_TARGET_BYTES];
 	bool live;
 
 	if (pg_error(r) != NULL)
@@ -196,14 +195,16 @@ static enum exit_code judge_capture(struct cutover *m, char stream[static CUTOVE
 	live = strcmp(pg_text(r, 0, 1), "live") == 0 && pg_text(r, 0, 2)[0] != 't';
 	snprintf(what, sizeof what, "capture %s is %s%s, and sends to %s", m->capture, pg_text(r, 0, 1),
 		 pg_text(r, 0, 2)[0] == 't' ? ", paused" : "", stream);
-	*good = say(live, what, status_says) && *good;
+	snprintf(mend, sizeof mend, "`boxhaul capture status %s %s` says more",
+		 config_target(m->from.call.config, target), m->capture);
+	*good = say(live, what, mend) && *good;
 	if (!pg_is_null(r, 0, 3)) {
 		snprintf(what, sizeof what, "tables of the capture: %s", pg_text(r, 0, 3));
-		*good = say(false, what, status_says);
+		*good = say(false, what, mend);
 	}
 	if (strcmp(pg_text(r, 0, 4), "0") != 0) {
 		snprintf(what, sizeof what, "%s changes were never sent: they are dead letters", pg_text(r, 0, 4));
-		*good = say(false, what, status_says);
+		*good = say(false, what, mend);
 	}
 	if (pg_text(r, 0, 5)[0] != 't')
 		*good = say(false, "the source is older than PostgreSQL 14",

@@ -413,7 +413,9 @@ bool pg_walsender_start(struct pg_walsender *w, const struct pg_walsender_start 
 	if (!pg_walsender_is_idle(w) || strlen(s->slot) >= sizeof w->start.slot ||
 	    strlen(s->publications) >= sizeof w->start.publications)
 		return false;
-	w->start = (struct pg_replication_start){ .options = s->options, .from_lsn = s->from_lsn, .messages = s->messages };
+	w->start = (struct pg_replication_start){ .options = s->options,
+						  .from_lsn = s->from_lsn,
+						  .messages = s->messages };
 	w->start.options.replication = w->start.options.pinned_text = true;
 	snprintf(w->start.slot, sizeof w->start.slot, "%s", s->slot);
 	snprintf(w->start.publications, sizeof w->start.publications, "%s", s->publications);

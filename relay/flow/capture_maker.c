@@ -251,7 +251,7 @@ static void find_keys(struct capture_maker *m, const struct capture_change *c)
 	m->moves_whole = c->old_is_whole || !lacks_values(c->shape, c->row);
 	/* A bucket takes whole rows and nothing else: one that is not is read in any case. */
 	if ((m->moves_whole || m->style.target != CAPTURE_TARGET_KV) && m->key.count == m->repair_key.count &&
-	    memcmp(m->key.bytes, m->repair_key.bytes, m->key.count) == 0)
+	    (m->key.count == 0 || memcmp(m->key.bytes, m->repair_key.bytes, m->key.count) == 0))
 		capture_text_reset(&m->repair_key);
 }
 

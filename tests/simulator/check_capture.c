@@ -59,10 +59,11 @@ static struct whereabouts row_by_now(const struct capture_sim *s, uint32_t table
 				     const struct content *read)
 {
 	struct pg_table one[CAPTURE_TABLES];
-	const struct content *now = &one[table].row[key];
+	const struct content *now;
 	bool in_place;
 
 	memcpy(one, s->base, sizeof one);
+	now = &one[table].row[key];
 	in_place = is_same(now, read);
 	for (uint32_t i = 0; i < s->transactions; i++) {
 		const struct transaction *t = &s->transaction[i];

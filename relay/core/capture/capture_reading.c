@@ -302,9 +302,16 @@ static void take_top(struct capture_reading *r, struct capture_event *ev)
 	rest(r);
 	if (ev->chunk.count > 0)
 		slot = ev->chunk.rows[0].slot = capture_rows_take(r->rows, &ev->chunk.rows[0], true);
-	else
-		r->table[r->at].state = CAPTURE_TABLE_READ;
 	capture_walks_bound(r, r->at, ev->chunk.filenode, slot);
+	if (ev->chunk.count > 0)
+		return;
+	/* No row is a chunk, too: what it has seen go must have come before the end is said. */
+	if (MUTANT(empty_at_once)) {
+		r->table[r->at].state = CAPTURE_TABLE_READ;
+		return;
+	}
+	r->complete = true;
+	chunk_open(&r->chunk, r->at, NULL, 0);
 }
 
 void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev)

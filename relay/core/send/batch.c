@@ -222,7 +222,7 @@ void batch_begin(struct sender *s)
 
 void batch_forget(struct sender *s)
 {
-	for (uint16_t i = 0; i < LIMIT_STREAMS; i++) {
+	for (int i = 0; i < LIMIT_STREAMS; i++) {
 		struct batch *b = &s->batch[i];
 
 		while (b->first != NULL)

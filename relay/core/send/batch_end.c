@@ -129,12 +129,11 @@ void batch_disband(struct sender *s, uint16_t stream, bool uncertain, struct mes
 			memory_grounded(s, m);
 	if (!batch_is_owned(s, stream))
 		batch_stop(s, stream, stays);
+	if (stays != NULL)
+		batch_take_out(b, stays);
 	for (struct message *m = b->first; m != NULL; m = next) {
 		next = m->batch_next;
-		if (m == stays)
-			batch_take_out(b, m);
-		else
-			leaves(s, m, uncertain);
+		leaves(s, m, uncertain);
 	}
 	b->state = BATCH_IS_NONE;
 	b->say = SAY_NOTHING;
