@@ -716,7 +716,7 @@ DECLARE
     is_open  boolean;
     held     integer;          -- so many of what is here was held back
     n        integer;
-    upto     integer;          -- what is applied now
+    until_n     integer;          -- what is applied now
     tx       text;             -- that is open behind message i
     i        integer;
     a        integer;
@@ -784,17 +784,17 @@ BEGIN
             cuts := cuts || i;
         END IF;
     END LOOP;
-    upto := coalesce(cuts[cardinality(cuts)], 0);
-    IF upto < n AND (n - upto > s.part OR tx = s.split) THEN
+    until_n := coalesce(cuts[cardinality(cuts)], 0);
+    IF until_n < n AND (n - until_n > s.part OR tx = s.split) THEN
         cuts := cuts || n;
-        upto := n;
+        until_n := n;
     ELSE
         -- What stays behind is whole again, or nothing stays.
-        s.split := CASE WHEN upto = n THEN tx END;
-        tx := CASE WHEN upto = n THEN tx END;
+        s.split := CASE WHEN until_n = n THEN tx END;
+        tx := CASE WHEN until_n = n THEN tx END;
     END IF;
 
-    IF upto > 0 THEN
+    IF until_n > 0 THEN
         IF current_setting('wal_level') = 'logical' THEN
             -- Whoever captures this database knows by it what was not done here (boxhaul-move(7)).
             PERFORM pg_logical_emit_message(true, 'boxhaul.applied', subscription);
@@ -807,7 +807,7 @@ BEGIN
                              OR NOT x.body ? 'key' OR x.body ->> 'table' IS NULL)
               INTO bodies, ops, sources, alone
               FROM (SELECT m.n, CASE WHEN m.token IS NULL AND m.why IS NULL THEN convert_from(m.payload, 'UTF8')::jsonb END AS body
-                      FROM unnest(raw[1:upto], tokens[1:upto], why[1:upto]) WITH ORDINALITY AS m (payload, token, why, n)
+                      FROM unnest(raw[1:until_n], tokens[1:until_n], why[1:until_n]) WITH ORDINALITY AS m (payload, token, why, n)
                      ORDER BY m.n OFFSET 0) x;
             took := boxhaul.sink_run(subscription, ops, sources, bodies, tokens, alone);
             SET CONSTRAINTS ALL IMMEDIATE;
@@ -842,9 +842,9 @@ BEGIN
             END LOOP;
             IF trouble IS NOT NULL THEN
                 -- What stands before it is applied, and is not done again.
-                upto := a - 1;
+                until_n := a - 1;
                 tx := NULL;
-                IF upto = 0 THEN
+                IF until_n = 0 THEN
                     UPDATE boxhaul.sink x
                        SET error = sink_apply.trouble, error_state = state_, error_hint = boxhaul.sink_advice(state_, hint_), error_seq = all_seqs[i], error_tx = txs[i],
                            error_since = CASE WHEN x.error_seq = all_seqs[i] THEN x.error_since ELSE clock_timestamp() END,
@@ -852,28 +852,28 @@ BEGIN
                      WHERE x.subscription = sink_apply.subscription;
                     RETURN;
                 END IF;
-                goal := greatest(all_seqs[upto], from_position);
-                witness := times[upto];
+                goal := greatest(all_seqs[until_n], from_position);
+                witness := times[until_n];
                 passed := (SELECT count(*) FROM unnest(seqs) q WHERE q <= goal);
             END IF;
         END IF;
     END IF;
 
-    IF held > 0 AND upto > 0 THEN
+    IF held > 0 AND until_n > 0 THEN
         DELETE FROM boxhaul.sink_held h WHERE h.subscription = sink_apply.subscription;
         held := 0;
     END IF;
-    IF trouble IS NULL AND upto < n THEN
+    IF trouble IS NULL AND until_n < n THEN
         INSERT INTO boxhaul.sink_held (subscription, seq, payload, headers, stored)
         SELECT sink_apply.subscription, x.seq, x.payload, x.headers, x.stored
           FROM unnest(seqs, payloads, sink_apply.headers, stored, reasons) AS x (seq, payload, headers, stored, reason)
-         WHERE x.seq > coalesce(all_seqs[upto], 0);
+         WHERE x.seq > coalesce(all_seqs[until_n], 0);
     END IF;
     UPDATE boxhaul.sink x
-       SET position = goal, place = coalesce((SELECT p FROM unnest(places[1:upto]) WITH ORDINALITY AS u (p, n) WHERE p IS NOT NULL ORDER BY u.n DESC LIMIT 1), x.place),
+       SET position = goal, place = coalesce((SELECT p FROM unnest(places[1:until_n]) WITH ORDINALITY AS u (p, n) WHERE p IS NOT NULL ORDER BY u.n DESC LIMIT 1), x.place),
            split = CASE WHEN trouble IS NULL THEN tx END,
-           applied = x.applied + took, skipped = x.skipped + upto - took,
-           transactions = x.transactions + (SELECT count(DISTINCT u.t) FROM unnest(txs[1:upto]) AS u (t)) - (txs[1] IS NOT DISTINCT FROM x.split AND upto > 0 AND x.split IS NOT NULL)::integer,
+           applied = x.applied + took, skipped = x.skipped + until_n - took,
+           transactions = x.transactions + (SELECT count(DISTINCT u.t) FROM unnest(txs[1:until_n]) AS u (t)) - (txs[1] IS NOT DISTINCT FROM x.split AND until_n > 0 AND x.split IS NOT NULL)::integer,
            missing = (SELECT coalesce(sum(t.missing), 0) FROM boxhaul.sink_table t WHERE t.subscription = sink_apply.subscription),
            error = sink_apply.trouble, error_state = state_, error_hint = CASE WHEN trouble IS NOT NULL THEN boxhaul.sink_advice(state_, hint_) END,
            error_seq = CASE WHEN trouble IS NOT NULL THEN all_seqs[i] END, error_tx = CASE WHEN trouble IS NOT NULL THEN txs[i] END,

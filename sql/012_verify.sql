@@ -303,7 +303,7 @@ DECLARE
     began bigint := (SELECT r.began_xid FROM boxhaul.verify_result r
                       WHERE r.subscription = verify_surplus.subscription AND r.tab = verify_surplus.tab AND r.pass = verify_surplus.pass);
     -- Own subtransactions have higher xids than the transaction: they are few.
-    upto  bigint := pg_current_xact_id()::text::bigint + 1048576;
+    xid_limit  bigint := pg_current_xact_id()::text::bigint + 1048576;
     own   text;
     n     bigint;
 BEGIN
@@ -315,7 +315,7 @@ BEGIN
          SELECT $1, $2, $3, ''surplus'', x.key
            FROM (SELECT %s AS key FROM %s t WHERE (t.xmin::text::bigint - $5 %% 4294967296 + 4294967296) %% 4294967296 >= $6 - $5) x
           WHERE NOT EXISTS (SELECT FROM boxhaul.verify_mark m WHERE m.subscription = $1 AND m.tab = $2 AND m.reading = $4 AND m.key = x.key)',
-        own, t.target) USING subscription, tab, pass, reading, began, upto;
+        own, t.target) USING subscription, tab, pass, reading, began, xid_limit;
     GET DIAGNOSTICS n = ROW_COUNT;
     RETURN n;
 END

@@ -288,16 +288,16 @@ BEGIN
 END
 $$;
 
--- Standbys that could be promoted, and what each has on disk. behind: not the log up to `upto`; NULL: that is not known. A standby that is not
+-- Standbys that could be promoted, and what each has on disk. behind: not the log up to `through`; NULL: that is not known. A standby that is not
 -- connected shows only by the slot that it left.
-CREATE OR REPLACE FUNCTION boxhaul.move_standbys(upto pg_lsn) RETURNS TABLE (standby text, flushed pg_lsn, behind boolean)
+CREATE OR REPLACE FUNCTION boxhaul.move_standbys(through pg_lsn) RETURNS TABLE (standby text, flushed pg_lsn, behind boolean)
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT coalesce(nullif(r.application_name, ''), 'a standby') || coalesce(' at ' || host(r.client_addr), ''), r.flush_lsn, r.flush_lsn < upto
+    SELECT coalesce(nullif(r.application_name, ''), 'a standby') || coalesce(' at ' || host(r.client_addr), ''), r.flush_lsn, r.flush_lsn < through
       FROM pg_stat_replication r
      WHERE r.state IS DISTINCT FROM 'backup'
        AND NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
     UNION ALL
-    SELECT 'slot ' || s.slot_name || ' (not connected)', s.restart_lsn, s.restart_lsn < upto FROM pg_replication_slots s
+    SELECT 'slot ' || s.slot_name || ' (not connected)', s.restart_lsn, s.restart_lsn < through FROM pg_replication_slots s
      WHERE s.slot_type = 'physical' AND NOT s.active AND s.restart_lsn IS NOT NULL
 $$;
 

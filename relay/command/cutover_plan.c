@@ -102,7 +102,7 @@ static bool say(bool good, const char *what, const char *mend)
 
 static bool judge_sink(struct cutover *m, const struct pg_result *r)
 {
-	char what[CUTOVER_TEXT_BYTES];
+	char what[CUTOVER_TEXT_BYTES], mend[CUTOVER_TEXT_BYTES], target[CONFIG_TARGET_BYTES];
 	bool good;
 
 	snprintf(what, sizeof what, "sink %s applies %s tables%s%s", m->subscription, m->tables_text,
@@ -114,7 +114,9 @@ static bool judge_sink(struct cutover *m, const struct pg_result *r)
 	}
 	if (strcmp(pg_text(r, 0, 8), "0") != 0) {
 		snprintf(what, sizeof what, "%s updates found no row", pg_text(r, 0, 8));
-		good = say(false, what, "the copy differs; read those tables anew with `boxhaul capture resync`");
+		snprintf(mend, sizeof mend, "the copy differs; `boxhaul capture resync %s %s` reads the tables anew",
+			 config_target(m->from.call.config, target), m->capture);
+		good = say(false, what, mend);
 	}
 	return good;
 }
@@ -242,11 +244,13 @@ static enum exit_code judge_pause(struct cutover *m, bool *good)
 		"SELECT p.paused_by || coalesce(': ' || p.pause_reason, '') FROM boxhaul.inbox_position p WHERE p.subscription = $1"
 		" AND p.paused_at IS NOT NULL",
 		1, p, &code);
-	char what[CUTOVER_TEXT_BYTES];
+	char what[CUTOVER_TEXT_BYTES], mend[CUTOVER_TEXT_BYTES], target[CONFIG_TARGET_BYTES];
 
 	if (paused != NULL && paused[0] != '\0') {
 		snprintf(what, sizeof what, "the sink is paused by %s", paused);
-		*good = say(false, what, "`boxhaul inbox resume`, if what it says is no reason any more");
+		snprintf(mend, sizeof mend, "`boxhaul inbox resume %s %s`, if what it says is no reason any more",
+			 config_target(m->to.call.config, target), m->subscription);
+		*good = say(false, what, mend);
 	}
 	return code;
 }

@@ -180,10 +180,13 @@ class SystemTest(unittest.TestCase):
     def _what_makes_it(cls):
         """All that a migrated server depends on: the programs, the template's steps, the settings."""
         wanted = {name: value for name, value in cls._settings("migrated").items() if name not in ("postgres", "nats")}
-        steps = cls._make_template.__func__
+        steps = [vars(c)["_make_template"].__func__ for c in cls.__mro__ if "_make_template" in vars(c)]
+        # What the steps read of the class: how many rows there are, for one.
+        names = sorted({name for step in steps for name in step.__code__.co_names})
+        values = {name: value for name in names if isinstance(value := getattr(cls, name, None), (str, int, list, tuple))}
         program = os.stat(cls.program)
         return json.dumps([cls.pg.programs, os.path.realpath(cls.program), program.st_mtime_ns, program.st_size,
-                           steps.__code__.co_filename, steps.__qualname__, cls.postgres_settings, wanted])
+                           [[step.__code__.co_filename, step.__qualname__] for step in steps], cls.postgres_settings, wanted, values])
 
     @classmethod
     def _make_template(cls):

@@ -221,7 +221,7 @@ class Words(CutoverTest):
     def test_a_sink_that_is_paused(self):
         self.open_both()
         self.say(self.new, "inbox", "pause", SINK)
-        self.assertIn("`boxhaul inbox resume`", self.cutover(status=1))
+        self.assertIn("`boxhaul inbox resume -c ", self.cutover(status=1))
         self.assertEqual(self.owners()[:1], [self.database])
         self.say(self.new, "inbox", "resume", SINK)
         self.cutover("--dry-run")
