@@ -53,6 +53,7 @@ ELSEWHERE = {"packaging/try": "the step `try` of tests/run",
              "boxhaul sagas list NAME --open --older 1h": "the same",
              "boxhaul config-sample >/etc/boxhaul/shop.conf": "README.md, *Set it up*, has the same commands",
              "ssh -L 9431:127.0.0.1:9431 HOST": "there is no other machine",
+             "nats stream edit ORDERS --allow-fast": "tests/system/test_batches.py says the same to JetStream itself: Debian has no nats command",
              '{"ce-type": "com.example.paid", "ce-subject": "order 42"}': "tests/system/test_envelope.py"}
 
 # "shop" and NAME among the arguments mean the configuration, 4711 and ID the dead letter; the shell finds the installed program
@@ -181,6 +182,7 @@ class Reader:
         self.postgres.execute("CREATE TABLE orders (id int PRIMARY KEY, state text)", dbname="shop")
         self.postgres.execute("INSERT INTO orders VALUES (42, 'new')", dbname="shop")
         self.postgres.execute("GRANT SELECT, UPDATE ON orders TO PUBLIC", dbname="shop")
+        self.postgres.execute("CREATE SCHEMA shop CREATE TABLE orders (id int PRIMARY KEY, state text)", dbname="shop")
         self.copy_tree()
         self.environment = {**os.environ, "PGHOST": self.postgres.directory, "PGPORT": str(self.postgres.port),
                             "PGUSER": "postgres", "CONF": self.conf, "LETTER": "0", "DESTDIR": self.root,

@@ -115,9 +115,10 @@ class JetStream:
     def read(self, stream, subject=None):
         """Every message of the stream, or those of a subject, in order. Fails unless it is as many as the stream says
         it holds."""
-        expected = 0 if subject else self.info(stream)["state"]["messages"]
+        state = self.info(stream)["state"]
+        expected = 0 if subject else state["messages"]
         count, last = 0, 0
-        for message in self._pull_all(stream, subject):
+        for message in self._pull_all(stream, subject, state["last_seq"]):
             if message.seq <= last:
                 raise NatsError(f"the reader got message {message.seq} of {stream} after {last}")
             count, last = count + 1, message.seq
@@ -132,21 +133,22 @@ class JetStream:
             raise JetStreamError(answer["error"])
         return answer
 
-    def _pull_all(self, stream, subject):
+    def _pull_all(self, stream, subject, newest):
+        """Up to the sequence `newest` at least. (What is pending, nats-server 2.9 counts too high where messages are replaced by newer ones.)"""
         consumer = self.call(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": {
             "ack_policy": "none", "deliver_policy": "all", "inactive_threshold": 60 * SECOND, "mem_storage": True,
             **({"filter_subject": subject} if subject else {})}})
         pending, fruitless = consumer["num_pending"], 0
         while pending:
             before = pending
-            for pending, message in self._pull(stream, consumer["name"]):
+            for pending, message in self._pull(stream, consumer["name"], newest):
                 yield message
             fruitless = fruitless + 1 if pending == before else 0
             if fruitless == 10:
                 raise NatsError(f"{pending} messages of {stream} do not come")
         self.call(f"CONSUMER.DELETE.{stream}.{consumer['name']}")
 
-    def _pull(self, stream, consumer):
+    def _pull(self, stream, consumer, newest):
         """One batch of (messages still to come, message); a status message may end it early."""
         inbox = f"_INBOX.{consumer}.{self.client.info['client_id']}"
         sid = self.client.subscribe(inbox)
@@ -157,6 +159,8 @@ class JetStream:
             if message.status:
                 break
             seq, pending, nanoseconds = _position(message.reply)
+            if seq >= newest:
+                pending = 0
             yield pending, Stored(seq, message.subject, message.headers, message.payload, nanoseconds / SECOND)
             if not pending:
                 break
