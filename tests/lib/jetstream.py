@@ -8,6 +8,7 @@ from nats_client import NatsError, new_inbox
 
 SECOND = 1_000_000_000  # the API counts in nanoseconds
 ELECTION = 5  # seconds; a patient caller asks again then
+NO_PEERS = 10005  # an err_code
 BATCH, BATCH_BYTES = 4096, 16 << 20  # one pull: many small messages, or some large ones
 
 
@@ -33,8 +34,8 @@ class Stored(NamedTuple):
 
 
 class JetStream:
-    """The stream API on a nats.Client. A cluster without a leader answers that it is not available, or nothing: with
-    patience (seconds) it is asked again."""
+    """The stream API on a nats.Client. A cluster without a leader answers that it is not available, or nothing; one whose servers do not
+    all know each other yet, that it has not enough of them: with patience (seconds) it is asked again."""
 
     def __init__(self, client, patience=0):
         self.client, self.patience = client, patience
@@ -45,7 +46,7 @@ class JetStream:
             try:
                 return self._checked(self.client.request("$JS.API." + name, body, deadline=ELECTION if self.patience else None))
             except (JetStreamError, TimeoutError) as e:
-                if time.monotonic() > end or getattr(e, "code", 503) != 503:
+                if time.monotonic() > end or (getattr(e, "code", 503) != 503 and e.err_code != NO_PEERS):
                     raise
             time.sleep(0.2)
 
