@@ -148,7 +148,7 @@ BEGIN
     END IF;
     SELECT a.pid, clock_timestamp() - a.state_change AS silent INTO holder
       FROM pg_stat_activity a
-     WHERE a.pid = boxhaul.lock_pid(lock) AND a.state = 'idle' AND a.usename = session_user
+     WHERE a.pid = (SELECT boxhaul.lock_pid(lock)) AND a.state = 'idle' AND a.usename = session_user
        AND a.state_change < clock_timestamp() - lock_try.silent;
     IF FOUND THEN
         RAISE LOG 'boxhaul: the session % of whoever leads % has said nothing for %: it is ended', holder.pid, lock, holder.silent;

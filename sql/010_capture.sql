@@ -523,7 +523,7 @@ $$;
 --   incarnation  of the slot
 --   from         the ordinal that is in the books
 --   end_lsn      the end of the last commit that is settled with all before it; commit_time (microseconds since 2000), ordinal, low_water
---   tables       [{"table", "state", "reading", "repair_first", "repair_count", "filenode", "rows"}], and "cursor" where it moves (null: back
+--   tables       [{"table", "state", "reading", "repair_first", "filenode", "rows"}], and "cursor" where it moves (null: back
 --                to the start), "top" (the same of where it ends), "reason". With "pass" it is said of a verify pass over it (012).
 --                Repairs of readings below repair_first are done: they go
 --   told         [{"table", "columns"}]: what consumers were told of a table

@@ -454,7 +454,6 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_one(subscription text, op text, source t
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     t     boxhaul.sink_table;
-    moved bigint;
     whole boolean := NOT coalesce(body, '{}') ? 'unchanged';
 BEGIN
     IF token IS NOT NULL THEN
@@ -511,7 +510,7 @@ BEGIN
     WHEN op <> 'u' THEN
         PERFORM boxhaul.sink_rows(t, 'put', ARRAY[body -> 'row']);
     WHEN body ? 'old' AND NOT body -> 'old' @> (body -> 'key') THEN
-        moved := boxhaul.sink_move_row(t, body -> 'row', body -> 'old');
+        PERFORM boxhaul.sink_move_row(t, body -> 'row', body -> 'old');
         -- The row is as it was under its new key, but where it was not there: then a whole one comes to be.
         PERFORM boxhaul.sink_rows(t, CASE WHEN whole THEN 'set whole' ELSE 'set' END, ARRAY[body -> 'row']);
     ELSE
@@ -522,12 +521,11 @@ END
 $$;
 
 -- Gives a row another key. While the table is read what stands under that one is from before, for at the source it was free.
-CREATE OR REPLACE FUNCTION boxhaul.sink_move_row(t boxhaul.sink_table, line jsonb, old jsonb) RETURNS bigint
+CREATE OR REPLACE FUNCTION boxhaul.sink_move_row(t boxhaul.sink_table, line jsonb, old jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     ours  jsonb := line;
     names text[];
-    n     bigint;
 BEGIN
     IF t.state = 'reading' THEN
         EXECUTE boxhaul.sink_statement('take', t.target::regclass, t.source_key, t.target_key, t.source_key, t.target_key) USING ARRAY[line];
@@ -536,7 +534,7 @@ BEGIN
         ours := boxhaul.sink_translate(t, line);
         IF ours IS NULL THEN  -- not wanted any more
             PERFORM boxhaul.sink_rows(t, 'take', ARRAY[old]);
-            RETURN 0;
+            RETURN;
         END IF;
         SELECT jsonb_object_agg(k.ours, old -> k.theirs) INTO old FROM unnest(t.source_key, t.target_key) AS k (theirs, ours);
         names := ARRAY(SELECT o FROM jsonb_object_keys(ours) o ORDER BY 1);
@@ -544,8 +542,6 @@ BEGIN
     ELSE
         EXECUTE t.move USING ARRAY[ours], old;
     END IF;
-    GET DIAGNOSTICS n = ROW_COUNT;
-    RETURN n;
 END
 $$;
 
@@ -716,7 +712,7 @@ DECLARE
     is_open  boolean;
     held     integer;          -- so many of what is here was held back
     n        integer;
-    until_n     integer;          -- what is applied now
+    until_n  integer;          -- what is applied now
     tx       text;             -- that is open behind message i
     i        integer;
     a        integer;
@@ -796,7 +792,7 @@ BEGIN
 
     IF until_n > 0 THEN
         IF current_setting('wal_level') = 'logical' THEN
-            -- Whoever captures this database knows by it what was not done here (boxhaul-move(7)).
+            -- Whoever captures this database knows by it what was not done here (boxhaul-capture(7)).
             PERFORM pg_logical_emit_message(true, 'boxhaul.applied', subscription);
         END IF;
         SET CONSTRAINTS ALL DEFERRED;

@@ -303,7 +303,7 @@ DECLARE
     began bigint := (SELECT r.began_xid FROM boxhaul.verify_result r
                       WHERE r.subscription = verify_surplus.subscription AND r.tab = verify_surplus.tab AND r.pass = verify_surplus.pass);
     -- Own subtransactions have higher xids than the transaction: they are few.
-    xid_limit  bigint := pg_current_xact_id()::text::bigint + 1048576;
+    xid_limit bigint := pg_current_xact_id()::text::bigint + 1048576;
     own   text;
     n     bigint;
 BEGIN
@@ -331,7 +331,6 @@ DECLARE
     names   text[]  := ARRAY(SELECT jsonb_array_elements_text(said -> 'key'));
     number  bigint  := (said -> 'reading')::bigint;
     r       record;
-    met     text[][];
     n       bigint  := 0;
     bad     bigint  := 0;
     mended  bigint  := 0;

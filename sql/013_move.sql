@@ -328,8 +328,7 @@ BEGIN
     UPDATE boxhaul.move_target m SET arrived_at = clock_timestamp()
      WHERE m.token::text = lower(sink_token.token) AND m.subscription = sink_token.subscription AND m.state = 'waiting' AND m.arrived_at IS NULL;
     IF EXISTS (SELECT FROM boxhaul.move_source m WHERE m.token::text = lower(sink_token.token) AND m.state <> 'given_up') THEN
-        UPDATE boxhaul.sink_table t SET state = 'complete', complete_at = clock_timestamp()
-         WHERE t.subscription = sink_token.subscription AND t.state = 'incomplete';
+        PERFORM boxhaul.sink_complete(sink_token.subscription);
     END IF;
 END
 $$;

@@ -2,7 +2,7 @@
  *
  * Sources: nats-server server/errors.json (codes and texts, up to 2.15) and the publish path of
  * stream.go, jetstream_cluster.go and jetstream_batching.go. A code that our messages cannot provoke
- * (batches, counters, schedules: the headers are refused before sending) is listed all the same: if it
+ * (atomic batches, counters, schedules: the headers are refused before sending) is listed all the same: if it
  * comes, its verdict was thought about once, here. */
 #include "core/refusal.h"
 
@@ -168,4 +168,19 @@ int refusal_means_chain(uint32_t reason)
 int refusal_means_busy(uint32_t reason)
 {
 	return reason == 10167;
+}
+
+int refusal_means_no_batches(uint32_t reason)
+{
+	return reason == 10205 || reason == 10206;
+}
+
+int refusal_means_unknown_batch(uint32_t reason)
+{
+	return reason == 10208;
+}
+
+int refusal_means_many_batches(uint32_t reason)
+{
+	return reason == 10211;
 }

@@ -77,4 +77,10 @@ int refusal_means_chain(uint32_t reason);
 /* Does the server ask for a smaller window? (10167) */
 int refusal_means_busy(uint32_t reason);
 
+/* Of a message of a batch (fast ingest): the stream takes none, or not in this form (10205, 10206); the batch is not under way, or
+ * not any more (10208); there are too many of them (10211). */
+int refusal_means_no_batches(uint32_t reason);
+int refusal_means_unknown_batch(uint32_t reason);
+int refusal_means_many_batches(uint32_t reason);
+
 #endif

@@ -83,10 +83,10 @@ struct stream_setup *stream_setup_create(const struct config *config, struct nat
 {
 	struct stream_setup *s = calloc(1, sizeof *s);
 
-	if (s != NULL)
-		*s = (struct stream_setup){ .config = config, .nats = nats, .reasons = reasons, .log = log };
-	if (s != NULL)
-		stream_setup_down(s);
+	if (s == NULL)
+		return NULL;
+	*s = (struct stream_setup){ .config = config, .nats = nats, .reasons = reasons, .log = log };
+	stream_setup_down(s);
 	return s;
 }
 

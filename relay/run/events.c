@@ -16,9 +16,6 @@
 /* Questions of a kind between two ticks. */
 enum { QUESTIONS_MAX = 4 };
 
-/* JetStream's err_codes: allow_batched is off; and what it does not take for a message of a batch. */
-enum { BATCHES_OFF = 10205, BATCH_PATTERN = 10206 };
-
 static void on_rows(void *arg, struct event ev)
 {
 	struct relay *r = arg;
@@ -267,8 +264,7 @@ static bool doubts_wire(const struct event *ev)
 {
 	switch (ev->batch.what) {
 	case BATCH_REFUSED:
-		return ev->batch.reason == BATCHES_OFF || ev->batch.reason == BATCH_PATTERN ||
-		       ev->batch.reason == REASON_WRONG_STREAM;
+		return refusal_means_no_batches(ev->batch.reason) || ev->batch.reason == REASON_WRONG_STREAM;
 	case BATCH_NO_RESPONDERS:
 	case BATCH_ALONE: return true;
 	default: return false;

@@ -122,10 +122,10 @@ static void turn_off(struct sender *s, uint16_t stream, uint32_t reason)
 {
 	struct batch *b = &s->batch[stream];
 
-	if (reason == 10211) {
+	if (refusal_means_many_batches(reason)) {
 		b->again_ms = s->now_ms + TOO_MANY_MS;
 		batch_set_wire(s, stream, WIRE_TOO_MANY);
-	} else if (reason == 10205 || reason == 10206) {
+	} else if (refusal_means_no_batches(reason)) {
 		batch_set_wire(s, stream, WIRE_REFUSED);
 	}
 }
@@ -141,7 +141,7 @@ static void on_refused(struct sender *s, const struct event *ev)
 	s->batch[stream].disturbed = true;
 	turn_off(s, stream, reason);
 	/* An unknown batch is told no more about. */
-	if (reason == 10208 || s->batch[stream].wire != WIRE_BATCHES)
+	if (refusal_means_unknown_batch(reason) || s->batch[stream].wire != WIRE_BATCHES)
 		batch_ends_unclean(s, stream);
 	else
 		break_off(s, stream);
