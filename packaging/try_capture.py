@@ -3,8 +3,6 @@ log, brings the rows that were there before, and is killed on the way. At the en
 else, rebuilds the tables, and the copy is compared with the source row by row."""
 
 import contextlib
-import random
-import threading
 
 from copied import Copy, Source
 from jetstream import JetStream
@@ -13,7 +11,7 @@ from nats_client import Client
 from process import DEADLINE
 from relay import Relay
 from servers import Nats, Postgres
-from try_show import Flow, must_succeed, say
+from try_show import Flow, Killer, must_succeed, say
 
 CAPTURE, STREAM, DATABASE = "legacy", "LEGACY_CDC", "legacy"
 CLIENTS, ORDERS = 4, 20000
@@ -32,8 +30,7 @@ class Show:
             "name": "legacy", "nats": {"urls": [self.nats.url()]}, "postgres": {
                 "conninfo": self.postgres.conninfo(DATABASE, "boxhaul_reader"), "migrate_conninfo": self.postgres.conninfo(DATABASE)},
             "capture": [{"name": CAPTURE, "tables": TABLES, "stream": STREAM, "create": True}]}))
-        self.kills, self._stopping = 0, threading.Event()
-        self._killer = threading.Thread(target=self._kill, daemon=True)
+        self.killer = Killer(self.relay)
 
     def prepare(self):
         """What an administrator does once."""
@@ -47,19 +44,10 @@ class Show:
 
     def start(self):
         self.relay.start()
-        self._killer.start()
-
-    def _kill(self):
-        """kill -9, again and again, at any moment; and it is started again."""
-        while not self._stopping.wait(random.uniform(0.7, 3)):
-            self.relay.kill9()
-            self.kills += 1
-            self.relay.start()
+        self.killer.start()
 
     def close(self):
-        self._stopping.set()
-        if self._killer.ident:
-            self._killer.join()
+        self.killer.close()
 
     def stored(self):
         with Client(self.nats.url()) as client:
@@ -76,7 +64,7 @@ def trade(show, legacy, seconds):
     """The legacy shop is open for a while; then everything is stored. Returns what went wrong."""
     def look():
         seen = legacy.committed, show.stored()
-        return seen, f"transactions {seen[0]:8,}   in the stream {seen[1]:9,}   boxhaul killed {show.kills:3} times"
+        return seen, f"transactions {seen[0]:8,}   in the stream {seen[1]:9,}   boxhaul killed {show.killer.kills:3} times"
 
     flow = Flow(look)
     legacy.start()
@@ -91,7 +79,7 @@ def trade(show, legacy, seconds):
     problems = [] if finished else [f"nothing moved for {DEADLINE} s; the end of boxhaul's log:\n{show.relay.log_tail()}"]
     if legacy.errors:
         problems.append(f"the legacy shop got {len(legacy.errors)} SQL errors, the first: {legacy.errors[0]}")
-    if show.kills == 0:
+    if show.killer.kills == 0:
         problems.append("boxhaul was never killed: that was no trial")
     return problems
 
@@ -106,7 +94,7 @@ def run(workspace, boxhaul, seconds):
     problems = trade(show, legacy, seconds)
     if (status := show.relay.stop()) != 0:
         problems.append(f"boxhaul run ended with status {status} on SIGTERM:\n{show.relay.log_tail()}")
-    say(f"the shop is closed, boxhaul was killed {show.kills} times; rebuilding the tables from the stream alone")
+    say(f"the shop is closed, boxhaul was killed {show.killer.kills} times; rebuilding the tables from the stream alone")
     copy = Copy()
     with Client(show.nats.url()) as client:
         copy.read(JetStream(client).read(STREAM))

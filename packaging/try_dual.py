@@ -15,7 +15,7 @@ from nats_client import Client
 from process import DEADLINE
 from relay import Relay
 from servers import Nats, Postgres
-from try_show import Flow, must_succeed, say
+from try_show import Flow, Killer, must_succeed, say
 
 WAYS = ("dual", "outbox")
 STREAMS = {"dual": "DUAL", "outbox": "OUTBOX"}
@@ -77,26 +77,16 @@ class Show:
         with Client(self.nats.url()) as client:
             JetStream(client).create(STREAMS["dual"], ["dual.>"])
         self.services = {way: workspace.add(Service(way, self.postgres.conninfo("shop", "shop_service"), self.nats.url())) for way in WAYS}
-        self.kills, self._stopping = 0, threading.Event()
-        self._killer = threading.Thread(target=self._kill, daemon=True)
+        self.killer = Killer(self.relay)
 
     def start(self):
         self.relay.start().wait_until_ready()
         for service in self.services.values():
             service.start()
-        self._killer.start()
-
-    def _kill(self):
-        """kill -9 of boxhaul, again and again, at any moment; and it is started again."""
-        while not self._stopping.wait(random.uniform(0.7, 3)):
-            self.relay.kill9()
-            self.kills += 1
-            self.relay.start()
+        self.killer.start()
 
     def close(self):
-        self._stopping.set()
-        if self._killer.ident:
-            self._killer.join()
+        self.killer.close()
 
     def sold(self, way):
         return {sale for (sale,) in self.postgres.execute("SELECT id::text FROM sales WHERE way = %s", (way,), dbname="shop")}
@@ -122,12 +112,12 @@ def trade(show, seconds):
         (dual, told), (outbox, relayed) = show.counts()
         kills = sum(service.kills for service in show.services.values())
         return (dual, told, outbox, relayed), (f"dual write: sold {dual:7,} told {told:7,}   outbox: sold {outbox:7,} told {relayed:7,}   "
-                                               f"services killed {kills:4}, boxhaul {show.kills:3} times")
+                                               f"services killed {kills:4}, boxhaul {show.killer.kills:3} times")
 
     flow = Flow(look)
     show.start()
     try:
-        flow.show_until(lambda: flow.is_over(seconds) and show.kills > 0 and
+        flow.show_until(lambda: flow.is_over(seconds) and show.killer.kills > 0 and
                         (flow.is_over(seconds + DEADLINE) or bool(show.sold("dual") ^ show.told("dual"))))
         for service in show.services.values():
             service.close()

@@ -1,6 +1,8 @@
 """What the shows of packaging/try have in common: what they say, and commands that must succeed."""
 
+import random
 import sys
+import threading
 import time
 
 from process import DEADLINE
@@ -16,6 +18,28 @@ def must_succeed(relay, *words):
     if done.returncode != 0:
         raise RuntimeError(f"boxhaul {' '.join(words)} ended with status {done.returncode}:\n{done.stdout.rstrip()}")
     return done.stdout
+
+
+class Killer:
+    """kill -9 of a relay, again and again, at any moment; and it is started again."""
+
+    def __init__(self, relay):
+        self.relay, self.kills = relay, 0
+        self._stopping, self._thread = threading.Event(), threading.Thread(target=self._run, daemon=True)
+
+    def start(self):
+        self._thread.start()
+
+    def _run(self):
+        while not self._stopping.wait(random.uniform(0.7, 3)):
+            self.relay.kill9()
+            self.kills += 1
+            self.relay.start()
+
+    def close(self):
+        self._stopping.set()
+        if self._thread.ident:
+            self._thread.join()
 
 
 class Flow:

@@ -37,6 +37,13 @@ class CaptureTest(OperationTest):
         cls.pg.execute("GRANT USAGE ON SCHEMA legacy TO boxhaul_capture; GRANT SELECT ON ALL TABLES IN SCHEMA legacy TO boxhaul_capture",
                        dbname="migrated")
 
+    @classmethod
+    def let_sink(cls):
+        """For a template: the daemon's login may have a sink."""
+        cls.pg.execute(f"GRANT boxhaul_sink TO {RELAY}")
+        if int(cls.pg.execute("SHOW server_version_num")[0][0]) >= 150000:
+            cls.pg.execute(f"GRANT SET ON PARAMETER session_replication_role TO {RELAY}")
+
     def setUp(self):
         super().setUp()
         self.limbo = self.log = None

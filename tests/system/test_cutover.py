@@ -30,9 +30,7 @@ class CutoverTest(CaptureTest):
     @classmethod
     def _make_template(cls):
         super()._make_template()
-        cls.pg.execute(f"GRANT boxhaul_sink TO {RELAY}")
-        if int(cls.pg.execute("SHOW server_version_num")[0][0]) >= 150000:
-            cls.pg.execute(f"GRANT SET ON PARAMETER session_replication_role TO {RELAY}")
+        cls.let_sink()
         cls.pg.execute("GRANT USAGE ON SCHEMA legacy TO boxhaul_sink; GRANT ALL ON ALL TABLES IN SCHEMA legacy TO boxhaul_sink", dbname="migrated")
         # A key of its own, drawn from a sequence, beside those that the shop's clients draw.
         cls.pg.execute("CREATE SEQUENCE legacy.numbers; ALTER TABLE legacy.orders ADD number bigint DEFAULT nextval('legacy.numbers'); "

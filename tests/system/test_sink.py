@@ -48,9 +48,7 @@ class SinkTest(CaptureTest):
     @classmethod
     def _make_template(cls):
         super()._make_template()
-        cls.pg.execute(f"GRANT boxhaul_sink TO {RELAY}")
-        if int(cls.pg.execute("SHOW server_version_num")[0][0]) >= 150000:
-            cls.pg.execute(f"GRANT SET ON PARAMETER session_replication_role TO {RELAY}")
+        cls.let_sink()
         cls.pg.execute(SHOP, dbname="migrated")
 
     def setUp(self):
