@@ -34,6 +34,7 @@
 #include <assert.h>
 
 #include "core/mutant.h"
+#include "core/send/chain_foreign.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/lookback.h"
@@ -231,35 +232,6 @@ void chain_rewound(struct sender *s)
 
 /* --- what is not ours --- */
 
-/* Of what looks have found, how much was nobody told to be? Only what is ours, and not known to be stored, is sent again; so when that
- * is over, what is left was sent by somebody else. */
-static void claim(struct chain *c, uint64_t sequence)
-{
-	if (c->unclaimed > 0 && sequence > c->above && sequence <= c->upto)
-		c->unclaimed--;
-	else if (c->looks)
-		sequences_add(&c->early, sequence);
-}
-
-void chain_uncounted(struct sender *s, uint16_t stream)
-{
-	s->chain[stream].counts = false;
-	s->chain[stream].unclaimed = 0;
-}
-
-static void tell_foreign(struct sender *s, uint16_t stream, uint64_t first, uint64_t last, uint32_t reason)
-{
-	struct outcome *o = outcomes_add(&s->outcomes, OUTCOME_FOREIGN);
-
-	o->stream = stream;
-	o->sequence = first;
-	notes_add(s->notes, (struct note){ .kind = NOTE_FOREIGN,
-					   .id = (int64_t)first,
-					   .last = (int64_t)last,
-					   .stream = stream,
-					   .reason = reason });
-}
-
 static void stop(struct sender *s, uint16_t stream, uint32_t reason)
 {
 	if (s->chain[stream].state == CHAIN_STOPPED)
@@ -270,35 +242,13 @@ static void stop(struct sender *s, uint16_t stream, uint32_t reason)
 	park_what_waits(s, stream);
 }
 
-static bool passes(const struct sender *s, uint16_t stream)
-{
-	return (s->set->foreign_passes >> stream & 1) != 0;
-}
-
-/* What looks have found may be this: rows that came late stand before it, so its turn has not come. */
-static bool one_is_in_doubt(struct sender *s, uint16_t stream)
-{
-	for (const struct message *m = lane_of(s, stream)->first; m != NULL; m = m->lane_next)
-		if (m->copies.low_water != LOW_WATER_NONE)
-			return true;
-	return false;
-}
-
 /* Returns whether it may go on. */
 static bool no_foreign(struct sender *s, uint16_t stream)
 {
-	struct chain *c = &s->chain[stream];
-	bool goes_on = passes(s, stream);
-
-	if (c->unclaimed == 0 || s->blocks.stream[stream].parked > 0 || one_is_in_doubt(s, stream) ||
-	    MUTANT(foreign_unseen))
+	if (!chain_foreign_found(s, stream) || chain_foreign_passes(s, stream))
 		return true;
-	c->foreign += c->unclaimed;
-	c->unclaimed = 0;
-	tell_foreign(s, stream, c->above + 1, c->upto, goes_on ? REASON_NONE : REASON_FOREIGN);
-	if (!goes_on)
-		stop(s, stream, REASON_FOREIGN);
-	return goes_on;
+	stop(s, stream, REASON_FOREIGN);
+	return false;
 }
 
 bool chain_is_stopped(const struct sender *s, uint16_t stream)
@@ -326,7 +276,7 @@ void chain_go_on(struct sender *s, uint16_t stream)
 void chain_adjust(struct sender *s)
 {
 	for (uint16_t i = 0; i < s->set->streams; i++)
-		if (passes(s, i) && s->blocks.stream[i].reason == REASON_FOREIGN)
+		if (chain_foreign_passes(s, i) && s->blocks.stream[i].reason == REASON_FOREIGN)
 			chain_go_on(s, i);
 }
 
@@ -385,7 +335,7 @@ void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, ui
 {
 	struct chain *c = &s->chain[m->stream];
 
-	claim(c, sequence);
+	chain_foreign_claim(s, m->stream, sequence);
 	if (c->state != CHAIN_FLOWS)
 		return;
 	/* An earlier attempt of one that was not sent again yet. Was it stored since the look, all numbers are too low. */
@@ -488,39 +438,6 @@ void chain_poisoned(struct sender *s, const struct message *m)
 }
 
 /* --- the look --- */
-
-void chain_look_asked(struct sender *s, uint16_t stream)
-{
-	struct chain *c = &s->chain[stream];
-	const struct lookback *l = &s->lookback[stream];
-
-	/* A full list may have forgotten some. */
-	c->counts = l->phase == PHASE_OURS && l->acked.count < SEQUENCES_RANGES;
-	c->early.count = 0;
-	c->asked_above = l->read_up_to;
-}
-
-void chain_read(struct sender *s, uint16_t stream, const struct event *ev)
-{
-	struct chain *c = &s->chain[stream];
-	uint64_t last = ev->lookback.last, early;
-
-	if (!c->counts) {
-		c->unclaimed = 0;
-		if (ev->lookback.foreign != 0) {
-			c->foreign++;
-			tell_foreign(s, stream, ev->lookback.foreign, last, REASON_NONE);
-		}
-		return;
-	}
-	early = sequences_between(&c->early, c->asked_above + 1, last);
-	if (ev->lookback.present <= early)
-		return;
-	if (c->unclaimed == 0)
-		c->above = c->asked_above;
-	c->unclaimed += ev->lookback.present - early;
-	c->upto = last;
-}
 
 void chain_looked(struct sender *s, uint16_t stream, uint64_t last)
 {
