@@ -211,8 +211,20 @@ struct exception_row *codec_exceptions(const struct pg_result *r, size_t *count)
 
 void codec_low_waters(const struct pg_result *r, uint64_t low_water[static LIMIT_STREAMS])
 {
-	for (int i = 0; i < pg_rows(r); i++)
-		low_water[pg_int8(r, i, 0)] = (uint64_t)pg_int8(r, i, 1);
+	for (int i = 0; i < pg_rows(r); i++) {
+		int64_t stream = pg_int8(r, i, 0);
+
+		if (stream >= 0 && stream < LIMIT_STREAMS)
+			low_water[stream] = (uint64_t)pg_int8(r, i, 1);
+	}
+}
+
+/* It is added to a clock. A lease is a minute at most (config/settings.c), so what is cut off here was nobody's. */
+static int64_t rest_of_lease_ms(const struct pg_result *r, int row, int column)
+{
+	int64_t ms = pg_int8(r, row, column);
+
+	return ms < 0 ? 0 : ms < INT32_MAX ? ms : INT32_MAX;
 }
 
 struct codec_lead codec_lead(const struct pg_result *r)
@@ -224,7 +236,7 @@ struct codec_lead codec_lead(const struct pg_result *r)
 		.epoch = pg_int8(r, 0, EPOCH),
 		.position = pg_int8(r, 0, POSITION),
 		.fence = (uint64_t)pg_int8(r, 0, FENCE),
-		.others_ms = pg_int8(r, 0, OTHERS),
+		.others_ms = rest_of_lease_ms(r, 0, OTHERS),
 		.first = pg_int8(r, 0, FIRST) != 0,
 		.pause = (uint64_t)pg_int8(r, 0, PAUSE),
 		.books = { .epoch = pg_int8(r, 0, EPOCH),
