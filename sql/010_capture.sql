@@ -269,6 +269,8 @@ DECLARE
     here record;
     was  boxhaul.capture;
 BEGIN
+    -- An epoch that a crash took back would be given twice, and its second leader would take the first one's lead for its own.
+    PERFORM set_config('synchronous_commit', 'local', true);
     SELECT * INTO was FROM boxhaul.capture x WHERE x.name = capture_lead.name FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM boxhaul.capture_unknown(capture_lead.name);

@@ -124,7 +124,7 @@ struct capture_ledger_books {
 	uint64_t low_water; /* of the stream; LOW_WATER_UNKNOWN: not known; LOW_WATER_NONE: nothing was ever sent */
 	uint64_t wal_end;   /* the server's insert position at the time of the answer */
 	uint64_t pause;     /* the number of the one that stands; 0 = none */
-	bool resigned; /* no earlier leader can be sending any more; of who took the lead, not of these statements */
+	bool alone; /* no earlier leader can be sending any more; of who took the lead, not of these statements */
 	struct capture_ledger_table *tables; /* of capture_ledger_tables(); owned. Else NULL */
 	size_t table_count;
 	struct capture_inherited *carried; /* of capture_ledger_read_carried(); owned. Else NULL */

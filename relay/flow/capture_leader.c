@@ -31,6 +31,7 @@ struct capture_leader {
 	bool up, ready, asking; /* asking: the step under way has its answer to come */
 	struct served_place place;
 	int64_t schema, epoch;
+	int64_t led_epoch, led_timeline; /* of the lead that was ours last */
 };
 
 static void try_lock(struct capture_leader *r);
@@ -97,16 +98,29 @@ static void step_back(struct capture_leader *r, const struct pg_result *result)
 	ask(r, capture_ledger_unlock(r->pg, capture(r)->name, on_unlocked, r));
 }
 
+/* Was it ourselves who led last? Every lead raises the epoch, and is on disk before anybody leads; but a promotion may have taken leads of others
+ * back. What we sent ourselves went with its connection (natsio_cut()), and the chain waits for what was on its way (core/send/predecessor.c): so
+ * nobody's lease is to be waited for. */
+static bool was_ours(const struct capture_leader *r)
+{
+	return r->epoch == r->led_epoch + 1 && r->place.timeline == r->led_timeline;
+}
+
 static void on_lead(void *arg, const struct pg_result *result)
 {
 	enum { EPOCH, PROMOTED, RESIGNED };
 	struct capture_leader *r = arg;
+	struct capture_upkeep_lead lead = { .place = r->place };
 
 	if (pg_error(result) != NULL) {
 		step_back(r, result);
 		return;
 	}
-	r->epoch = pg_int8(result, 0, EPOCH);
+	r->epoch = lead.epoch = pg_int8(result, 0, EPOCH);
+	lead.confirmed = pg_is_null(result, 0, RESIGNED) ? 0 : (uint64_t)pg_int8(result, 0, RESIGNED);
+	lead.alone = lead.confirmed != 0 || was_ours(r);
+	r->led_epoch = r->epoch;
+	r->led_timeline = r->place.timeline;
 	r->asking = false;
 	r->role = ROLE_LEADER;
 	r->trouble[0] = '\0';
@@ -114,8 +128,7 @@ static void on_lead(void *arg, const struct pg_result *result)
 	if (pg_int8(result, 0, PROMOTED) != 0)
 		log_warn(r->log, "another server was promoted: changes that it missed may be in the stream",
 			 KS("capture", capture(r)->name));
-	capture_upkeep_begin(r->upkeep, r->epoch,
-			     pg_is_null(result, 0, RESIGNED) ? 0 : (uint64_t)pg_int8(result, 0, RESIGNED), &r->place);
+	capture_upkeep_begin(r->upkeep, &lead);
 }
 
 static void tell_changes(struct capture_leader *r, const struct pg_result *result)

@@ -28,7 +28,7 @@ struct capture_upkeep {
 	int64_t epoch;
 	struct served_place place;
 	uint64_t confirmed; /* the slot stands no higher, for nobody but us moves it; 0: not known yet */
-	bool alone;         /* no earlier leader can be sending: it resigned, or the slot was made in this lead */
+	bool alone; /* no earlier leader can be sending: it resigned, it was ourselves, or the slot was made in this lead */
 	bool live, known, over_budget, in_gap; /* in_gap: it was told */
 	uint64_t made_lsn;                     /* the slot was made, and that is not on record yet; 0: it was not */
 	struct capture_ledger_books books;
@@ -120,7 +120,7 @@ static void on_books(void *arg, const struct pg_result *result)
 	books.table_count = u->books.table_count;
 	books.carried = u->books.carried;
 	books.carried_count = u->books.carried_count;
-	books.resigned = u->alone;
+	books.alone = u->alone;
 	u->books = books;
 	whole = books.state == CAPTURE_LEDGER_LIVE && books.tables != NULL;
 	if (whole) {
@@ -453,13 +453,13 @@ void capture_upkeep_free(struct capture_upkeep *u)
 	free(u);
 }
 
-void capture_upkeep_begin(struct capture_upkeep *u, int64_t epoch, uint64_t confirmed, const struct served_place *place)
+void capture_upkeep_begin(struct capture_upkeep *u, const struct capture_upkeep_lead *lead)
 {
 	u->on = true;
-	u->epoch = epoch;
-	u->confirmed = confirmed;
-	u->alone = confirmed != 0;
-	u->place = *place;
+	u->epoch = lead->epoch;
+	u->confirmed = lead->confirmed;
+	u->alone = lead->alone;
+	u->place = lead->place;
 	u->compare_ms = loop_now_ms() + COMPARE_MS;
 	again(u, 0);
 }

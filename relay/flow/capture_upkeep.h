@@ -43,9 +43,15 @@ struct capture_upkeep *capture_upkeep_create(struct loop *l, struct pg *pg, cons
 /* NULL is allowed. */
 void capture_upkeep_free(struct capture_upkeep *u);
 
-/* We lead, under this epoch, on the server at `place`. confirmed: what the last leader left when it resigned; 0: not known. */
-void capture_upkeep_begin(struct capture_upkeep *u, int64_t epoch, uint64_t confirmed,
-			  const struct served_place *place);
+struct capture_upkeep_lead {
+	int64_t epoch;
+	uint64_t confirmed; /* what the last leader left when it resigned; 0: not known */
+	bool alone;         /* no earlier leader can be sending */
+	struct served_place place;
+};
+
+/* We lead. */
+void capture_upkeep_begin(struct capture_upkeep *u, const struct capture_upkeep_lead *lead);
 
 /* We do not lead any more. No handler is called. */
 void capture_upkeep_end(struct capture_upkeep *u);

@@ -52,8 +52,11 @@ static void depose(struct capture_one *c, const char *why)
 	capture_chunk_forget(c->chunk);
 	stream_scan_stop(c->scan);
 	capture_room_step_common(c, &(struct event){ .kind = EVENT_DEPOSED });
-	if (led)
-		natsio_cut(c->nats, why);
+	if (!led)
+		return;
+	natsio_cut(c->nats, why);
+	if (loop_now_ms() > c->predecessor_until_ms)
+		c->predecessor_until_ms = loop_now_ms();
 }
 
 static void on_stream_up(void *arg, const struct pg_walsender_place *place)
@@ -213,10 +216,15 @@ static void take_table(struct capture_one *c, uint32_t i, struct capture_ledger_
 	take_key(c, i, from->key, from->key_bytes);
 }
 
-/* So long may an earlier leader still publish that did not resign: its lease began before we took the lead. */
-static int64_t predecessor_until(const struct capture_one *c, const struct capture_ledger_books *b, int64_t asked_ms)
+/* So long may an earlier leader still publish that did not resign, and is not us: its lease began before we took the lead. Whoever led before a lead of
+ * ours may live then, too; and what we sent ourselves ended with our connection (depose()). */
+static int64_t predecessor_until(struct capture_one *c, const struct capture_ledger_books *b, int64_t asked_ms)
 {
-	return b->resigned ? 0 : asked_ms + (int64_t)c->room->config->delivery.lease_ms;
+	int64_t until_ms = asked_ms + (int64_t)c->room->config->delivery.lease_ms;
+
+	if (!b->alone && until_ms > c->predecessor_until_ms)
+		c->predecessor_until_ms = until_ms;
+	return c->predecessor_until_ms;
 }
 
 static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)

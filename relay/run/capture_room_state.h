@@ -87,9 +87,10 @@ struct capture_one {
 	uint64_t system; /* of the server of the books */
 	uint32_t incarnation;
 	char slot[CAPTURE_LEDGER_SLOT_BYTES];
-	uint64_t from_lsn;      /* wants_stream: where */
-	uint64_t confirmed_lsn; /* in this lead */
-	int64_t start_at_ms;    /* not before that */
+	uint64_t from_lsn;            /* wants_stream: where */
+	uint64_t confirmed_lsn;       /* in this lead */
+	int64_t predecessor_until_ms; /* who led before a lead sends nothing since; 0: nobody did */
+	int64_t start_at_ms;          /* not before that */
 	uint32_t start_pause_ms;
 	int64_t stream_since_ms;
 	int64_t reader_wanted_ms, second_ms, waits_since_ms;

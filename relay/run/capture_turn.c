@@ -309,7 +309,9 @@ static bool drained(struct capture_one *c)
 	log_info(c->room->log, "drained: everything in flight is answered and marked",
 		 KS("capture", capture_room_config(c)->name));
 	capture_room_end_stream(c);
-	capture_leader_resign(c->leader);
+	/* Whoever is told that we have resigned waits for nobody: not while one who led before us may live. */
+	if (loop_now_ms() >= c->predecessor_until_ms)
+		capture_leader_resign(c->leader);
 	return ledger_renew(c->pg, on_last_answer, c);
 }
 

@@ -368,7 +368,9 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 	ev.leading.wal_end = s->pg.lsn;
 	ev.leading.low_water = b->low_water;
 	ev.leading.asked_ms = (int64_t)h->d;
-	ev.leading.predecessor_until_ms = s->now / MS + (h->e != 0 ? (int64_t)s->plan.settings.send.lease_ms : 0);
+	if (h->e != 0 && s->now / MS + (int64_t)s->plan.settings.send.lease_ms > host->until_ms)
+		host->until_ms = s->now / MS + (int64_t)s->plan.settings.send.lease_ms;
+	ev.leading.predecessor_until_ms = host->until_ms;
 	ev.leading.operator_pause = b->operator_pause;
 	ev.leading.reading_paused = b->reading_paused;
 	ev.leading.tables = tables;
@@ -392,5 +394,6 @@ void capture_books_lead(struct capture_sim *s, struct host *h)
 		b->carries--;
 	a = plan(s, h, prng_between(&s->dice, 1, 2 * s->plan.pg_us), on_books);
 	a->d = (uint64_t)(s->now / MS);
-	a->e = led;
+	a->e = led && b->epoch != h->led + 1; /* we may be the one who led before */
+	h->led = b->epoch;
 }

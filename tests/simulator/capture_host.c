@@ -440,6 +440,8 @@ static void on_session_gone(struct capture_sim *s, const struct capture_happenin
 	if (host == NULL || host->session != h->c || capture_host_defers(s, host, h))
 		return;
 	trace(s, "host %u  is deposed", host->index);
+	if (host->epoch != 0 && s->now / MS > host->until_ms)
+		host->until_ms = s->now / MS;
 	host->session = 0;
 	host->epoch = 0;
 	host->question++;
@@ -531,7 +533,8 @@ static void die(struct capture_sim *s, struct host *h)
 	capture_free(h->core);
 	h->core = NULL;
 	h->life++;
-	h->session = h->epoch = h->connection = h->stream = 0;
+	h->session = h->epoch = h->led = h->connection = h->stream = 0;
+	h->until_ms = 0;
 	h->session_dead = false;
 	h->frozen_until = 0;
 	h->question++;

@@ -298,6 +298,8 @@ void capture_pg_takes_over(struct capture_sim *s)
 	capture_writers_abort(s);
 	s->pg = s->standby;
 	s->pg.next_xid = next_xid;
+	for (uint32_t i = 0; i < s->plan.hosts; i++)
+		s->host[i].led = 0; /* leads of others may have been taken back: they are told by the timeline */
 	recover(s, true);
 	capture_hosts_lose_sessions(s);
 }

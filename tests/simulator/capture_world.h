@@ -204,6 +204,8 @@ struct host {
 	uint64_t session;    /* control; 0: none */
 	bool session_dead;   /* and the host does not know yet */
 	uint64_t epoch;      /* 0: it does not lead */
+	uint64_t led;        /* the epoch of its last lead; 0: none, or a promotion may have taken later ones back */
+	int64_t until_ms;    /* it, or who led before it, sends nothing since */
 	uint64_t connection; /* with the broker; 0: none */
 	int64_t frozen_until;
 	int64_t answer_at; /* of the control session: in order */

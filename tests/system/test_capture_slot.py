@@ -183,6 +183,20 @@ class Shutdown(SlotTest):
         self.audit_capture()
 
 
+    def test_who_led_before_is_ourselves(self):
+        """After a restart of the server nobody's lease is waited for: the next epoch is ours as the last one was, so nobody has led between.
+        (As long as the lease is nothing comes; it is longer than the wait here.)"""
+        self.start_whole(outbox={"lease": "1m"}, delivery={"ack_timeout": "100ms"})
+        for _ in range(2):
+            self.pg.stop("fast")
+            self.pg.start()
+            (begun,), = self.pg.execute("SELECT pg_postmaster_start_time()")
+            self.sql("UPDATE legacy.orders SET customer = 'behind the restart' WHERE id < 10")
+            self.wait_confirmed()
+            self.assertEqual(self.sql("SELECT marked_at - %s < interval '1 min' FROM boxhaul.capture", (begun,)), [(True,)])
+        self.audit_capture()
+
+
 class Beginnings(SlotTest):
     def test_no_slot_without_its_publications(self):
         """Pain 12: a slot that was made before its publication fails for ever at what was written between them."""

@@ -95,15 +95,16 @@ static void forget_everything(struct capture *c)
 	c->lost_end = c->lost_end_told = false;
 }
 
-/* Whoever led before may hold rows of a chunk, and send them until its lease ends: behind changes that we have sent by then they
+/* Whoever led before, ourselves included, may have sent rows of a chunk until then: behind changes that we have sent by the time that they arrive they
  * would be older than what is stored. An owned stream refuses them, for its chain has gone on; a shared one does not. (Changes are
  * the same for both, and known by their ids.) */
 static int64_t first_publish(const struct capture *c, int64_t predecessor_until_ms)
 {
-	bool may_come = predecessor_until_ms > c->now_ms && !c->set.in_commit_order &&
+	int64_t arrived_ms = predecessor_until_ms + c->set.send.ack_timeout_ms;
+	bool may_come = predecessor_until_ms > 0 && arrived_ms > c->now_ms && !c->set.in_commit_order &&
 			capture_walks_unfinished(&c->reading) && !MUTANT(rows_of_predecessor);
 
-	return may_come ? predecessor_until_ms + c->set.send.ack_timeout_ms : c->now_ms;
+	return may_come ? arrived_ms : c->now_ms;
 }
 
 static void leading(struct capture *c, const struct capture_event *ev)

@@ -146,7 +146,8 @@ struct capture_event {
 				wal_end; /* the insert position, asked for after the lead was taken: an earlier leader was streamed
 					      * nothing above it */
 			uint64_t low_water; /* of the stream, as in struct event */
-			int64_t asked_ms, predecessor_until_ms;
+			int64_t asked_ms;
+			int64_t predecessor_until_ms; /* who led before, ourselves included, sends nothing since; may be past; 0 = nobody did */
 			uint64_t operator_pause;
 			bool reading_paused;                     /* as in `reading` */
 			const struct capture_table *tables;      /* settings.tables of them, copied */
