@@ -328,7 +328,9 @@ BEGIN
     UPDATE boxhaul.move_target m SET arrived_at = clock_timestamp()
      WHERE m.token::text = lower(sink_token.token) AND m.subscription = sink_token.subscription AND m.state = 'waiting' AND m.arrived_at IS NULL;
     IF EXISTS (SELECT FROM boxhaul.move_source m WHERE m.token::text = lower(sink_token.token) AND m.state <> 'given_up') THEN
-        PERFORM boxhaul.sink_complete(sink_token.subscription);
+        -- Not sink_complete(): that is for copies that begin with what the operator has brought. This one was complete until move_follow().
+        UPDATE boxhaul.sink_table t SET state = 'complete', complete_at = clock_timestamp()
+         WHERE t.subscription = sink_token.subscription AND t.state = 'incomplete';
     END IF;
 END
 $$;

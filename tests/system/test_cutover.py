@@ -157,14 +157,24 @@ class Switch(CutoverTest):
         self.assertIn("done", said)
         self.stop_shops()
         # The copy follows again, and passes over what it was itself.
-        self.wait(lambda: self.at(self.there, "SELECT position FROM boxhaul.sink_status") == [(len(self.stored(STREAM)),)], "the copy to follow",
-                  progress=lambda: self.at(self.there, "SELECT position, error FROM boxhaul.sink_status"))
+        self.wait_copied()
+        self.assert_equal()
+        self.open_shop_at(self.database, "d")
+        self.let_work(30)
+        self.stop_shops()
+        self.wait_copied()
         self.assert_equal()
         self.assertEqual(self.owners(), [self.database])
         # Nothing that came from the old database went back to it.
         texts = [stored.payload.decode() for stored in self.stored(RETURN)]
         self.assertTrue(any('"n' in text for text in texts))
         self.assertEqual([text for text in texts if '"changed_by":"c' in text and '"op":"c"' in text][:3], [])
+
+    def wait_copied(self):
+        """All that was written in the old database is in its stream, and was applied in the new one."""
+        self.wait_confirmed()
+        self.wait(lambda: self.at(self.there, "SELECT position FROM boxhaul.sink_status") == [(len(self.stored(STREAM)),)], "the copy to follow",
+                  progress=lambda: self.at(self.there, "SELECT position, error FROM boxhaul.sink_status"))
 
     def test_a_writer_who_does_not_end(self):
         self.open_both()
