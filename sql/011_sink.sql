@@ -337,6 +337,35 @@ BEGIN
 END
 $$;
 
+-- Before a row is written of a table that is read into rows from before: takes away those that have a value of it in a unique index, under another key, and
+-- have not come in this reading. They are stale. At this place the source has the value under this key, so under no other one. A row here that has come
+-- is what the source has, for each of its changes since was applied; one that has not is from before, and comes yet, if it is still there. `line` is of our
+-- columns where a function makes it; own: rows or keys that are this row.
+CREATE OR REPLACE FUNCTION boxhaul.sink_make_room(t boxhaul.sink_table, line jsonb, own jsonb[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    members text[] := CASE t.function WHEN '' THEN t.source_columns ELSE t.target_columns END;
+    keys    text[] := CASE t.function WHEN '' THEN t.source_key ELSE t.target_key END;
+    at      regclass := t.target::regclass;
+    same    text;     -- a row here is the row
+    written text;     -- its key
+    taken   text;     -- it has the row's value
+BEGIN
+    SELECT string_agg(format('t.%I = %s', k.c, boxhaul.sink_value(at, k.c, 'o', k.m)), ' AND '), string_agg(format('t.%I::text', k.c), ', ' ORDER BY k.n)
+      INTO same, written FROM unnest(t.target_key, keys) WITH ORDINALITY AS k (c, m, n);
+    FOR taken IN
+        SELECT string_agg(format('t.%I = %s', a.attname, boxhaul.sink_value(at, a.attname, '$1', coalesce(members[array_position(t.target_columns, a.attname::text)], a.attname))), ' AND ')
+          FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])
+         WHERE i.indrelid = at AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL
+         GROUP BY i.indexrelid HAVING NOT array_agg(a.attname::text) <@ t.target_key
+    LOOP
+        EXECUTE format('DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT FROM unnest($2) o WHERE %s) AND NOT EXISTS '
+                       '(SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $3 AND s.source = $4 AND s.key = ARRAY[%s])', at, taken, same, written)
+          USING line, own, t.subscription, t.source;
+    END LOOP;
+END
+$$;
+
 -- Rows of the source, of which no two have one key: `whole` says that nothing is left out of them. gone: keys, as the source has them.
 --
 -- A row that is to be set and is not there: a whole one comes to be. Of another one something would be missing, so while the table is read
@@ -367,8 +396,10 @@ BEGIN
         END IF;
         EXECUTE t.take USING lines;
     ELSIF kind = 'put' THEN
+        PERFORM boxhaul.sink_make_room(t, lines[1], lines) WHERE n = 1 AND t.sweep AND t.state = 'reading';  -- of many it fails, and they come again, each alone
         PERFORM boxhaul.sink_put(t, lines);
     ELSE
+        PERFORM boxhaul.sink_make_room(t, lines[1], lines) WHERE n = 1 AND t.sweep AND t.state = 'reading';
         absent := boxhaul.sink_set(t, lines);
         IF absent IS NOT NULL AND kind = 'set whole' THEN
             PERFORM boxhaul.sink_put(t, ARRAY(SELECT l.line FROM unnest(lines) WITH ORDINALITY AS l (line, n) WHERE l.n = ANY (absent) ORDER BY l.n));
@@ -537,9 +568,11 @@ BEGIN
             RETURN;
         END IF;
         SELECT jsonb_object_agg(k.ours, old -> k.theirs) INTO old FROM unnest(t.source_key, t.target_key) AS k (theirs, ours);
+        PERFORM boxhaul.sink_make_room(t, ours, ARRAY[ours, old]) WHERE t.sweep AND t.state = 'reading';
         names := ARRAY(SELECT o FROM jsonb_object_keys(ours) o ORDER BY 1);
         EXECUTE boxhaul.sink_statement('move', t.target::regclass, names, names, t.target_key, t.target_key) USING ARRAY[ours], old;
     ELSE
+        PERFORM boxhaul.sink_make_room(t, ours, ARRAY[ours, old]) WHERE t.sweep AND t.state = 'reading';
         EXECUTE t.move USING ARRAY[ours], old;
     END IF;
 END
@@ -677,6 +710,8 @@ $$;
 CREATE OR REPLACE FUNCTION boxhaul.sink_advice(state text, hint text) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT coalesce(nullif(hint, ''), CASE
+        WHEN state = '23505' THEN 'Another row here has the value. If that is one from before a resync (boxhaul capture resync) that has not come to its table yet, '
+                                  'drop the constraint or the unique index, and make it again when the tables are complete.'
         WHEN state LIKE '23%' THEN 'A constraint of the target refuses what the source has: change the constraint, or the rows here that are in its way.'
         WHEN state LIKE '22%' THEN 'A column of the target cannot hold the value: change its type, or give the table a function that translates.'
         WHEN state = '42501' THEN 'The sink lacks a right: GRANT it to boxhaul_sink.'
@@ -1025,6 +1060,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_value(regclass, text, text, text),
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
     boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),
+    boxhaul.sink_make_room(boxhaul.sink_table, jsonb, jsonb[]),
     boxhaul.sink_set(boxhaul.sink_table, jsonb[]), boxhaul.sink_rows(boxhaul.sink_table, text, jsonb[]), boxhaul.sink_sweep(boxhaul.sink_table),
     boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
     boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),

@@ -318,7 +318,8 @@ END
 $$;
 
 -- The sink has applied all that stands before this token, and says so in the transaction in which it passes it. Of a token that nobody waits for it
--- does nothing. Called by the sink.
+-- does nothing. Where a table is read anew since the move began (a resync) rows are missing, or stale: there it does not arrive, and
+-- the move is taken back. Called by the sink.
 --
 -- The token of a move whose source this database was comes back out of the target's log: move_open() has written it there. From it on the changes are
 -- the target's own, and the sink of the way back applies them; before it there was nothing but what went from here.
@@ -326,7 +327,8 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_token(subscription text, token text) RET
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
     UPDATE boxhaul.move_target m SET arrived_at = clock_timestamp()
-     WHERE m.token::text = lower(sink_token.token) AND m.subscription = sink_token.subscription AND m.state = 'waiting' AND m.arrived_at IS NULL;
+     WHERE m.token::text = lower(sink_token.token) AND m.subscription = sink_token.subscription AND m.state = 'waiting' AND m.arrived_at IS NULL
+       AND NOT EXISTS (SELECT FROM boxhaul.sink_table t WHERE t.subscription = m.subscription AND t.state <> 'complete');
     IF EXISTS (SELECT FROM boxhaul.move_source m WHERE m.token::text = lower(sink_token.token) AND m.state <> 'given_up') THEN
         -- Not sink_complete(): that is for copies that begin with what the operator has brought. This one was complete until move_follow().
         UPDATE boxhaul.sink_table t SET state = 'complete', complete_at = clock_timestamp()

@@ -358,6 +358,18 @@ class MoveSqlTest(unittest.TestCase):
         self.assertEqual(self.one("SELECT boxhaul.move_give_up(%s, 'orders')", NOWHERE), "open")
         self.assertEqual(self.expect(), "open")
 
+    def test_the_token_does_not_arrive_where_rows_are_missing(self):
+        """Tables that are read anew since the move began are not what the source has."""
+        self.expect()
+        self.sql("SELECT boxhaul.inbox_define('orders', 'CDC', ARRAY['cdc.>'], 'none', 1, 'position'); "
+                 "INSERT INTO boxhaul.sink (subscription, snapshot, part) VALUES ('orders', 'required', 1); "
+                 "INSERT INTO boxhaul.sink_table (subscription, source, target, mapping, function, state) VALUES ('orders', 'a', 'b', '{*}', '', 'reading')")
+        self.arrive()
+        self.assertIsNone(self.one("SELECT arrived_at FROM boxhaul.move_target WHERE token = %s", NOWHERE))
+        self.sql("UPDATE boxhaul.sink_table SET state = 'complete'")
+        self.arrive()
+        self.assertIsNotNone(self.one("SELECT arrived_at FROM boxhaul.move_target WHERE token = %s", NOWHERE))
+
     def test_what_was_given_up_never_opens(self):
         self.fence_group()
         self.expect()

@@ -152,6 +152,33 @@ class Whole(SinkTest):
         self.compare()
         self.assertEqual(self.there("SELECT swept >= 10 FROM boxhaul.sink_table WHERE source = 'legacy.orders'"), [(True,)])
 
+    def test_a_resync_over_values_that_have_changed_places(self):
+        """A column that is unique, of which two rows had exchanged the values, and one the value of a row that is gone."""
+        self.there("CREATE UNIQUE INDEX ON moved.orders (client); CREATE UNIQUE INDEX ON moved.stock (many, sku, place)")
+        capture = self.start_capture()
+        self.add_sink().start().wait_until_ready()
+        self.wait_applied()
+        self.say(capture, "capture", "pause", NAME)
+        self.there("UPDATE moved.orders SET client = 'free' WHERE id = 20; UPDATE moved.orders SET client = 'customer 20' WHERE id = 21; "
+                   "UPDATE moved.orders SET client = 'customer 21' WHERE id = 20; UPDATE moved.orders SET client = 'nobody' WHERE id = 5; "
+                   "INSERT INTO moved.orders (id, client, state, placed_at, version) VALUES (900001, 'customer 5', 'stale', now(), 0)")
+        self.say(capture, "capture", "resync", NAME)
+        self.say(capture, "capture", "resume", NAME)
+        self.wait(lambda: self.state() == "live", "the capture to be live again")
+        self.compare()
+
+    def test_a_value_that_the_source_has_twice(self):
+        """Rows that have both come stay, and that is told."""
+        self.there("INSERT INTO moved.orders (id, client, state, placed_at, version) VALUES (900001, 'x', 'stale', now(), 0); CREATE UNIQUE INDEX ON moved.orders (client)")
+        self.sql("UPDATE legacy.orders SET customer = 'customer 5' WHERE id = 100")
+        self.start_capture()
+        self.add_sink().start()
+        self.wait(lambda: self.sink("error") not in (None, (None,)), "the error to be told")
+        self.assertIn("duplicate key value", self.sink("error")[0])
+        self.sql("UPDATE legacy.orders SET customer = 'customer 100' WHERE id = 100")
+        self.there("DROP INDEX moved.orders_client_idx")
+        self.compare()
+
 
 class Trouble(SinkTest):
     def test_what_cannot_be_applied_is_told_and_goes_on_when_it_is_mended(self):
