@@ -368,7 +368,8 @@ static const struct command commands[] = {
 	{ .words = "cutover",
 	  .run = command_cutover,
 	  .options = CONFIGURED | TAKES(OPTION_TO) | TAKES(OPTION_BACK) | TAKES(OPTION_DRY_RUN) |
-		     TAKES(OPTION_TIMEOUT) | TAKES(OPTION_ANY_STANDBY) | TAKES(OPTION_GIVE_UP),
+		     TAKES(OPTION_TIMEOUT) | TAKES(OPTION_ANY_STANDBY) | TAKES(OPTION_GIVE_UP) |
+		     TAKES(OPTION_UNVERIFIED),
 	  .argument = VALUE_WORD,
 	  .most = 1,
 	  .names = "[CAPTURE]",

@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_verify (
     top           text[],
     rows          bigint      NOT NULL DEFAULT 0,
     filenode      bigint      NOT NULL DEFAULT 0,
+    -- Each change that a reading of the pass does not see has this xid or a higher one: nothing older was under way when it was asked for.
+    horizon       bigint      NOT NULL DEFAULT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     asked_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     asked_by      text        NOT NULL DEFAULT session_user,
     begun_at      timestamptz,
@@ -167,6 +169,19 @@ BEGIN
 END
 $$;
 
+-- A sink has met the end of this pass, and the table is there what it is here. A table that was `unproved`, for its contents had changed outside the log, is complete
+-- then, if its files are still those that the pass has read. True: it was unproved. Called by `boxhaul verify`, which knows both databases.
+CREATE OR REPLACE FUNCTION boxhaul.capture_verify_proved(id uuid) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    UPDATE boxhaul.capture_table t SET state = 'complete', filenode = v.filenode, reason = NULL, since = clock_timestamp()
+      FROM boxhaul.capture_verify v
+     WHERE v.id = capture_verify_proved.id AND NOT v.keys AND v.state IN ('read', 'complete') AND t.capture = v.capture AND t.tab = v.tab
+       AND t.state = 'unproved' AND v.filenode = boxhaul.capture_filenode(boxhaul.capture_relation(t.tab));
+    RETURN FOUND;
+END
+$$;
+
 -- How far the passes are: of each table the last ones, newest first.
 CREATE OR REPLACE VIEW boxhaul.capture_verify_progress AS
 SELECT v.capture, v.tab, v.id, v.state, v.whole, v.keys, v.repair, v.rows,
@@ -190,6 +205,9 @@ CREATE TABLE IF NOT EXISTS boxhaul.verify_result (
     repaired     bigint      NOT NULL DEFAULT 0,
     why          text,                                -- what could not be compared; then the pass proves nothing
     began_xid    bigint      NOT NULL,                -- what has this xid or a higher one was written since
+    -- What has a lower one is as the pass has met it, unless it is gone: whoever had it had ended. (A session that was open when the pass began may have a lower xid
+    -- than began_xid, and write behind the pass.)
+    horizon      bigint      NOT NULL DEFAULT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     began_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at     timestamptz,                         -- what it says holds for each row at some time between
     PRIMARY KEY (subscription, tab, pass)
@@ -373,6 +391,36 @@ BEGIN
 END
 $$;
 
+-- A pass over the whole table has ended, and could compare: what earlier ones have found, and it has not, is as it should be. That is also a row that is on neither
+-- side any more, of which no pass says anything.
+CREATE OR REPLACE FUNCTION boxhaul.verify_close(subscription text, tab text, pass uuid) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    UPDATE boxhaul.verify_difference d SET proved_at = clock_timestamp()
+      FROM boxhaul.verify_result v
+     WHERE v.subscription = verify_close.subscription AND v.tab = verify_close.tab AND v.pass = verify_close.pass AND NOT v.keys AND v.why IS NULL
+       AND d.subscription = v.subscription AND d.tab = v.tab AND d.proved_at IS NULL AND d.pass <> v.pass AND d.found_at < v.began_at
+       AND NOT EXISTS (SELECT FROM boxhaul.verify_difference e
+                        WHERE e.subscription = d.subscription AND e.tab = d.tab AND e.key = d.key AND e.pass = v.pass AND e.proved_at IS NULL)
+$$;
+
+-- How well each table of a sink is proved: by the last pass over all of it that has ended. open: differences that nobody has proved to be gone; why: it is not; NULL: it
+-- is equal, as far as that pass goes.
+CREATE OR REPLACE FUNCTION boxhaul.verify_standing(subscription text)
+    RETURNS TABLE (tab text, pass uuid, horizon bigint, began_at timestamptz, ended_at timestamptz, open bigint, why text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT t.source, r.pass, r.horizon, r.began_at, r.ended_at, d.open,
+           CASE WHEN d.open > 0 THEN format('%s differences are open', d.open)
+                WHEN r.pass IS NULL THEN 'no verify pass over it has ended'
+                WHEN r.why IS NOT NULL THEN 'its last verify pass proves nothing: ' || r.why END
+      FROM boxhaul.sink_table t
+      LEFT JOIN LATERAL (SELECT * FROM boxhaul.verify_result v
+                          WHERE v.subscription = t.subscription AND v.tab = t.source AND NOT v.keys AND v.ended_at IS NOT NULL
+                          ORDER BY v.ended_at DESC LIMIT 1) r ON true,
+           LATERAL (SELECT count(*) AS open FROM boxhaul.verify_difference v
+                     WHERE v.subscription = t.subscription AND v.tab = t.source AND v.proved_at IS NULL) d
+     WHERE t.subscription = verify_standing.subscription
+$$;
+
 -- What a pass says, for the sink that comes to it (011): in the sink's transaction, with all applied that stands before it in the stream, and nothing behind. It
 -- never stops the sink: what cannot be compared is put down as such. The settings are those under which the source has made its texts.
 CREATE OR REPLACE FUNCTION boxhaul.sink_verify(subscription text, payload jsonb) RETURNS void
@@ -409,6 +457,7 @@ BEGIN
                                                   ELSE boxhaul.verify_surplus(sink_verify.subscription, t.source, name, (payload -> 'reading')::bigint) END
              WHERE v.subscription = sink_verify.subscription AND v.tab = t.source AND v.pass = name;
             DELETE FROM boxhaul.verify_mark m WHERE m.subscription = sink_verify.subscription AND m.tab = t.source;
+            PERFORM boxhaul.verify_close(sink_verify.subscription, t.source, name);
         END IF;
     EXCEPTION WHEN OTHERS THEN
         failed := SQLERRM;
@@ -454,6 +503,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA boxhaul FROM PUBLIC;
 GRANT SELECT ON boxhaul.capture_verify, boxhaul.capture_verify_key, boxhaul.capture_verify_progress TO boxhaul_capture, boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]) TO boxhaul_capture;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_verify(text, text, text[], boolean, jsonb, boolean), boxhaul.capture_verify_stop(text, text) TO boxhaul_relay;
+GRANT EXECUTE ON FUNCTION boxhaul.capture_verify_proved(uuid) TO boxhaul_relay;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_verify_shape(text) TO boxhaul_relay, boxhaul_monitor;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON boxhaul.verify_result, boxhaul.verify_difference, boxhaul.verify_mark TO boxhaul_sink;
@@ -461,6 +511,8 @@ GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]), boxhaul.sink_verify(text, js
     boxhaul.verify_surplus(text, text, uuid, bigint), boxhaul.verify_compare(text, text, text[], text[], jsonb), boxhaul.verify_value(regclass, text, text),
     boxhaul.verify_text(text) TO boxhaul_sink;
 GRANT SELECT ON boxhaul.verify_result, boxhaul.verify_difference TO boxhaul_relay, boxhaul_monitor;
+GRANT EXECUTE ON FUNCTION boxhaul.verify_close(text, text, uuid) TO boxhaul_sink;
+GRANT EXECUTE ON FUNCTION boxhaul.verify_standing(text) TO boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.verify_way(text, text, jsonb) TO boxhaul_relay, boxhaul_monitor;
 
 INSERT INTO boxhaul.schema_version (version, name) VALUES (12, 'verify') ON CONFLICT DO NOTHING;

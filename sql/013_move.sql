@@ -409,6 +409,114 @@ BEGIN
 END
 $$;
 
+-- --- the last verify ---
+--
+-- Behind the fence and the token both databases stand still, so they are compared as they are, from outside, and not in the stream. A pass over all rows has
+-- proved each of them before, while both were in use (012). What is left to be proved here is
+--   (1) rows of the source that a change has made since the pass was asked for, and rows of the target that were written since it began there: by their xmin, for
+--       each has the xid of who wrote it last (capture_verify.horizon, verify_result.horizon);
+--   (2) that both have the same keys: a row that went leaves no xmin.
+-- A row that is in neither of (1), and whose key is on both sides, is the version that the pass has met there and compared with the version that is here.
+-- So the seconds behind the fence go by what was written since the pass, and a sum over the keys; no row is sent that nobody has touched. A hash of all rows on both
+-- sides would ask for no pass, and read and hash every column of every row while nobody may write.
+-- Where the sums differ (a function makes no row of some, a key has another type there, or there is a difference), or there is no such pass, all rows
+-- are compared.
+
+-- How texts are written, on both sides, in this transaction: as the daemon has it written (relay/edge/pg_login.c). A policy that would hide rows is an error.
+CREATE OR REPLACE FUNCTION boxhaul.move_pin() RETURNS void
+    LANGUAGE sql VOLATILE AS $$
+    SELECT pg_catalog.set_config(s.name, s.value, true)
+      FROM (VALUES ('datestyle', 'ISO, YMD'), ('intervalstyle', 'iso_8601'), ('timezone', 'UTC'), ('extra_float_digits', '3'), ('bytea_output', 'hex'),
+                   ('lc_monetary', 'C'), ('standard_conforming_strings', 'on'), ('search_path', ''), ('row_security', 'off')) s (name, value)
+$$;
+
+-- The texts of these columns of `t`, as an expression: an array.
+CREATE OR REPLACE FUNCTION boxhaul.move_texts(columns text[]) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('ARRAY[%s]::pg_catalog.text[]', string_agg(boxhaul.verify_text(format('t.%I', c.name)), ', ' ORDER BY c.n)) FROM unnest(columns) WITH ORDINALITY c (name, n)
+$$;
+
+-- Of `t`, that it was written by this xid or a later one; NULL: any. age() of a row that was frozen under another xid counter is the highest: it is old.
+CREATE OR REPLACE FUNCTION boxhaul.move_since(horizon bigint) RETURNS text
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN pg_snapshot_xmax(pg_current_snapshot())::text::bigint - horizon BETWEEN 0 AND 2000000000
+                THEN format('pg_catalog.age(t.xmin) <= pg_catalog.age(%L::pg_catalog.xid)', horizon % 4294967296) ELSE 'true' END
+$$;
+
+-- A row of the source, as a pass says it (012: verify_compare()), as an expression of `t`.
+CREATE OR REPLACE FUNCTION boxhaul.move_row(columns text[], hashes boolean) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN hashes THEN format('pg_catalog.to_jsonb(boxhaul.row_hash(%s))', boxhaul.move_texts(columns))
+                ELSE format('pg_catalog.to_jsonb(pg_catalog.jsonb_object(%L::pg_catalog.text[], %s))', columns, boxhaul.move_texts(columns)) END
+$$;
+
+-- The source: a query of rows, one text each: [key, row]. columns: NULL: all that are sent.
+CREATE OR REPLACE FUNCTION boxhaul.move_rows(capture text, tab text, columns text[], hashes boolean, horizon bigint) RETURNS text
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('SELECT pg_catalog.jsonb_build_array(pg_catalog.to_jsonb(%s), %s)::pg_catalog.text FROM %s t WHERE (%s) AND %s', boxhaul.move_texts(s.key),
+                  boxhaul.move_row(coalesce(move_rows.columns, s.columns), hashes), s.relation::regclass, coalesce(s.filter, 'true'), boxhaul.move_since(horizon))
+      FROM boxhaul.capture_shape(move_rows.capture, move_rows.tab) s
+$$;
+
+-- The source: what there is of these keys: [[key, row or null]]. It is to be run with them as $1.
+CREATE OR REPLACE FUNCTION boxhaul.move_rows_of(capture text, tab text, columns text[], hashes boolean) RETURNS text
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(k.k, CASE WHEN t.%I IS NOT NULL THEN %s END)) FROM pg_catalog.jsonb_array_elements($1) k (k)'
+                  ' LEFT JOIN %s t ON (%s) AND %s',
+                  s.key[1], boxhaul.move_row(coalesce(move_rows_of.columns, s.columns), hashes), s.relation::regclass, coalesce(s.filter, 'true'),
+                  (SELECT string_agg(format('t.%I = %s', c.name, boxhaul.verify_value(s.relation::regclass, c.name, format('k.k ->> %s', c.n - 1))), ' AND ' ORDER BY c.n)
+                     FROM unnest(s.key) WITH ORDINALITY c (name, n)))
+      FROM boxhaul.capture_shape(move_rows_of.capture, move_rows_of.tab) s
+$$;
+
+-- The target: a query of keys, one text each.
+CREATE OR REPLACE FUNCTION boxhaul.move_keys(subscription text, tab text, horizon bigint) RETURNS text
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('SELECT pg_catalog.to_jsonb(%s)::pg_catalog.text FROM %s t WHERE %s', boxhaul.move_texts(t.target_key), boxhaul.capture_relation(t.target)::regclass,
+                  boxhaul.move_since(horizon))
+      FROM boxhaul.sink_table t WHERE t.subscription = move_keys.subscription AND t.source = move_keys.tab
+$$;
+
+-- How many keys there are, and their sum: a query. 64 bits of each, of its texts, so both databases say the same of the same keys, and hardly of others.
+CREATE OR REPLACE FUNCTION boxhaul.move_sum(key text[], relation oid, filter text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(pg_catalog.hashtextextended((%s)::pg_catalog.text, 0)), 0) FROM %s t WHERE %s',
+                  boxhaul.move_texts(key), relation::regclass, coalesce(filter, 'true'))
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.move_sum_of_source(capture text, tab text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.move_sum(s.key, s.relation, s.filter) FROM boxhaul.capture_shape(move_sum_of_source.capture, move_sum_of_source.tab) s
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.move_sum_of_target(subscription text, tab text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.move_sum(t.target_key, boxhaul.capture_relation(t.target), NULL) FROM boxhaul.sink_table t
+     WHERE t.subscription = move_sum_of_target.subscription AND t.source = move_sum_of_target.tab
+$$;
+
+-- The source, of a pass: changes since have this xid or a higher one. NULL: the pass is not known here, or the table has other files since, other partitions or
+-- another key.
+CREATE OR REPLACE FUNCTION boxhaul.move_horizon(capture text, tab text, pass uuid) RETURNS bigint
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT v.horizon FROM boxhaul.capture_verify v
+     WHERE v.id = move_horizon.pass AND v.capture = move_horizon.capture AND v.tab = move_horizon.tab AND NOT v.keys
+       AND v.filenode = boxhaul.capture_filenode(boxhaul.capture_relation(v.tab))
+$$;
+
+-- The target compares rows that the source has said, and puts down what differs, as what the move with this token has found. Returns what is new. It is open until
+-- a pass has proved it.
+CREATE OR REPLACE FUNCTION boxhaul.move_compare(token uuid, subscription text, tab text, columns text[], said jsonb) RETURNS TABLE (kind text, key text[])
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    INSERT INTO boxhaul.verify_difference AS d (subscription, tab, pass, kind, key)
+    SELECT t.subscription, t.source, move_compare.token, c.kind, c.key
+      FROM boxhaul.sink_table t, boxhaul.verify_compare(t.subscription, t.source, t.source_key, move_compare.columns, move_compare.said) c
+     WHERE t.subscription = move_compare.subscription AND t.source = move_compare.tab AND c.kind IS NOT NULL
+       AND NOT EXISTS (SELECT FROM boxhaul.verify_difference e
+                        WHERE e.subscription = t.subscription AND e.tab = t.source AND e.key = c.key AND e.pass = move_compare.token AND e.proved_at IS NULL)
+    RETURNING d.kind, d.key
+$$;
+
 -- --- sequences ---
 
 -- The sequences that the defaults of a table's columns draw from (of its partitions, too), and those that belong to a column. A default that hides its

@@ -312,6 +312,7 @@ complete -c boxhaul -n '__boxhaul_is cutover' -l timeout -x -d 'give up waiting 
 complete -c boxhaul -n '__boxhaul_is cutover' -l back -d 'the other way: from the database of --to to this one'
 complete -c boxhaul -n '__boxhaul_is cutover' -l any-standby -d 'do not wait for standbys: none of those that have not the fence will be promoted'
 complete -c boxhaul -n '__boxhaul_is cutover' -l give-up -d 'take back what has begun, if the target is not open yet'
+complete -c boxhaul -n '__boxhaul_is cutover' -l unverified -d 'ask for no verify pass: all rows are compared behind the fence, which takes longer'
 complete -c boxhaul -n '__boxhaul_is cutover' -l help -d 'print this'
 complete -c boxhaul -n __boxhaul_is -a config-sample -d 'print a configuration with every setting, its default and its meaning'
 complete -c boxhaul -n '__boxhaul_is config-sample' -l help -d 'print this'

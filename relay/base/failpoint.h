@@ -55,6 +55,7 @@ enum failpoint {
 	FAILPOINT_move_fencing,
 	FAILPOINT_move_fenced,
 	FAILPOINT_move_arrived,
+	FAILPOINT_move_proved,
 	FAILPOINT_move_sequenced,
 	FAILPOINT_move_opened,
 	FAILPOINT_move_given_up,

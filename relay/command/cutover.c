@@ -1,7 +1,6 @@
 /* `boxhaul cutover`: the tables of a capture are written in another database from now on. What makes it safe stands in sql/013_move.sql; here the steps are
  * asked for in their order and told. Each is in the books of one of the two databases when it is done, so whoever says it again goes on where
  * the last one ended, however that was: nothing is remembered here. */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,34 +9,13 @@
 #include "base/failpoint.h"
 #include "command/commands.h"
 #include "command/cutover_plan.h"
+#include "command/cutover_proof.h"
 #include "command/line.h"
 #include "command/session.h"
 #include "config/config_load.h"
 #include "edge/loop.h"
 
 enum { PAUSE_US = 50000, STANDARD_TIMEOUT_MS = 30000, UNFENCE_TRIES = 600 };
-
-/* How a step ends: done; the target has decided, one way or the other; it cannot go on, and what was begun is to be taken back; or nobody knows
- * more, and it is to be said again. */
-enum step { STEP_DONE, STEP_OPEN, STEP_GIVEN_UP, STEP_TAKE_BACK, STEP_UNKNOWN };
-
-static void tell(struct cutover *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void tell(struct cutover *m, const char *format, ...)
-{
-	va_list args;
-
-	printf("%8.3f s  ", (double)(loop_now_ms() - m->begun_ms) / 1000);
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
-	fflush(stdout);
-}
-
-static bool is_over(const struct cutover *m)
-{
-	return loop_now_ms() - m->begun_ms > m->limit_ms;
-}
 
 /* A lock that was not to be had in time, or only in a circle. */
 static bool is_locked(const struct pg_result *r)
@@ -51,7 +29,7 @@ static void tell_whom(struct cutover *m, const char *table, const char *whom, ch
 	if (whom == NULL || whom[0] == '\0' || strcmp(whom, told) == 0)
 		return;
 	snprintf(told, CUTOVER_TEXT_BYTES, "%s", whom);
-	tell(m, "table %s waits for %s", table, whom);
+	cutover_tell(m, "table %s waits for %s", table, whom);
 }
 
 /* --- fences --- */
@@ -71,13 +49,11 @@ static enum step fence_one(struct cutover *m, const struct cutover_side *side, c
 		if (pg_error(r) == NULL)
 			return STEP_DONE;
 		if (!is_locked(r))
-			return session_failed(side->call.config, "cannot fence a table", r) == EXIT_UNREACHABLE
-				       ? STEP_UNKNOWN
-				       : STEP_TAKE_BACK;
+			return cutover_failed(side, "cannot fence a table", r);
 		tell_whom(m, x->tab,
 			  session_value(side->session, &side->call, "SELECT boxhaul.fence_holders($1)", 1, p, &code),
 			  told);
-		if (is_over(m)) {
+		if (cutover_is_over(m)) {
 			fprintf(stderr, "boxhaul: the writers of %s did not end within --timeout\n", x->tab);
 			return STEP_TAKE_BACK;
 		}
@@ -130,15 +106,6 @@ static enum exit_code unfence_all(struct cutover *m)
 
 /* --- steps --- */
 
-/* One statement that answers with one text; NULL: it failed, and said so. */
-static char *ask(const struct cutover_side *side, const char *sql, int count, const char *const *p)
-{
-	enum exit_code code;
-	const char *text = session_value(side->session, &side->call, sql, count, p, &code);
-
-	return text != NULL ? strdup(text) : NULL;
-}
-
 static enum step decided(const char *state)
 {
 	return state == NULL                    ? STEP_UNKNOWN
@@ -151,7 +118,7 @@ static enum step decided(const char *state)
 static enum step expect(struct cutover *m)
 {
 	const char *begin[] = { m->capture, m->elsewhere, m->sources };
-	char *token = ask(&m->from, "SELECT boxhaul.move_begin($1, $2, $3)", 3, begin), *state;
+	char *token = cutover_ask(&m->from, "SELECT boxhaul.move_begin($1, $2, $3)", 3, begin), *state;
 	const char *p[] = { m->token, m->subscription, m->targets };
 	enum step step;
 
@@ -159,14 +126,14 @@ static enum step expect(struct cutover *m)
 		return STEP_UNKNOWN;
 	snprintf(m->token, sizeof m->token, "%s", token);
 	free(token);
-	state = ask(&m->to, "SELECT boxhaul.move_expect($1, $2, $3)", 3, p);
+	state = cutover_ask(&m->to, "SELECT boxhaul.move_expect($1, $2, $3)", 3, p);
 	step = decided(state);
 	free(state);
 	/* Its tables should have been fenced since they were made: what somebody else has written there is a difference. */
 	if (step == STEP_DONE)
 		step = fence_all(m, &m->to, m->targets, m->here, NULL);
 	if (step == STEP_DONE)
-		tell(m, "move %s: the target expects it", m->token);
+		cutover_tell(m, "move %s: the target expects it", m->token);
 	return step == STEP_DONE && FAILPOINT(move_expected) ? STEP_TAKE_BACK : step;
 }
 
@@ -178,15 +145,17 @@ static enum step fence(struct cutover *m)
 
 	if (step != STEP_DONE)
 		return step;
-	why = ask(&m->from, "SELECT boxhaul.move_fenced($1)", 1, p);
+	why = cutover_ask(&m->from, "SELECT boxhaul.move_fenced($1)", 1, p);
 	if (why == NULL)
 		return STEP_UNKNOWN;
 	if (why[0] != '\0') {
 		fprintf(stderr, "boxhaul: %s\n", why);
 		step = STEP_TAKE_BACK;
 	} else {
-		tell(m, "fenced: nobody writes the %s tables, and nobody is under way who did; the token is in the log",
-		     m->tables_text);
+		cutover_tell(
+			m,
+			"fenced: nobody writes the %s tables, and nobody is under way who did; the token is in the log",
+			m->tables_text);
 	}
 	free(why);
 	return step == STEP_DONE && FAILPOINT(move_fenced) ? STEP_TAKE_BACK : step;
@@ -203,12 +172,12 @@ static enum step wait_for_standbys(struct cutover *m)
 	bool told = false;
 
 	while (!m->from.call.given[OPTION_ANY_STANDBY]) {
-		char *behind = ask(&m->from, standbys_behind, 1, p);
+		char *behind = cutover_ask(&m->from, standbys_behind, 1, p);
 		bool none = behind != NULL && behind[0] == '\0', unknown = behind == NULL;
 
 		if (!none && !unknown && !told)
-			tell(m, "waits for standbys that have not the fence: %s", behind);
-		if (!none && !unknown && is_over(m))
+			cutover_tell(m, "waits for standbys that have not the fence: %s", behind);
+		if (!none && !unknown && cutover_is_over(m))
 			fprintf(stderr,
 				"boxhaul: a promotion of %s would take the fence away: bring it up to date, or say --any-standby\n",
 				behind);
@@ -216,7 +185,7 @@ static enum step wait_for_standbys(struct cutover *m)
 		told = true;
 		if (unknown || none)
 			return unknown ? STEP_UNKNOWN : STEP_DONE;
-		if (is_over(m))
+		if (cutover_is_over(m))
 			return STEP_TAKE_BACK;
 		usleep(PAUSE_US);
 	}
@@ -228,7 +197,7 @@ static enum step wait_for_token(struct cutover *m)
 	const char *p[] = { m->token };
 
 	for (;;) {
-		char *state = ask(
+		char *state = cutover_ask(
 			&m->to,
 			"SELECT CASE WHEN m.state = 'waiting' AND m.arrived_at IS NOT NULL THEN 'arrived' ELSE m.state END"
 			" FROM boxhaul.move_target m WHERE m.token = $1",
@@ -238,12 +207,12 @@ static enum step wait_for_token(struct cutover *m)
 
 		free(state);
 		if (arrived)
-			tell(m, "the sink has passed the token: all that was written is there");
+			cutover_tell(m, "the sink has passed the token: all that was written is there");
 		if (arrived && FAILPOINT(move_arrived))
 			return STEP_TAKE_BACK;
 		if (arrived || step != STEP_DONE)
 			return step;
-		if (is_over(m)) {
+		if (cutover_is_over(m)) {
 			fprintf(stderr, "boxhaul: the token did not come through the stream within --timeout\n");
 			return STEP_TAKE_BACK;
 		}
@@ -251,10 +220,17 @@ static enum step wait_for_token(struct cutover *m)
 	}
 }
 
+static enum step prove(struct cutover *m)
+{
+	enum step step = cutover_prove(m);
+
+	return step == STEP_DONE && FAILPOINT(move_proved) ? STEP_TAKE_BACK : step;
+}
+
 static enum step set_sequences(struct cutover *m)
 {
 	const char *p[] = { m->sources };
-	char *found = ask(&m->from, "SELECT boxhaul.move_sequences($1)", 1, p);
+	char *found = cutover_ask(&m->from, "SELECT boxhaul.move_sequences($1)", 1, p);
 	const char *set[] = { m->mapping, found };
 	const struct pg_result *r;
 
@@ -265,11 +241,9 @@ static enum step set_sequences(struct cutover *m)
 			   set);
 	free(found);
 	if (pg_error(r) != NULL)
-		return session_failed(m->to.call.config, "cannot set the sequences", r) == EXIT_UNREACHABLE
-			       ? STEP_UNKNOWN
-			       : STEP_TAKE_BACK;
+		return cutover_failed(&m->to, "cannot set the sequences", r);
 	for (int i = 0; i < pg_rows(r); i++)
-		tell(m, "sequence %s stands at %s", pg_text(r, i, 0), pg_text(r, i, 1));
+		cutover_tell(m, "sequence %s stands at %s", pg_text(r, i, 0), pg_text(r, i, 1));
 	return FAILPOINT(move_sequenced) ? STEP_TAKE_BACK : STEP_DONE;
 }
 
@@ -284,10 +258,8 @@ static enum step open_target(struct cutover *m)
 		if (pg_error(r) == NULL)
 			return decided(pg_text(r, 0, 0));
 		if (!is_locked(r))
-			return session_failed(m->to.call.config, "cannot open the target", r) == EXIT_UNREACHABLE
-				       ? STEP_UNKNOWN
-				       : STEP_TAKE_BACK;
-		if (is_over(m)) {
+			return cutover_failed(&m->to, "cannot open the target", r);
+		if (cutover_is_over(m)) {
 			fprintf(stderr, "boxhaul: the target's tables are locked by others\n");
 			return STEP_TAKE_BACK;
 		}
@@ -303,15 +275,16 @@ static enum exit_code end_open(struct cutover *m)
 	char *done, *back;
 	bool ended;
 
-	tell(m, "open: the target takes the writes; send the clients there");
+	cutover_tell(m, "open: the target takes the writes; send the clients there");
 	if (FAILPOINT(move_opened))
 		return EXIT_FAILED;
-	back = ask(&m->from, "SELECT boxhaul.move_follow($1)", 1, streams);
-	done = back != NULL ? ask(&m->from, "SELECT boxhaul.move_end($1, $2)", 2, p) : NULL;
+	back = cutover_ask(&m->from, "SELECT boxhaul.move_follow($1)", 1, streams);
+	done = back != NULL ? cutover_ask(&m->from, "SELECT boxhaul.move_end($1, $2)", 2, p) : NULL;
 	if (back != NULL && back[0] != '\0')
-		tell(m, "the way back is kept: %s applies what the target writes", back);
+		cutover_tell(m, "the way back is kept: %s applies what the target writes", back);
 	else if (back != NULL)
-		tell(m, "there is no way back: no paused sink here takes the changes of a capture of the target");
+		cutover_tell(m,
+			     "there is no way back: no paused sink here takes the changes of a capture of the target");
 	ended = done != NULL;
 	free(back);
 	free(done);
@@ -320,7 +293,7 @@ static enum exit_code end_open(struct cutover *m)
 			"boxhaul: the target is open, and the source stays fenced; say the same again to end it\n");
 		return EXIT_UNREACHABLE;
 	}
-	tell(m, "done");
+	cutover_tell(m, "done");
 	return EXIT_OK;
 }
 
@@ -333,11 +306,11 @@ static enum exit_code end_given_up(struct cutover *m)
 
 	if (FAILPOINT(move_given_up))
 		return EXIT_FAILED;
-	done = ask(&m->from, "SELECT boxhaul.move_end($1, $2)", 2, p);
+	done = cutover_ask(&m->from, "SELECT boxhaul.move_end($1, $2)", 2, p);
 	code = done != NULL ? unfence_all(m) : EXIT_UNREACHABLE;
 	free(done);
 	if (code == EXIT_OK)
-		tell(m, "taken back: the source takes the writes as before");
+		cutover_tell(m, "taken back: the source takes the writes as before");
 	return code == EXIT_OK ? EXIT_FAILED : code;
 }
 
@@ -346,7 +319,7 @@ static enum exit_code finish(struct cutover *m, enum step step)
 	const char *p[] = { m->token, m->subscription };
 
 	if (step == STEP_TAKE_BACK) {
-		char *state = ask(&m->to, "SELECT boxhaul.move_give_up($1, $2)", 2, p);
+		char *state = cutover_ask(&m->to, "SELECT boxhaul.move_give_up($1, $2)", 2, p);
 
 		step = decided(state);
 		free(state);
@@ -365,7 +338,7 @@ static enum exit_code finish(struct cutover *m, enum step step)
 static enum exit_code move(struct cutover *m)
 {
 	static enum step (*const steps[])(struct cutover * m) = { fence, wait_for_standbys, wait_for_token,
-								  set_sequences, open_target };
+								  prove, set_sequences,     open_target };
 	enum step step = expect(m);
 
 	if (step == STEP_DONE && m->from.call.given[OPTION_GIVE_UP])

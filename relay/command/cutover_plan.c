@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command/cutover_proof.h"
 #include "command/line.h"
 #include "command/session.h"
 
@@ -93,13 +94,6 @@ static const char sinks[] =
 	" JOIN boxhaul.inbox_position p ON p.subscription = k.subscription JOIN boxhaul.sink_table t ON t.subscription = k.subscription"
 	" WHERE d.stream = $1 GROUP BY k.subscription, k.error, p.paused_at, k.missing";
 
-/* A line of the plan; returns whether it is well. */
-static bool say(bool good, const char *what, const char *mend)
-{
-	printf("%s  %s%s%s\n", good ? "ok  " : "FAIL", what, good ? "" : ": ", good ? "" : mend);
-	return good;
-}
-
 static bool judge_sink(struct cutover *m, const struct pg_result *r)
 {
 	char what[CUTOVER_TEXT_BYTES], mend[CUTOVER_TEXT_BYTES], target[CONFIG_TARGET_BYTES];
@@ -107,16 +101,16 @@ static bool judge_sink(struct cutover *m, const struct pg_result *r)
 
 	snprintf(what, sizeof what, "sink %s applies %s tables%s%s", m->subscription, m->tables_text,
 		 pg_is_null(r, 0, 6) ? "" : "; it has stopped: ", pg_text(r, 0, 6));
-	good = say(pg_is_null(r, 0, 6), what, "mend that first");
+	good = cutover_judge(pg_is_null(r, 0, 6), what, "mend that first");
 	if (!pg_is_null(r, 0, 5)) {
 		snprintf(what, sizeof what, "tables that are not complete: %s", pg_text(r, 0, 5));
-		good = say(false, what, "wait until their rows are there");
+		good = cutover_judge(false, what, "wait until their rows are there");
 	}
 	if (strcmp(pg_text(r, 0, 8), "0") != 0) {
 		snprintf(what, sizeof what, "%s updates found no row", pg_text(r, 0, 8));
 		snprintf(mend, sizeof mend, "the copy differs; `boxhaul capture resync %s %s` reads the tables anew",
 			 config_target(m->from.call.config, target), m->capture);
-		good = say(false, what, mend);
+		good = cutover_judge(false, what, mend);
 	}
 	return good;
 }
@@ -199,18 +193,18 @@ static enum exit_code judge_capture(struct cutover *m, char stream[static CUTOVE
 		 pg_text(r, 0, 2)[0] == 't' ? ", paused" : "", stream);
 	snprintf(mend, sizeof mend, "`boxhaul capture status %s %s` says more",
 		 config_target(m->from.call.config, target), m->capture);
-	*good = say(live, what, mend) && *good;
+	*good = cutover_judge(live, what, mend) && *good;
 	if (!pg_is_null(r, 0, 3)) {
 		snprintf(what, sizeof what, "tables of the capture: %s", pg_text(r, 0, 3));
-		*good = say(false, what, mend);
+		*good = cutover_judge(false, what, mend);
 	}
 	if (strcmp(pg_text(r, 0, 4), "0") != 0) {
 		snprintf(what, sizeof what, "%s changes were never sent: they are dead letters", pg_text(r, 0, 4));
-		*good = say(false, what, mend);
+		*good = cutover_judge(false, what, mend);
 	}
 	if (pg_text(r, 0, 5)[0] != 't')
-		*good = say(false, "the source is older than PostgreSQL 14",
-			    "its log does not bring messages, and a cut-over needs one");
+		*good = cutover_judge(false, "the source is older than PostgreSQL 14",
+				      "its log does not bring messages, and a cut-over needs one");
 	return EXIT_OK;
 }
 
@@ -230,7 +224,8 @@ static enum exit_code judge_databases(struct cutover *m, bool *good)
 	snprintf(from, sizeof from, "%s", text);
 	text = session_value(m->to.session, &m->to.call, same_database, 0, NULL, &code);
 	if (text != NULL && strcmp(from, text) == 0)
-		*good = say(false, "both configurations name one database", "say --to with that of the other one");
+		*good = cutover_judge(false, "both configurations name one database",
+				      "say --to with that of the other one");
 	return code;
 }
 
@@ -250,7 +245,7 @@ static enum exit_code judge_pause(struct cutover *m, bool *good)
 		snprintf(what, sizeof what, "the sink is paused by %s", paused);
 		snprintf(mend, sizeof mend, "`boxhaul inbox resume %s %s`, if what it says is no reason any more",
 			 config_target(m->to.call.config, target), m->subscription);
-		*good = say(false, what, mend);
+		*good = cutover_judge(false, what, mend);
 	}
 	return code;
 }
@@ -275,6 +270,7 @@ static enum exit_code tell_plan(struct cutover *m)
 		       whom != NULL && whom[0] != '\0' ? "; now it would wait for " : "", whom != NULL ? whom : "");
 	}
 	cutover_relations_free(&all);
+	printf("todo  compare, behind the fence, what was written since the last verify pass over each table\n");
 	r = pg_session_run(
 		m->from.session,
 		"SELECT q ->> 'sequence', q ->> 'last' FROM pg_catalog.jsonb_array_elements(boxhaul.move_sequences($1)) q",
@@ -338,6 +334,9 @@ enum exit_code cutover_plan(struct cutover *m)
 		code = look_for_begun(m, &begun);
 	if (code == EXIT_OK && !begun)
 		code = judge_pause(m, &good);
+	/* What has begun is proved behind the fence, whatever there was before. */
+	if (code == EXIT_OK && !begun)
+		code = cutover_proof_look(m, &good);
 	if (code == EXIT_OK)
 		m->elsewhere = where_is(&m->to, &code);
 	if (code == EXIT_OK)

@@ -49,6 +49,8 @@ const struct command_option command_options[OPTIONS] = {
 	[OPTION_ANY_STANDBY] = { "any-standby", VALUE_NONE,
 				 "do not wait for standbys: none of those that have not the fence will be promoted" },
 	[OPTION_GIVE_UP] = { "give-up", VALUE_NONE, "take back what has begun, if the target is not open yet" },
+	[OPTION_UNVERIFIED] = { "unverified", VALUE_NONE,
+				"ask for no verify pass: all rows are compared behind the fence, which takes longer" },
 	[OPTION_INBOX] = { "inbox", VALUE_NONE, "ID is the Nats-Msg-Id of a message that was taken from a stream" },
 };
 

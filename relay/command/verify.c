@@ -109,6 +109,8 @@ static enum exit_code verify(struct verify *v)
 		code = verify_all(v);
 	if (code == EXIT_OK && v->call->given[OPTION_REPAIR])
 		code = verify_repair(v);
+	if (code == EXIT_OK)
+		code = verify_settle(v);
 	if (code != EXIT_OK)
 		return code;
 	if (v->call->given[OPTION_JSON])

@@ -264,6 +264,17 @@ enum exit_code verify_repair(struct verify *v)
 	return code;
 }
 
+enum exit_code verify_settle(struct verify *v)
+{
+	enum exit_code code = EXIT_OK;
+
+	for (size_t i = 0; i < v->count && code == EXIT_OK; i++)
+		if (v->table[i].left == 0 && v->table[i].why[0] == '\0')
+			session_value(v->source, v->call, "SELECT boxhaul.capture_verify_proved($1::uuid)", 1,
+				      (const char *[]){ v->table[i].full }, &code);
+	return code;
+}
+
 /* --- what was found --- */
 
 const struct pg_result *verify_keys(struct verify *v, const struct verify_table *t, int most)

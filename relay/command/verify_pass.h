@@ -40,6 +40,9 @@ enum exit_code verify_all(struct verify *v);
 /* What differs is read once more, row by row, and set right; and once more, to prove it. */
 enum exit_code verify_repair(struct verify *v);
 
+/* The source learns which tables are proved: one whose contents had changed outside the log is complete again. */
+enum exit_code verify_settle(struct verify *v);
+
 /* What differed of a table: kind, key as JSON, when it was repaired ("" = it is not). Of the session of the target, until it is used again. */
 const struct pg_result *verify_keys(struct verify *v, const struct verify_table *t, int most);
 

@@ -62,7 +62,7 @@ class CutoverTest(CaptureTest):
     def sink_settings(self, name, stream, subjects, snapshot):
         return [{"name": name, "stream": stream, "subjects": [subjects], "tables": PAIRS, "snapshot": snapshot}]
 
-    def open_both(self):
+    def open_both(self, verify=True):
         """The old database captures, the new one follows; and the way back stands ready, paused."""
         self.new = self.add_relay(
             name="new", postgres={"conninfo": self.pg.conninfo(self.there, RELAY), "migrate_conninfo": self.pg.conninfo(self.there)},
@@ -81,6 +81,8 @@ class CutoverTest(CaptureTest):
         self.old.start()
         self.wait(lambda: self.sql("SELECT 1 FROM boxhaul.inbox_position WHERE subscription = %s", (HOME,)), "the way back's sink to be known")
         self.say(self.old, "inbox", "pause", HOME)
+        if verify:
+            self.verify()
 
     def at(self, database, sql, values=None, user=None):
         return self.pg.execute(sql, values, database, user)
@@ -92,6 +94,11 @@ class CutoverTest(CaptureTest):
                               stderr=subprocess.STDOUT, timeout=2 * DEADLINE, check=False, env={**os.environ, **(env or {})})
         self.assertEqual(done.returncode, -signal.SIGKILL if status is None else status, done.stdout)
         return done.stdout
+
+    def verify(self, *words, status=0, back=False):
+        """A pass over each table, as a cut-over asks for."""
+        (of, to) = (self.new, self.old) if back else (self.old, self.new)
+        return self.say(of, "verify", "--to", to.config, *words, status=status)
 
     def takes_writes(self, database):
         """May a client of the service write there? What it writes is taken back."""
@@ -153,6 +160,8 @@ class Switch(CutoverTest):
                   progress=lambda: self.sql("SELECT position, complete, error FROM boxhaul.sink_status"))
         self.open_shop_at(self.there, "n")
         self.let_work(60)
+        self.assertIn("no verify pass over it has ended", self.cutover("--back", status=1))
+        self.verify(back=True)
         said = self.cutover("--back")
         self.assertIn("done", said)
         self.stop_shops()
@@ -207,6 +216,102 @@ class Switch(CutoverTest):
         said = self.cutover(status=1)
         self.assertIn("the tables are written here since the cut-over", said)
         self.assertEqual(self.owners(), [self.there])
+
+
+class Proof(CutoverTest):
+    """Nothing opens that is not proved: before the fence, by a pass; behind it, by what has changed since."""
+
+    def assert_refused(self, why, *words):
+        said = self.cutover("--dry-run", status=1)
+        self.assertIn(why, said)
+        self.assertIn(why, self.cutover(*words, status=1))
+        self.assertEqual(self.owners()[:1], [self.database])
+        return said
+
+    def told(self, said):
+        """What a command advises, done: the program's words behind the sign `."""
+        advice = next(line for line in said.splitlines() if line.startswith("FAIL")).split("`")[1]
+        words = advice.split()
+        self.assertEqual(words[0], "boxhaul")
+        done = subprocess.run([self.program, *words[1:]], stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=2 * DEADLINE, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_no_pass(self):
+        self.open_both(verify=False)
+        said = self.assert_refused("FAIL  table legacy.orders: no verify pass over it has ended: `boxhaul verify ")
+        self.told(said)
+        self.assertIn("3 of 3 tables are verified", self.cutover())
+        self.assertEqual(self.owners(), [self.there])
+        self.assert_equal()
+
+    def test_a_pass_that_found_something(self):
+        """In the copy, by hand: each kind of difference; repaired, it is no hindrance."""
+        self.open_both(verify=False)
+        self.at(self.there, "UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1);"
+                            "DELETE FROM legacy.orders WHERE id = 7; INSERT INTO legacy.stock (place, sku, on_hand) VALUES ('nowhere', 'surplus', 1)")
+        self.assertIn("left=3", self.verify(status=1))
+        self.told(self.assert_refused("FAIL  table legacy.orders: 1 differences are open: `boxhaul verify "))
+        self.cutover()
+        self.assert_equal()
+
+    def test_a_hand_behind_the_pass(self):
+        """Rows of the copy that were changed after they were proved: found behind the fence, one by one, and the move is taken back."""
+        self.open_both()
+        self.sql("UPDATE legacy.orders SET version = version + 1 WHERE id = 3")
+        for change, found in (("UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1)", 'changed: table=legacy.order_lines key=["5", "1"]'),
+                              ("DELETE FROM legacy.orders WHERE id = 7", 'missing: table=legacy.orders key=["7"]'),
+                              ("INSERT INTO legacy.stock (place, sku, on_hand) VALUES ('nowhere', 'surplus', 1)", "surplus: table=legacy.stock key=")):
+            self.at(self.there, f"ALTER TABLE {found.split('table=')[1].split()[0]} DISABLE TRIGGER ALL; {change}")
+            said = self.cutover(status=1)
+            self.assertIn(found, said)
+            self.assertIn("taken back", said)
+            self.assertEqual(self.owners()[:1], [self.database])
+            self.assertIn("1 differences are open", self.cutover(status=1))
+            self.verify("--repair")
+        said = self.cutover()
+        self.assertIn("table legacy.orders is equal: ", said)
+        self.assertEqual(self.owners(), [self.there])
+        self.assert_equal()
+
+    def test_while_clients_write(self):
+        """Deletes, keys that change, and rows that come: what a pass has proved is not compared again."""
+        self.open_both(verify=False)
+        self.open_shop_at(self.database)
+        self.let_work(60)
+        self.verify()
+        self.let_work(60)
+        said = self.cutover()
+        self.assertNotIn("all its rows are compared", said)
+        self.stop_shops()
+        self.assert_equal()
+
+    def test_files_that_are_others(self):
+        self.open_both()
+        self.sql("CLUSTER legacy.stock USING stock_pkey")
+        self.assert_refused("FAIL  table legacy.stock: since its last verify pass it has other files")
+        said = self.cutover("--unverified", status=1)  # the capture itself does not know what that has changed
+        self.assertIn("contents that the stream does not have: legacy.stock", said)
+        self.assertEqual(self.owners()[:1], [self.database])
+        self.verify()
+        self.wait(lambda: self.sql("SELECT bool_and(state = 'complete') FROM boxhaul.capture_table") == [(True,)], "the tables to be proved")
+        self.cutover()
+        self.assert_equal()
+
+    def test_unverified(self):
+        """Then all rows are compared behind the fence, and what differs is found there."""
+        self.open_both(verify=False)
+        self.at(self.there, "UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1)")
+        self.assertIn("warn  table legacy.orders: no verify pass over it has ended: all its rows are compared behind the fence", self.cutover("--dry-run", "--unverified"))
+        said = self.cutover("--unverified", status=1)
+        self.assertIn("table legacy.orders: no pass that stands has proved it, so all its rows are compared: 100 and 100", said)
+        self.assertIn('changed: table=legacy.order_lines key=["5", "1"]', said)
+        self.assertEqual(self.owners()[:1], [self.database])
+        self.at(self.there, "SET session_replication_role = replica; ALTER TABLE legacy.order_lines DISABLE TRIGGER ALL;"
+                            "UPDATE legacy.order_lines SET note = NULL WHERE (order_id, line) = (5, 1)")
+        self.verify("--repair")
+        self.cutover("--unverified")
+        self.assertEqual(self.owners(), [self.there])
+        self.assert_equal()
 
 
 class Words(CutoverTest):
@@ -274,7 +379,7 @@ class Killed(CutoverTest):
         self.open_both()
         if subprocess.run([self.program, "failpoints"], capture_output=True, check=False).returncode != 0:
             self.skipTest("this program has no failpoints: they need a build with configure --enable-failpoints")
-        for point in ("expected", "fencing", "fenced", "arrived", "sequenced"):
+        for point in ("expected", "fencing", "fenced", "arrived", "proved", "sequenced"):
             with self.subTest(point):
                 self.cutover(status=None, env={"BOXHAUL_FAILPOINT": f"move_{point}=kill"})
                 self.assertNotIn(self.there, self.owners())
