@@ -344,12 +344,12 @@ $$;
 -- Looks at the slot, and puts a gap on record. confirmed: the highest position that the server was told by us, or that a leader that
 -- resigned has left (NULL: not known). Only then can one be told that was made anew under the same name, for it stands higher: nobody
 -- but us ever moves it. Also: whether there is one, who uses it, what of the log it holds back, and what the log has beyond it, in bytes;
--- spare: how much more the server keeps for it (NULL: no limit).
+-- spare: how much more the server keeps for it (NULL: no limit). pass: the last verify pass that has not begun (012).
 CREATE OR REPLACE FUNCTION boxhaul.capture_examine(name text, epoch bigint, confirmed pg_lsn,
                                                    OUT state text, OUT reason text, OUT detail text, OUT exist boolean, OUT active_pid integer,
                                                    OUT confirmed_lsn pg_lsn, OUT retained bigint, OUT lag bigint, OUT spare bigint,
                                                    OUT pause bigint, OUT superseded boolean, OUT slot text,
-                                                   OUT incarnation integer, OUT paused text, OUT letters bigint)
+                                                   OUT incarnation integer, OUT paused text, OUT letters bigint, OUT pass bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     c    boxhaul.capture;
@@ -398,6 +398,7 @@ BEGIN
     pause := CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END;
     paused := boxhaul.pause_text(c.paused_at, c.paused_by, c.pause_reason);
     letters := boxhaul.capture_letters_standing(c.name);
+    pass := (SELECT max(v.pass) FROM boxhaul.capture_verify v WHERE v.capture = c.name AND v.state = 'waiting');
     superseded := EXISTS (SELECT FROM boxhaul.capture_superseded(c.name));
     slot := c.slot;
     incarnation := c.incarnation;

@@ -144,7 +144,7 @@ BEGIN
         EXECUTE (SELECT format('SELECT count((%s)) FROM boxhaul.capture_verify_key k WHERE k.pass = $1', string_agg(format('k.key[%s]::%s', i, x), ', ' ORDER BY i))
                    FROM unnest(types) WITH ORDINALITY AS y (x, i)) USING made.pass;
     END IF;
-    UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = c.name;  -- whoever leads has other books
+    -- Whoever leads takes it up with its next look, which is now, and leads on: its books are the same, but for this pass.
     PERFORM pg_notify('boxhaul', 'capture');
     RETURN made.id;
 END
@@ -169,15 +169,15 @@ BEGIN
 END
 $$;
 
--- A sink has met the end of this pass, and the table is there what it is here. A table that was `unproved`, for its contents had changed outside the log, is complete
--- then, if its files are still those that the pass has read. True: it was unproved. Called by `boxhaul verify`, which knows both databases.
+-- A sink has met the end of this pass, and the table is there what it is here. A table whose contents had changed outside the log (`unproved`, or other
+-- files that nobody has seen yet) is complete then, if its files are still those that the pass has read. True: it was one. Called by `boxhaul verify`, which knows both databases.
 CREATE OR REPLACE FUNCTION boxhaul.capture_verify_proved(id uuid) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
     UPDATE boxhaul.capture_table t SET state = 'complete', filenode = v.filenode, reason = NULL, since = clock_timestamp()
       FROM boxhaul.capture_verify v
-     WHERE v.id = capture_verify_proved.id AND NOT v.keys AND v.state IN ('read', 'complete') AND t.capture = v.capture AND t.tab = v.tab
-       AND t.state = 'unproved' AND v.filenode = boxhaul.capture_filenode(boxhaul.capture_relation(t.tab));
+     WHERE v.id = capture_verify_proved.id AND NOT v.keys AND v.state = 'complete' AND t.capture = v.capture AND t.tab = v.tab
+       AND (t.state = 'unproved' OR t.state = 'complete' AND t.filenode <> v.filenode) AND v.filenode = boxhaul.capture_filenode(boxhaul.capture_relation(t.tab));
     RETURN FOUND;
 END
 $$;

@@ -60,7 +60,7 @@ static const struct {
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_EXAMINE] = { "capture_examine",
 					"SELECT state, reason, detail, exist, active_pid, confirmed_lsn, retained, lag, spare,"
-					" pause, superseded, slot, incarnation, paused, letters"
+					" pause, superseded, slot, incarnation, paused, letters, pass"
 					" FROM boxhaul.capture_examine($1, $2, $3)" },
 	[CAPTURE_STATEMENT_MARK] = { "capture_mark", "SELECT boxhaul.capture_mark($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_DIFFERS] = { "capture_differs", "SELECT tab, why FROM boxhaul.capture_differs($1)" },

@@ -194,8 +194,9 @@ struct capture_ledger_look {
 	int64_t spare;         /* so many more does the server keep for it; negative: no limit */
 	uint64_t pause;        /* as in the books */
 	char paused[CAPTURE_LEDGER_DETAIL_BYTES]; /* by whom, since when and why; "" */
-	uint64_t letters;                         /* dead letters that stand in the table; counted up to 10,000 */
-	bool superseded; /* there are slots of ours that nothing is read from any more: capture_ledger_free_slot() */
+	uint64_t pass;    /* the highest number of a verify pass that has not begun; 0: there is none */
+	uint64_t letters; /* dead letters that stand in the table; counted up to 10,000 */
+	bool superseded;  /* there are slots of ours that nothing is read from any more: capture_ledger_free_slot() */
 };
 void capture_ledger_read_look(const struct pg_result *result, struct capture_ledger_look *look);
 

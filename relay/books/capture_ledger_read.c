@@ -254,7 +254,8 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 		SLOT,
 		INCARNATION,
 		PAUSED,
-		LETTERS
+		LETTERS,
+		PASS
 	};
 
 	*l = (struct capture_ledger_look){ .state = CAPTURE_LEDGER_NONE };
@@ -273,6 +274,7 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 	l->incarnation = (uint32_t)read_number(r, 0, INCARNATION);
 	read_text(r, 0, PAUSED, l->paused, sizeof l->paused);
 	l->letters = (uint64_t)read_number(r, 0, LETTERS);
+	l->pass = (uint64_t)read_number(r, 0, PASS);
 }
 
 void capture_ledger_read_differences(const struct pg_result *r, char *out, size_t size)

@@ -153,34 +153,39 @@ static void tell_progress(const struct verify *v, const struct verify_table *t, 
 	fflush(v->out.file);
 }
 
+static void keep_result(struct verify_table *t, const struct pg_result *r, int64_t *different)
+{
+	if (t->full[0] == '\0') {
+		t->rows = strtoll(pg_text(r, 0, 1), NULL, 10);
+		t->ranges = strtoll(pg_text(r, 0, 2), NULL, 10);
+		snprintf(t->from, sizeof t->from, "%s", pg_text(r, 0, 5));
+	}
+	*different = strtoll(pg_text(r, 0, 3), NULL, 10);
+	snprintf(t->why, sizeof t->why, "%s", pg_text(r, 0, 4));
+	snprintf(t->to, sizeof t->to, "%s", pg_text(r, 0, 6));
+}
+
 static enum exit_code look(struct verify *v, struct verify_table *t, bool *ended, int64_t *different, int64_t *told)
 {
 	const struct pg_result *r =
 		pg_session_run(v->target, result_of_pass, 3, (const char *[]){ t->subscription, t->tab, t->pass });
-	bool full = t->full[0] == '\0';
 
 	if (pg_error(r) != NULL)
 		return session_failed(v->to.config, "cannot see what was found", r);
 	*ended = pg_rows(r) == 1 && pg_text(r, 0, 0)[0] == 't';
-	if (*ended) {
-		if (full) {
-			t->rows = strtoll(pg_text(r, 0, 1), NULL, 10);
-			t->ranges = strtoll(pg_text(r, 0, 2), NULL, 10);
-			snprintf(t->from, sizeof t->from, "%s", pg_text(r, 0, 5));
-		}
-		*different = strtoll(pg_text(r, 0, 3), NULL, 10);
-		snprintf(t->why, sizeof t->why, "%s", pg_text(r, 0, 4));
-		snprintf(t->to, sizeof t->to, "%s", pg_text(r, 0, 6));
-		return EXIT_OK;
-	}
+	if (*ended)
+		keep_result(t, r, different);
+	/* Its end is stored before it is on record at the source, and no other pass over the table begins before that is. */
 	r = pg_session_run(v->source, state_of_pass, 1, (const char *[]){ t->pass });
 	if (pg_error(r) != NULL)
 		return session_failed(v->call->config, "cannot see how far a pass is", r);
 	if (pg_rows(r) == 0 || strcmp(pg_text(r, 0, 0), "given_up") == 0) {
-		snprintf(t->why, sizeof t->why, "the pass was given up");
+		if (!*ended)
+			snprintf(t->why, sizeof t->why, "the pass was given up");
 		*ended = true;
 		return EXIT_OK;
 	}
+	*ended = *ended && strcmp(pg_text(r, 0, 0), "complete") == 0;
 	tell_progress(v, t, r, told);
 	return EXIT_OK;
 }

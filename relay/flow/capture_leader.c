@@ -271,6 +271,13 @@ static void on_paused(void *arg, uint64_t pause)
 	r->handlers.paused(r->handlers.arg, pause);
 }
 
+static bool on_verify(void *arg, struct capture_ledger_books *books)
+{
+	struct capture_leader *r = arg;
+
+	return r->handlers.verify(r->handlers.arg, books);
+}
+
 /* We have the lock, so we lead on, under a new epoch. */
 static void on_over(void *arg)
 {
@@ -284,9 +291,12 @@ struct capture_leader *capture_leader_create(struct loop *l, struct pg *pg, cons
 					     struct served *served, const struct capture_leader_handlers *handlers)
 {
 	struct capture_leader *r = calloc(1, sizeof *r);
-	struct capture_upkeep_handlers of_upkeep = {
-		.live = on_live, .not_live = on_not_live, .paused = on_paused, .over = on_over, .arg = r
-	};
+	struct capture_upkeep_handlers of_upkeep = { .live = on_live,
+						     .not_live = on_not_live,
+						     .paused = on_paused,
+						     .verify = on_verify,
+						     .over = on_over,
+						     .arg = r };
 
 	if (r == NULL)
 		return NULL;

@@ -46,6 +46,9 @@ struct capture_leader_handlers {
 	void (*not_live)(void *arg, const char *why);
 	/* An operator's pause began, or ended (0). While live. */
 	void (*paused)(void *arg, uint64_t pause);
+	/* Verify passes were asked for: the tables as in `live`, of which only passes that have not begun are to be taken. False: not all of them can begin now, and
+	 * it is called again later. */
+	bool (*verify)(void *arg, struct capture_ledger_books *books);
 	void *arg;
 };
 

@@ -30,6 +30,7 @@ struct capture_upkeep {
 	uint64_t confirmed; /* the slot stands no higher, for nobody but us moves it; 0: not known yet */
 	bool alone; /* no earlier leader can be sending: it resigned, it was ourselves, or the slot was made in this lead */
 	bool live, known, over_budget, in_gap; /* in_gap: it was told */
+	uint64_t pass;                         /* the highest number of a verify pass that was taken up in this lead */
 	uint64_t made_lsn;                     /* the slot was made, and that is not on record yet; 0: it was not */
 	struct capture_ledger_books books;
 	struct capture_ledger_look look;
@@ -349,8 +350,30 @@ static void go_on_creating(struct capture_upkeep *u)
 		ask(u, capture_ledger_differs(u->pg, capture(u)->name, on_differs_first, u));
 }
 
+/* --- live: a verify pass was asked for --- */
+
+static void on_passes(void *arg, const struct pg_result *result)
+{
+	struct capture_upkeep *u = arg;
+	struct capture_ledger_books books = { .state = CAPTURE_LEDGER_LIVE };
+	bool read = pg_error(result) == NULL && capture_ledger_read_tables(result, capture(u), &books);
+
+	/* What cannot begin yet is tried again with the next look. */
+	if (read && u->live && u->handlers.verify(u->handlers.arg, &books))
+		u->pass = u->look.pass;
+	capture_ledger_books_free(&books);
+	if (read)
+		again(u, LOOK_MS);
+	else
+		pg_break(u->pg, pg_error(result) != NULL ? pg_error(result) : "the books of the tables make no sense");
+}
+
 static void go_on_live(struct capture_upkeep *u)
 {
+	if (u->live && u->look.pass > u->pass) {
+		ask(u, capture_ledger_ask_tables(u->pg, capture(u)->name, on_passes, u));
+		return;
+	}
 	if (u->live) {
 		again(u, capture_gap_moved(&u->gap, &u->look, u->confirmed) || let_go(u) ? 0 : LOOK_MS);
 		return;
@@ -471,7 +494,7 @@ void capture_upkeep_end(struct capture_upkeep *u)
 	u->books = (struct capture_ledger_books){ .state = CAPTURE_LEDGER_NONE };
 	u->look = (struct capture_ledger_look){ .state = CAPTURE_LEDGER_NONE };
 	u->on = u->asking = u->live = u->known = u->over_budget = u->in_gap = false;
-	u->made_lsn = 0;
+	u->made_lsn = u->pass = 0;
 	u->waits_since_ms = 0;
 	u->trouble[0] = u->differs[0] = u->waits_for[0] = u->gap.reason[0] = '\0';
 	loop_timer_at(u->timer, INT64_MAX);

@@ -27,10 +27,11 @@ struct capture_upkeep;
 enum { CAPTURE_UPKEEP_WORDS = 640 };
 
 struct capture_upkeep_handlers {
-	/* These three as in flow/capture_leader.h. */
+	/* These four as in flow/capture_leader.h. */
 	void (*live)(void *arg, struct capture_ledger_books *books, int64_t asked_ms);
 	void (*not_live)(void *arg, const char *why);
 	void (*paused)(void *arg, uint64_t pause);
+	bool (*verify)(void *arg, struct capture_ledger_books *books);
 	/* Our epoch is over, and the session lives: somebody has changed the books. It has ended. */
 	void (*over)(void *arg);
 	void *arg;

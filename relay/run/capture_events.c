@@ -287,10 +287,50 @@ static void on_paused(void *arg, uint64_t pause)
 	capture_room_step_common(c, &(struct event){ .kind = EVENT_PAUSED, .paused = { .operator_pause = pause } });
 }
 
+/* The table as the pass finds it; what was read before is read, and has its place. */
+static void take_pass(struct capture_one *c, uint32_t i, struct capture_ledger_table *from)
+{
+	struct capture_room_table *t = &c->tables[i];
+
+	free(t->cursor);
+	free(t->top);
+	free(t->pass.columns);
+	t->cursor = t->top = NULL;
+	t->cursor_bytes = t->top_bytes = 0;
+	t->estimate = from->estimate;
+	t->rows_before = 0;
+	t->rate = -1;
+	t->pass = from->pass;
+	from->pass.columns = NULL;
+	capture_chunk_set_pass(c->chunk, i, &t->pass);
+}
+
+static bool on_verify(void *arg, struct capture_ledger_books *b)
+{
+	struct capture_one *c = arg;
+	bool all = true;
+
+	for (uint32_t i = 0; c->led && i < c->table_count && i < b->table_count; i++) {
+		struct capture_event ev = { .kind = CAPTURE_EVENT_VERIFY,
+					    .verify = { .table = i, .now = b->tables[i].now } };
+
+		if (b->tables[i].now.state != CAPTURE_TABLE_WAITING || b->tables[i].now.pass == 0 ||
+		    b->tables[i].now.pass <= capture_table_at(c->core, i)->pass)
+			continue;
+		if (!capture_may_verify(c->core, i, b->tables[i].now.pass)) {
+			all = false;
+			continue;
+		}
+		take_pass(c, i, &b->tables[i]);
+		capture_room_step(c, &ev);
+	}
+	return all && c->led;
+}
+
 struct capture_leader_handlers capture_events_of_leader(struct capture_one *c)
 {
 	return (struct capture_leader_handlers){
-		.live = on_live, .not_live = on_not_live, .paused = on_paused, .arg = c
+		.live = on_live, .not_live = on_not_live, .paused = on_paused, .verify = on_verify, .arg = c
 	};
 }
 

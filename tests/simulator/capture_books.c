@@ -299,7 +299,37 @@ void capture_books_fetch(struct capture_sim *s, struct host *h, const struct cap
 
 /* --- verify passes --- */
 
-/* Whoever leads finds that its books are over, and leads again with these. */
+/* Whoever leads is told of passes that have not begun; what cannot begin yet it is told again. */
+static void on_passes(struct capture_sim *s, const struct capture_happening *h)
+{
+	struct host *host = still(s, h);
+	struct books *b = &s->pg.books;
+	bool all = true;
+
+	if (host == NULL || host->session_dead || capture_host_defers(s, host, h) || host->epoch != b->epoch)
+		return;
+	for (uint32_t t = 0; t < s->plan.tables; t++) {
+		struct capture_event ev = { .kind = CAPTURE_EVENT_VERIFY,
+					    .verify = { .table = t, .now = b->table[t] } };
+
+		if (b->table[t].state != CAPTURE_TABLE_WAITING ||
+		    b->table[t].pass <= capture_table_at(host->core, t)->pass)
+			continue;
+		if (!capture_may_verify(host->core, t, b->table[t].pass)) {
+			all = false;
+			continue;
+		}
+		host->cursor[t] = host->top[t] = -1;
+		host->asked_keys[t] = b->asked_keys[t];
+		trace(s, "host %u  verifies table %u", host->index, t);
+		capture_host_step(s, host, &ev);
+	}
+	if (!all)
+		plan(s, host, prng_between(&s->dice, s->plan.pg_us, 50 * s->plan.pg_us), on_passes);
+	capture_host_turn(s, host);
+}
+
+/* Whoever leads takes it up; whoever leads next finds it in the books. */
 void capture_books_verify(struct capture_sim *s, uint32_t table, uint32_t keys)
 {
 	struct books *b = &s->pg.books;
@@ -310,10 +340,10 @@ void capture_books_verify(struct capture_sim *s, uint32_t table, uint32_t keys)
 	b->table[table] = (struct capture_table){ .state = CAPTURE_TABLE_WAITING, .pass = ++s->numbers };
 	b->asked_keys[table] = keys;
 	b->cursor[table] = b->top[table] = -1;
-	b->epoch++;
 	s->passes++;
 	trace(s, "verify  table %u, keys %x", table, keys);
-	capture_hosts_lose_lead(s);
+	if (capture_leader(s) != NULL)
+		plan(s, capture_leader(s), prng_between(&s->dice, 1, 2 * s->plan.pg_us), on_passes);
 }
 
 /* --- the lead --- */

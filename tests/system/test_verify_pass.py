@@ -39,8 +39,11 @@ class Pass(CaptureTest):
     def test_holds_at_its_place_under_load(self):
         """All tables by hashes while each of them is written to: no row is said to be what it is not at that place."""
         self.begin({"chunk_rows": 20}, pause=0.001)
+        epoch = self.books("epoch")
         passes = [self.verify(table) for table in self.tables]
         self.wait_ended(*passes)
+        # Whoever leads has led on: nobody's lease was waited for, and the stream has not stood still.
+        self.assertEqual(self.books("epoch"), epoch)
         copy = self.audit_capture()
         self.assertGreater(copy.verified, self.orders)
         windows = [event for event in copy.events if event.op == "v" and len(event.body.get("rows", ())) > 1]
@@ -56,6 +59,18 @@ class Pass(CaptureTest):
         copy = self.audit_capture()
         for table, name in passes.items():
             self.assertEqual(copy.met[name], self.keys_of(copy, table), table)
+
+    def test_one_begins_while_another_one_is_read(self):
+        """And again, over the same tables: each begins when what is read of its table has ended."""
+        self.begin({"chunk_rows": 10, "chunk_share": 10}, pause=0.01)
+        epoch = self.books("epoch")
+        first = self.verify("legacy.orders")
+        self.wait(lambda: self.states()[first] == "reading", "the first pass to be under way")
+        second = self.verify("legacy.order_lines", whole=True)
+        self.wait_ended(first, second)
+        self.wait_ended(self.verify("legacy.orders"), self.verify("legacy.stock"))
+        self.assertEqual(self.books("epoch"), epoch)
+        self.audit_capture()
 
     def test_finds_what_somebody_has_done_to_a_copy(self):
         """The judge can fail: of a copy that differs in one row, that one is named."""

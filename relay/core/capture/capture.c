@@ -203,6 +203,13 @@ static void answer(struct capture *c, struct capture_event *ev)
 	}
 }
 
+bool capture_may_verify(const struct capture *c, uint32_t table, uint64_t pass)
+{
+	const struct capture_table *t = &c->reading.table[table];
+
+	return lead_is_held(&c->lead) && pass > t->pass && !capture_reading_state_is_unfinished(t);
+}
+
 static void handle(struct capture *c, struct capture_event *ev)
 {
 	switch (ev->kind) {
@@ -222,6 +229,10 @@ static void handle(struct capture *c, struct capture_event *ev)
 	case CAPTURE_EVENT_CONTROL: answer(c, ev); break;
 	case CAPTURE_EVENT_CARRIED: capture_sending_fetched(c, ev); break;
 	case CAPTURE_EVENT_MARKED: marked(c, ev); break;
+	case CAPTURE_EVENT_VERIFY:
+		if (capture_may_verify(c, ev->verify.table, ev->verify.now.pass))
+			capture_reading_verify(&c->reading, ev);
+		break;
 	case CAPTURE_EVENT_READING: capture_reading_pause(&c->reading, ev->reading.paused); break;
 	case CAPTURE_EVENT_COMMON: common(c, ev->common); break;
 	}

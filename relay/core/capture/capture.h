@@ -55,6 +55,10 @@ const struct capture_stats *capture_look(struct capture *c);
 /* A table as it stands in memory (its rows of now may not be marked yet). */
 const struct capture_table *capture_table_at(const struct capture *c, uint32_t table);
 
+/* May a pass with this number begin over the table? Not while its rows are being read, for a snapshot or another pass: later then. Nor if it is
+ * known already, or nobody leads. */
+bool capture_may_verify(const struct capture *c, uint32_t table, uint64_t pass);
+
 /* The name of a state of the reader, in lower case, for log and status. */
 const char *capture_reader_name(enum capture_reader_state state);
 

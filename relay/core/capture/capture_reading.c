@@ -179,6 +179,22 @@ static void reopen(struct capture_reading *r, uint32_t table)
 	r->table[table].state = CAPTURE_TABLE_READ;
 }
 
+/* No new lead is needed, for the stream has had the table all the time (a table that is added is another matter: who writes to it may have begun before, and is
+ * not decoded). While another table is read the barrier has been passed, and U has everything that was streamed since, of each table. While none
+ * was, nobody has kept U: then the first chunk stands behind a barrier of its own, as after reopen(). */
+void capture_reading_verify(struct capture_reading *r, const struct capture_event *ev)
+{
+	uint32_t table = ev->verify.table;
+	struct capture_walk *w = &r->walk[table];
+
+	if (!capture_walks_unfinished(r) && !MUTANT(pass_at_once))
+		r->barrier = BARRIER_WANTED;
+	r->table[table] = ev->verify.now;
+	*w = (struct capture_walk){
+		.cursor = CAPTURE_NO_SLOT, .top = CAPTURE_NO_SLOT, .from_start = true, .sealed = true
+	};
+}
+
 void capture_reading_changed(struct capture_reading *r, const struct capture_event *ev, uint32_t slot)
 {
 	uint32_t table = ev->change.table;

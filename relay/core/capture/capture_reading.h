@@ -28,6 +28,9 @@ void capture_reading_begin(struct capture_reading *r, const struct capture_event
 void capture_reading_clock(struct capture_reading *r, int64_t now_ms);
 void capture_reading_pause(struct capture_reading *r, bool paused);
 
+/* A verify pass over a table of which nothing is to be read. */
+void capture_reading_verify(struct capture_reading *r, const struct capture_event *ev);
+
 /* --- what the log brings --- */
 
 /* Everything committed below this has come. */

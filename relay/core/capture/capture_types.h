@@ -129,6 +129,7 @@ enum capture_event_kind {
 	CAPTURE_EVENT_CONTROL,      /* the answer to CAPTURE_EFFECT_CONTROL */
 	CAPTURE_EVENT_CARRIED,      /* the answer to CAPTURE_EFFECT_FETCH */
 	CAPTURE_EVENT_MARKED,       /* the answer to CAPTURE_EFFECT_MARK: it is committed */
+	CAPTURE_EVENT_VERIFY,       /* somebody asks for a verify pass over a table that capture_may_verify() */
 	CAPTURE_EVENT_READING,      /* an operator paused the reading of rows, or let it go on */
 	CAPTURE_EVENT_COMMON, /* `common`: TICK, DEPOSED, BUS_UP, BUS_DOWN, ACKED, REFUSED, LOOKBACK, RENEWED, PAUSED, DRAIN, SETTINGS */
 };
@@ -224,6 +225,10 @@ struct capture_event {
 		struct {
 			int64_t asked_ms;
 		} marked;
+		struct {
+			uint32_t table;
+			struct capture_table now; /* the books of the pass, which has not begun */
+		} verify;
 		struct {
 			bool paused;
 		} reading;
