@@ -138,6 +138,7 @@ class Injector:
             if os.path.isfile(log):
                 shutil.copyfile(log, os.path.join(kept, f"{name.removesuffix('.log')}.log"))
         print(f"logs: {kept}")
+        return kept
 
     def faults_done(self):
         return [kind for kind in self.done if not kind.startswith("skipped")]

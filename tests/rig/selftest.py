@@ -20,6 +20,7 @@ import wire  # noqa: E402
 from faults import DOERS, hurts_producers  # noqa: E402
 from jetstream import Stored  # noqa: E402
 from judge import GRACE, Verdict, blame, judge, takeovers  # noqa: E402
+from move_selftest import MoveJudge, MoveWorld  # noqa: E402, F401
 from network import Network  # noqa: E402
 from process import free_port  # noqa: E402
 from proxy import RECORD  # noqa: E402
