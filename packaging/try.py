@@ -21,6 +21,7 @@ from shop import Habits, Shop, create_schema  # noqa: E402
 import try_capture  # noqa: E402
 import try_dual  # noqa: E402
 import try_inbox  # noqa: E402
+import try_move  # noqa: E402
 import try_saga  # noqa: E402
 from try_show import Flow, must_succeed, say  # noqa: E402
 
@@ -241,6 +242,7 @@ def parse_arguments():
     parser.add_argument("--saga", action="store_true")
     parser.add_argument("--capture", action="store_true")
     parser.add_argument("--dual-write", action="store_true")
+    parser.add_argument("--move", action="store_true")
     parser.add_argument("--postgres")
     parser.add_argument("--nats")
     return parser.parse_args()
@@ -255,6 +257,8 @@ def main():
             return try_capture.run(workspace, options.boxhaul, options.seconds)
         if options.dual_write:
             return try_dual.run(workspace, options.boxhaul, options.seconds)
+        if options.move:
+            return try_move.run(workspace, options.boxhaul, options.seconds)
         if options.saga:
             return try_saga.run(workspace, options.boxhaul, options.seconds)
         database = (workspace.add(GivenDatabase(options.postgres, tag)) if options.postgres

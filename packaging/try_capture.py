@@ -77,6 +77,7 @@ def trade(show, legacy, seconds):
     finally:
         flow.end()
     problems = [] if finished else [f"nothing moved for {DEADLINE} s; the end of boxhaul's log:\n{show.relay.log_tail()}"]
+    problems += show.killer.failures
     if legacy.errors:
         problems.append(f"the legacy shop got {len(legacy.errors)} SQL errors, the first: {legacy.errors[0]}")
     if show.killer.kills == 0:

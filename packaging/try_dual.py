@@ -126,6 +126,7 @@ def trade(show, seconds):
     finally:
         flow.end()
     problems = [] if finished else [f"nothing moved for {DEADLINE} s; the end of boxhaul's log:\n{show.relay.log_tail()}"]
+    problems += show.killer.failures
     for way, service in show.services.items():
         if service.failures:
             problems.append(f"the service {way} failed {len(service.failures)} times, the first: {service.failures[0]}")

@@ -21,17 +21,20 @@ def must_succeed(relay, *words):
 
 
 class Killer:
-    """kill -9 of a relay, again and again, at any moment; and it is started again."""
+    """kill -9 of a relay, again and again, at any moment; and it is started again. pause: seconds between two kills, at least and at the most.
+    dice: a random.Random, where a seed draws the moments. failures: when it had ended by itself."""
 
-    def __init__(self, relay):
-        self.relay, self.kills = relay, 0
+    def __init__(self, relay, pause=(0.7, 3), dice=random):
+        self.relay, self.pause, self.dice, self.kills, self.failures = relay, pause, dice, 0, []
         self._stopping, self._thread = threading.Event(), threading.Thread(target=self._run, daemon=True)
 
     def start(self):
         self._thread.start()
 
     def _run(self):
-        while not self._stopping.wait(random.uniform(0.7, 3)):
+        while not self._stopping.wait(self.dice.uniform(*self.pause)):
+            if not self.relay.alive():
+                self.failures.append(str(self.relay.died()))
             self.relay.kill9()
             self.kills += 1
             self.relay.start()
