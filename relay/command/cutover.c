@@ -229,8 +229,8 @@ static enum step prove(struct cutover *m)
 
 static enum step set_sequences(struct cutover *m)
 {
-	const char *p[] = { m->sources };
-	char *found = cutover_ask(&m->from, "SELECT boxhaul.move_sequences($1)", 1, p);
+	const char *p[] = { m->sources, m->sequences };
+	char *found = cutover_ask(&m->from, "SELECT boxhaul.move_sequences($1, $2)", 2, p);
 	const char *set[] = { m->mapping, found };
 	const struct pg_result *r;
 

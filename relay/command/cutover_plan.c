@@ -138,23 +138,22 @@ static enum exit_code find_sink(struct cutover *m, const char *stream, bool *goo
 	return EXIT_OK;
 }
 
-/* Streams of the captures that read the target: who takes one of them at the source is the way back. */
-static bool list_back_streams(struct cutover *m)
+/* A text[]; NULL: out of memory. */
+static char *text_array(const char *const *texts, size_t count)
 {
-	const struct config *c = m->to.call.config;
 	size_t bytes = 3;
-	char *to;
+	char *array, *to;
 
-	for (size_t i = 0; i < c->capture_count; i++)
-		bytes += strlen(c->captures[i].stream.name) * 2 + 3;
-	to = m->back_streams = calloc(1, bytes);
-	if (to == NULL)
-		return false;
+	for (size_t i = 0; i < count; i++)
+		bytes += strlen(texts[i]) * 2 + 3;
+	array = to = calloc(1, bytes);
+	if (array == NULL)
+		return NULL;
 	*to++ = '{';
-	for (size_t i = 0; i < c->capture_count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		*to++ = i > 0 ? ',' : ' ';
 		*to++ = '"';
-		for (const char *s = c->captures[i].stream.name; *s != '\0'; s++) {
+		for (const char *s = texts[i]; *s != '\0'; s++) {
 			if (*s == '"' || *s == '\\')
 				*to++ = '\\';
 			*to++ = *s;
@@ -162,7 +161,22 @@ static bool list_back_streams(struct cutover *m)
 		*to++ = '"';
 	}
 	*to = '}';
-	return true;
+	return array;
+}
+
+/* Streams of the captures that read the target: who takes one of them at the source is the way back. And sequences that the configuration names. */
+static bool list_of_configurations(struct cutover *m)
+{
+	const struct config *to = m->to.call.config;
+	const struct config_capture *of = config_capture_of(m->from.call.config, m->capture);
+	const char **streams = calloc(to->capture_count + 1, sizeof *streams);
+
+	for (size_t i = 0; streams != NULL && i < to->capture_count; i++)
+		streams[i] = to->captures[i].stream.name;
+	m->back_streams = streams != NULL ? text_array(streams, to->capture_count) : NULL;
+	m->sequences = text_array((const char *const *)of->sequences, of->sequence_count);
+	free(streams);
+	return m->back_streams != NULL && m->sequences != NULL;
 }
 
 /* --- what stands against it --- */
@@ -250,12 +264,32 @@ static enum exit_code judge_pause(struct cutover *m, bool *good)
 	return code;
 }
 
+static const char no_sequences[] =
+	"SELECT pg_catalog.string_agg(n.n, ', ') FROM pg_catalog.unnest($1::pg_catalog.text[]) n (n) WHERE NOT EXISTS"
+	" (SELECT FROM pg_catalog.pg_sequence s WHERE s.seqrelid = boxhaul.capture_relation(n.n))";
+
+/* Of one that is not there nothing would be set, and nothing be said. */
+static enum exit_code judge_sequences(struct cutover *m, const struct cutover_side *side, bool *good)
+{
+	const char *p[] = { m->sequences };
+	enum exit_code code;
+	const char *none = session_value(side->session, &side->call, no_sequences, 1, p, &code);
+	char what[CUTOVER_TEXT_BYTES];
+
+	if (none != NULL && none[0] != '\0') {
+		snprintf(what, sizeof what, "capture.sequences names what is no sequence in the %s: %s",
+			 side == &m->from ? "source" : "target", none);
+		*good = cutover_judge(false, what, "create it there, or take it out of the configuration");
+	}
+	return code;
+}
+
 /* --- a dry run --- */
 
 static enum exit_code tell_plan(struct cutover *m)
 {
 	struct cutover_relations all;
-	const char *p[] = { m->sources };
+	const char *p[] = { m->sources, m->sequences };
 	const struct pg_result *r;
 
 	if (!cutover_relations(&m->from, m->sources, &all))
@@ -273,8 +307,8 @@ static enum exit_code tell_plan(struct cutover *m)
 	printf("todo  compare, behind the fence, what was written since the last verify pass over each table\n");
 	r = pg_session_run(
 		m->from.session,
-		"SELECT q ->> 'sequence', q ->> 'last' FROM pg_catalog.jsonb_array_elements(boxhaul.move_sequences($1)) q",
-		1, p);
+		"SELECT q ->> 'sequence', q ->> 'last' FROM pg_catalog.jsonb_array_elements(boxhaul.move_sequences($1, $2)) q",
+		2, p);
 	for (int i = 0; pg_error(r) == NULL && i < pg_rows(r); i++)
 		printf("todo  behind sequence %s, now at %s\n", pg_text(r, i, 0),
 		       pg_is_null(r, i, 1) ? "its beginning" : pg_text(r, i, 1));
@@ -341,8 +375,13 @@ enum exit_code cutover_plan(struct cutover *m)
 		m->elsewhere = where_is(&m->to, &code);
 	if (code == EXIT_OK)
 		m->here = where_is(&m->from, &code);
-	if (code != EXIT_OK || !list_back_streams(m))
+	if (code != EXIT_OK || !list_of_configurations(m))
 		return code != EXIT_OK ? code : EXIT_FAILED;
+	code = judge_sequences(m, &m->from, &good);
+	if (code == EXIT_OK)
+		code = judge_sequences(m, &m->to, &good);
+	if (code != EXIT_OK)
+		return code;
 	if (!good && !begun)
 		return EXIT_FAILED;
 	if (!warn_of_target(m))
@@ -352,8 +391,8 @@ enum exit_code cutover_plan(struct cutover *m)
 
 void cutover_plan_free(struct cutover *m)
 {
-	char *all[] = { m->capture,     m->subscription, m->sources, m->targets,     m->mapping,
-			m->tables_text, m->elsewhere,    m->here,    m->back_streams };
+	char *all[] = { m->capture,     m->subscription, m->sources, m->targets,      m->mapping,
+			m->tables_text, m->elsewhere,    m->here,    m->back_streams, m->sequences };
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free(all[i]);

@@ -26,6 +26,7 @@ struct cutover {
 	char *mapping;              /* jsonb, as boxhaul.move_sequences_set() wants it */
 	char *tables_text;          /* how many */
 	char *elsewhere, *here; /* where the tables are written after it, and before; for who is stopped by a fence */
+	char *sequences;        /* text[]: that no default names */
 	char *back_streams;     /* text[]: streams of the captures of `to` */
 	char token[64];
 };

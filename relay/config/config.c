@@ -29,6 +29,7 @@ static void free_captures(struct config *c)
 		config_free_texts(x->tables, x->table_count);
 		config_free_texts(x->inserts_only, x->inserts_only_count);
 		config_free_texts(x->skip_applied, x->skip_applied_count);
+		config_free_texts(x->sequences, x->sequence_count);
 		free_stream(&x->stream);
 		free(x->subject);
 	}

@@ -95,6 +95,8 @@ struct config_capture {
 	size_t inserts_only_count;
 	char **skip_applied; /* sinks of this database whose transactions are not sent. Only with CONFIG_SNAPSHOT_NONE */
 	size_t skip_applied_count;
+	char **sequences; /* that no default names; for a cut-over */
+	size_t sequence_count;
 	struct config_stream stream; /* its subjects are made of the templates of all that is sent to it */
 	char *subject;               /* a template (format/capture_subject.h) for tables; not of a bucket */
 	enum config_capture_order order;
