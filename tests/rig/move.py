@@ -63,14 +63,15 @@ class MoveRun(MoveFaults, Injector):
         self.rows = threading.Lock()  # whoever spoils rows has it until they are right again, and a switch while it is under way
         self.reports, self.both, self.spoilt, self.unrepaired, self.said = [], [], 0, [], []
         self.passes = self.probes = self.kills = self.tries = self.moves = self.resyncs = self.mended = 0
-        self.healed, self.shop = threading.Event(), None
+        self.healed, self.settled, self.shop = threading.Event(), threading.Event(), None
 
     def _play(self, workspace):
         self._start(workspace)
         self.shop = MovingShop(*self.sides.values(), self.options.producers, self.options.producers / self.options.rate, self.options.seed).start()
         self.begun = time.monotonic()
-        others = [threading.Thread(target=work, daemon=True) for work in (self._switch_all, self._verify_all, self._probe_all, self._operate)]
-        for thread in others:
+        others = [threading.Thread(target=work, daemon=True) for work in (self._switch_all, self._verify_all, self._probe_all)]
+        operator = threading.Thread(target=self._operate, daemon=True)
+        for thread in (*others, operator):
             thread.start()
         self._inject()
         self.healed.set()
@@ -81,6 +82,8 @@ class MoveRun(MoveFaults, Injector):
             thread.join(DRAIN)
         self.shop.stop()
         self._drain()
+        self.settled.set()
+        operator.join(DRAIN)
         self._verify_last()
         self._stop(self.daemons)
         self._judge()
@@ -185,7 +188,7 @@ class MoveRun(MoveFaults, Injector):
     def _operate(self):
         """What the words say that tell of trouble: a unique index that rows from before a resync violate goes, and is made again when they are gone."""
         dropped = set()
-        while not self.stopping.wait(0.5) or dropped:
+        while not self.settled.wait(0.5) or dropped:
             with contextlib.suppress(psycopg2.Error, TimeoutError):
                 _source, copy, _way = self._ends()
                 if self._ask(copy, "SELECT 1 FROM boxhaul.sink_status WHERE error_state = '23505'"):
