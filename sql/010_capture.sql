@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture (
     ordinal        bigint      NOT NULL DEFAULT 0,    -- of its last message, counted from the first one of the capture
     resigned_lsn   pg_lsn,                            -- what a leader that resigned has confirmed; NULL: it just ended
     low_water      bigint,                            -- what comes behind ordinal is stored above this sequence, if at all; NULL: not known
+    stream_sequence bigint,                           -- commit order: the stream ended here when it was marked, or further on; NULL: not known.
+    stream_time    bigint,                            -- when that message was stored,
+    stream_created bigint,                            -- and when the stream was made: ns since 1970 by the broker's clock; NULL: not known
     epoch          bigint      NOT NULL DEFAULT 0,    -- raised by every new leader; guards every mark
     leader         text,
     led_since      timestamptz,
@@ -212,7 +215,8 @@ BEGIN
                       HINT = format('Give the capture that sends to %s another name. Or drop this one, and start it anew: all tables are '
                                     'read again.', capture_define.stream);
         END IF;
-        UPDATE boxhaul.capture x SET stream = capture_define.stream, low_water = NULL
+        UPDATE boxhaul.capture x
+           SET stream = capture_define.stream, low_water = NULL, stream_sequence = NULL, stream_time = NULL, stream_created = NULL
          WHERE x.name = c.name;
         UPDATE boxhaul.capture_carried x SET low_water = NULL WHERE x.capture = c.name;
         did := did || format('sends to stream %s', capture_define.stream);
@@ -526,6 +530,7 @@ $$;
 --   incarnation  of the slot
 --   from         the ordinal that is in the books
 --   end_lsn      the end of the last commit that is settled with all before it; commit_time (microseconds since 2000), ordinal, low_water
+--   stream_sequence  commit order: a message that the stream has stored, at or behind the last one that is marked; stream_time, stream_created
 --   tables       [{"table", "state", "reading", "repair_first", "filenode", "rows"}], and "cursor" where it moves (null: back
 --                to the start), "top" (the same of where it ends), "reason". With "pass" it is said of a verify pass over it (012).
 --                Repairs of readings below repair_first are done: they go
@@ -545,7 +550,9 @@ BEGIN
     PERFORM set_config('synchronous_commit', CASE WHEN mark ? 'letters' OR mark ? 'carried' THEN 'on' ELSE 'local' END, true);
     UPDATE boxhaul.capture x
        SET end_lsn = (mark ->> 'end_lsn')::pg_lsn, commit_time = coalesce((mark -> 'commit_time')::bigint, x.commit_time),
-           ordinal = (mark -> 'ordinal')::bigint, low_water = (mark -> 'low_water')::bigint, marked_at = clock_timestamp()
+           ordinal = (mark -> 'ordinal')::bigint, low_water = (mark -> 'low_water')::bigint,
+           stream_sequence = (mark -> 'stream_sequence')::bigint, stream_time = (mark -> 'stream_time')::bigint,
+           stream_created = (mark -> 'stream_created')::bigint, marked_at = clock_timestamp()
      WHERE x.name = capture_mark.name AND x.epoch = capture_mark.epoch AND x.state = 'live'
        AND x.incarnation = (mark -> 'incarnation')::integer AND x.ordinal = (mark -> 'from')::bigint
        AND x.end_lsn <= (mark ->> 'end_lsn')::pg_lsn AND x.ordinal <= (mark -> 'ordinal')::bigint;
@@ -921,7 +928,7 @@ BEGIN
         UPDATE boxhaul.capture x
            SET state = 'creating', reason = NULL, detail = NULL, since = clock_timestamp(), incarnation = x.incarnation + 1,
                slot = format('boxhaul_%s_%s', x.name, x.incarnation + 1), end_lsn = NULL, begin_lsn = NULL, commit_time = NULL,
-               resigned_lsn = NULL, low_water = NULL
+               resigned_lsn = NULL, low_water = NULL, stream_sequence = NULL, stream_time = NULL, stream_created = NULL
          WHERE x.name = c.name;
         UPDATE boxhaul.capture_carried x SET low_water = NULL WHERE x.capture = c.name;
     END IF;

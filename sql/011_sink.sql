@@ -499,6 +499,8 @@ BEGIN
             EXECUTE 'SELECT boxhaul.sink_verify($1, $2)' USING subscription, body;
         END IF;
         RETURN false;
+    WHEN op = 'end' THEN  -- its header says all
+        RETURN false;
     WHEN coalesce(op, '') NOT IN ('c', 'r', 'u', 'd', 't', 's', 'snapshot-begin', 'snapshot-end') OR source IS NULL THEN
         RAISE EXCEPTION 'boxhaul: a message of the stream is no change of a captured table'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Let the subscription take the subjects of the capture alone (by default cdc.NAME.*.*).';

@@ -39,7 +39,8 @@ static const struct {
 	[CAPTURE_STATEMENT_BOOKS] = { "capture_books",
 				      "SELECT c.state, c.reason, c.detail, c.slot, c.incarnation, c.system_id, c.end_lsn,"
 				      " c.commit_time, c.ordinal, c.low_water, pg_catalog.pg_current_wal_insert_lsn(),"
-				      " CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END"
+				      " CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END,"
+				      " c.stream_sequence, c.stream_time, c.stream_created"
 				      " FROM boxhaul.capture c WHERE c.name = $1 AND c.epoch = $2" },
 	/* clang-format off */
 	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",

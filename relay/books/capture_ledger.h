@@ -121,9 +121,10 @@ struct capture_ledger_books {
 	uint64_t system; /* of the server that the slot was made on */
 	uint64_t end_lsn;
 	int64_t commit_time, ordinal;
-	uint64_t low_water; /* of the stream; LOW_WATER_UNKNOWN: not known; LOW_WATER_NONE: nothing was ever sent */
-	uint64_t wal_end;   /* the server's insert position at the time of the answer */
-	uint64_t pause;     /* the number of the one that stands; 0 = none */
+	uint64_t low_water;    /* of the stream; LOW_WATER_UNKNOWN: not known; LOW_WATER_NONE: nothing was ever sent */
+	struct stream_end end; /* of the last mark; sequence 0: it names none */
+	uint64_t wal_end;      /* the server's insert position at the time of the answer */
+	uint64_t pause;        /* the number of the one that stands; 0 = none */
 	bool alone; /* no earlier leader can be sending any more; of who took the lead, not of these statements */
 	struct capture_ledger_table *tables; /* of capture_ledger_tables(); owned. Else NULL */
 	size_t table_count;

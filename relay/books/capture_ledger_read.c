@@ -62,7 +62,10 @@ bool capture_ledger_read_books(const struct pg_result *r, struct capture_ledger_
 		ORDINAL,
 		LOW_WATER,
 		WAL_END,
-		PAUSE
+		PAUSE,
+		STREAM_SEQUENCE,
+		STREAM_TIME,
+		STREAM_CREATED
 	};
 
 	*b = (struct capture_ledger_books){ .state = CAPTURE_LEDGER_NONE };
@@ -80,6 +83,9 @@ bool capture_ledger_read_books(const struct pg_result *r, struct capture_ledger_
 	b->low_water = pg_is_null(r, 0, LOW_WATER) ? LOW_WATER_UNKNOWN : (uint64_t)pg_int8(r, 0, LOW_WATER);
 	b->wal_end = (uint64_t)read_number(r, 0, WAL_END);
 	b->pause = (uint64_t)read_number(r, 0, PAUSE);
+	b->end.sequence = (uint64_t)read_number(r, 0, STREAM_SEQUENCE);
+	b->end.time_ns = read_number(r, 0, STREAM_TIME);
+	b->end.created_ns = read_number(r, 0, STREAM_CREATED);
 	return true;
 }
 

@@ -295,6 +295,13 @@ static bool put_carried(json_t *mark, const struct capture_mark_books *m, struct
 	return false;
 }
 
+static bool put_end(json_t *mark, const struct stream_end *end)
+{
+	return end->sequence == 0 || (put_int(mark, "stream_sequence", (int64_t)end->sequence) &&
+				      (end->time_ns == 0 || put_int(mark, "stream_time", end->time_ns)) &&
+				      (end->created_ns == 0 || put_int(mark, "stream_created", end->created_ns)));
+}
+
 char *capture_mark_text(const struct capture_mark_books *m, struct array *payloads)
 {
 	json_t *o = json_object();
@@ -305,7 +312,8 @@ char *capture_mark_text(const struct capture_mark_books *m, struct array *payloa
 	    (m->mark->commit_time == 0 || put_int(o, "commit_time", m->mark->commit_time)) &&
 	    put_int(o, "ordinal", m->mark->ordinal) &&
 	    (m->mark->low_water == LOW_WATER_UNKNOWN || put_int(o, "low_water", (int64_t)m->mark->low_water)) &&
-	    put_tables(o, m) && put_repairs(o, m) && put_letters(o, m, payloads) && put_carried(o, m, payloads))
+	    put_end(o, &m->mark->end) && put_tables(o, m) && put_repairs(o, m) && put_letters(o, m, payloads) &&
+	    put_carried(o, m, payloads))
 		text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

@@ -106,6 +106,13 @@ struct exception_row {
 	bool decided; /* IN only: held, and an operator has decided */
 };
 
+/* Where a stream ends that is ours alone: the last message that was known to be stored in it. Times as in an answer to a look-back. */
+struct stream_end {
+	uint64_t sequence;  /* 0: none */
+	int64_t time_ns;    /* of that message; 0: not known */
+	int64_t created_ns; /* of the stream; 0: not known */
+};
+
 enum event_kind {
 	EVENT_TICK,
 	EVENT_LEADING, /* we lead; the books as the database holds them */
@@ -215,11 +222,15 @@ struct event {
 			uint32_t reason;
 			int64_t asked_ms;            /* what was stored before that has been seen */
 			int64_t duplicate_window_ms; /* how long the stream remembers message ids */
-			uint64_t last;               /* the stream's last sequence then */
+			uint64_t last;               /* the stream's last sequence then; */
+			uint64_t first;              /* and its first: what stood below is gone */
 			bool another;                /* it is not the stream that was asked the last time */
 			/* Of an owned stream: how many messages stand above the sequence that was asked about, and not in `acked`; and
 			 * the first of them that has no id as ours have, 0 = none. */
 			uint64_t present, foreign;
+			/* Nanoseconds since 1970 by the server's clock, 0 = not known: when the stream was created; and when the message at
+			 * `marked` was stored, which is not known either where it is not there. */
+			int64_t created_ns, marked_ns;
 		} lookback;
 		/* Copied. Memory is laid out by ordering, streams and queue_messages, and the database has told others how
 		 * long the lease is: those four, and what is owned, are as they were. */
@@ -392,6 +403,7 @@ struct effect {
 			uint64_t known_end;
 			const struct sequences *acked;
 			bool truncated;
+			uint64_t marked; /* when this message was stored is asked, too; 0 = none */
 		} lookback;
 		struct {
 			uint32_t slot;

@@ -21,7 +21,8 @@ enum jetstream_kind {
 	JETSTREAM_SETUP_CREATE,
 	JETSTREAM_SCAN_INFO, /* stream_scan */
 	JETSTREAM_SCAN_MESSAGE,
-	JETSTREAM_INBOX_MAKE, /* inbox_consumer; for `stream` it has the index of the subscription */
+	JETSTREAM_STORED_TIME, /* stored_time */
+	JETSTREAM_INBOX_MAKE,  /* inbox_consumer; for `stream` it has the index of the subscription */
 	JETSTREAM_INBOX_DELETE,
 	JETSTREAM_INBOX_INFO,
 	JETSTREAM_INBOX_TIME,

@@ -128,7 +128,8 @@ static const char *keep_all(char **room, const struct capture_text *t)
 	return t != NULL && t->count > 0 ? keep(room, t->bytes, t->count) : NULL;
 }
 
-/* FNV-1a. Zero is a lane like any other. */
+/* FNV-1a. Zero is a lane like any other. What is carried has its lane on record (boxhaul.capture_carried): another hash would let newer changes of a key pass
+ * older ones that wait there. */
 static uint64_t mix(uint64_t hash, const char *bytes, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -323,6 +324,24 @@ struct capture_parcel *capture_maker_columns(struct capture_maker *m, const stru
 
 	capture_text_reset(&m->columns);
 	capture_shape_write(&m->columns, &x->shape);
+	return make(m, &c, &p);
+}
+
+/* What a server or a stream refuses, beside what can never be sent, it refuses for its size (core/refusal.c). Each takes more than this, or is none
+ * for rows. */
+enum { NEVER_REFUSED_BYTES = 4096 };
+
+bool capture_maker_may_be_refused(const struct capture_parcel *p)
+{
+	return p->defect != REASON_NONE || p->parcel.wire_bytes > NEVER_REFUSED_BYTES;
+}
+
+struct capture_parcel *capture_maker_end(struct capture_maker *m, const struct capture_place *place)
+{
+	struct capture_shape nameless = { .schema = "boxhaul", .table = "transaction" };
+	struct capture_change c = { .op = CAPTURE_OP_END, .shape = &nameless, .place = *place };
+	struct parts p = { .tab = "", .table = CAPTURE_NO_TABLE, .place = place };
+
 	return make(m, &c, &p);
 }
 

@@ -47,6 +47,10 @@ struct capture_parcel *capture_maker_columns(struct capture_maker *m, const stru
 struct capture_parcel *capture_maker_outbox(struct capture_maker *m, const struct capture_place *place,
 					    const struct capture_relation *x, const struct pgoutput_message *message);
 
+/* May it never be stored? And what says, behind it, that its transaction ends. */
+bool capture_maker_may_be_refused(const struct capture_parcel *p);
+struct capture_parcel *capture_maker_end(struct capture_maker *m, const struct capture_place *place);
+
 /* Do consumers of this kind know such a message? Those of a bucket know rows alone. */
 bool capture_maker_tells(const struct capture_maker *m, enum capture_op op);
 

@@ -293,6 +293,17 @@ static void take_begin(struct capture_stream *s, const struct pgoutput_message *
 							 .commit_time = m->begin.time_us } });
 }
 
+/* Consumers wait for the message that says it is the last one. Were that one refused, they would wait for ever: so behind one that may be comes a small
+ * one that is never. */
+static void end_for_sure(struct capture_stream *s)
+{
+	if (s->held == NULL || !capture_maker_may_be_refused(s->held->parcel) ||
+	    !capture_maker_tells(s->maker, CAPTURE_OP_END))
+		return;
+	s->change = s->changes++;
+	offer(s, CAPTURE_CHANGE_OTHER, capture_maker_end(s->maker, at(s, NUMBER_CHANGE)));
+}
+
 static void take_commit(struct capture_stream *s, const struct pgoutput_message *m)
 {
 	if (!s->in_transaction || m->commit.lsn != s->place.commit_lsn) {
@@ -300,6 +311,7 @@ static void take_commit(struct capture_stream *s, const struct pgoutput_message 
 		return;
 	}
 	s->in_transaction = false;
+	end_for_sure(s);
 	if (s->held != NULL)
 		s->held->parcel->parcel.last = true;
 	let_held_go(s);

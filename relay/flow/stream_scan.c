@@ -1,6 +1,7 @@
 /* One scan of a stream:
  *
  *     STREAM.INFO -> where it ends -> STREAM.MSG.GET for every sequence above the low water, many at a time -> answered
+ *                                  `-> before that, for the one by which the books know the stream, if they name one
  */
 #include "flow/stream_scan.h"
 
@@ -11,6 +12,7 @@
 
 #include "core/refusal.h"
 #include "flow/stream_reader.h"
+#include "format/rfc3339.h"
 #include "format/stored.h"
 #include "format/stream_info.h"
 
@@ -24,7 +26,10 @@ enum {
 struct scan {
 	bool under_way;
 	uint32_t number; /* tells the answers of this scan from those of an abandoned one */
-	uint64_t above, known_end;
+	uint64_t above, known_end, marked;
+	uint64_t first; /* where it begins */
+	bool at_marked; /* it is being asked for */
+	int64_t marked_ns;
 	bool another; /* it is not the stream of the last answer, or has lost its end */
 	int64_t asked_ms, answered_ms;
 	uint64_t last;
@@ -257,8 +262,12 @@ static void succeed(struct stream_scan *t, struct scan *s)
 	ev.lookback.duplicate_window_ms = s->window_ms;
 	ev.lookback.last = t->last[ev.lookback.stream] = s->last;
 	ev.lookback.another = s->another;
+	ev.lookback.first = s->first;
 	ev.lookback.present = s->present;
 	ev.lookback.foreign = s->foreign;
+	ev.lookback.marked_ns = s->marked_ns;
+	if (!rfc3339_read(s->created, &ev.lookback.created_ns))
+		ev.lookback.created_ns = 0;
 	memcpy(t->created[ev.lookback.stream], s->created, sizeof t->created[0]);
 	if (s->found > 0 || s->reader.read >= LOGGED_MESSAGES)
 		log_info(t->log, "read what the stream holds since the last mark", KS("stream", name_of(t, s)),
@@ -319,7 +328,7 @@ static uint64_t first_to_read(const struct scan *s, uint64_t first, bool anywher
 	return from < first ? first : from;
 }
 
-static void begin(struct stream_scan *t, struct scan *s, uint64_t first)
+static void begin(struct stream_scan *t, struct scan *s)
 {
 	struct stream_reader *r = &s->reader;
 	bool anywhere;
@@ -336,7 +345,7 @@ static void begin(struct stream_scan *t, struct scan *s, uint64_t first)
 				     .stream = name_of(t, s),
 				     .token = jetstream_token(JETSTREAM_SCAN_MESSAGE, index_of(t, s), s->number),
 				     .except = &s->acked };
-	stream_reader_begin(r, first_to_read(s, first, anywhere), s->last, natsio_max_payload(t->nats));
+	stream_reader_begin(r, first_to_read(s, s->first, anywhere), s->last, natsio_max_payload(t->nats));
 	if (r->left <= READ_MESSAGES)
 		return;
 	log_warn(t->log, "the stream has grown so much since the last mark that not all of it is looked at",
@@ -344,6 +353,20 @@ static void begin(struct stream_scan *t, struct scan *s, uint64_t first)
 	r->left = READ_MESSAGES;
 	if (anywhere)
 		r->next = r->last - r->left + 1;
+}
+
+/* Alone, and before the rest: it may stand among what need not be read. */
+static bool begin_at_marked(struct stream_scan *t, struct scan *s)
+{
+	if (s->marked == 0 || s->marked < s->first || s->marked > s->last)
+		return false;
+	s->at_marked = true;
+	s->reader =
+		(struct stream_reader){ .js = jetstream_of(t),
+					.stream = name_of(t, s),
+					.token = jetstream_token(JETSTREAM_SCAN_MESSAGE, index_of(t, s), s->number) };
+	stream_reader_begin(&s->reader, s->marked, s->marked, natsio_max_payload(t->nats));
+	return true;
 }
 
 static void on_info(struct stream_scan *t, struct scan *s, const struct natsio_reply *reply)
@@ -358,7 +381,9 @@ static void on_info(struct stream_scan *t, struct scan *s, const struct natsio_r
 		s->window_ms = (int64_t)info.duplicate_window_ms;
 		t->loses[index_of(t, s)] = info.retention != RETENTION_LIMITS || info.max_messages_per_subject > 0;
 		memcpy(s->created, info.created, sizeof s->created);
-		begin(t, s, info.first);
+		s->first = info.first;
+		if (!begin_at_marked(t, s))
+			begin(t, s);
 		go_on(t, s);
 	} else {
 		refuse(t, s, &info.error);
@@ -374,6 +399,13 @@ static void on_stored(struct stream_scan *t, struct scan *s, const struct natsio
 
 	if (verdict == ANSWER_ERROR) {
 		refuse(t, s, &m.error);
+		return;
+	}
+	if (s->at_marked) {
+		s->at_marked = false;
+		s->marked_ns = verdict == ANSWER_OK && m.sequence == s->marked ? m.time_ns : 0;
+		begin(t, s);
+		go_on(t, s);
 		return;
 	}
 	if (verdict == ANSWER_OK && m.sequence > 0) {
@@ -402,6 +434,7 @@ void stream_scan_ask(struct stream_scan *t, const struct effect *f)
 			    .number = ++t->numbers % JETSTREAM_NUMBERS,
 			    .above = f->lookback.above,
 			    .known_end = f->lookback.known_end,
+			    .marked = f->lookback.marked,
 			    .acked = *f->lookback.acked,
 			    .asked_ms = loop_now_ms(),
 			    .answered_ms = loop_now_ms() };

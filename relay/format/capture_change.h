@@ -21,6 +21,7 @@ enum capture_op {
 	CAPTURE_OP_SNAPSHOT_BEGIN,
 	CAPTURE_OP_SNAPSHOT_END,
 	CAPTURE_OP_TOKEN, /* of a move; of no table, and alone in its transaction */
+	CAPTURE_OP_END,   /* of no table: its transaction ends here */
 	CAPTURE_OP_VERIFY,
 };
 

@@ -20,6 +20,7 @@ static const char *const ops[] = {
 	[CAPTURE_OP_SNAPSHOT_BEGIN] = "snapshot-begin",
 	[CAPTURE_OP_SNAPSHOT_END] = "snapshot-end",
 	[CAPTURE_OP_TOKEN] = "token",
+	[CAPTURE_OP_END] = "end",
 	[CAPTURE_OP_VERIFY] = "v",
 };
 

@@ -257,6 +257,7 @@ static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)
 	ev.leading.ordinal = b->ordinal;
 	ev.leading.wal_end = b->wal_end;
 	ev.leading.low_water = b->low_water;
+	ev.leading.end = c->end = b->end;
 	ev.leading.asked_ms = asked_ms;
 	ev.leading.predecessor_until_ms = predecessor_until(c, b, asked_ms);
 	ev.leading.operator_pause = b->pause;
@@ -565,8 +566,8 @@ static void on_nats_reply(void *arg, const struct natsio_reply *reply)
 	struct capture_one *c = arg;
 	struct event ev = { .kind = EVENT_TICK };
 
-	if (stream_scan_reply(c->scan, reply) || stream_setup_reply(c->setup, reply) ||
-	    !publisher_reply(c->publisher, reply, &ev))
+	if (stream_scan_reply(c->scan, reply) || stored_time_reply(c->stored_time, reply) ||
+	    stream_setup_reply(c->setup, reply) || !publisher_reply(c->publisher, reply, &ev))
 		return;
 	if (ev.kind == EVENT_ACKED)
 		stream_setup_stored(c->setup, 0);
@@ -596,12 +597,40 @@ struct natsio_handlers capture_events_of_nats(struct capture_one *c)
 	};
 }
 
+/* What was stored and not marked comes out of the log again; where it is not in the stream any more, it is stored once more. */
+static void tell_of_end(struct capture_one *c, const struct event *ev)
+{
+	uint64_t marked = c->end.sequence, last = ev->lookback.last;
+	uint64_t below = ev->lookback.first > last ? last + 1 : ev->lookback.first; /* all that stood below is gone */
+
+	c->end.sequence = 0;
+	if (marked == 0 || last <= marked)
+		return;
+	log_info(c->room->log, "the stream has grown since the last mark", KS("capture", name_of(c)),
+		 KU("messages", last - marked), KU("gone", below > marked + 1 ? below - 1 - marked : 0));
+}
+
 static void on_looked_back(void *arg, const struct event *ev)
 {
-	capture_room_step_common(arg, ev);
+	struct capture_one *c = arg;
+
+	if (ev->lookback.ok)
+		tell_of_end(c, ev);
+	capture_room_step_common(c, ev);
 }
 
 struct stream_scan_handlers capture_events_of_scan(struct capture_one *c)
 {
 	return (struct stream_scan_handlers){ .answered = on_looked_back, .arg = c };
+}
+
+static void on_stored_time(void *arg, uint64_t sequence, int64_t time_ns)
+{
+	capture_room_step(arg, &(struct capture_event){ .kind = CAPTURE_EVENT_END,
+							.end = { .sequence = sequence, .time_ns = time_ns } });
+}
+
+struct stored_time_handlers capture_events_of_stored_time(struct capture_one *c)
+{
+	return (struct stored_time_handlers){ .told = on_stored_time, .arg = c };
 }

@@ -252,6 +252,7 @@ static bool open_flow(struct capture_one *c)
 {
 	struct capture_room *r = c->room;
 	struct stream_scan_handlers of_scan = capture_events_of_scan(c);
+	struct stored_time_handlers of_time = capture_events_of_stored_time(c);
 	struct capture_leader_handlers of_leader = capture_events_of_leader(c);
 	struct capture_chunk_handlers of_chunk = capture_events_of_chunk(c);
 	struct capture_stream_handlers of_stream = capture_events_of_stream(c);
@@ -260,6 +261,7 @@ static bool open_flow(struct capture_one *c)
 	c->publisher = publisher_create(&c->view, c->nats, c->reasons, c->sent);
 	c->setup = stream_setup_create(&c->view, c->nats, c->reasons, r->log);
 	c->scan = stream_scan_create(r->loop, c->nats, &c->view, c->reasons, r->log, &of_scan);
+	c->stored_time = stored_time_create(c->nats, &c->view, &of_time);
 	c->leader = capture_leader_create(r->loop, c->pg, &login, r->config, c->index, r->log, r->served, &of_leader);
 	c->chunk = capture_chunk_create(c->reader, r->config, c->index, r->log, r->served, &of_chunk);
 	c->relations = capture_relations_create(r->config, c->index);
@@ -267,8 +269,8 @@ static bool open_flow(struct capture_one *c)
 	if (c->relations == NULL || c->maker == NULL)
 		return false;
 	c->stream = capture_stream_create(c->relations, c->maker, &of_stream);
-	return c->publisher != NULL && c->setup != NULL && c->scan != NULL && c->leader != NULL && c->chunk != NULL &&
-	       c->stream != NULL;
+	return c->publisher != NULL && c->setup != NULL && c->scan != NULL && c->stored_time != NULL &&
+	       c->leader != NULL && c->chunk != NULL && c->stream != NULL;
 }
 
 static bool open_capture(struct capture_room *r, size_t index)
@@ -344,6 +346,7 @@ static void free_capture(struct capture_one *c)
 	publisher_free(c->publisher);
 	stream_setup_free(c->setup);
 	stream_scan_free(c->scan);
+	stored_time_free(c->stored_time);
 	reasons_free(c->reasons);
 	capture_free(c->core);
 	free(c->table_facts);

@@ -22,6 +22,7 @@
 #include "flow/capture_stream.h"
 #include "flow/cuts.h"
 #include "flow/publisher.h"
+#include "flow/stored_time.h"
 #include "flow/stream_scan.h"
 #include "flow/stream_setup.h"
 #include "format/sql_name.h"
@@ -70,6 +71,8 @@ struct capture_one {
 	struct publisher *publisher;
 	struct stream_setup *setup;
 	struct stream_scan *scan;
+	struct stored_time *stored_time;
+	struct stream_end end; /* of the books, until the stream was looked at under this lead */
 	struct capture_leader *leader;
 	struct capture_chunk *chunk;
 	struct pg_walsender *walsender;
@@ -168,6 +171,7 @@ struct natsio_handlers capture_events_of_nats(struct capture_one *c);
 struct capture_leader_handlers capture_events_of_leader(struct capture_one *c);
 struct capture_chunk_handlers capture_events_of_chunk(struct capture_one *c);
 struct stream_scan_handlers capture_events_of_scan(struct capture_one *c);
+struct stored_time_handlers capture_events_of_stored_time(struct capture_one *c);
 struct pg_walsender_handlers capture_events_of_walsender(struct capture_one *c);
 struct capture_stream_handlers capture_events_of_stream(struct capture_one *c);
 

@@ -1,6 +1,7 @@
 /* What the core of a capture wants, as calls; decides nothing.
  *
  * Effects are carried out before each event that is given from the stream, too: whether it takes the next one is known only then. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -332,6 +333,37 @@ static bool common(struct capture_one *c, const struct effect *f)
 	return true;
 }
 
+static void lost_end(struct capture_one *c, const struct capture_lost *lost)
+{
+	const char *stream = c->view.streams[0].name;
+	char detail[256];
+
+	switch (lost->why) {
+	case CAPTURE_LOST_ANEW:
+		snprintf(detail, sizeof detail,
+			 "stream %s was made anew: what was stored in it, up to sequence %" PRIu64 ", is gone", stream,
+			 lost->marked);
+		break;
+	case CAPTURE_LOST_END:
+		snprintf(detail, sizeof detail,
+			 "stream %s has lost its end: it ends at sequence %" PRIu64
+			 ", and messages were stored up to %" PRIu64,
+			 stream, lost->last, lost->marked);
+		break;
+	case CAPTURE_LOST_REGROWN:
+		snprintf(detail, sizeof detail,
+			 "stream %s has lost its end, and has grown again: at sequence %" PRIu64
+			 " stands another message than the one that was stored there",
+			 stream, lost->marked);
+		break;
+	case CAPTURE_LOST_UNTOLD:
+		snprintf(detail, sizeof detail,
+			 "stream %s was made anew, or has lost its end: what was stored in it is gone", stream);
+		break;
+	}
+	capture_leader_gap(c->leader, "truncated", detail);
+}
+
 static void carry_out(struct capture_one *c, const struct capture_effect *f)
 {
 	bool ok = true;
@@ -357,10 +389,8 @@ static void carry_out(struct capture_one *c, const struct capture_effect *f)
 	case CAPTURE_EFFECT_FETCH: ok = capture_room_fetch(c, f); break;
 	case CAPTURE_EFFECT_RELEASE: release(c, f->release.slot); break;
 	case CAPTURE_EFFECT_NOTE: tell_of_table(c, &f->note); break;
-	case CAPTURE_EFFECT_LOST_END:
-		capture_leader_gap(c->leader, "truncated",
-				   "the stream was made anew, or has lost its end: what was stored in it is gone");
-		break;
+	case CAPTURE_EFFECT_END: stored_time_ask(c->stored_time, f->end.sequence); break;
+	case CAPTURE_EFFECT_LOST_END: lost_end(c, &f->lost); break;
 	case CAPTURE_EFFECT_COMMON: ok = common(c, &f->common); break;
 	}
 	/* The core waits for an answer that will not come: begin again from what the database holds. */

@@ -64,11 +64,14 @@ struct capture_one_facts {
 	uint64_t snapshot_rows;           /* of chunks, stored */
 	uint64_t chunks, void_chunks; /* read; and read again, for a commit was in limbo or the columns were others */
 	uint64_t repairs;             /* rows that were read again, because a change came without an unchanged value */
-	uint64_t dead;                /* changes that became dead letters */
-	uint64_t dead_letters;        /* that stand in the table now, at the last look */
-	uint64_t carried;             /* changes in the books that wait for their key */
-	bool carried_full;            /* as many as may be: when memory is full, too, the log is not read on */
-	size_t unfinished;            /* tables whose snapshot is not complete */
+	uint64_t left_out;            /* messages of a configured prefix that were of no transaction */
+	uint64_t chain_broken,
+		foreign;       /* commit order: how often the chain began anew; messages of others in the stream */
+	uint64_t dead;         /* changes that became dead letters */
+	uint64_t dead_letters; /* that stand in the table now, at the last look */
+	uint64_t carried;      /* changes in the books that wait for their key */
+	bool carried_full;     /* as many as may be: when memory is full, too, the log is not read on */
+	size_t unfinished;     /* tables whose snapshot is not complete */
 	size_t table_count;
 	const struct capture_table_facts *table;
 };

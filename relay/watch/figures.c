@@ -163,6 +163,8 @@ const struct figure figures[] = {
 	GAUGE("boxhaul_stream_lost", STATUS, "1 if the stream was made anew, or has lost its end, since the relay leads, and rows are still kept that can be sent again; boxhaul reconcile lists what is missing.", EACH("stream", STREAM_LOST))
 	COUNTER("boxhaul_stream_acks_total", STATUS, "Messages that JetStream acknowledged as stored, by stream.", OF_STREAM(acked))
 	GAUGE("boxhaul_stream_sequence", STATUS, "The highest sequence in the stream that was acknowledged to this relay.", OF_STREAM(sequence))
+	COUNTER("boxhaul_stream_chain_broken_total", STATUS, "Owned streams: times the chain of expected sequences was broken, and begun again behind what the stream holds.", OF_STREAM(broken))
+	COUNTER("boxhaul_stream_foreign_total", STATUS, "Owned streams: messages of somebody else that were met.", OF_STREAM(foreign))
 	GAUGE("boxhaul_stream_queue_messages", STATUS, "Messages in the relay's memory, by stream. Leader only.", EACH("stream", STREAM_QUEUE))
 
 	GAUGE("boxhaul_stream_batched", STATUS, "1 while messages go to the stream in batches (streams.send), 0 while they go one by one.", EACH("stream", STREAM_WIRE))
@@ -217,6 +219,9 @@ const struct figure figures[] = {
 	COUNTER("boxhaul_capture_chunks_total", STATUS, "Chunks of such rows that were read.", OF_CAPTURE(chunks))
 	COUNTER("boxhaul_capture_void_chunks_total", STATUS, "Chunks that were read again, because a commit could not be seen yet or the columns had changed.", OF_CAPTURE(void_chunks))
 	COUNTER("boxhaul_capture_repairs_total", STATUS, "Rows that were read again, because a change came without a value that it had left as it was.", OF_CAPTURE(repairs))
+	COUNTER("boxhaul_capture_left_out_total", STATUS, "Logical messages of a configured prefix that were left out, because they were emitted outside of transactions.", OF_CAPTURE(left_out))
+	COUNTER("boxhaul_capture_chain_broken_total", STATUS, "Commit order: times the chain of expected sequences was broken, and begun again behind what the stream holds.", OF_CAPTURE(chain_broken))
+	COUNTER("boxhaul_capture_foreign_total", STATUS, "Commit order: messages of somebody else that were met in the stream.", OF_CAPTURE(foreign))
 	COUNTER("boxhaul_capture_dead_total", STATUS, "Changes that were given up and became dead letters.", OF_CAPTURE(dead))
 	GAUGE("boxhaul_capture_dead_letters", STATUS, "Dead letters of the capture that stand in the table now. Leader only.", OF_CAPTURE_WAL(dead_letters))
 	GAUGE("boxhaul_capture_carried", STATUS, "Changes that wait for their key, kept with the books. Leader only.", OF_CAPTURE_WAL(carried))

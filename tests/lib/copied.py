@@ -32,7 +32,7 @@ from pgoutput_log import PINNED, UNCHANGED
 
 EXAMPLES = 5
 UNDONE = "undone"  # how changed_by begins in rows that are rolled back (legacy.py)
-OPERATIONS = (*"rcudtsv", "snapshot-begin", "snapshot-end")
+OPERATIONS = (*"rcudtsv", "snapshot-begin", "snapshot-end", "end")
 
 
 class Damaged(ValueError):

@@ -136,6 +136,7 @@ static void apply(struct capture_sim *s, const struct statement *st)
 	b->time = st->mark.commit_time;
 	b->ordinal = st->mark.ordinal;
 	b->low_water = st->mark.low_water;
+	b->end = st->mark.end;
 	s->marks++;
 	check_capture_marked(s, &st->mark);
 }
@@ -397,6 +398,7 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 	ev.leading.ordinal = b->ordinal;
 	ev.leading.wal_end = s->pg.lsn;
 	ev.leading.low_water = b->low_water;
+	ev.leading.end = b->end;
 	ev.leading.asked_ms = (int64_t)h->d;
 	if (h->e != 0 && s->now / MS + (int64_t)s->plan.settings.send.lease_ms > host->until_ms)
 		host->until_ms = s->now / MS + (int64_t)s->plan.settings.send.lease_ms;

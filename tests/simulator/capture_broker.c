@@ -136,8 +136,11 @@ static void on_arrival(struct capture_sim *s, const struct capture_happening *h)
 		return;
 	}
 	demand(s, s->sequence < MAX_STORED, "the simulator is too small");
-	check_capture_stored(s, &u->m);
-	s->stored[s->sequence++] = (struct stored){ u->m, s->now };
+	demand(s, !s->end_lost || !host->looked || host->life != u->life,
+	       "a stream that has lost what is on record is filled on");
+	if (!s->end_lost) /* what was on its way may fit */
+		check_capture_stored(s, &u->m);
+	s->stored[s->sequence++] = (struct stored){ u->m, s->now, s->end_lost };
 	if (answers)
 		answer(s, host, u->token, s->sequence, 0);
 }
@@ -161,6 +164,13 @@ void capture_broker_publish(struct capture_sim *s, struct host *h, const struct 
 
 /* --- looking back --- */
 
+static int64_t time_of(const struct capture_sim *s, uint32_t sequence)
+{
+	bool there = sequence > 0 && sequence <= s->sequence && !s->stored[sequence - 1].gone;
+
+	return there ? s->stored[sequence - 1].at * 1000 : 0;
+}
+
 static void on_look(struct capture_sim *s, const struct capture_happening *h)
 {
 	struct host *host = still(s, h);
@@ -169,13 +179,21 @@ static void on_look(struct capture_sim *s, const struct capture_happening *h)
 	if (host == NULL || capture_host_defers(s, host, h))
 		return;
 	host->has_found = true;
-	for (uint64_t i = h->d + 1; i <= s->sequence; i++)
-		host->found[i] = true;
+	host->looked = s->end_lost;
+	for (uint64_t i = h->d + 1; i <= s->sequence; i++) {
+		const struct stored *at = &s->stored[i - 1];
+
+		host->found[i] = !at->gone && at->m.kind != MESSAGE_STRANGER;
+		ev.lookback.present += !at->gone && sequences_skip(&host->acked, i) == i;
+		if (at->m.kind == MESSAGE_STRANGER && ev.lookback.foreign == 0)
+			ev.lookback.foreign = i;
+	}
 	ev.lookback.ok = true;
 	ev.lookback.asked_ms = (int64_t)h->e;
 	ev.lookback.duplicate_window_ms = s->plan.window_us / MS;
 	ev.lookback.last = s->sequence;
-	ev.lookback.present = s->sequence - h->d - sequences_between(&host->acked, h->d + 1, s->sequence);
+	ev.lookback.created_ns = s->created;
+	ev.lookback.marked_ns = time_of(s, (uint32_t)host->marked);
 	capture_host_common(s, host, &ev);
 }
 
@@ -184,9 +202,90 @@ void capture_broker_look(struct capture_sim *s, struct host *h, const struct eff
 	struct capture_happening *a = capture_later(s, capture_soon(s, 2 * s->plan.bus_us), on_look);
 
 	h->acked = *f->lookback.acked;
+	h->marked = f->lookback.marked;
 	a->a = h->index;
 	a->b = h->life;
 	a->c = h->connection;
 	a->d = f->lookback.above == LOW_WATER_NONE ? s->sequence : f->lookback.above;
 	a->e = (uint64_t)(s->now / MS);
+}
+
+static void on_when(struct capture_sim *s, const struct capture_happening *h)
+{
+	struct host *host = still(s, h);
+	struct capture_event ev = { .kind = CAPTURE_EVENT_END };
+
+	if (host == NULL || capture_host_defers(s, host, h))
+		return;
+	ev.end.sequence = h->d;
+	ev.end.time_ns = time_of(s, (uint32_t)h->d);
+	capture_host_step(s, host, &ev);
+	capture_host_turn(s, host);
+}
+
+void capture_broker_when(struct capture_sim *s, struct host *h, uint64_t sequence)
+{
+	struct capture_happening *a;
+
+	if (h->connection == 0 || mishap(s, ack_lost))
+		return;
+	a = capture_later(s, capture_soon(s, 2 * s->plan.bus_us), on_when);
+	a->a = h->index;
+	a->b = h->life;
+	a->c = h->connection;
+	a->d = sequence;
+}
+
+/* --- what a broker does to a stream --- */
+
+static void grow(struct capture_sim *s, uint64_t by)
+{
+	for (uint64_t i = 0; i < by && s->sequence < MAX_STORED; i++)
+		s->stored[s->sequence++] =
+			(struct stored){ .m = { .kind = MESSAGE_STRANGER, .id = ++s->numbers }, .at = s->now };
+}
+
+/* It is restored from what it was once, which cuts all connections; or cut off; or made anew. Others may fill it. */
+void capture_broker_loses_end(struct capture_sim *s)
+{
+	uint64_t end = s->pg.books.end.sequence, most = prng_below(&s->dice, 2) == 0 ? 0 : 2 * end;
+	bool timed = s->pg.books.end.time_ns != 0 && !s->stored[end > 0 ? end - 1 : 0].gone;
+	bool restored = prng_below(&s->dice, 2) == 0;
+
+	if (s->end_lost || end == 0)
+		return;
+	s->end_lost = true;
+	s->sequence = (uint32_t)prng_below(&s->dice, end);
+	if (!restored && prng_below(&s->dice, 2) == 0) {
+		s->sequence = 0;
+		s->created += SECOND;
+	}
+	s->now += restored;
+	/* What grew beyond it, where no time is on record, nobody could tell. */
+	if (most > 0 && (restored || s->sequence == 0))
+		grow(s, timed || !restored ? prng_below(&s->dice, most) : end - 1 - s->sequence);
+	trace(s, "stream  loses its end: %llu are on record, and it ends at %u", (unsigned long long)end, s->sequence);
+	for (uint32_t i = 0; i < s->plan.hosts; i++) {
+		s->host[i].looked = false;
+		if (restored)
+			capture_host_lose_bus(s, &s->host[i]);
+	}
+}
+
+/* (What the log brings again, and the stream has forgotten, is stored twice: that is no promise.) */
+static bool is_on_record(const struct capture_sim *s, const struct message *m)
+{
+	return m->kind != MESSAGE_CHANGE || s->transaction[m->transaction].end_lsn <= s->pg.books.end_lsn;
+}
+
+/* What is on record is kept no longer. */
+void capture_broker_expires(struct capture_sim *s)
+{
+	uint64_t end = s->pg.books.end.sequence, until = end > 0 && !s->end_lost ? 1 + prng_below(&s->dice, end) : 0;
+
+	uint64_t i = 0;
+
+	for (; i < until && is_on_record(s, &s->stored[i].m); i++)
+		s->stored[i].gone = true;
+	trace(s, "stream  begins behind %llu", (unsigned long long)i);
 }

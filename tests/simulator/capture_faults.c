@@ -112,6 +112,8 @@ static void strike(struct capture_sim *s, enum capture_fault f)
 	case CAPTURE_FAULT_stream_full: s->full_until = s->now + while_us; break;
 	case CAPTURE_FAULT_key_full: fill_key(s, 2 * while_us); break;
 	case CAPTURE_FAULT_rewrite: rewrite(s); break;
+	case CAPTURE_FAULT_end_lost: capture_broker_loses_end(s); break;
+	case CAPTURE_FAULT_expiry: capture_broker_expires(s); break;
 	case CAPTURE_FAULT_verify: verify(s); break;
 	case CAPTURE_FAULT_corrupt: corrupt(s); break;
 	case CAPTURE_FAULT_add_table: capture_pg_add_table(s, s->plan.tables - 1); break;

@@ -248,7 +248,11 @@ static void carry_out(struct capture_sim *s, struct host *h, const struct captur
 	case CAPTURE_EFFECT_FETCH: capture_books_fetch(s, h, f); break;
 	case CAPTURE_EFFECT_RELEASE: release(s, h, f->release.slot); break;
 	case CAPTURE_EFFECT_NOTE: note(s, &f->note); break;
-	case CAPTURE_EFFECT_LOST_END: capture_violated(s, "the stream is said to have lost its end"); break;
+	case CAPTURE_EFFECT_END: capture_broker_when(s, h, f->end.sequence); break;
+	case CAPTURE_EFFECT_LOST_END:
+		demand(s, s->end_lost, "the stream is said to have lost its end");
+		s->gap = true;
+		break;
 	case CAPTURE_EFFECT_COMMON: common(s, h, &f->common); break;
 	}
 }
@@ -490,7 +494,7 @@ static void on_bus(struct capture_sim *s, const struct capture_happening *h)
 	capture_host_common(s, host, &ev);
 }
 
-static void lose_bus(struct capture_sim *s, struct host *h)
+void capture_host_lose_bus(struct capture_sim *s, struct host *h)
 {
 	struct event ev = { .kind = EVENT_BUS_DOWN };
 
@@ -553,7 +557,7 @@ void capture_host_strike(struct capture_sim *s, enum capture_fault f)
 	case CAPTURE_FAULT_kill: die(s, h); break;
 	case CAPTURE_FAULT_session_lost: capture_host_lose_session(s, h); break;
 	case CAPTURE_FAULT_stream_lost: lose_stream(s, h); break;
-	case CAPTURE_FAULT_bus_lost: lose_bus(s, h); break;
+	case CAPTURE_FAULT_bus_lost: capture_host_lose_bus(s, h); break;
 	default: break;
 	}
 }

@@ -153,6 +153,11 @@ void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 	/* A standby that falls behind may lose what was published: what is left out of the comparison then hides other faults. */
 	if (mood != LONE && prng_below(dice, 2) == 0)
 		p->every.failover = 0;
+	/* (What a promotion loses of the books comes again, to a stream that it was gone from.) */
+	if (p->every.end_lost > 0)
+		p->every.failover = 0;
+	if (!p->settings.in_commit_order)
+		p->every.end_lost = 0;
 	/* A bucket is not verified. */
 	if (p->whole_rows)
 		p->every.verify = 0;

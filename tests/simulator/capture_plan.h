@@ -43,6 +43,8 @@
 	X(stream_full, 400)    \
 	X(key_full, 200)       \
 	X(kill, 400)           \
+	X(end_lost, 2000)      \
+	X(expiry, 300)         \
 	X(rewrite, 400)        \
 	X(add_table, 700)      \
 	X(verify, 150)         \

@@ -25,7 +25,7 @@ static bool spare_waits;
 void capture_sim_open(struct capture_sim *s, uint64_t seed, const struct overrides *o)
 {
 	s->seed = seed;
-	s->now = 1000 * SECOND; /* no clock begins at zero */
+	s->now = s->created = 1000 * SECOND; /* no clock begins at zero */
 	prng_seed(&s->dice, seed);
 	capture_plan_draw(&s->plan, &s->dice);
 	capture_plan_shrink(&s->plan, o);

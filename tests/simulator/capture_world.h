@@ -83,6 +83,7 @@ struct op {
 
 	/* the truth beside it */
 	bool stored, lettered;
+	uint32_t sequence; /* at which it was stored first */
 };
 
 struct transaction { /* in the order of their commit records */
@@ -102,7 +103,8 @@ struct pg_table {
 };
 
 /* VERIFY: the row as a verify pass has read it, or that there is none. WINDOW: several of them. */
-enum message_kind { MESSAGE_CHANGE, MESSAGE_ROW, MESSAGE_CONTROL, MESSAGE_VERIFY, MESSAGE_WINDOW };
+/* STRANGER: of somebody else. */
+enum message_kind { MESSAGE_CHANGE, MESSAGE_ROW, MESSAGE_CONTROL, MESSAGE_VERIFY, MESSAGE_WINDOW, MESSAGE_STRANGER };
 
 struct window {
 	uint32_t count;
@@ -127,6 +129,7 @@ struct books {
 	uint64_t epoch, end_lsn;
 	int64_t time, ordinal;
 	uint64_t low_water, operator_pause;
+	struct stream_end end;
 	bool reading_paused, led;
 	struct capture_table table[CAPTURE_TABLES];
 	int cursor[CAPTURE_TABLES], top[CAPTURE_TABLES]; /* a key; -1: none */
@@ -173,6 +176,7 @@ struct writer {
 struct stored {
 	struct message m;
 	int64_t at;
+	bool gone; /* expired */
 };
 
 /* --- relays --- */
@@ -220,7 +224,9 @@ struct host {
 	struct capture_effect asked;
 	struct answer answer;
 	bool found[MAX_STORED], has_found; /* by sequence */
-	struct sequences acked;            /* of the look under way */
+	bool looked;                       /* at the stream, since that has lost its end */
+	struct sequences acked;            /* of the look under way; */
+	uint64_t marked;                   /* and the message whose time it is to tell */
 	int64_t arrival_at;                /* of what it published last */
 	/* its walsender */
 	uint64_t stream; /* 0: none */
@@ -259,6 +265,9 @@ struct capture_sim {
 
 	struct stored stored[MAX_STORED]; /* sequence - 1 */
 	uint32_t sequence;
+	int64_t created; /* when the stream was */
+	bool end_lost;   /* what is on record is not in it any more; */
+	bool gap;        /* and a relay has said so: here the seed ends */
 	int64_t full_until;
 	struct {
 		uint8_t table, key;
@@ -358,6 +367,9 @@ void capture_walsender_confirm(struct capture_sim *s, const struct host *h);
 
 void capture_broker_publish(struct capture_sim *s, struct host *h, const struct effect *f);
 void capture_broker_look(struct capture_sim *s, struct host *h, const struct effect *f);
+void capture_broker_when(struct capture_sim *s, struct host *h, uint64_t sequence);
+void capture_broker_loses_end(struct capture_sim *s);
+void capture_broker_expires(struct capture_sim *s);
 /* The sequence of this id, if it stands in the stream; 0. */
 uint32_t capture_broker_find(const struct capture_sim *s, uint64_t id);
 
@@ -383,6 +395,7 @@ void capture_host_pull(struct capture_sim *s, struct host *h);
 void capture_hosts_lose_sessions(struct capture_sim *s);
 /* Whoever leads finds that it does not. */
 void capture_hosts_lose_lead(struct capture_sim *s);
+void capture_host_lose_bus(struct capture_sim *s, struct host *h);
 void capture_host_lose_session(struct capture_sim *s, struct host *h);
 void capture_host_strike(struct capture_sim *s, enum capture_fault f);
 void capture_hosts_rest(struct capture_sim *s);

@@ -155,6 +155,7 @@ static void change_stored(struct capture_sim *s, const struct message *m)
 	missing = is_missing_before(s, m->op);
 	demand(s, missing == NULL, "operation %u was stored before operation %u", m->op, (unsigned)(missing - s->op));
 	op->stored = true;
+	op->sequence = s->sequence + 1;
 }
 
 /* Contents that somebody wrote whose transaction is lost. */
@@ -293,8 +294,24 @@ static bool is_carried(const struct capture_sim *s, uint32_t op)
 	return false;
 }
 
+/* Who finds the stream with this end finds all in it that is never sent again. */
+static void check_end(struct capture_sim *s, const struct capture_mark *m)
+{
+	demand(s, s->end_lost || m->end.sequence <= s->sequence, "the books say that the stream ends at %llu",
+	       (unsigned long long)m->end.sequence);
+	for (uint32_t i = 0; i < s->transactions && s->plan.settings.in_commit_order; i++) {
+		const struct transaction *t = &s->transaction[i];
+
+		for (uint32_t o = t->first_op; o < t->first_op + t->ops && !t->lost && t->end_lsn <= m->end_lsn; o++)
+			demand(s, s->op[o].sequence <= m->end.sequence,
+			       "the books say that the stream ends at %llu, and operation %u is stored at %u",
+			       (unsigned long long)m->end.sequence, o, s->op[o].sequence);
+	}
+}
+
 void check_capture_marked(struct capture_sim *s, const struct capture_mark *m)
 {
+	check_end(s, m);
 	for (uint32_t i = 0; i < s->transactions; i++) {
 		const struct transaction *t = &s->transaction[i];
 

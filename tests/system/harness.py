@@ -19,6 +19,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -285,6 +286,20 @@ class SystemTest(unittest.TestCase):
     def jetstream(self):
         with Client(self.nats.url()) as client:
             yield JetStream(client, DEADLINE if self.nats.replicas > 1 else 0)
+
+    @contextlib.contextmanager
+    def put_back_behind(self):
+        """JetStream's store as it is now is what it will be again: an older backup."""
+        store, kept = os.path.join(self.nats.directory, "jetstream"), os.path.join(self.nats.directory, "kept")
+        self.nats.stop()
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(store, kept)
+        self.nats.start()
+        yield
+        self.nats.kill9()
+        shutil.rmtree(store)
+        shutil.copytree(kept, store)
+        self.nats.start()
 
     # -- what a test sees
 

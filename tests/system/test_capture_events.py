@@ -274,6 +274,15 @@ class Formats(EventsTest):
         (reason, key), = self.sql("SELECT reason, key FROM boxhaul.capture_letter")
         self.assertIn('the column "note" is not valid UTF-8', reason)
         self.assertIn("1", key)
+        # The last one of a transaction is one: who waits for its end hears of it all the same.
+        self.sql("INSERT INTO public.docs VALUES (3, 'c'), (4, E'a\\377')")
+        self.wait_event("c", {"id": 3})
+        def ends():
+            return [m for m in self.stored(STREAM) if json.loads(m.payload)["op"] == "end"]
+        self.wait(ends, "the end of the transaction")
+        row = next(m for m in self.stored(STREAM) if json.loads(m.payload).get("key") == {"id": 3})
+        self.assertEqual([(m.headers["Boxhaul-Last"], m.headers["Boxhaul-Tx"]) for m in ends()], [(["1"], row.headers["Boxhaul-Tx"])])
+        self.assertNotIn("Boxhaul-Last", row.headers)
 
     def leave(self, database):
         """Drop the test's own database, and go back to this one."""

@@ -125,20 +125,6 @@ class TakeTest(SystemTest):
             return str(self.sql("SELECT position, witness, incarnation, epoch, stop, taken, left_out, dead, lost FROM boxhaul.inbox_position"))
         return "nothing is known"
 
-    @contextlib.contextmanager
-    def put_back_behind(self):
-        """The store as it is now is what it will be again."""
-        store, kept = os.path.join(self.nats.directory, "jetstream"), os.path.join(self.nats.directory, "kept")
-        self.nats.stop()
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(store, kept)
-        self.nats.start()
-        yield
-        self.nats.kill9()
-        shutil.rmtree(store)
-        shutil.copytree(kept, store)
-        self.nats.start()
-
 
 class Taking(TakeTest):
     def test_one_consumer_is_enough(self):

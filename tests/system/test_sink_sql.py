@@ -88,9 +88,9 @@ class Stream:
 
     def change(self, op, table, row=None, old=None, unchanged=()):
         body = {"op": op, "table": table}
-        if op != "t":
+        if op not in ("t", "end"):
             body["key"] = self.key(table, row)
-        if op in "cur":
+        if op in ("c", "u", "r"):
             body["row"] = {n: v for n, v in row.items() if n not in unchanged}
         if old is not None:
             body["old"] = old
@@ -404,6 +404,18 @@ class Transactions(SinkTest):
         self.stream.alone("c", "public.orders", order(2))
         self.take_well()
         self.assertEqual(self.orders("id"), [(1,), (2,)])
+
+    def test_an_end_of_its_own_ends_it(self):
+        """Its last change is a dead letter of the capture."""
+        self.start()
+        with self.stream.transaction():
+            self.stream.change("c", "public.orders", order(1))
+            self.stream.change("end", "boxhaul.transaction")
+        self.take_well()
+        self.assertEqual(self.orders("id"), [(1,)])
+        with self.stream.transaction():
+            self.stream.change("end", "boxhaul.transaction")  # all of it was one
+        self.take_well()
 
     def test_a_very_large_one_comes_in_parts(self):
         self.start(part=5)

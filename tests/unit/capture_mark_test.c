@@ -95,6 +95,14 @@ int main(void)
 	struct capture_repair repair = { .table = 1, .reading = 3, .key = key };
 	struct capture_letter letters[] = { { .slot = 2, .ordinal = 41, .reason = DEFECT_COLUMN, .attempts = 1 },
 					    { .slot = 3, .ordinal = 42, .reason = DEFECT_MESSAGE_LONG } };
+	struct capture_carry carries[] = { { .slot = 2,
+					     .ordinal = 43,
+					     .lane = UINT64_MAX,
+					     .low_water = 9,
+					     .attempts = 2,
+					     .reason = REASON_SUBJECT_FULL },
+					   { .slot = 1, .ordinal = 44, .lane = 5, .low_water = LOW_WATER_UNKNOWN } };
+	const int64_t gone[] = { 40, 41 };
 	struct capture_mark_told told = { .table = 0, .columns = "[{\"name\":\"id\"}]" };
 	struct capture_mark mark = { .end_lsn = UINT64_C(0x13B001260),
 				     .commit_time = 849253375684112,
@@ -105,6 +113,11 @@ int main(void)
 	make_key("eu", "7, \xff");
 	check("a position",
 	      "{\"incarnation\":3,\"from\":40,\"end_lsn\":\"1/3B001260\",\"commit_time\":849253375684112,\"ordinal\":42,\"low_water\":17}",
+	      &mark, NULL, 0, 0);
+	mark = (struct capture_mark){ .end_lsn = 1, .end = { .sequence = 21, .time_ns = 3, .created_ns = 2 } };
+	check("where its stream ends",
+	      "{\"incarnation\":3,\"from\":0,\"end_lsn\":\"0/1\",\"ordinal\":0,\"stream_sequence\":21,"
+	      "\"stream_time\":3,\"stream_created\":2}",
 	      &mark, NULL, 0, 0);
 	mark = (struct capture_mark){
 		.end_lsn = 1, .low_water = LOW_WATER_UNKNOWN, .cursors = cursors, .cursor_count = 2
@@ -130,5 +143,16 @@ int main(void)
 	      "\"subject\":\"a? b\",\"position\":\"0/1.2.3\",\"tab\":\"public.orders\",\"headers\":{\"name\":\"value\",\"n?m\":\"v?v\"},"
 	      "\"key\":\"eu, 7, ?\"},{\"ordinal\":42,\"attempts\":0,\"reason\":\"message is larger than max_message_size or the server's max_payload\"}]}",
 	      &mark, NULL, 0, 2);
+	mark = (struct capture_mark){
+		.end_lsn = 1, .carried_void = true, .carries = carries, .carry_count = 2, .gone = gone, .gone_count = 2
+	};
+	check("carried: three payloads for each; what is gone",
+	      "{\"incarnation\":3,\"from\":0,\"end_lsn\":\"0/1\",\"ordinal\":0,\"carried\":["
+	      "{\"ordinal\":43,\"lane\":-1,\"low_water\":9,\"message_id\":\"8d3c0f8e-0000-4000-8000-000000000001\",\"subject\":\"a? b\","
+	      "\"bytes\":0,\"wire_bytes\":0,\"position\":\"0/1.2.3\",\"tab\":\"public.orders\",\"key\":\"eu, 7, ?\",\"why\":\"column note\","
+	      "\"attempts\":2,\"reason\":\"the stream holds the most messages it may for this subject\"},"
+	      "{\"ordinal\":44,\"lane\":5,\"bytes\":0,\"wire_bytes\":0,\"key\":\"eu, 7, ?\",\"attempts\":0}],"
+	      "\"gone\":[40,41],\"void\":true}",
+	      &mark, NULL, 0, 6);
 	return done_testing();
 }

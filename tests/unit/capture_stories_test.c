@@ -22,8 +22,11 @@ static int64_t lease;      /* what is left of an earlier leader's */
 static uint64_t sequence;
 static uint64_t filenode = 7;     /* of the books */
 static struct capture_row *given; /* the rows of the chunk that is being answered */
-static uint64_t looked_above;
-static struct capture_inherited left_behind; /* carried by an earlier leader; ordinal 0: none is */
+static uint64_t looked_above, looked_for;
+static struct stream_end end_of_books, end_marked; /* marked: by the last mark */
+static uint64_t end_asked;                         /* and not answered */
+static bool end_is_slow;                           /* its answer is told by end_told() */
+static struct capture_inherited left_behind;       /* carried by an earlier leader; ordinal 0: none is */
 
 /* --- the stage --- */
 
@@ -46,6 +49,7 @@ static void say_common(const struct effect *f)
 		say("publish %lld", (long long)f->publish.id);
 	} else if (f->kind == EFFECT_LOOKBACK) {
 		looked_above = f->lookback.above;
+		looked_for = f->lookback.marked;
 		say("look");
 	}
 }
@@ -64,6 +68,7 @@ static void say_effect(const struct capture_effect *f)
 	case CAPTURE_EFFECT_CONTROL: say(f->control.end ? "control end" : "control begin"); break;
 	case CAPTURE_EFFECT_MARK:
 		low_water = f->mark->low_water;
+		end_marked = f->mark->end;
 		say("mark %llu/%lld", (unsigned long long)f->mark->end_lsn, (long long)f->mark->ordinal);
 		for (size_t i = 0; i < f->mark->cursor_count; i++)
 			if (f->mark->cursors[i].top != CAPTURE_NO_SLOT)
@@ -80,17 +85,24 @@ static void say_effect(const struct capture_effect *f)
 		for (size_t i = 0; i < f->fetch.count; i++)
 			say("fetch %lld", (long long)f->fetch.ordinals[i]);
 		break;
-	case CAPTURE_EFFECT_LOST_END: say("lost end"); break;
+	case CAPTURE_EFFECT_LOST_END:
+		say("lost end %u: %llu of %llu", f->lost.why, (unsigned long long)f->lost.last,
+		    (unsigned long long)f->lost.marked);
+		break;
+	case CAPTURE_EFFECT_END:
+		end_asked = f->end.sequence;
+		if (end_is_slow)
+			say("when %llu", (unsigned long long)f->end.sequence);
+		break;
 	case CAPTURE_EFFECT_COMMON: say_common(&f->common); break;
 	default: break;
 	}
 }
 
-static void step(struct capture_event ev)
+static void hear(struct capture_event ev)
 {
 	struct capture_effect f;
 
-	heard[0] = '\0';
 	ev.now_ms = now;
 	capture_step(core, &ev);
 	capture_audit(core);
@@ -98,22 +110,55 @@ static void step(struct capture_event ev)
 		say_effect(&f);
 }
 
+/* A message has the time of its sequence. */
+static void tell_end(void)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_END };
+
+	ev.end.sequence = end_asked;
+	ev.end.time_ns = (int64_t)end_asked * 1000;
+	end_asked = 0;
+	hear(ev);
+}
+
+static void step(struct capture_event ev)
+{
+	heard[0] = '\0';
+	hear(ev);
+	if (end_asked != 0 && !end_is_slow)
+		tell_end();
+}
+
+static void end_told(void)
+{
+	heard[0] = '\0';
+	tell_end();
+}
+
 static void common(struct event ev)
 {
 	step((struct capture_event){ .kind = CAPTURE_EVENT_COMMON, .common = &ev });
 }
 
-static void looked(uint64_t last, bool another)
+/* Of a stream that was made at this time, and has stored at this one what it was asked for. */
+static void looked_at(uint64_t last, bool another, int64_t created_ns, int64_t marked_ns)
 {
 	struct event ev = { .kind = EVENT_LOOKBACK };
 
 	sequence = last;
+	ev.lookback.created_ns = created_ns;
+	ev.lookback.marked_ns = marked_ns;
 	ev.lookback.ok = true;
 	ev.lookback.asked_ms = now;
 	ev.lookback.duplicate_window_ms = 120000;
 	ev.lookback.last = last;
 	ev.lookback.another = another;
 	common(ev);
+}
+
+static void looked(uint64_t last, bool another)
+{
+	looked_at(last, another, 0, 0);
 }
 
 static void acked(void)
@@ -264,6 +309,7 @@ static void leads(enum capture_table_state state)
 	ev.leading.ordinal = ordinal;
 	ev.leading.predecessor_until_ms = now + lease;
 	ev.leading.low_water = LOW_WATER_NONE;
+	ev.leading.end = end_of_books;
 	ev.leading.asked_ms = now;
 	ev.leading.tables = &table;
 	ev.leading.carried = &left_behind;
@@ -408,10 +454,78 @@ static void loses_the_end(void)
 	common((struct event){ .kind = EVENT_BUS_UP });
 	is_text(heard, "look", "after an outage the stream is looked at");
 	looked(3, true);
-	ok(strstr(heard, "lost end") != NULL && strstr(heard, "publish") == NULL,
+	ok(strstr(heard, "lost end 0") != NULL && strstr(heard, "publish") == NULL,
 	   "it is another one: said, and nothing more is sent");
 	ok(!capture_takes(core), "nor read");
 	ok(capture_look(core)->lost_end, "until somebody decides");
+}
+
+/* What is marked is never sent again: so it has to be where the books say. */
+static void the_mark_names_the_end(void)
+{
+	end_is_slow = true;
+	leads(CAPTURE_TABLE_COMPLETE);
+	looked_at(10, false, 7, 0);
+	begin(727, 120);
+	change(0, "a");
+	commit(128);
+	acked();
+	is_text(heard, "when 11", "before a mark it is asked when the last message was stored");
+	begin(728, 130);
+	change(0, "b");
+	commit(138);
+	acked();
+	is_text(heard, "", "and the mark waits for that");
+	end_told();
+	is_text(heard, "mark 128/1", "it goes as far as was settled when it was asked");
+	is_number((int64_t)end_marked.sequence, 11, "names the end,");
+	is_number(end_marked.time_ns, 11000, "its time,");
+	is_number(end_marked.created_ns, 7, "and that of the stream");
+	marked();
+	is_text(heard, "when 12, confirm 128", "the next one asks anew");
+	now += 5000;
+	common((struct event){ .kind = EVENT_TICK });
+	is_text(heard, "mark 138/2", "without an answer it goes by and by");
+	is_number(end_marked.time_ns, 0, "and says what is known");
+	marked();
+	begin(729, 140);
+	change(0, "c");
+	commit(148);
+	acked();
+	common((struct event){ .kind = EVENT_BUS_DOWN });
+	is_text(heard, "mark 148/3", "nor does it wait for an answer that cannot come");
+	end_is_slow = false;
+	end_asked = 0;
+}
+
+static void look_under(struct stream_end books, uint64_t last, int64_t created_ns, int64_t marked_ns)
+{
+	end_of_books = books;
+	leads(CAPTURE_TABLE_COMPLETE);
+	end_of_books = (struct stream_end){ .sequence = 0 };
+	begin(727, 120);
+	change(0, "a");
+	is_number((int64_t)looked_for, 40, "what is on record is looked for");
+	looked_at(last, false, created_ns, marked_ns);
+}
+
+static void next_leader_knows_the_end(void)
+{
+	struct stream_end books = { .sequence = 40, .time_ns = 40000, .created_ns = 7 };
+
+	look_under(books, 45, 7, 40000);
+	is_text(heard, "publish 1", "it is the same, and has grown");
+	look_under(books, 45, 7, 0);
+	is_text(heard, "publish 1", "what was stored has expired: the sequence goes on");
+	look_under(books, 45, 0, 0);
+	is_text(heard, "publish 1", "what is not known says nothing");
+	look_under(books, 39, 7, 0);
+	is_text(heard, "lost end 2: 39 of 40", "it ends below: nothing is sent");
+	look_under(books, 45, 8, 0);
+	is_text(heard, "lost end 1: 45 of 40", "it was made anew, and has grown beyond");
+	look_under(books, 45, 7, 40001);
+	is_text(heard, "lost end 3: 45 of 40", "another message stands there");
+	ok(!capture_takes(core), "nothing is read");
 }
 
 static void repairs_have_readings(void)
@@ -708,6 +822,8 @@ int main(int argc, char **argv)
 	confirms_what_is_marked();
 	transaction_breaks_off();
 	loses_the_end();
+	the_mark_names_the_end();
+	next_leader_knows_the_end();
 	repairs_have_readings();
 	too_many_repairs();
 	low_water_of_what_is_not_marked();

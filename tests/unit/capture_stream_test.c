@@ -8,7 +8,7 @@
 
 /* --- messages, as a server writes them --- */
 
-static char bytes[4096];
+static char bytes[8192];
 static size_t count;
 
 static void put(const void *from, size_t n)
@@ -286,6 +286,30 @@ static void order_and_numbers(void)
 		"columns are told again where they are others, and only there");
 }
 
+/* The last one may never be stored: too large for somebody, or for all. */
+static void ends_for_sure(void)
+{
+	char large[4000], row[4100];
+
+	memset(large, 'x', sizeof large - 1);
+	large[sizeof large - 1] = '\0';
+	begin(40, 0x3000);
+	describe(1, "orders", "document");
+	snprintf(row, sizeof row, "1|%s|x", large);
+	insert(1, row);
+	commit(0x3000);
+	is_text(so_far(), "B40 row2 other5! C3010 ", "a message of its own says that it ends");
+	begin(41, 0x3100);
+	insert(1, row);
+	insert(1, "2|a|x");
+	commit(0x3100);
+	is_text(so_far(), "B41 row2 row5! C3110 ", "where the last one is stored for sure there is none");
+	begin(42, 0x3200);
+	insert(1, "3|\xff|x");
+	commit(0x3200);
+	is_text(so_far(), "B42 row2 other5! C3210 ", "a dead letter ends no transaction either");
+}
+
 static void the_rest(void)
 {
 	begin(10, 0x400);
@@ -419,6 +443,7 @@ int main(void)
 	stream = capture_stream_create(relations, maker, &handlers);
 	capture_stream_begin(stream, 1);
 	order_and_numbers();
+	ends_for_sure();
 	the_rest();
 	what_a_sink_applied();
 	tokens();

@@ -125,7 +125,7 @@ static void leading(struct capture *c, const struct capture_event *ev)
 	capture_sending_begin(c, ev);
 	c->publish_at = first_publish(c, ev->leading.predecessor_until_ms);
 	first = capture_sending_level(c);
-	capture_marking_begin(&c->marking, books, &first);
+	capture_marking_begin(&c->marking, books, &ev->leading.end, &first);
 }
 
 static void marked(struct capture *c, const struct capture_event *ev)
@@ -153,6 +153,24 @@ static void adjust(struct capture *c, const struct delivery_settings *s)
 		chain_go_on(c->send, 0);
 }
 
+static void bus(struct capture *c, bool up)
+{
+	if (up) {
+		sender_bus_up(c->send);
+		return;
+	}
+	sender_bus_down(c->send);
+	capture_end_interrupted(&c->marking.end);
+}
+
+/* The sender compares a stream with what it was since we lead; the books remember longer. */
+static void looked(struct capture *c, struct event ev)
+{
+	if (c->set.in_commit_order && ev.lookback.ok && capture_end_looked(&c->marking.end, &ev))
+		ev.lookback.another = true;
+	lookback_answered(c->send, &ev);
+}
+
 static void common(struct capture *c, const struct event *ev)
 {
 	bool held = lead_is_held(&c->lead);
@@ -162,8 +180,8 @@ static void common(struct capture *c, const struct event *ev)
 		if (!MUTANT(deposed_goes_on))
 			forget_everything(c);
 		break;
-	case EVENT_BUS_UP: sender_bus_up(c->send); break;
-	case EVENT_BUS_DOWN: sender_bus_down(c->send); break;
+	case EVENT_BUS_UP:
+	case EVENT_BUS_DOWN: bus(c, ev->kind == EVENT_BUS_UP); break;
 	case EVENT_ACKED:
 		if (held)
 			sending_acked(c->send, ev);
@@ -174,7 +192,7 @@ static void common(struct capture *c, const struct event *ev)
 		break;
 	case EVENT_LOOKBACK:
 		if (held)
-			lookback_answered(c->send, ev);
+			looked(c, *ev);
 		break;
 	case EVENT_RENEWED: lead_renewed(&c->lead, ev->renewed.asked_ms); break;
 	case EVENT_PAUSED:
@@ -233,6 +251,7 @@ static void handle(struct capture *c, struct capture_event *ev)
 		if (capture_may_verify(c, ev->verify.table, ev->verify.now.pass))
 			capture_reading_verify(&c->reading, ev);
 		break;
+	case CAPTURE_EVENT_END: capture_end_told(&c->marking.end, ev->end.sequence, ev->end.time_ns); break;
 	case CAPTURE_EVENT_READING: capture_reading_pause(&c->reading, ev->reading.paused); break;
 	case CAPTURE_EVENT_COMMON: common(c, ev->common); break;
 	}
@@ -287,6 +306,7 @@ static bool next_note(struct capture *c, struct capture_effect *f)
 	if (c->lost_end && !c->lost_end_told) {
 		c->lost_end_told = true;
 		f->kind = CAPTURE_EFFECT_LOST_END;
+		f->lost = c->marking.end.lost;
 		return true;
 	}
 	if (!notes_wait(&c->notes))
@@ -297,6 +317,12 @@ static bool next_note(struct capture *c, struct capture_effect *f)
 	return true;
 }
 
+static bool next_end(struct capture *c, struct capture_effect *f)
+{
+	return capture_marking_next_end(&c->marking, c->now_ms, lookback_last_known(c->send, 0),
+					lookback_is_known(c->send, 0) ? c->now_ms + c->set.send.ack_timeout_ms : 0, f);
+}
+
 static bool next_mark(struct capture *c, struct capture_effect *f)
 {
 	struct level fresh = capture_sending_level(c);
@@ -305,6 +331,8 @@ static bool next_mark(struct capture *c, struct capture_effect *f)
 		return false;
 	if (capture_marking_may(&c->marking, c->now_ms))
 		capture_carried_take(&c->carried, c->now_ms, fresh.sequence[0]);
+	if (c->set.in_commit_order && next_end(c, f))
+		return true;
 	return capture_marking_next(&c->marking, c->now_ms, &fresh, f);
 }
 
@@ -348,6 +376,7 @@ static bool next_lookback(struct capture *c, struct capture_effect *f)
 		return false;
 	f->kind = CAPTURE_EFFECT_COMMON;
 	lookback_take(c->send, stream, capture_carried_lowest(&c->carried), &f->common);
+	f->common.lookback.marked = c->set.in_commit_order ? capture_end_looks(&c->marking.end) : 0;
 	return true;
 }
 

@@ -30,8 +30,10 @@ void capture_marking_forget(struct capture_marking *m)
 	m->confirmed = m->told = 0;
 }
 
-void capture_marking_begin(struct capture_marking *m, struct commit books, const struct level *first)
+void capture_marking_begin(struct capture_marking *m, struct commit books, const struct stream_end *end,
+			   const struct level *first)
 {
+	capture_end_begin(&m->end, end);
 	commits_begin(&m->commits, books);
 	m->marked = books;
 	m->confirmed = books.end_lsn;
@@ -106,15 +108,40 @@ bool capture_marking_may(const struct capture_marking *m, int64_t now_ms)
 	return !m->under_way && now_ms >= m->next_ms;
 }
 
+/* The mark goes no further than what is settled when this is asked: that is stored at or below the end, and what is settled meanwhile may not be. */
+bool capture_marking_next_end(struct capture_marking *m, int64_t now_ms, uint64_t last, int64_t ask_until_ms,
+			      struct capture_effect *f)
+{
+	capture_marking_settle(m);
+	if (m->end.state == END_ASKED && now_ms >= m->end.by_ms)
+		capture_end_interrupted(&m->end);
+	if (m->end.state != END_OPEN || !capture_marking_may(m, now_ms) || !capture_marking_wanted(m))
+		return false;
+	m->to = m->commits.settled;
+	if (!capture_end_asks(&m->end, last, ask_until_ms))
+		return false;
+	f->kind = CAPTURE_EFFECT_END;
+	f->end.sequence = last;
+	return true;
+}
+
+static void take_end(struct capture_marking *m)
+{
+	if (!m->set->in_commit_order || MUTANT(end_of_later))
+		m->to = m->commits.settled;
+	m->mark.end = m->set->in_commit_order ? capture_end_take(&m->end) : (struct stream_end){ .sequence = 0 };
+}
+
 bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struct level *fresh,
 			  struct capture_effect *f)
 {
 	capture_marking_settle(m);
-	if (!capture_marking_may(m, now_ms) || !capture_marking_wanted(m))
+	if (!capture_marking_may(m, now_ms) || !capture_marking_wanted(m) ||
+	    (m->set->in_commit_order && m->end.state != END_TOLD))
 		return false;
 	m->under_way = true;
 	m->next_ms = now_ms + m->set->send.mark_interval_ms;
-	m->to = m->commits.settled;
+	take_end(m);
 	take_cursors(m);
 	take_repairs(m);
 	take_letters(m);
@@ -181,6 +208,8 @@ int64_t capture_marking_deadline(const struct capture_marking *m)
 
 	if (m->under_way)
 		return INT64_MAX;
+	if (m->end.state == END_ASKED)
+		return m->end.by_ms;
 	if (capture_marking_wanted(m))
 		return m->next_ms;
 	return carry > m->next_ms ? carry : m->next_ms;

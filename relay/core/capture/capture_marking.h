@@ -8,6 +8,7 @@
 #define BOXHAUL_CORE_CAPTURE_CAPTURE_MARKING_H
 
 #include "core/capture/capture_carried.h"
+#include "core/capture/capture_end.h"
 #include "core/capture/capture_reading_state.h"
 #include "core/capture/commits.h"
 #include "core/low_water.h"
@@ -21,6 +22,7 @@ struct capture_marking {
 	struct commit marked;
 	uint64_t confirmed, told; /* may be confirmed; was */
 	struct low_water low_water;
+	struct capture_end end;
 
 	struct capture_letter letter[LIMIT_CAPTURE_LETTERS]; /* not on record; each holds its slot */
 	size_t letter_count;
@@ -40,8 +42,9 @@ void capture_marking_destroy(struct capture_marking *m);
 
 void capture_marking_forget(struct capture_marking *m);
 
-/* We lead: the books; and the level of low water that holds for all that is not settled. */
-void capture_marking_begin(struct capture_marking *m, struct commit books, const struct level *first);
+/* We lead: the books, with the end of the stream; and the level of low water that holds for all that is not settled. */
+void capture_marking_begin(struct capture_marking *m, struct commit books, const struct stream_end *end,
+			   const struct level *first);
 
 /* This ordinal is a dead letter: it counts as settled, because no mark passes it without the letter. Its slot is held. */
 void capture_marking_letter(struct capture_marking *m, const struct outcome *o, uint32_t slot);
@@ -57,6 +60,11 @@ bool capture_marking_wanted(const struct capture_marking *m);
 
 /* Is one possible now, if there is something to be put on record? */
 bool capture_marking_may(const struct capture_marking *m, int64_t now_ms);
+
+/* Commit order: before the next mark, the end of the stream that it names, which is known to be `last` at least. ask_until_ms: as of capture_end_asks().
+ * Or false. */
+bool capture_marking_next_end(struct capture_marking *m, int64_t now_ms, uint64_t last, int64_t ask_until_ms,
+			      struct capture_effect *f);
 
 /* The next mark, or false. fresh: the level of low water as it is now. */
 bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struct level *fresh,

@@ -130,6 +130,7 @@ enum capture_event_kind {
 	CAPTURE_EVENT_CARRIED,      /* the answer to CAPTURE_EFFECT_FETCH */
 	CAPTURE_EVENT_MARKED,       /* the answer to CAPTURE_EFFECT_MARK: it is committed */
 	CAPTURE_EVENT_VERIFY,       /* somebody asks for a verify pass over a table that capture_may_verify() */
+	CAPTURE_EVENT_END,          /* the answer to CAPTURE_EFFECT_END. None need come */
 	CAPTURE_EVENT_READING,      /* an operator paused the reading of rows, or let it go on */
 	CAPTURE_EVENT_COMMON, /* `common`: TICK, DEPOSED, BUS_UP, BUS_DOWN, ACKED, REFUSED, LOOKBACK, RENEWED, PAUSED, DRAIN, SETTINGS */
 };
@@ -146,7 +147,8 @@ struct capture_event {
 			uint64_t
 				wal_end; /* the insert position, asked for after the lead was taken: an earlier leader was streamed
 					      * nothing above it */
-			uint64_t low_water; /* of the stream, as in struct event */
+			uint64_t low_water;    /* of the stream, as in struct event */
+			struct stream_end end; /* commit order: of the last mark */
 			int64_t asked_ms;
 			int64_t predecessor_until_ms; /* who led before, ourselves included, sends nothing since; may be past; 0 = nobody did */
 			uint64_t operator_pause;
@@ -230,6 +232,10 @@ struct capture_event {
 			struct capture_table now; /* the books of the pass, which has not begun */
 		} verify;
 		struct {
+			uint64_t sequence;
+			int64_t time_ns; /* when the stream has stored it; 0: it is not there, or nobody says it */
+		} end;
+		struct {
 			bool paused;
 		} reading;
 		const struct event *common; /* its own now_ms and random do not count */
@@ -245,7 +251,8 @@ struct capture_mark {
 	int64_t commit_time;
 	int64_t from_ordinal; /* as the books hold it: it must */
 	int64_t ordinal;
-	uint64_t low_water; /* all above `ordinal` is stored above this sequence, if at all */
+	uint64_t low_water;    /* all above `ordinal` is stored above this sequence, if at all */
+	struct stream_end end; /* commit order: all that is marked and stored is stored up to here. Else it is all 0 */
 	const struct capture_cursor {
 		uint32_t table;
 		struct capture_table now; /* state, reading, filenode, rows */
@@ -299,6 +306,19 @@ struct capture_note {
 	uint64_t xid, rows;
 };
 
+/* Why the stream that we fill is not the one that has what the books say is stored. */
+enum capture_lost_why {
+	CAPTURE_LOST_UNTOLD,  /* what this leader knows of it does not hold any more */
+	CAPTURE_LOST_ANEW,    /* it was created at another time */
+	CAPTURE_LOST_END,     /* it ends at `last`, below `marked` */
+	CAPTURE_LOST_REGROWN, /* what stands at `marked` was stored at another time */
+};
+
+struct capture_lost {
+	enum capture_lost_why why;
+	uint64_t marked, last; /* where the books have it end; where it ends. UNTOLD: 0 */
+};
+
 enum capture_effect_kind {
 	CAPTURE_EFFECT_STREAM, /* START_REPLICATION at `stream.lsn`: all that was committed at or above it is wanted */
 	CAPTURE_EFFECT_CONFIRM, /* `confirm.lsn`: flush position of every status update from now on; never falls while we lead */
@@ -312,6 +332,7 @@ enum capture_effect_kind {
 	CAPTURE_EFFECT_WINDOW,
 	CAPTURE_EFFECT_CONTROL, /* make the message that says that the rows of a table begin, or are all there */
 	CAPTURE_EFFECT_MARK,
+	CAPTURE_EFFECT_END, /* ask the stream when it has stored the message at `end.sequence`: the next mark waits for it, for a while */
 	CAPTURE_EFFECT_FETCH, /* bring these out of the books. One at a time; what is not there any more is left out */
 	CAPTURE_EFFECT_RELEASE, /* the payload in this slot is not needed any more */
 	CAPTURE_EFFECT_NOTE,
@@ -351,6 +372,10 @@ struct capture_effect {
 				last; /* the last row of the chunk, which may have gone out: what tells this window from the others */
 		} window;
 		const struct capture_mark *mark;
+		struct {
+			uint64_t sequence;
+		} end;
+		struct capture_lost lost; /* LOST_END */
 		struct {
 			const int64_t *ordinals; /* ascending, until it is answered */
 			size_t count;

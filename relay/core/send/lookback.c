@@ -106,6 +106,13 @@ uint64_t lookback_last_known(const struct sender *s, uint16_t stream)
 	return acked > seen ? acked : seen;
 }
 
+bool lookback_is_known(const struct sender *s, uint16_t stream)
+{
+	const struct lookback *l = &s->lookback[stream];
+
+	return s->bus_up && l->knowledge == LOOKBACK_KNOWN && l->question == QUESTION_NONE;
+}
+
 uint64_t lookback_inherited(const struct sender *s, uint16_t stream)
 {
 	return s->lookback[stream].inherited;

@@ -158,6 +158,9 @@ int64_t memory_oldest_regular(const struct sender *s);
 /* Whatever is sent to it from now on is stored above this. */
 uint64_t lookback_last_known(const struct sender *s, uint16_t stream);
 
+/* It was looked at on this connection, and nothing since says that it must be looked at again. */
+bool lookback_is_known(const struct sender *s, uint16_t stream);
+
 /* The low water that earlier leaders left; void since, if the stream has lost its end. */
 uint64_t lookback_inherited(const struct sender *s, uint16_t stream);
 
