@@ -588,20 +588,28 @@ $$;
 --   deleted and then inserted    it goes, and comes: columns that are ours alone begin anew, as they would
 --   inserted, then updated       it comes as it is in the end
 --   updated                      what the updates brought, each value as it came last
-CREATE OR REPLACE FUNCTION boxhaul.sink_many(subscription text, ops text[], sources text[], bodies jsonb[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-DECLARE
-    g record;
-    t boxhaul.sink_table;
+-- Where each key stands there once, its one change is the outcome, and nothing is sorted: most runs are so.
+CREATE OR REPLACE FUNCTION boxhaul.sink_outcomes(ops text[], sources text[], bodies jsonb[]) RETURNS TABLE (source text, kind text, lines jsonb[])
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+#variable_conflict use_column
 BEGIN
-    FOR g IN
+    IF (SELECT count(*) FROM (SELECT DISTINCT x.source, x.body -> 'key' FROM unnest(sources, bodies) AS x (source, body)) k) = cardinality(ops) THEN
+        RETURN QUERY
+        SELECT e.source, e.kind, array_agg(e.line)
+          FROM (SELECT x.source, x.n, CASE WHEN x.op = 'd' THEN 'take' WHEN x.op <> 'u' THEN 'put' WHEN x.body ? 'unchanged' THEN 'set' ELSE 'set whole' END AS kind,
+                       x.body -> CASE WHEN x.op = 'd' THEN 'key' ELSE 'row' END AS line
+                  FROM unnest(ops, sources, bodies) WITH ORDINALITY AS x (op, source, body, n)) e
+         GROUP BY e.source, e.kind ORDER BY e.kind <> 'take', min(e.n);
+        RETURN;
+    END IF;
+    RETURN QUERY
         WITH c AS MATERIALIZED (
             SELECT x.n, x.op, x.source, x.body, x.body -> 'key' AS key, (x.body -> 'key')::text AS known
               FROM unnest(ops, sources, bodies) WITH ORDINALITY AS x (op, source, body, n)),
         k AS MATERIALIZED (
             SELECT c.*, max(c.n) OVER w AS last, count(*) OVER w AS copies, coalesce(max(c.n) FILTER (WHERE c.op = 'd') OVER w, 0) AS gone,
                    coalesce(max(c.n) FILTER (WHERE c.op IN ('c', 'r')) OVER w, 0) AS come
-              FROM c WINDOW w AS (PARTITION BY c.source, c.known)),
+              FROM c WINDOW w AS (PARTITION BY c.source COLLATE "C", c.known COLLATE "C")),
         e AS (
             SELECT k.source, k.n, CASE WHEN k.op = 'd' THEN 'take' WHEN k.come > k.gone THEN 'put'
                                        WHEN NOT k.body ? 'unchanged' OR k.copies > 1 AND EXISTS (
@@ -614,9 +622,18 @@ BEGIN
               FROM k WHERE k.n = k.last
             UNION ALL
             SELECT k.source, k.n, 'take', k.key FROM k WHERE k.n = k.last AND k.op <> 'd' AND k.gone > 0)
-        SELECT e.source, e.kind, array_agg(e.line) AS lines FROM (SELECT * FROM e ORDER BY e.n) e
-         GROUP BY e.source, e.kind ORDER BY e.kind <> 'take', min(e.n)
-    LOOP
+        SELECT e.source, e.kind, array_agg(e.line) FROM (SELECT * FROM e ORDER BY e.n) e
+         GROUP BY e.source, e.kind ORDER BY e.kind <> 'take', min(e.n);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.sink_many(subscription text, ops text[], sources text[], bodies jsonb[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    g record;
+    t boxhaul.sink_table;
+BEGIN
+    FOR g IN SELECT * FROM boxhaul.sink_outcomes(ops, sources, bodies) LOOP
         SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = sink_many.subscription AND x.source = g.source;
         IF t.take IS NULL THEN
             RAISE EXCEPTION 'boxhaul: nothing has said what table % looks like', t.source USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -723,6 +740,30 @@ $$;
 
 -- --- the batch ---
 
+-- The numbers of the messages at which transactions end. A message of no transaction (a row of a snapshot, a shape) that stands inside of one
+-- goes with it. split: the transaction that is open before the first one.
+CREATE OR REPLACE FUNCTION boxhaul.sink_cuts(split text, txs text[], lasts boolean[]) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    cuts integer[] := '{}';
+    tx   text := split;  -- that is open behind message i
+BEGIN
+    FOR i IN 1 .. coalesce(cardinality(txs), 0) LOOP
+        IF txs[i] IS NOT NULL THEN
+            -- One whose last message never came (it was a dead letter of the capture) ends where the next one begins.
+            IF tx <> txs[i] AND i > 1 THEN
+                cuts := cuts || (i - 1);
+            END IF;
+            tx := CASE WHEN lasts[i] THEN NULL ELSE txs[i] END;
+        END IF;
+        IF tx IS NULL THEN
+            cuts := cuts || i;
+        END IF;
+    END LOOP;
+    RETURN cuts;
+END
+$$;
+
 -- Applies the messages of (from_position, to_position], and those that were held back before them, and moves the position: the
 -- sink's inbox_take(), with the same arguments and the same answer. trouble: why it could not be applied; then `taken` is NULL, the
 -- position stands before the transaction that failed, and the books (boxhaul.sink) say the same.
@@ -762,7 +803,7 @@ DECLARE
     raw      bytea[];
     why      text[];
     tokens   text[];
-    cuts     integer[] := '{}';    -- a transaction, or what is none, ends at these
+    cuts     integer[];        -- a transaction, or what is none, ends at these
     bodies   jsonb[];
     ops      text[];
     sources  text[];
@@ -788,8 +829,11 @@ BEGIN
     left_out := 0;
     dead := 0;
     asleep := false;
-    IF boxhaul.sink_may_replicate() THEN
-        PERFORM set_config('session_replication_role', 'replica', true);
+    -- For the session, where sinks are all that is served (inbox_try_lock() ends it): whenever this changes, the server drops every plan of
+    -- the session, and to make those of this function again takes as long as to apply two hundred rows.
+    IF current_setting('session_replication_role') <> 'replica' AND boxhaul.sink_may_replicate() THEN
+        PERFORM set_config('session_replication_role', 'replica', EXISTS (
+            SELECT FROM boxhaul.subscription d WHERE NOT EXISTS (SELECT FROM boxhaul.sink x WHERE x.subscription = d.name)));
     END IF;
     SELECT count(*) FILTER (WHERE m.was_held), array_agg(m.seq), array_agg(m.stored), array_agg(m.payload), array_agg(m.headers ->> 'Boxhaul-Tx'),
            array_agg(coalesce(m.headers ? 'Boxhaul-Last', false)), array_agg(m.headers ->> 'Boxhaul-Position'),
@@ -803,28 +847,11 @@ BEGIN
              ORDER BY seq) m;
     n := coalesce(cardinality(all_seqs), 0);
 
-    -- Where transactions end. A message of no transaction (a row of a snapshot, a shape) that stands inside of one goes with it.
-    tx := s.split;
-    FOR i IN 1 .. n LOOP
-        IF txs[i] IS NOT NULL THEN
-            -- One whose last message never came (it was a dead letter of the capture) ends where the next one begins.
-            IF tx <> txs[i] AND i > 1 THEN
-                cuts := cuts || (i - 1);
-            END IF;
-            tx := CASE WHEN lasts[i] THEN NULL ELSE txs[i] END;
-        END IF;
-        IF tx IS NULL THEN
-            cuts := cuts || i;
-        END IF;
-    END LOOP;
-    until_n := coalesce(cuts[cardinality(cuts)], 0);
+    SELECT c.cut, c.tx INTO until_n, tx FROM boxhaul.sink_last_cut(s.split, txs, lasts) c;
     IF until_n < n AND (n - until_n > s.part OR tx = s.split) THEN
-        cuts := cuts || n;
         until_n := n;
-    ELSE
-        -- What stays behind is whole again, or nothing stays.
-        s.split := CASE WHEN until_n = n THEN tx END;
-        tx := CASE WHEN until_n = n THEN tx END;
+    ELSIF until_n < n THEN
+        tx := NULL;  -- what stays behind is whole again
     END IF;
 
     IF until_n > 0 THEN
@@ -851,6 +878,10 @@ BEGIN
             -- One by one, transaction by transaction, in the order of the log; the statements are made anew, for the target may have changed.
             took := 0;
             a := 1;
+            cuts := boxhaul.sink_cuts(s.split, txs, lasts);
+            IF until_n > coalesce(cuts[cardinality(cuts)], 0) THEN
+                cuts := cuts || until_n;  -- a part
+            END IF;
             FOREACH b IN ARRAY cuts LOOP
                 step := 0;
                 i := a;
@@ -917,6 +948,33 @@ BEGIN
     at_position := goal;
     IF trouble IS NULL THEN
         taken := passed;
+    END IF;
+END
+$$;
+
+-- Of sink_cuts() the last one alone, and the transaction that is open behind all messages: the others are asked for only where something fails.
+CREATE OR REPLACE FUNCTION boxhaul.sink_last_cut(split text, txs text[], lasts boolean[], OUT cut integer, OUT tx text)
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    n     integer := coalesce(cardinality(txs), 0);
+    at    integer;  -- the last message that is of a transaction
+    ended boolean;  -- with it
+    other integer;  -- the last one before it of another transaction, or of one that ended
+BEGIN
+    SELECT u.n, u.its, u.last INTO at, tx, ended FROM unnest(txs, lasts) WITH ORDINALITY AS u (its, last, n) WHERE u.its IS NOT NULL ORDER BY u.n DESC LIMIT 1;
+    IF ended OR at IS NULL AND split IS NULL THEN
+        cut := n;
+        tx := NULL;
+    ELSIF at IS NULL THEN
+        cut := 0;
+        tx := split;
+    ELSE
+        SELECT max(u.n) INTO other FROM unnest(txs, lasts) WITH ORDINALITY AS u (its, last, n) WHERE u.n < at AND (u.last OR u.its <> tx);
+        IF other IS NULL AND split = tx THEN
+            cut := 0;
+        ELSE
+            SELECT min(u.n) - 1 INTO cut FROM unnest(txs) WITH ORDINALITY AS u (its, n) WHERE u.its IS NOT NULL AND u.n > coalesce(other, 0);
+        END IF;
     END IF;
 END
 $$;
@@ -1067,7 +1125,8 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
     boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),
     boxhaul.sink_many(text, text[], text[], jsonb[]), boxhaul.sink_run(text, text[], text[], jsonb[], text[], boolean[]),
-    boxhaul.sink_alone(text, bytea, text, text), boxhaul.sink_advice(text, text), boxhaul.sink_complete(text) TO boxhaul_sink;
+    boxhaul.sink_outcomes(text[], text[], jsonb[]), boxhaul.sink_cuts(text, text[], boolean[]),
+    boxhaul.sink_last_cut(text, text[], boolean[]), boxhaul.sink_alone(text, bytea, text, text), boxhaul.sink_advice(text, text), boxhaul.sink_complete(text) TO boxhaul_sink;
 GRANT EXECUTE ON FUNCTION boxhaul.sink_figures(text), boxhaul.sink_check(jsonb), boxhaul.sink_troubles(text, text[], text[]), boxhaul.sink_may_replicate() TO boxhaul_relay;
 
 GRANT SELECT ON boxhaul.sink, boxhaul.sink_table, boxhaul.sink_status, boxhaul.sink_held TO boxhaul_relay;

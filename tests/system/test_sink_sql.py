@@ -166,7 +166,7 @@ class SinkTest(unittest.TestCase):
             self.connections[user] = self.pg.connect(DATABASE, user)
             self.connections[user].autocommit = True
         with self.connections[user].cursor() as cursor:
-            cursor.execute(statement, values or None)
+            cursor.execute(statement, (values[0] if values and isinstance(values[0], dict) else values) or None)
             return cursor.fetchall() if cursor.description else None
 
     def define(self, tables=None, snapshot="required", part=10000):
@@ -621,7 +621,34 @@ class Triggers(SinkTest):
             self.stream.change("c", "public.orders", order(1))
         self.take_well()
         self.assertEqual((self.orders("id"), self.sql("SELECT 1 FROM shop.log")), ([(1,)], []))
+        self.assertEqual(self.sql("SHOW session_replication_role", user=SINK), [("replica",)])  # so that plans are kept
+        self.lead()
+        self.sql("SELECT boxhaul.inbox_try_lock(%s)", NAME, user=SINK)
         self.assertEqual(self.sql("SHOW session_replication_role", user=SINK), [("origin",)])
+
+    def test_they_fire_for_other_subscriptions_of_the_session(self):
+        if self.version < 150000:
+            self.skipTest("the right cannot be granted")
+        self.start()
+        self.sql("SELECT boxhaul.inbox_try_lock('other'); SELECT boxhaul.inbox_define('other', 'CDC', ARRAY['x.>'], 'none', 1, 'position')", user=SINK)
+        self.stream.alone("c", "public.orders", order(1))
+        self.take_well()
+        self.assertEqual((self.orders("id"), self.sql("SHOW session_replication_role", user=SINK)), ([(1,)], [("origin",)]))
+
+
+class Cuts(SinkTest):
+    def test_the_last_one_is_the_last_of_all(self):
+        chance = random.Random(FIRST_SEED)
+        for _ in range(2000):
+            txs = [chance.choice((None, "a", "a", "b", "b", "c")) for _ in range(chance.randrange(7))]
+            lasts = [tx is not None and chance.random() < 0.4 for tx in txs]
+            split = chance.choice((None, "a", "b"))
+            [(cuts, last, tx)] = self.sql("SELECT boxhaul.sink_cuts(%(s)s, %(t)s::text[], %(l)s::boolean[]), l.* FROM "
+                                          "boxhaul.sink_last_cut(%(s)s, %(t)s::text[], %(l)s::boolean[]) l", {"s": split, "t": txs, "l": lasts})
+            open_ = split
+            for its, ends in zip(txs, lasts):
+                open_ = open_ if its is None else None if ends else its
+            self.assertEqual((last, tx), (cuts[-1] if cuts else 0, open_), (split, txs, lasts))
 
 
 class Untrusted(SinkTest):
