@@ -22,7 +22,7 @@ import remedies
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAN = os.path.join(TOP, "packaging", "man")
-PAGES = ("boxhaul.8", "boxhaul.conf.5", "boxhaul-capture.7", "boxhaul-metrics.7", "boxhaul-runbook.7", "boxhaul-saga.7", "boxhaul-sql.7")
+PAGES = ("boxhaul.8", "boxhaul.conf.5", "boxhaul-capture.7", "boxhaul-metrics.7", "boxhaul-move.7", "boxhaul-runbook.7", "boxhaul-saga.7", "boxhaul-sql.7")
 BLOCK = re.compile(r'(?m)^\.\\" list: (.+)\n((?:.*\n)*?)\.\\" end of list$')
 
 

@@ -8,7 +8,7 @@ tree to build in and a place to install to. These things differ from what is pri
 addresses, and the owner's login for `boxhaul migrate`; "shop" (NAME in the runbook) as the configuration's name, for its file
 cannot lie in /etc; the id of a dead letter; who runs a command, for the private server lets everybody in as anybody; --yes for
 commands that ask, for there is no terminal; and commands that another step of tests/run runs. On a bare Debian, to the letter,
-tests/packages --full runs *Install* and *Set it up*. boxhaul-saga.7 is run by tests/system/test_saga_manual.py.
+tests/packages --full runs *Install* and *Set it up*. boxhaul-saga.7 is run by tests/system/test_saga_manual.py, boxhaul-move.7 by tests/system/test_move_manual.py.
 """
 
 import ast

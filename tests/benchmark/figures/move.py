@@ -5,13 +5,14 @@ Both ways have the same tables, rows, transactions and servers, all with the def
 source. So what an apply worker commits is not waited for to be on disk (its synchronous_commit is off), and what a sink commits is."""
 
 import contextlib
+import json
 import statistics
 import time
 
 import runs
 from arena import RELAY, STREAM
 from capture import LOGICAL
-from meter import Meter, family_us
+from meter import Meter, cpu_us, family_us
 from process import wait_until
 from report import Figure
 
@@ -180,6 +181,10 @@ class Moved(Way):
             if not relay.alive():
                 raise relay.died()
 
+    def verify(self):
+        if (done := self.capture.command("verify", "--to", self.sink.config)).returncode:
+            raise RuntimeError(f"verify: {done.stdout}")
+
     def hold(self):
         if self.capture.stop() != 0:
             raise self.capture.died()
@@ -271,4 +276,71 @@ def lagging(bench):
         f"99 of 100 within {worst[0]:.1f}; PostgreSQL's own: {statistics.median(map(statistics.median, theirs)):.2f}, {worst[1]:.1f}"])]
 
 
-FIGURES = {"move_copy_ratio": copying, "move_stream_ratio": streaming, "move_lag_p50_ms": lagging}
+def proving(bench):
+    """a verify pass over rows that are equal: from the word to begin until it has ended"""
+    count = bench.messages_of(100_000, 1_000_000)
+    found = []
+    with two_servers(bench) as (legacy, service):
+        for _ in range(bench.rounds):
+            with Moved(legacy, service, count) as moved:
+                moved.prepare()
+                moved.begin()
+                moved.wait_complete()
+                found.append(moved.measured(count, moved.verify))
+    return [Figure("move_verify_seconds_per_million", unit="s", rounds=[1e6 / run.rate for run in found], notes=runs.notes(boxhaul=found)),
+            Figure("move_verify_cpu_us", unit="us a row, daemons and all servers", rounds=[sum(run.cpu.values()) / count for run in found])]
+
+
+def applying(bench):
+    """CPU of a sink's session for a row, by SQL alone: batches of 1,000 and of 100 messages, inserts in transactions of 20"""
+    count = bench.messages_of(20_000, 200_000)
+    with bench.own_arena() as service:
+        large, small = ([_apply(service, count, size) for _ in range(bench.rounds)] for size in (1000, 100))
+    return [Figure("move_apply_us", unit="us a row", rounds=large, notes=["batches of 1,000 messages"]),
+            Figure("move_apply_small_us", unit="us a row", rounds=small, notes=["batches of 100 messages"])]
+
+
+SHAPE = [{"name": name, "type": type_, "typmod": -1, **({"key": 1} if name == "id" else {})} for name, type_ in (
+    ("id", 20), ("customer", 23), ("amount", 1700), ("state", 25), ("at", 1184), ("note", 25))]
+
+
+def _message(number, size):
+    tx = f"0/{number // 20:X}.849253375684112"
+    key = {"id": str(number)}
+    body = {"op": "c", "table": TABLE, "key": key, "row": {**key, "customer": "7", "amount": "3.50", "state": "open", "at": "2026-11-30 17:45:00.123456+00",
+                                                           "note": "boxhaul " * 12}, "at": "2026-11-30T17:45:00.123456Z"}
+    last = {"Boxhaul-Last": "1"} if number % 20 == 19 or number == size - 1 else {}
+    return body, {"Boxhaul-Tx": tx, "Boxhaul-Position": f"{tx}.{number % 20 + 1}", **last}
+
+
+def _apply(service, count, size):
+    """A session that is given what a daemon would give it; what its arguments cost by themselves is taken off."""
+    with service.database() as database, contextlib.closing(database.connect(RELAY)) as connection, connection.cursor() as cursor:
+        service.pg.execute(f"GRANT boxhaul_sink TO {RELAY}; GRANT SET ON PARAMETER session_replication_role TO {RELAY}")
+        database.execute(TARGET)
+        cursor.execute("SELECT boxhaul.inbox_define(%s, 'CDC', ARRAY['cdc.>'], 'none', 1, 'position')", (NAME,))
+        cursor.execute("SELECT boxhaul.sink_define(%s, %s)", (NAME, json.dumps([{"from": TABLE, "to": TABLE, "columns": ["*"], "function": ""}])))
+        cursor.execute("SELECT epoch FROM boxhaul.inbox_lead(%s, 'bench')", (NAME,))
+        epoch = cursor.fetchone()[0]
+        cursor.execute("SELECT boxhaul.inbox_open(%s, %s, '2026', 0, NULL)", (NAME, epoch))
+        begin = {"op": "snapshot-begin", "table": TABLE, "columns": SHAPE, "snapshot": "s", "format": "text", "order": "commit"}
+        messages = [(begin, {}), *(_message(number, count) for number in range(count))]
+        pid, used, position = connection.info.backend_pid, 0.0, 0
+        for first in [0, *range(1, count + 1, size)]:
+            batch = messages[first:first + size] if first else messages[:1]
+            values = {"epoch": epoch, "at": position, "to": position + len(batch), "seqs": list(range(position + 1, position + len(batch) + 1)),
+                      "bodies": [json.dumps(body, separators=(",", ":")).encode() for body, _ in batch], "headers": [json.dumps(headers) for _, headers in batch]}
+            before = cpu_us(pid)
+            cursor.execute("SELECT cardinality(%(seqs)s::bigint[]), cardinality(%(bodies)s::bytea[]), cardinality(%(headers)s::jsonb[])", values)
+            between = cpu_us(pid)
+            cursor.execute("SELECT taken, trouble FROM (SELECT %(seqs)s::bigint[] AS seqs, ARRAY(SELECT NULL::text FROM unnest(%(seqs)s::bigint[])) AS no) m, "
+                           "boxhaul.sink_apply('bench', %(epoch)s, 1, %(at)s, %(to)s, 1, m.seqs, m.no, m.no, m.no, %(bodies)s::bytea[], "
+                           "%(headers)s::jsonb[], m.seqs, m.no, 0)", values)
+            used += cpu_us(pid) - between - (between - before)
+            if (said := cursor.fetchone()) != (len(batch), None):
+                raise RuntimeError(f"the batch was not applied: {said}")
+            position += len(batch)
+        return used / count
+
+
+FIGURES = {"move_copy_ratio": copying, "move_stream_ratio": streaming, "move_lag_p50_ms": lagging, "move_verify": proving, "move_apply_us": applying}
