@@ -22,10 +22,12 @@ static void on_notice(void *arg, const PGresult *r)
 }
 
 /* A command waits as long as it must; it, or whoever called it, sets a limit of its own. A role's limits are meant for its
- * application. Those a server of an older version does not know are left out. */
+ * application. Those a server of an older version does not know are left out.
+ *
+ * Nor are statements compiled: each runs once, and to compile it takes longer. While tables are cut over nobody can write meanwhile. */
 static const char patience[] =
 	"SELECT pg_catalog.set_config(s.name, '0', false) FROM pg_catalog.pg_settings s WHERE s.name IN ('lock_timeout',"
-	" 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
+	" 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout', 'jit')";
 
 /* False with *why set. */
 static bool set_patience(PGconn *c, char **why)
