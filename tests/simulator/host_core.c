@@ -59,12 +59,23 @@ static void is_told(struct sim *s, struct host *h, int64_t message, uint64_t not
 		told->end = r->sequence;
 }
 
+/* Of an owned stream: what is sent now is sent because f was stored, and it was stored before the stream became another one. */
+static void window_may_open(struct sim *s, const struct fact *f)
+{
+	struct stream *st = &s->js.stream[f->stream];
+
+	if (settings_owns(&s->plan.settings, f->stream) && f->stored_losses != st->losses)
+		st->passed_at = s->now;
+}
+
 void host_acked(struct sim *s, struct host *h, const struct reply *r)
 {
 	const struct attempt *one = attempt_of(h, r->token);
 
-	if (one != NULL && r->sequence > 0 && h->leading)
+	if (one != NULL && r->sequence > 0 && h->leading) {
 		is_told(s, h, one->message, one->notices, r);
+		window_may_open(s, &s->pg.fact[one->message]);
+	}
 	answer_attempts(h, r);
 }
 

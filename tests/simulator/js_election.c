@@ -67,7 +67,7 @@ static uint64_t cut_of(struct sim *s, uint16_t stream)
 	for (int64_t m = 1; m <= s->pg.messages; m++) {
 		const struct fact *f = &s->pg.fact[m];
 
-		if (f->stream == stream && f->copy == COPY_PROPOSED && f->proposal < first)
+		if (f->stream == stream && f->copy == COPY_PROPOSED && !f->doomed && f->proposal < first)
 			first = f->proposal;
 	}
 	return first > last ? last + 1 : (uint64_t)prng_between(&s->dice, (int64_t)first, (int64_t)last + 1);
@@ -83,7 +83,9 @@ static void shake_pipeline(struct sim *s, uint16_t stream)
 
 		if (f->stream != stream || f->copy != COPY_PROPOSED)
 			continue;
-		f->doomed = (s->plan.batches >> stream & 1) != 0 ? f->proposal >= from : prng_below(&s->dice, 2) == 0;
+		/* What an election has cut off does not come back with the next one. */
+		f->doomed = (s->plan.batches >> stream & 1) != 0 ? f->doomed || f->proposal >= from
+								 : prng_below(&s->dice, 2) == 0;
 		f->mute = !f->doomed && prng_below(&s->dice, 2) == 0;
 	}
 }

@@ -61,13 +61,13 @@ bool holding_is_probe(struct sender *s, const struct message *m)
 
 /* --- opening --- */
 
-/* Lanes whose probe waited for its stream may try again. */
+/* Lanes whose probe waited for its stream may try again. (A stream that is never due waits for an operator.) */
 static void wake_waiting_lanes(struct sender *s)
 {
 	struct block *b = s->blocks.lanes > 0 ? blocks_next(&s->blocks, NULL) : NULL;
 
 	for (; b != NULL; b = blocks_next(&s->blocks, b))
-		if (block_is_shut(b) && b->due_ms == INT64_MAX)
+		if ((scope_is_lane(b->scope) || MUTANT(stopped_wakes)) && block_is_shut(b) && b->due_ms == INT64_MAX)
 			b->due_ms = s->due_ms = s->now_ms;
 }
 
