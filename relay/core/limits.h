@@ -39,6 +39,8 @@ enum {
 	LIMIT_LOOKBACKS_UNANSWERED = 10,
 	/* The window never shrinks below this when the server says it is too busy. */
 	LIMIT_WINDOW_MIN_MESSAGES = 16,
+	/* While a batch ends, so many that wait go by themselves where they can; more are worth the next batch. */
+	LIMIT_BESIDE_A_BATCH = 8,
 };
 
 #endif

@@ -2498,6 +2498,46 @@ static void owned_foreign(void)
 	is_number(expected[5], 5, "behind the foreign one");
 }
 
+static struct row row_of_stream(uint16_t stream, int64_t id, char key)
+{
+	struct row r = row(id, key);
+
+	r.stream = stream;
+	return r;
+}
+
+static void owned_foreign_beside(void)
+{
+	settings.streams = 2;
+	settings.owned = 1;
+	begin("owned, and stopped for an operator: it is not asked for when another stream opens again");
+	ROWS(row(1, 'a'));
+	stored_at(token[1], 1, false);
+	tells = false;
+	ROWS(row(2, 'a'));
+	refuse(2, 10071);
+	foreign_at(2);
+	notes("stream blocked 2");
+	ROWS(row_of_stream(1, 3, 'c'));
+	refuse(3, REASON_SUBJECT_FULL);
+	notes("lane blocked 3");
+	ROWS(row_of_stream(1, 4, 'd'));
+	refuse(4, REASON_STREAM_FULL);
+	notes("stream blocked 4");
+	settle_books(200);
+	forget();
+	await_fetch("4..4");
+	ROWS(row_of_stream(1, 4, 'd'));
+	ack(4);
+	notes("stream open 4");
+	forget();
+	for (int i = 0; i < 10; i++)
+		no_rows(300);
+	hears("3..3");
+	hears_not("2..");
+	ok(look()->stream[0].blocked, "it waits, and that is shown");
+}
+
 static void owned_lost_end(void)
 {
 	begin_owned("owned, and nothing can be read again: a stream that is another one stops", true);
@@ -2636,7 +2676,7 @@ static void batch_from_end_to_end(void)
 	hears("mark 3");
 	marked(200);
 	forget();
-	ROWS(row(5, 'b'), row(6, 'c'));
+	ROWS(row(5, 'a'), row(6, 'a'));
 	hears_not("publish 5");
 	of_batch(BATCH_END, 4, 0, 14);
 	hears("publish 5 as 1, publish 6 as 2 and last");
@@ -2647,6 +2687,24 @@ static void batch_from_end_to_end(void)
 	hears("publish 7");
 	hears_not("as 1");
 	is_number((int64_t)look()->stream[0].batches, 2, "one message is no batch");
+}
+
+static void batch_beside_it(void)
+{
+	begin_with_batches(
+		"while a batch ends, what is alone in its lane goes by itself; many wait for the next batch");
+	ROWS(row(1, 'a'), row(2, 'a'));
+	forget();
+	ROWS(row(3, 'b'), row(4, 'a'));
+	hears("publish 3");
+	hears_not("as 1");
+	hears_not("publish 4");
+	ack(3);
+	forget();
+	ROWS(row(5, 'c'), row(6, 'd'), row(7, 'e'), row(8, 'f'), row(9, 'g'), row(10, 'h'), row(11, 'i'), row(12, 'j'));
+	hears_not("publish");
+	of_batch(BATCH_END, 2, 0, 2);
+	hears("publish 4 as 1, publish 5 as 2, publish 6 as 3");
 }
 
 static void batch_of_others(void)
@@ -2881,6 +2939,33 @@ static void batch_owned_stream(void)
 	hears_not("as 1");
 }
 
+static void batch_owned_behind_one(void)
+{
+	settings.streams = settings.owned = 1;
+	begin("an owned stream: what went by itself before a batch is awaited when that ends unclean, and then it is looked at");
+	ROWS(row(1, 'a'), row(2, 'a'), row(3, 'a'));
+	tells = false;
+	stored_at(token[1], 1, false);
+	for (int64_t id = 2; id <= 3; id++)
+		refuse(id, 10071);
+	told(0, true, WINDOW_MS, 1);
+	wire_is(0, true);
+	ROWS(row(4, 'a'), row(5, 'b'));
+	forget();
+	stored_at(token[2], 2, false);
+	hears("publish 3, publish 4 as 1, publish 5 as 2 and last");
+	forget();
+	of_batch(BATCH_GAP, 1, 0, 0);
+	of_batch(BATCH_END, 0, 0, 0);
+	is_number(look()->in_flight, 1, "that of the batch is not awaited any more");
+	hears_not("lookback");
+	stored_at(token[3], 3, false);
+	hears("lookback 0 above");
+	told(0, true, WINDOW_MS, 3);
+	hears("publish 4");
+	ok(expected[4] == 3, "behind the stream's end");
+}
+
 #define SKIP(name)                       \
 	{                                \
 #name, name, POISON_SKIP \
@@ -2966,12 +3051,14 @@ static const struct story stories[] = {
 	SKIP(one_subject_takes_nothing),
 	SKIP(owned_chain),
 	SKIP(owned_foreign),
+	SKIP(owned_foreign_beside),
 	SKIP(owned_lost_end),
 	SKIP(owned_predecessor),
 	SKIP(owned_late_answers),
 	SKIP(owned_silence),
 	SKIP(owned_dead_letter),
 	SKIP(batch_from_end_to_end),
+	SKIP(batch_beside_it),
 	SKIP(batch_of_others),
 	SKIP(batch_ends_unclean),
 	SKIP(batch_kept_short),
@@ -2983,6 +3070,7 @@ static const struct story stories[] = {
 	SKIP(batch_interrupted_by_an_outage),
 	SKIP(batch_of_an_heir),
 	SKIP(batch_owned_stream),
+	SKIP(batch_owned_behind_one),
 	HOLD(discard),
 	HOLD(redrive),
 	HOLD(redriven_in_haste),

@@ -21,6 +21,7 @@
  * other go on. Once all of the first is stored nothing of it is on its way. And if nobody knows, what is left of it is sent by lanes: one of a
  * key, and the next when that is stored. A copy that is still on its way from the batch is stored only if those before it there are: it
  * comes late, but not out of order, as with lanes.
+ * Beside a batch that is ending, what has none of its lane in it goes by itself, as ever: it would wait for others, and its order is its lane's alone.
  *
  * Why it waits until nothing is uncertain. Not for the order: a lane goes on when its uncertain message is stored. But what shows that the
  * stream takes messages again is that these are taken. A batch begun in an outage adds a window of uncertain ones, and each of them

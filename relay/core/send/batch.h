@@ -3,6 +3,8 @@
 #ifndef BOXHAUL_CORE_SEND_BATCH_H
 #define BOXHAUL_CORE_SEND_BATCH_H
 
+#include "core/limits.h"
+#include "core/mutant.h"
 #include "core/send/sender_state.h"
 
 /* --- what happens --- */
@@ -25,14 +27,27 @@ void batch_silent(struct sender *s, const struct message *m);
 
 /* --- what is asked --- */
 
+/* m, which may be in a batch, goes by itself beside the one that is ending. Nothing of its lane is in that one, or waits before m, so it is where it
+ * would be if there were no batches, and it does not wait for the answer to others. Not where many wait: those are the next batch. */
+static inline bool batch_goes_beside(const struct sender *s, const struct message *m)
+{
+	const struct message_list *place = s->lanes.place;
+
+	if (m->lane != NULL && (m->lane->owned || (m->lane->active > 1 && !MUTANT(batch_beside_its_own))))
+		return false;
+	return place[PLACE_READY].count + place[PLACE_STANDBY].count <= LIMIT_BESIDE_A_BATCH;
+}
+
 /* m is READY, and is not to be sent before the batch that is under way has ended. In an owned stream nothing is: what waits for the next batch
  * must not be overtaken by what goes by itself. */
 static inline bool batch_must_wait(const struct sender *s, const struct message *m)
 {
 	const struct batch *b = &s->batch[m->stream];
 
-	return (!m->single || (m->lane != NULL && m->lane->owned && !MUTANT(batch_overtaken))) &&
-	       (b->state == BATCH_IS_BROKEN || (b->state == BATCH_IS_ENDING && !MUTANT(batch_unended)));
+	if (m->single && (m->lane == NULL || !m->lane->owned || MUTANT(batch_overtaken)))
+		return false;
+	return b->state == BATCH_IS_BROKEN ||
+	       (b->state == BATCH_IS_ENDING && !batch_goes_beside(s, m) && !MUTANT(batch_unended));
 }
 
 /* m, which is READY and fits the window, is being sent: in a batch, or by itself. */

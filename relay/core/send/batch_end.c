@@ -145,11 +145,12 @@ void batch_disband(struct sender *s, uint16_t stream, bool uncertain, struct mes
 void batch_ends_unclean(struct sender *s, uint16_t stream)
 {
 	struct batch *b = &s->batch[stream];
+	struct message *first = b->first;
 
-	b->unclean += b->first != NULL;
+	b->unclean += first != NULL;
 	batch_disband(s, stream, true, NULL);
 	if (batch_is_owned(s, stream))
-		chain_batch_failed(s, stream);
+		chain_batch_failed(s, stream, first);
 	batch_run_if_settled(s, stream);
 }
 

@@ -84,13 +84,14 @@ static void begin(struct sender *s, uint16_t stream)
 	b->begun++;
 }
 
-/* Alone in its lane it may as well go by itself: that takes no longer, and one message is no batch. */
+/* Alone in its lane it may as well go by itself: that takes no longer, and one message is no batch. While a batch ends only such a one gets
+ * here (batch_must_wait()). */
 static bool goes_alone(const struct sender *s, const struct message *m, bool goes_on)
 {
 	const struct batch *b = &s->batch[m->stream];
 	bool shut = block_is_shut(&s->blocks.stream[m->stream]);
 
-	if (m->single || !b->runs || shut)
+	if (m->single || !b->runs || shut || (b->state == BATCH_IS_ENDING && batch_goes_beside(s, m)))
 		return true;
 	return b->state != BATCH_IS_OPEN && !goes_on && (m->lane == NULL || m->lane->owned || m->lane->active == 1);
 }
@@ -103,7 +104,7 @@ void batch_sent(struct sender *s, struct message *m, struct effect *f)
 
 	if (goes_alone(s, m, goes_on)) {
 		assert(m->lane == NULL || m->lane->owned || m->lane->active == 1 || s->lanes.pipelined ||
-		       MUTANT(batch_beside_single) || MUTANT(lane_of_two));
+		       MUTANT(batch_beside_single) || MUTANT(batch_beside_its_own) || MUTANT(lane_of_two));
 		m->single = true;
 		return;
 	}

@@ -28,7 +28,8 @@
  * window in flight there are numbers in it which the stream has not reached yet, and a message that is not ours could slip in there if it came
  * just then. So the first look waits until the lease of the earlier leader is over and what it sent has arrived (predecessor.c). The same
  * holds of a foreign message that comes while a window is in flight: it takes the place of one of ours, and the next one may stand right
- * behind it. It is seen by that one, which was refused, and said; but those two stand in another order. */
+ * behind it. It is seen by that one, which was refused, and said; but those two stand in another order. So it may be with a stream that is made
+ * anew while a window, or the answer that opens one, is on its way, and whose sequences begin just there. */
 #include "core/send/chain.h"
 
 #include <assert.h>
@@ -422,10 +423,17 @@ void chain_refused(struct sender *s, struct message *m, uint32_t reason, enum re
 	look_if_settled(s, stream);
 }
 
-void chain_batch_failed(struct sender *s, uint16_t stream)
+/* Nothing goes by itself while a batch is under way, so all that is in flight behind its first one was in it. */
+void chain_batch_failed(struct sender *s, uint16_t stream, struct message *first)
 {
+	struct message *next;
+
 	break_chain(s, stream);
-	call_all_back(s, stream);
+	for (struct message *m = MUTANT(batch_calls_all) ? lane_of(s, stream)->first : first; m != NULL; m = next) {
+		next = m->lane_next;
+		if (m->place == PLACE_IN_FLIGHT)
+			call_back(s, m);
+	}
 	look_if_settled(s, stream);
 }
 

@@ -32,8 +32,8 @@ void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, ui
 /* m, in flight, was refused, and not as poison; or met silence. */
 void chain_refused(struct sender *s, struct message *m, uint32_t reason, enum refusal_verdict verdict);
 
-/* What was in flight in a batch is not awaited any more. */
-void chain_batch_failed(struct sender *s, uint16_t stream);
+/* What was in flight in a batch, from `first` on (NULL: nothing), is not awaited any more. What went by itself before it still is. */
+void chain_batch_failed(struct sender *s, uint16_t stream, struct message *first);
 
 /* m, in flight, is about to become a dead letter: what stands behind it will be refused. */
 void chain_poisoned(struct sender *s, const struct message *m);
