@@ -133,11 +133,11 @@ const struct setting settings[] = {
 	  .help = "Only this outbox publishes to the stream. All its messages, whatever their keys, are stored in one order, "
 		  "the order in which they are read, with a whole window in flight: a hot key is as fast as many. A message "
 		  "that must wait stops the stream." },
-	{ "streams.send", SETTING_WORD, OF(send), .standard = "single", WORDS("single", "auto", "batch"),
-	  .help = "single: each message is a publish of its own, and a key has one in flight. auto: where nats-server is 2.14 or newer "
-		  "and the stream has allow_batched, messages go in batches which the server stores in their order, all keys: a hot "
-		  "key is as fast as many. batch: the same, and where that cannot be, it is warned of. `boxhaul check` says "
-		  "which of the two is used, and why." },
+	{ "streams.send", SETTING_WORD, OF(send), .standard = "auto", WORDS("single", "auto", "batch"),
+	  .help = "auto: where nats-server is 2.14 or newer and the stream has allow_batched, messages go in batches which the "
+		  "server stores in their order, all keys: a hot key is as fast as many. Else as with single. batch: the same, and "
+		  "where that cannot be, it is warned of. single: each message is a publish of its own, and a key has one in "
+		  "flight. `boxhaul check` says which of the two is used, and why." },
 	{ "streams.batch_messages", SETTING_INTEGER, OF(batch_messages), RANGE(16, 65536), .standard = "1000",
 	  .help = "Messages in one batch at most; then it ends, and the next begins. No more than delivery.window counts." },
 	{ "streams.foreign", SETTING_WORD, OF(foreign), .standard = "stop", WORDS("stop", "pass"),
