@@ -226,6 +226,19 @@ class Crashes(BatchTest):
             leader.start()
         self.check()
 
+    def test_a_backlog_after_a_takeover(self):
+        """What an earlier leader may have sent goes by itself, however much it is; what comes later goes in batches again."""
+        relay = self.start_in_batches()
+        self.write(100)
+        self.wait_settled()
+        relay.kill9()
+        self.write()
+        relay.start()
+        self.check()
+        self.assertEqual(self.stream(relay)["batches_total"], 0, "a batch held what an earlier leader may have sent")
+        self.wait(lambda: self.write(200) or self.wait_settled() or self.stream(relay)["batches_total"] > 0, "a batch")
+        self.check()
+
     def test_a_frozen_leader_that_goes_on(self):
         self.start_relay()
         self.start_relay()
@@ -444,6 +457,48 @@ class Auto(BatchTest):
         self.wait_for_wire(relay, "batch")
         self.write(100)
         self.check()
+
+
+class Default(BatchTest):
+    """Nothing is set."""
+
+    @classmethod
+    def _settings(cls, database):
+        settings = super()._settings(database)
+        del settings["streams"][0]["send"], settings["streams"][0]["batch_messages"]
+        return settings
+
+    def test_in_batches(self):
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["orders.>"], allow_batched=True)
+        relay = self.start_in_batches()
+        self.write()
+        self.check()
+        self.assertGreater(self.stream(relay)["batches_total"], 0)
+
+    def test_one_message_goes_by_itself(self):
+        """Batch or none, a message that is alone takes one publish and one answer."""
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["orders.>"], allow_batched=True)
+        relay = self.start_in_batches()
+        for _ in range(5):
+            self.write(1)
+            self.wait_settled()
+        self.check()
+        self.assertEqual(self.stream(relay)["batches_total"], 0)
+
+    def test_an_older_server(self):
+        """Nothing changes, and nothing is warned of."""
+        with unittest.mock.patch.dict(os.environ, NATS_SERVER=program(OLD)):
+            self.nats.restart()
+            relay = self.start_relay()
+            self.write(300)
+            self.assertIn("level=info", self.said(relay, "messages go to the stream one by one"))
+            self.check()
+            done = relay.command("check")
+            self.assertRegex(done.stdout, rf"ok    stream {STREAM}: messages go one by one: .*older than 2.14")
+            self.nats.stop()
+        self.nats.start()
 
 
 class Single(BatchTest):
