@@ -17,9 +17,10 @@ result() { # status, what
 	if [ "$1" -eq 0 ]; then echo "ok $count - $2"; else echo "not ok $count - $2"; fi
 }
 
-# What the core may want of libc. The checked forms of these come from _FORTIFY_SOURCE.
+# What the core may want of libc. The checked forms of these come from _FORTIFY_SOURCE; where only the equality is asked for, clang
+# makes bcmp of memcmp.
 functions='memcpy memmove memset memcmp strlen strcmp calloc malloc realloc free abort qsort bsearch __assert_fail'
-compiler='__stack_chk_fail __memcpy_chk __memmove_chk __memset_chk _GLOBAL_OFFSET_TABLE_'
+compiler='bcmp __stack_chk_fail __memcpy_chk __memmove_chk __memset_chk _GLOBAL_OFFSET_TABLE_'
 headers='assert errno inttypes limits stdalign stdbool stddef stdint stdlib string'
 
 # A mutant that is built in asks a variable of the test program (core/mutant.h).
