@@ -61,14 +61,14 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture (
 CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     capture       text        NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
     tab           text        NOT NULL,
-    snapshot      text        NOT NULL CHECK (snapshot IN ('keys', 'none')),
+    snapshot      text        NOT NULL CHECK (snapshot IN ('keys', 'whole', 'none')),  -- whole: in one piece, under one snapshot
     inserts_only  boolean     NOT NULL,
     state         text        NOT NULL CHECK (state IN ('waiting', 'reading', 'read', 'complete', 'unproved', 'refused')),
     reason        text,                               -- why it is refused or unproved
     snapshot_id   uuid        NOT NULL DEFAULT gen_random_uuid(),
     reading       bigint      NOT NULL DEFAULT 0,     -- the number of this walk over it: a part of the id of each row that is read
     readings      bigint      NOT NULL DEFAULT 0,     -- the highest number of a reading that was ever given: none is given twice
-    cursor        text[],                             -- the key of the last row up to which all are stored; NULL: none is
+    cursor        text[],                             -- the key of the last row up to which all are stored; NULL: none is, or it is read whole
     top           text[],                             -- the largest key when this walk began: it ends there; NULL: not known, or it was empty
     rows          bigint      NOT NULL DEFAULT 0,     -- stored in this walk
     rows_estimate bigint,
@@ -665,7 +665,7 @@ BEGIN
                top = CASE WHEN e ? 'top' THEN boxhaul.capture_texts(e -> 'top') ELSE t.top END,
                rows = coalesce((e -> 'rows')::bigint, t.rows),
                -- As its walk begins: what comes meanwhile is not among them.
-               rows_estimate = CASE WHEN e -> 'top' <> 'null' THEN boxhaul.capture_rows_estimate(boxhaul.capture_relation(t.tab))
+               rows_estimate = CASE WHEN e -> 'top' <> 'null' OR t.snapshot = 'whole' AND t.state = 'waiting' AND e ->> 'state' = 'reading' THEN boxhaul.capture_rows_estimate(boxhaul.capture_relation(t.tab))
                                     ELSE t.rows_estimate END,
                columns = coalesce(nullif(e -> 'columns', 'null'), t.columns),
                filenode = coalesce((e -> 'filenode')::bigint, t.filenode)
@@ -1495,14 +1495,15 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_server(capture text, messages bo
      WHERE NOT pg_has_role(login, 'boxhaul_capture', 'USAGE')
 $$;
 
--- outboxes: outbox tables of others, of which inserts alone are wanted, and no rows that are there already.
+-- outboxes: outbox tables of others, of which inserts alone are wanted, and no rows that are there already. snapshot: as in the configuration.
 CREATE OR REPLACE FUNCTION boxhaul.capture_plan_tables(tables text[], inserts_only text[] DEFAULT '{}', outboxes text[] DEFAULT '{}',
                                                        snapshot text DEFAULT 'keys', login text DEFAULT session_user)
     RETURNS TABLE (about text, verdict text, what text, mend text, statement text)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     WITH t AS (
         SELECT coalesce(f.name, f.said) AS about, f.*, f.said = ANY (inserts_only || outboxes) AS inserts,
-               snapshot <> 'none' AND f.said <> ALL (inserts_only || outboxes) AS is_read,
+               snapshot <> 'none' AND f.said <> ALL (inserts_only || outboxes) OR snapshot = 'whole' AND f.said = ANY (inserts_only) AS is_read,
+               snapshot = 'whole' AND f.said = ANY (inserts_only) AS is_whole,
                f.kind IN ('r', 'p') AND f.persistence = 'p' AS is_table, f.kind IN ('r', 'p') AS is_any_table,
                f.key IS NOT NULL AND f.identity IN ('d', 'i', 'f') AS is_known,
                has_table_privilege(r.oid, f.relation, 'SELECT') AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE') AS may_select,
@@ -1552,6 +1553,12 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_tables(tables text[], inserts_on
                     ELSE format('GRANT USAGE ON SCHEMA %s TO boxhaul_capture; ', t.schema::regnamespace) END
                || format('GRANT SELECT ON %s TO boxhaul_capture', t.name)
           FROM t WHERE t.is_table AND t.is_read AND t.may_select IS FALSE
+        UNION ALL
+        SELECT 6, t.n, t.about, 'note',
+               format('its rows, about %s, %s, are read whole, in one transaction: until they are stored vacuum keeps what is deleted anywhere in this database, '
+                      'and an ALTER TABLE of it waits, with all who come behind it; capture.whole_limit bounds the time',
+                      coalesce(t.rows::text, 'as many as nobody has counted'), pg_size_pretty(t.bytes)), NULL, NULL
+          FROM t WHERE t.is_table AND t.is_whole
         UNION ALL
         SELECT 4, t.n, t.about, 'warn', format('it has row-level security: %s would read fewer rows than there are', login),
                'give that login the attribute BYPASSRLS, or set snapshot = "none"', format('ALTER ROLE %I BYPASSRLS', login)

@@ -47,7 +47,7 @@ static const struct {
 		"SELECT t.tab, " NOW("state") ", " NOW("reading") ", " NOW("readings") ","
 		" coalesce(k.first, 0), coalesce(k.last - k.first + 1, 0), " NOW("filenode") ", " NOW("rows") ","
 		" t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " IN_ONE_PIECE(NOW("cursor")) ","
-		" " IN_ONE_PIECE(NOW("top")) ", t.rows_estimate, " KEY ", t.state = 'unproved',"
+		" " IN_ONE_PIECE(NOW("top")) ", t.rows_estimate, " KEY ", t.state = 'unproved', t.snapshot = 'whole',"
 		" v.pass, v.id::pg_catalog.text, v.whole, v.keys, v.repair, " IN_ONE_PIECE("v.columns")
 		" FROM boxhaul.capture_table t LEFT JOIN LATERAL"
 		" (SELECT pg_catalog.min(r.reading) AS first, pg_catalog.max(r.reading) AS last"

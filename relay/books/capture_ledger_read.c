@@ -134,6 +134,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 		ESTIMATE,
 		KEY_NAMES,
 		UNPROVED,
+		READ_WHOLE,
 		PASS
 	};
 	char word[CAPTURE_LEDGER_REASON_BYTES];
@@ -141,6 +142,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 
 	read_text(r, row, STATE, word, sizeof word);
 	t->unproved = read_number(r, row, UNPROVED) != 0;
+	t->now.whole = read_number(r, row, READ_WHOLE) != 0 && pg_is_null(r, row, PASS);
 	if (!capture_tables_state_of(word, &t->now.state))
 		return false;
 	t->now.reading = (uint32_t)pg_int8(r, row, READING);

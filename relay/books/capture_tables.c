@@ -14,7 +14,20 @@ const char *capture_tables_name(const struct config_capture *c, size_t table)
 
 const char *capture_tables_snapshot(const struct config_capture *c, size_t table)
 {
-	return c->snapshot == CONFIG_SNAPSHOT_KEYS && table < c->table_count ? "keys" : "none";
+	if (table < c->table_count)
+		return c->snapshot != CONFIG_SNAPSHOT_NONE ? "keys" : "none";
+	return c->snapshot == CONFIG_SNAPSHOT_WHOLE ? "whole" : "none";
+}
+
+const char *capture_tables_plan(const struct config_capture *c)
+{
+	static const char *const snapshots[] = {
+		[CONFIG_SNAPSHOT_KEYS] = "keys",
+		[CONFIG_SNAPSHOT_WHOLE] = "whole",
+		[CONFIG_SNAPSHOT_NONE] = "none",
+	};
+
+	return snapshots[c->snapshot];
 }
 
 static const char *const words[] = {

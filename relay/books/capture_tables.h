@@ -14,8 +14,11 @@ size_t capture_tables_count(const struct config_capture *c);
 /* As the configuration has it. */
 const char *capture_tables_name(const struct config_capture *c, size_t table);
 
-/* Whether rows that are there already are read, in the words of the books: "keys", "none". */
+/* Whether, and how, its rows that are there already are read, in the words of the books: "keys", "whole", "none". */
 const char *capture_tables_snapshot(const struct config_capture *c, size_t table);
+
+/* The same of the capture, as boxhaul.capture_plan() wants it: what is said of all its tables together. */
+const char *capture_tables_plan(const struct config_capture *c);
 
 /* The state of a table in the word of the books; and the other way round, where false is a word that is not known. "unproved" is complete: all its
  * rows were stored. */

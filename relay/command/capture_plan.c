@@ -82,7 +82,7 @@ enum exit_code capture_plan_ask(struct pg_session *s, const struct config *confi
 				      tables,
 				      inserts,
 				      outboxes,
-				      capture_tables_snapshot(capture, 0),
+				      capture_tables_plan(capture),
 				      has_messages(config, capture->name) ? "true" : "false",
 				      login->name[0] != '\0' ? login->name : NULL };
 	const struct pg_result *r = pg_session_run(s, plan_query, PARAMETERS, p);

@@ -81,7 +81,7 @@ struct config_origin {
 enum { LIMIT_CAPTURES = 8, LIMIT_OUTBOX_TABLES = 64, LIMIT_MESSAGES = 64 };
 
 enum config_capture_order { CONFIG_ORDER_COMMIT, CONFIG_ORDER_KEY };
-enum config_capture_snapshot { CONFIG_SNAPSHOT_KEYS, CONFIG_SNAPSHOT_NONE };
+enum config_capture_snapshot { CONFIG_SNAPSHOT_KEYS, CONFIG_SNAPSHOT_WHOLE, CONFIG_SNAPSHOT_NONE };
 enum config_capture_budget { CONFIG_BUDGET_WARN, CONFIG_BUDGET_LET_GO };
 enum config_capture_gap { CONFIG_GAP_WAIT, CONFIG_GAP_RESYNC };
 enum config_capture_failover { CONFIG_FAILOVER_AUTO, CONFIG_FAILOVER_ON, CONFIG_FAILOVER_OFF };
@@ -91,7 +91,7 @@ struct config_capture {
 	char *name;    /* [a-z0-9_]{1,40}: a part of the names of its replication slots */
 	char **tables; /* schema.table as SQL writes it (format/sql_name.h); every operation of them */
 	size_t table_count;
-	char **inserts_only; /* tables of which inserts alone are sent, and no rows that are there already; none of them stands in `tables` */
+	char **inserts_only; /* tables of which inserts alone are sent; none of them stands in `tables` */
 	size_t inserts_only_count;
 	char **skip_applied; /* sinks of this database whose transactions are not sent. Only with CONFIG_SNAPSHOT_NONE */
 	size_t skip_applied_count;
@@ -102,7 +102,9 @@ struct config_capture {
 	enum config_capture_order order;
 	enum capture_format format;
 	enum capture_int8 int8;
-	enum config_capture_snapshot snapshot; /* of `tables` */
+	enum config_capture_snapshot
+		snapshot;       /* of `tables`; WHOLE: of inserts_only, too. That only in the order of commits */
+	int64_t whole_limit_ms; /* the longest transaction under which one of these is read */
 	uint32_t chunk_rows;
 	uint32_t chunk_bytes; /* of the rows of a chunk in memory, but for one that is larger */
 	uint32_t chunk_share; /* per cent of the time that chunks may take while a snapshot is taken: 1 .. 100 */

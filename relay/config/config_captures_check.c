@@ -227,6 +227,18 @@ static void check_skip(struct loader *l, size_t i)
 			     "snapshot = \"none\"");
 }
 
+/* What was sent before its rows begin must not come behind that message: by key it may. */
+static void check_whole(struct loader *l, size_t i)
+{
+	const struct config_capture *c = &l->c->captures[i];
+
+	if (c->snapshot == CONFIG_SNAPSHOT_WHOLE && c->order == CONFIG_ORDER_KEY)
+		complaint_at(
+			l, config_check_node(l, "capture", i, "snapshot"),
+			"capture.snapshot = \"whole\" needs the order of commits, in which alone it is known what a row without a key "
+			"stands behind: set order = \"commit\", or snapshot = \"keys\"");
+}
+
 static void check_capture(struct loader *l, size_t i)
 {
 	const struct config_capture *c = &l->c->captures[i];
@@ -243,6 +255,7 @@ static void check_capture(struct loader *l, size_t i)
 	check_bucket(l, i);
 	check_owner(l, i);
 	check_skip(l, i);
+	check_whole(l, i);
 	if (!is_used(l->c, c))
 		complaint_at(l, config_check_node(l, "capture", i, NULL),
 			     "this group of capture has nothing to capture: add tables = [ \"schema.table\" ]; or say "

@@ -39,7 +39,8 @@ _Static_assert(CAPTURE_FORMAT_ROW == 0 && CAPTURE_FORMAT_TEXT == 1 && CAPTURE_FO
 		       CAPTURE_FORMAT_CLOUDEVENTS == 3,
 	       "order of the words");
 _Static_assert(CAPTURE_INT8_NUMBER == 0 && CAPTURE_INT8_STRING == 1, "order of the words");
-_Static_assert(CONFIG_SNAPSHOT_KEYS == 0 && CONFIG_SNAPSHOT_NONE == 1, "order of the words");
+_Static_assert(CONFIG_SNAPSHOT_KEYS == 0 && CONFIG_SNAPSHOT_WHOLE == 1 && CONFIG_SNAPSHOT_NONE == 2,
+	       "order of the words");
 _Static_assert(CONFIG_BUDGET_WARN == 0 && CONFIG_BUDGET_LET_GO == 1, "order of the words");
 _Static_assert(CONFIG_GAP_WAIT == 0 && CONFIG_GAP_RESYNC == 1, "order of the words");
 _Static_assert(CONFIG_FAILOVER_AUTO == 0 && CONFIG_FAILOVER_ON == 1 && CONFIG_FAILOVER_OFF == 2, "order of the words");
@@ -282,8 +283,8 @@ const struct setting settings[] = {
 	  .help = "Tables whose every change is sent: each as schema.table. They need a primary key or another replica identity." },
 	{ "capture.inserts_only", SETTING_STRINGS, OF_CAPTURE(inserts_only),
 	  .second = offsetof(struct config_capture, inserts_only_count), .example = "public.visits",
-	  .help = "Tables of which inserts alone are sent, because they have no replica identity; rows that are there already are not. They "
-		  "do not stand in `tables`." },
+	  .help = "Tables of which inserts alone are sent, because they have no replica identity; rows that are there already with snapshot = "
+		  "\"whole\" alone. They do not stand in `tables`." },
 	{ "capture.stream", SETTING_STRING, .required = true, OF_CAPTURE(stream.name), .example = "SHOP_CDC",
 	  .help = "The stream, by its name in JetStream. With order = \"commit\" nobody else may publish to it." },
 	{ "capture.create", SETTING_BOOL, OF_CAPTURE(stream.create), .standard = "false",
@@ -305,9 +306,13 @@ const struct setting settings[] = {
 		  "in binary mode." },
 	{ "capture.int8", SETTING_WORD, OF_CAPTURE(int8), .standard = "number", WORDS("number", "string"),
 	  .help = "bigint in JSON. Numbers above 2^53 are not exact for consumers that read them as doubles, such as JavaScript." },
-	{ "capture.snapshot", SETTING_WORD, OF_CAPTURE(snapshot), .standard = "keys", WORDS("keys", "none"),
-	  .help = "Rows of `tables` that are there already. keys: read in chunks by the key, beside the changes; this resumes anywhere. "
-		  "none: not sent." },
+	{ "capture.snapshot", SETTING_WORD, OF_CAPTURE(snapshot), .standard = "keys", WORDS("keys", "whole", "none"),
+	  .help = "Rows that are there already. keys: of `tables`, read in chunks by the key, beside the changes; this resumes anywhere. "
+		  "whole: those, and the rows of `inserts_only`, each such table in one piece and one transaction, from the start after a "
+		  "crash; needs order = \"commit\". none: not sent." },
+	{ "capture.whole_limit", SETTING_DURATION, OF_CAPTURE(whole_limit_ms), RANGE(SECOND, 7 * DAY), .standard = "1h",
+	  .help = "With snapshot = \"whole\": the longest transaction under which a table is read. Vacuum and ALTER TABLE wait for it. One that is not "
+		  "through by then is let go, and begun anew after as long again." },
 	{ "capture.skip_applied", SETTING_STRINGS, OF_CAPTURE(skip_applied),
 	  .second = offsetof(struct config_capture, skip_applied_count), .example = "orders",
 	  .help = "Subscriptions with tables in this database, by name: what they apply is not sent, so that a way back brings nothing back to where it "

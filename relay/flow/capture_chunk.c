@@ -7,6 +7,7 @@
 
 #include "books/capture_tables.h"
 #include "flow/capture_query.h"
+#include "flow/capture_whole.h"
 
 /* Prepared statements of the reader session, which has ledger.h's STATEMENT_READY besides. */
 enum { PIN, DRAW, HORIZON, SHAPE, END };
@@ -17,12 +18,14 @@ enum {
 	KEEP_MS = 60000, /* a session that nobody has asked anything for so long is not needed */
 };
 
-/* Rows by the index of the key, and no other way; one process reads them. A position that was asked for is flushed when it is answered, so the stream gets there
+/* Rows by the index of the key, and no other way; one process reads them. A table that is read whole is read from its beginning, and its transaction may wait for
+ * the stream. A position that was asked for is flushed when it is answered, so the stream gets there
  * at once (before 17 a message outside of a transaction waits for the WAL writer). */
 static const char pin[] =
 	"SELECT pg_catalog.set_config(s.name, v.value, false)"
 	" FROM (VALUES ('synchronous_commit', 'local'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),"
-	" ('enable_sort', 'off'), ('enable_incremental_sort', 'off'), ('max_parallel_workers_per_gather', '0'))"
+	" ('enable_sort', 'off'), ('enable_incremental_sort', 'off'), ('max_parallel_workers_per_gather', '0'),"
+	" ('synchronize_seqscans', 'off'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'))"
 	" AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
 
 static const struct pg_statement statements[] = {
@@ -58,6 +61,7 @@ struct capture_chunk {
 	int64_t asked_ms;
 	char waits_for[WAITS_BYTES];
 	struct capture_query_xids xip;
+	struct capture_whole *whole;
 	size_t table_count;
 	struct table tables[];
 };
@@ -93,9 +97,17 @@ static void tell_look(struct capture_chunk *c)
 			   t->query != NULL ? capture_query_shape(t->query) : NULL);
 }
 
+static bool is_of_cursor(const struct capture_chunk *c)
+{
+	return c->question.kind == CAPTURE_EFFECT_CHUNK &&
+	       (c->question.chunk.kind == CAPTURE_CHUNK_OPEN || c->question.chunk.kind == CAPTURE_CHUNK_PIECE);
+}
+
 /* reason 0: another time; else only an operator can mend it. */
 static void fail(struct capture_chunk *c, uint32_t reason)
 {
+	if (is_of_cursor(c))
+		capture_whole_end(c->whole);
 	if (is_look(c)) {
 		tell_look(c);
 		return;
@@ -277,6 +289,60 @@ static void send_rows(struct capture_chunk *c)
 	free(p.memory);
 }
 
+/* --- a table that is read whole --- */
+
+static bool is_whole(const struct capture_chunk *c, uint32_t table)
+{
+	return strcmp(capture_tables_snapshot(capture(c), table), "whole") == 0;
+}
+
+/* No row is the end: then its transaction is over, too. */
+static void take_piece(struct capture_chunk *c, const struct pg_result *r)
+{
+	struct capture_chunk_rows rows = { .shape = capture_query_shape(table_of(c)->query),
+					   .result = r,
+					   .count = (size_t)pg_rows(r) };
+	struct capture_event event = { .kind = CAPTURE_EVENT_CHUNK };
+
+	event.chunk.count = rows.count;
+	event.chunk.complete = rows.count == 0;
+	if (event.chunk.complete)
+		capture_whole_end(c->whole);
+	answer(c, &event, &rows);
+}
+
+static void on_cursor(void *arg, const struct pg_result *r)
+{
+	struct capture_chunk *c = arg;
+
+	if (pg_error(r) != NULL)
+		on_error(c, r);
+	else if (c->question.chunk.kind == CAPTURE_CHUNK_PIECE)
+		take_piece(c, r);
+	else if (table_of(c)->query == NULL)
+		go_on(c); /* it has its lock: now what the table looks like stays as it is */
+	else
+		take_chunk(c, r);
+}
+
+static void send_piece(struct capture_chunk *c)
+{
+	if (!capture_whole_is_open(c->whole))
+		fail(c, REASON_NONE);
+	else
+		ask(c, capture_whole_fetch(c->whole, c->question.chunk.rows, capture(c)->chunk_bytes));
+}
+
+static void send_open(struct capture_chunk *c)
+{
+	ask(c, capture_whole_declare(c->whole, table_of(c)->query));
+}
+
+static void send_lock(struct capture_chunk *c)
+{
+	ask(c, capture_whole_open(c->whole, capture_tables_name(capture(c), c->question.chunk.table)));
+}
+
 static void send_top(struct capture_chunk *c)
 {
 	const struct table *t = table_of(c);
@@ -323,7 +389,8 @@ static void on_shape(void *arg, const struct pg_result *r)
 		on_error(c, r);
 		return;
 	}
-	t->query = capture_query_create(r, capture_tables_name(capture(c), c->question.chunk.table));
+	t->query = capture_query_create(r, capture_tables_name(capture(c), c->question.chunk.table),
+					is_whole(c, c->question.chunk.table));
 	if (t->query == NULL) {
 		fail(c, REASON_NONE);
 		return;
@@ -340,7 +407,8 @@ static void on_shape(void *arg, const struct pg_result *r)
 		refuse(c, why);
 		return;
 	}
-	tell_key(c, capture_query_shape(t->query));
+	if (capture_query_shape(t->query)->key_count > 0)
+		tell_key(c, capture_query_shape(t->query));
 	go_on(c);
 }
 
@@ -355,10 +423,18 @@ static void send_shape(struct capture_chunk *c)
 
 static void send_chunk(struct capture_chunk *c)
 {
-	if (table_of(c)->query == NULL)
+	bool opens = is_of_cursor(c) && c->question.chunk.kind == CAPTURE_CHUNK_OPEN;
+
+	if (opens && !capture_whole_is_locked(c->whole))
+		send_lock(c);
+	else if (table_of(c)->query == NULL)
 		send_shape(c);
 	else if (is_look(c))
 		tell_look(c);
+	else if (opens)
+		send_open(c);
+	else if (is_of_cursor(c))
+		send_piece(c);
 	else if (c->question.chunk.kind == CAPTURE_CHUNK_REPAIR)
 		send_repair(c);
 	else if (c->question.chunk.kind == CAPTURE_CHUNK_TOP)
@@ -394,6 +470,12 @@ void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *eff
 	c->question = *effect;
 	c->asked = true;
 	c->asked_ms = loop_now_ms();
+	/* What was known of the table was not asked under the lock that it is about to get. */
+	if (is_of_cursor(c) && effect->chunk.kind == CAPTURE_CHUNK_OPEN) {
+		capture_whole_end(c->whole);
+		capture_query_free(table_of(c)->query);
+		table_of(c)->query = NULL;
+	}
 	if (range != NULL && !capture_range_copy(&c->range, range)) {
 		ask(c, false); /* it fails: without its cursor it would begin at the start */
 		return;
@@ -409,7 +491,9 @@ void capture_chunk_look(struct capture_chunk *c, uint32_t table)
 
 void capture_chunk_forget(struct capture_chunk *c)
 {
-	c->stale += c->sent;
+	/* (What the cursor was asked it forgets itself; but what the table looks like is asked here.) */
+	c->stale += c->sent && !capture_whole_is_busy(c->whole);
+	capture_whole_end(c->whole);
 	c->asked = c->sent = false;
 	capture_range_free(&c->range);
 	c->waits_for[0] = '\0';
@@ -436,6 +520,7 @@ void capture_chunk_session_down(struct capture_chunk *c)
 
 	c->up = false;
 	c->stale = 0;
+	capture_whole_lost(c->whole);
 	for (size_t i = 0; i < c->table_count; i++) {
 		capture_query_free(c->tables[i].query);
 		c->tables[i].query = NULL;
@@ -461,6 +546,11 @@ struct capture_chunk *capture_chunk_create(struct pg *pg, const struct config *c
 	c->session = (struct served_session){
 		.served = served, .pg = pg, .listen = &statements[PIN], .up = on_served, .arg = c
 	};
+	c->whole = capture_whole_create(pg, on_cursor, c);
+	if (c->whole == NULL) {
+		free(c);
+		return NULL;
+	}
 	return c;
 }
 
@@ -471,6 +561,7 @@ void capture_chunk_free(struct capture_chunk *c)
 	for (size_t i = 0; i < c->table_count; i++)
 		capture_query_free(c->tables[i].query);
 	capture_range_free(&c->range);
+	capture_whole_free(c->whole);
 	free(c->xip.xids);
 	free(c);
 }
@@ -506,7 +597,8 @@ const struct capture_shape *capture_chunk_shape(const struct capture_chunk *c, u
 
 bool capture_chunk_is_wanted(const struct capture_chunk *c)
 {
-	return c->asked || (c->asked_ms != 0 && loop_now_ms() - c->asked_ms < KEEP_MS);
+	return c->asked || capture_whole_is_open(c->whole) ||
+	       (c->asked_ms != 0 && loop_now_ms() - c->asked_ms < KEEP_MS);
 }
 
 const char *capture_chunk_trouble(const struct capture_chunk *c, uint32_t table)

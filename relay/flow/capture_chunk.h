@@ -80,7 +80,7 @@ void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *eff
 /* Asks what a table looks like, if that is not known. A question like the others: one at a time, and looked() is its answer. */
 void capture_chunk_look(struct capture_chunk *c, uint32_t table);
 
-/* The lead is gone, or new: no answer comes to what was asked before. */
+/* The transaction under which a table is read whole is not wanted any more, or the lead is gone, or new: no answer comes to what was asked before. */
 void capture_chunk_forget(struct capture_chunk *c);
 
 /* Is a session needed? While something is asked, and for a while after. (A capture whose rows are all there needs none.) */

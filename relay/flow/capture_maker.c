@@ -452,25 +452,27 @@ struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct c
 				    .row = row->values,
 				    .place = { .system = m->style.system },
 				    .snapshot = row->snapshot,
-				    .reading = row->reading };
+				    .reading = row->reading,
+				    .nth = row->nth };
 	struct parts p = { .tab = row->tab, .table = row->table, .key = &m->key };
 
 	write_key(&m->key, row->shape, row->values);
 	return make(m, &c, &p);
 }
 
-struct capture_parcel *capture_maker_control(struct capture_maker *m, uint32_t table, const char *tab,
-					     const char *snapshot, bool end, const struct capture_shape *shape)
+struct capture_parcel *capture_maker_control(struct capture_maker *m, const struct capture_read_control *control)
 {
 	struct sql_name name = { .schema = "" };
 	struct capture_shape nameless = { .schema = name.schema, .table = name.table };
-	struct capture_change c = { .op = end ? CAPTURE_OP_SNAPSHOT_END : CAPTURE_OP_SNAPSHOT_BEGIN,
-				    .shape = shape != NULL ? shape : &nameless,
+	struct capture_change c = { .op = control->end ? CAPTURE_OP_SNAPSHOT_END : CAPTURE_OP_SNAPSHOT_BEGIN,
+				    .shape = control->shape != NULL ? control->shape : &nameless,
 				    .place = { .system = m->style.system },
-				    .snapshot = snapshot };
-	struct parts p = { .tab = tab, .table = table };
+				    .snapshot = control->snapshot,
+				    .reading = control->reading,
+				    .nth = control->nth };
+	struct parts p = { .tab = control->tab, .table = control->table };
 
-	sql_name_read(tab, &name);
+	sql_name_read(control->tab, &name);
 	return make(m, &c, &p);
 }
 

@@ -30,8 +30,20 @@ struct capture_read_row {
 	const struct pgoutput_value *values;
 	const char *snapshot;
 	uint64_t reading;
+	uint64_t
+		nth; /* of a table that is read whole: a number that no other row of it has, in any reading; else 0, and the key tells */
 	uint32_t table;
 	const char *tab;
+};
+
+/* That the rows of a table begin, with its columns where they are known (`shape`, or NULL), or are all there. Of one that is read whole, too: the reading, and `nth` as of a row. */
+struct capture_read_control {
+	const struct capture_shape *shape;
+	const char *snapshot;
+	uint64_t reading, nth;
+	uint32_t table;
+	const char *tab;
+	bool end;
 };
 
 /* Of the stream: an insert, update, delete of a captured table (of an update in a bucket that moves to another key `half` is the delete that
@@ -72,9 +84,7 @@ bool capture_maker_skips(const struct capture_maker *m, const struct pgoutput_me
 
 /* Of the snapshot. */
 struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row);
-/* That the rows of a table begin, with its columns where they are known (`shape`, or NULL), or are all there. */
-struct capture_parcel *capture_maker_control(struct capture_maker *m, uint32_t table, const char *tab,
-					     const char *snapshot, bool end, const struct capture_shape *shape);
+struct capture_parcel *capture_maker_control(struct capture_maker *m, const struct capture_read_control *control);
 
 /* Of a verify pass: a row, by its hash, or whole (`hash` is NULL), or that there is none (`absent`: of its values the key alone counts); the rows of a window,
  * which were made so (`last` is the last one of the chunk); that the pass begins, or ends. What a pass reads is told apart by its own id. */

@@ -30,6 +30,7 @@ struct column {
 struct capture_query {
 	struct sql_name name;
 	char *relation, *filter; /* quoted; NULL: there is none */
+	bool whole;              /* its rows are not read by a key */
 	bool only;               /* its children are tables of their own */
 	int64_t oid, estimate;
 	char why[256];
@@ -99,16 +100,18 @@ static bool read_all(struct capture_query *q, const struct pg_result *r)
 			return false;
 	if (!pg_is_null(r, 0, WHY))
 		snprintf(q->why, sizeof q->why, "%s", pg_bytes(r, 0, WHY, &bytes));
-	else if (q->shape.key_count == 0)
+	else if (q->shape.key_count == 0 && !q->whole)
 		snprintf(q->why, sizeof q->why,
 			 "it has no key by which its rows could be read: neither a primary key, nor an identity index");
 	return true;
 }
 
-struct capture_query *capture_query_create(const struct pg_result *answer, const char *tab)
+struct capture_query *capture_query_create(const struct pg_result *answer, const char *tab, bool whole)
 {
 	struct capture_query *q = calloc(1, sizeof *q);
 
+	if (q != NULL)
+		q->whole = whole;
 	if (q != NULL && sql_name_read(tab, &q->name) && read_all(q, answer)) {
 		q->shape.schema = q->name.schema;
 		q->shape.table = q->name.table;
@@ -199,12 +202,18 @@ static void write_from(FILE *f, const struct capture_query *q)
 }
 
 /* What the last row has: the snapshot of the statement, and which files it has read. */
-static void write_end(FILE *f, const struct capture_query *q)
+static void write_snapshot(FILE *f, const struct capture_query *q)
 {
-	fputs(" UNION ALL SELECT ", f);
+	fputs("SELECT ", f);
 	for (size_t i = 0; i < q->shape.count; i++)
 		fputs("NULL, ", f);
 	fprintf(f, "pg_catalog.pg_current_snapshot()::pg_catalog.text, boxhaul.capture_filenode(%" PRId64 ")", q->oid);
+}
+
+static void write_end(FILE *f, const struct capture_query *q)
+{
+	fputs(" UNION ALL ", f);
+	write_snapshot(f, q);
 }
 
 /* The text of a stream that is done; NULL: it has failed. */
@@ -298,6 +307,55 @@ char *capture_query_repair(const struct capture_query *q)
 	write_key(f, q, "t.");
 	fputs(")", f);
 	write_end(f, q);
+	return finish(f, &text);
+}
+
+/* --- all rows, in one piece --- */
+
+/* In the order in which they lie in the table: no index is of use, and both cursors have the same. */
+static char *declare(const struct capture_query *q, const char *name,
+		     void (*write_what)(FILE *f, const struct capture_query *q))
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	fprintf(f, "DECLARE \"boxhaul %s\" NO SCROLL CURSOR FOR SELECT ", name);
+	write_what(f, q);
+	write_from(f, q);
+	fputs("true", f);
+	return finish(f, &text);
+}
+
+char *capture_query_whole(const struct capture_query *q)
+{
+	return declare(q, "rows", write_columns);
+}
+
+bool capture_query_is_long(const struct capture_query *q)
+{
+	for (size_t i = 0; i < q->shape.count; i++)
+		if (q->more[i].is_long)
+			return true;
+	return false;
+}
+
+char *capture_query_sizes(const struct capture_query *q)
+{
+	return declare(q, "sizes", write_size);
+}
+
+char *capture_query_snapshot(const struct capture_query *q)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	write_snapshot(f, q);
 	return finish(f, &text);
 }
 

@@ -27,8 +27,8 @@ struct capture_query;
 /* What to ask for one of these, in binary; $1: the capture, $2: the table's name. */
 extern const char capture_query_question[];
 
-/* Of its answer. NULL: out of memory. */
-struct capture_query *capture_query_create(const struct pg_result *answer, const char *tab);
+/* Of its answer. whole: its rows are not read by a key, so it needs none. NULL: out of memory. */
+struct capture_query *capture_query_create(const struct pg_result *answer, const char *tab, bool whole);
 /* NULL is allowed. */
 void capture_query_free(struct capture_query *q);
 
@@ -52,6 +52,13 @@ char *capture_query_top(const struct capture_query *q);
 
 /* The rows that are to be read again: of capture $1, table $2, reading $3. As above. */
 char *capture_query_repair(const struct capture_query *q);
+
+/* A table that is read whole (flow/capture_whole.h): two cursors, "boxhaul rows" over its rows, and "boxhaul sizes" over their sizes, which is
+ * of use where a column is long; and the snapshot and the files, as the last row of the above has them. To be freed; NULL: out of memory. */
+char *capture_query_whole(const struct capture_query *q);
+bool capture_query_is_long(const struct capture_query *q);
+char *capture_query_sizes(const struct capture_query *q);
+char *capture_query_snapshot(const struct capture_query *q);
 
 /* The next rows of a verify pass, as those of capture_query_rows(); its columns alone, and the key; where hashes are sent the key alone. Behind the two that
  * only the last row has comes one more: the hash; or "absent", there is no row with this key (its columns are the key that was asked for). NULL of memory,

@@ -12,6 +12,8 @@
 struct waiting {
 	struct capture_event event;
 	struct capture_parcel *parcel;
+	bool for_the_end; /* it is wanted as the last of its transaction alone, */
+	bool refusable;   /* in the place of one that may be refused */
 	struct waiting *next;
 };
 
@@ -130,7 +132,10 @@ static void put_event(struct capture_stream *s, const struct capture_event *even
 /* What was the last change is so no more, or is so for good. */
 static void let_held_go(struct capture_stream *s)
 {
-	put_last(s, s->held);
+	if (s->held != NULL && s->held->for_the_end && !s->held->parcel->parcel.last)
+		free_waiting(s->held);
+	else
+		put_last(s, s->held);
 	s->held = NULL;
 }
 
@@ -197,6 +202,24 @@ static void tell_columns(struct capture_stream *s, struct capture_relation *x)
 	offer(s, CAPTURE_CHANGE_OTHER, capture_maker_columns(s->maker, at(s, NUMBER_COLUMNS), x));
 }
 
+/* A change that is not sent is the last one of its transaction nevertheless, if it is: else another message would say so, which another leader, who sent this one, has sent without that word.
+ * In its place, and under its id, stands what changes nothing: the columns of its table. */
+static void take_unsent(struct capture_stream *s, struct capture_relation *x, const struct pgoutput_message *m)
+{
+	struct capture_parcel *unsent = capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m);
+
+	if (unsent == NULL) {
+		breaks(s, "out of memory");
+		return;
+	}
+	offer(s, CAPTURE_CHANGE_OTHER, capture_maker_columns(s->maker, at(s, NUMBER_CHANGE), x));
+	if (s->held != NULL) {
+		s->held->for_the_end = true;
+		s->held->refusable = capture_maker_may_be_refused(unsent);
+	}
+	free(unsent);
+}
+
 static struct capture_relation *relation_of(struct capture_stream *s, uint32_t oid)
 {
 	struct capture_relation *x = capture_relations_find(s->relations, oid);
@@ -227,6 +250,10 @@ static void take_change(struct capture_stream *s, const struct pgoutput_message 
 	if (x->table == CAPTURE_NO_TABLE)
 		return;
 	tell_columns(s, x);
+	if (s->handlers.lets_go(s->handlers.arg, x->table)) {
+		take_unsent(s, x, m);
+		return;
+	}
 	if (capture_maker_moves(s->maker, x, m))
 		offer(s, CAPTURE_CHANGE_ROW, capture_maker_half(s->maker, at(s, NUMBER_HALF), x, m));
 	offer(s, CAPTURE_CHANGE_ROW, capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m));
@@ -297,7 +324,7 @@ static void take_begin(struct capture_stream *s, const struct pgoutput_message *
  * one that is never. */
 static void end_for_sure(struct capture_stream *s)
 {
-	if (s->held == NULL || !capture_maker_may_be_refused(s->held->parcel) ||
+	if (s->held == NULL || !(s->held->refusable || capture_maker_may_be_refused(s->held->parcel)) ||
 	    !capture_maker_tells(s->maker, CAPTURE_OP_END))
 		return;
 	s->change = s->changes++;

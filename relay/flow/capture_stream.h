@@ -24,6 +24,9 @@ struct capture_stream_handlers {
 	bool (*takes)(void *arg);
 	/* BEGIN, CHANGE, COMMIT or POSITION, without time and randomness. The parcel (of a change) is the callee's. */
 	void (*give)(void *arg, struct capture_event *event, struct capture_parcel *parcel);
+	/* Whether a row that was inserted into this table is not to be sent (capture_lets_go()): then its change is not given. But if it is the last one of its
+	 * transaction, the columns of the table are, in its place. */
+	bool (*lets_go)(void *arg, uint32_t table);
 	/* What was read makes no sense, or there is no memory for it. Nothing is given any more until capture_stream_begin(): the stream is to be
 	 * ended, and begun again from what is settled. */
 	void (*broken)(void *arg, const char *why);

@@ -234,7 +234,7 @@ static bool write_id(struct capture_writer *w, const struct capture_change *c, u
 					    c->shape->table, c->reading, c->id, c->id_bytes, id);
 	if (!row && c->place.commit_lsn != 0)
 		return capture_identity_change(&w->identity, &c->place, id);
-	if (row && parts > 0) {
+	if (row && parts > 0 && c->nth == 0) {
 		put_key_piece(w, c, parts);
 		return !w->piece.failed &&
 		       capture_identity_row(&w->identity, c->place.system, c->snapshot, c->shape->schema,

@@ -168,9 +168,18 @@ static void on_broken(void *arg, const char *why)
 	stream_gone(c);
 }
 
+static bool lets_go(void *arg, uint32_t table)
+{
+	struct capture_one *c = arg;
+
+	return capture_lets_go(c->core, table);
+}
+
 struct capture_stream_handlers capture_events_of_stream(struct capture_one *c)
 {
-	return (struct capture_stream_handlers){ .takes = takes, .give = on_give, .broken = on_broken, .arg = c };
+	return (struct capture_stream_handlers){
+		.takes = takes, .give = on_give, .lets_go = lets_go, .broken = on_broken, .arg = c
+	};
 }
 
 /* --- the lead --- */
@@ -424,6 +433,7 @@ static bool make_rows(struct capture_one *c, const struct capture_chunk_rows *ro
 					.values = values,
 					.snapshot = c->tables[c->reading.table].snapshot_id,
 					.reading = c->reading.number,
+					.nth = c->reading.nth,
 					.table = c->reading.table,
 					.tab = capture_relations_name(c->relations, c->reading.table) };
 	bool ok = values != NULL;
@@ -437,6 +447,7 @@ static bool make_rows(struct capture_one *c, const struct capture_chunk_rows *ro
 							     .bytes = v.bytes };
 		}
 		parcels[i] = rows->of_pass ? verify_row(c, rows, i, &row) : capture_maker_row(c->maker, &row);
+		row.nth += row.nth != 0;
 		ok = parcels[i] != NULL;
 		if (ok)
 			list[i] = capture_maker_row_of(parcels[i]);

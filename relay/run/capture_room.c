@@ -74,6 +74,7 @@ struct capture_settings capture_room_settings(const struct capture_one *c)
 		.chunk_rows = conf->chunk_rows,
 		.chunk_share = conf->chunk_share,
 		.chunk_wait_ms = CHUNK_WAIT_MS,
+		.whole_ms = (uint32_t)conf->whole_limit_ms,
 		.carry_after_ms = CARRY_AFTER_MS,
 	};
 }

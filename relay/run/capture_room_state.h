@@ -45,6 +45,8 @@ struct capture_room_table {
 	int64_t told_ordinal; /* of the message that told it; 0: it has none yet */
 	int64_t estimate;
 	bool unproved;
+	uint64_t
+		piece; /* where it is read whole: what its rows and messages are told from others by; 0: not in this lead */
 	uint64_t rows_before;            /* stored when the rate was taken last */
 	double rate;                     /* of them a second since the time before; negative: not known */
 	struct capture_ledger_pass pass; /* its columns are owned */
@@ -52,6 +54,7 @@ struct capture_room_table {
 
 struct capture_room_reading {
 	uint32_t table, number;
+	uint64_t nth; /* of its first row, where the table is read whole; else 0 */
 };
 
 struct capture_one {

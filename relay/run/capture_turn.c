@@ -204,6 +204,14 @@ static struct capture_range_key key_in(const struct capture_one *c, uint32_t slo
 	return (struct capture_range_key){ c->parcels[slot]->key, c->parcels[slot]->key_bytes };
 }
 
+/* What tells the rows of a piece from those of any other: a reading's number is given once, but a server that lost the end of its log gives it again. */
+static uint64_t drawn(void)
+{
+	uint64_t n = (uint64_t)random() << 42 ^ (uint64_t)random() << 21 ^ (uint64_t)random();
+
+	return n != 0 ? n : 1;
+}
+
 static void ask(struct capture_one *c, const struct capture_effect *f)
 {
 	struct capture_range range = { .after = { .bytes = NULL } };
@@ -217,6 +225,10 @@ static void ask(struct capture_one *c, const struct capture_effect *f)
 	}
 	if (f->kind == CAPTURE_EFFECT_CHUNK)
 		c->reading = (struct capture_room_reading){ .table = f->chunk.table, .number = f->chunk.reading };
+	if (f->kind == CAPTURE_EFFECT_CHUNK && f->chunk.kind == CAPTURE_CHUNK_OPEN)
+		c->tables[f->chunk.table].piece = drawn();
+	if (f->kind == CAPTURE_EFFECT_CHUNK && f->chunk.kind == CAPTURE_CHUNK_PIECE)
+		c->reading.nth = c->tables[f->chunk.table].piece + f->chunk.nth;
 	pg_rest(c->reader, false);
 	capture_chunk_ask(c->chunk, f, &range);
 }
@@ -225,11 +237,18 @@ static struct capture_parcel *make_control(struct capture_one *c, const struct c
 {
 	uint32_t table = c->control.table;
 	const char *name = capture_relations_name(c->relations, table);
+	bool whole = capture_table_at(c->core, table)->whole;
+	struct capture_read_control control = { .shape = shape,
+						.snapshot = c->tables[table].snapshot_id,
+						.reading = whole ? c->control.reading : 0,
+						.nth = whole ? c->tables[table].piece : 0,
+						.table = table,
+						.tab = name,
+						.end = c->control.end };
 	struct capture_verify v;
 
 	if (c->tables[table].pass.number == 0)
-		return capture_maker_control(c->maker, table, name, c->tables[table].snapshot_id, c->control.end,
-					     shape);
+		return capture_maker_control(c->maker, &control);
 	v = capture_verify_of(c, table, c->control.reading, shape);
 	return capture_maker_pass(c->maker, &v, table, name, c->control.end);
 }
@@ -383,6 +402,7 @@ static void carry_out(struct capture_one *c, const struct capture_effect *f)
 	case CAPTURE_EFFECT_HORIZON:
 	case CAPTURE_EFFECT_CHUNK:
 	case CAPTURE_EFFECT_CHUNK_END: ask(c, f); break;
+	case CAPTURE_EFFECT_LET_GO: capture_chunk_forget(c->chunk); break;
 	case CAPTURE_EFFECT_WINDOW: capture_verify_window(c, f); break;
 	case CAPTURE_EFFECT_CONTROL: control(c, f); break;
 	case CAPTURE_EFFECT_MARK: ok = mark(c, f->mark); break;

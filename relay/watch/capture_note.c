@@ -1,5 +1,16 @@
 #include "watch/capture_note.h"
 
+static const char *why_again(uint32_t reason)
+{
+	switch (reason) {
+	case CAPTURE_AGAIN_FILENODE:
+		return "it has other files now: contents may have changed without a change in the log";
+	case CAPTURE_AGAIN_PIECE: return "it is read whole, and the transaction under which it was read is gone";
+	case CAPTURE_AGAIN_LONG: return "it is read whole, which took longer than whole_limit";
+	default: return "too many rows got another key while values of them were left out";
+	}
+}
+
 void capture_note_tell(struct log *log, const struct capture_note *n, const char *capture, const char *table,
 		       const char *why)
 {
@@ -10,11 +21,7 @@ void capture_note_tell(struct log *log, const struct capture_note *n, const char
 		break;
 	case CAPTURE_NOTE_AGAIN:
 		log_warn(log, "the rows of the table are read again from the start", KS("capture", capture),
-			 KS("table", table),
-			 KS("why",
-			    n->reason == CAPTURE_AGAIN_FILENODE
-				    ? "it has other files now: contents may have changed without a change in the log"
-				    : "too many rows got another key while values of them were left out"));
+			 KS("table", table), KS("why", why_again(n->reason)));
 		break;
 	case CAPTURE_NOTE_COMPLETE:
 		log_info(log, "all rows of the table are stored", KS("capture", capture), KS("table", table),

@@ -78,8 +78,8 @@ def position_of(text):
         raise Damaged(f"Boxhaul-Position {text}") from None
 
 
-def parse(stored):
-    """A message -> Event. Damaged, where it is none."""
+def parse(stored, unkeyed=()):
+    """A message -> Event. Damaged, where it is none. unkeyed: tables without a key, whose rows have none."""
     def header(name):
         return stored.headers.get(name, [None])[0]
     try:
@@ -89,7 +89,7 @@ def parse(stored):
         raise Damaged(f"no event: {stored.payload[:80]!r}") from e
     if op not in OPERATIONS:
         raise Damaged(f"op {op}")
-    if op in tuple("rcud") and not isinstance(body.get("key"), dict):
+    if op in tuple("rcud") and not isinstance(body.get("key"), dict) and not (op in "rc" and table in unkeyed and "key" not in body):
         raise Damaged(f"{op} without a key")
     if op in tuple("rcu") and not isinstance(body.get("row"), dict):
         raise Damaged(f"{op} without a row")
@@ -122,8 +122,9 @@ class Copy:
     """gaps: how often the slot was lost: there a transaction may have been cut off, and the log gone back, if a standby that lacked its end
     took over. strict: rows of the snapshot are judged (not where phantoms have passed)."""
 
-    def __init__(self, owned=True, gaps=0, strict=True):
+    def __init__(self, owned=True, gaps=0, strict=True, unkeyed=()):
         self.owned, self.gaps, self.strict = owned, gaps, strict
+        self.unkeyed = {table: collections.Counter() for table in unkeyed}  # their rows: how often each is there, since their snapshot began
         self.tables = collections.defaultdict(Table)
         self.faults, self.examples, self.counts = collections.Counter(), [], collections.Counter()
         self.events, self.compared, self.verified = [], 0, 0
@@ -147,7 +148,7 @@ class Copy:
         """In the order of the stream; call it again with what has come since."""
         for stored in messages:
             try:
-                event = parse(stored)
+                event = parse(stored, self.unkeyed)
             except Damaged as e:
                 self.fault("damaged", f"{e}, at {stored.seq}")
                 continue
@@ -191,6 +192,9 @@ class Copy:
         for values in (event.row, event.old):
             if str((values or {}).get("changed_by", "")).startswith(UNDONE):
                 self.fault("uncommitted", f"{event.table} {event.key} at {event.seq}")
+        if event.table in self.unkeyed:
+            self._apply_unkeyed(self.unkeyed[event.table], event)
+            return
         table = self.tables[event.table]
         if event.op == "t":
             self._truncate(table)
@@ -206,6 +210,14 @@ class Copy:
             self._verify(table, event)
         elif event.op == "snapshot-begin":
             table.begin_snapshot()
+
+    @staticmethod
+    def _apply_unkeyed(rows, event):
+        """Nothing but inserts: what came before the last snapshot began counts no more."""
+        if event.op == "snapshot-begin":
+            rows.clear()
+        elif event.op in tuple("rc"):
+            rows[canonical(event.row)] += 1
 
     def _verify(self, table, event):
         """Exactly here the copy has exactly what the pass has read of each key."""

@@ -335,8 +335,8 @@ void capture_books_verify(struct capture_sim *s, uint32_t table, uint32_t keys)
 {
 	struct books *b = &s->pg.books;
 
-	if (b->table[table].state != CAPTURE_TABLE_COMPLETE || !s->pg.table[table].published ||
-	    !s->plan.settings.in_commit_order)
+	if (table == s->plan.whole_table || b->table[table].state != CAPTURE_TABLE_COMPLETE ||
+	    !s->pg.table[table].published || !s->plan.settings.in_commit_order)
 		return;
 	b->table[table] = (struct capture_table){ .state = CAPTURE_TABLE_WAITING, .pass = ++s->numbers };
 	b->asked_keys[table] = keys;
@@ -380,6 +380,7 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 		return;
 	for (uint32_t t = 0; t < s->plan.tables; t++) {
 		tables[t] = b->table[t];
+		tables[t].whole = t == s->plan.whole_table;
 		count_repairs(b, t, &tables[t]);
 		host->cursor[t] = b->cursor[t];
 		host->top[t] = b->top[t];
@@ -393,6 +394,7 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 	ev.leading.carried = inherited;
 	ev.leading.carried_count = b->carries;
 	host->epoch = b->epoch;
+	host->piece.open = false;
 	ev.leading.end_lsn = b->end_lsn;
 	ev.leading.commit_time = b->time;
 	ev.leading.ordinal = b->ordinal;
@@ -420,6 +422,9 @@ void capture_books_lead(struct capture_sim *s, struct host *h)
 
 	b->epoch++;
 	b->led = true;
+	/* An earlier leader that has marked nothing may have sent something. */
+	if (led && b->low_water == LOW_WATER_NONE)
+		b->low_water = LOW_WATER_UNKNOWN;
 	/* What is not marked comes again. */
 	while (b->carries > 0 && b->carried[b->carries - 1].ordinal > b->ordinal &&
 	       s->flaw != CAPTURE_FLAW_carried_torn)

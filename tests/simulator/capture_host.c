@@ -178,6 +178,8 @@ static void control(struct capture_sim *s, struct host *h, const struct capture_
 	p.m.pass = capture_table_at(h->core, f->control.table)->pass;
 	p.m.key = p.m.pass != 0 && h->asked_keys[f->control.table] != 0;
 	p.m.id = capture_mix(capture_mix(f->control.table, f->control.end), capture_mix(p.m.pass, 2));
+	if (f->control.table == s->plan.whole_table)
+		p.m.id = capture_mix(p.m.id, capture_mix(p.m.reading, h->piece.open ? h->piece.number : 0));
 	ev.control.table = f->control.table;
 	ev.control.end = f->control.end;
 	ev.control.row.bytes = 20;
@@ -242,6 +244,7 @@ static void carry_out(struct capture_sim *s, struct host *h, const struct captur
 	case CAPTURE_EFFECT_HORIZON:
 	case CAPTURE_EFFECT_CHUNK:
 	case CAPTURE_EFFECT_CHUNK_END: capture_reader_ask(s, h, f); break;
+	case CAPTURE_EFFECT_LET_GO: capture_reader_let_go(s, h); break;
 	case CAPTURE_EFFECT_WINDOW: window(s, h, f); break;
 	case CAPTURE_EFFECT_CONTROL: control(s, h, f); break;
 	case CAPTURE_EFFECT_MARK: capture_books_mark(s, h, f->mark); break;
@@ -542,6 +545,7 @@ static void die(struct capture_sim *s, struct host *h)
 	h->session_dead = false;
 	h->frozen_until = 0;
 	h->question++;
+	h->piece.open = false;
 	let_go_of_all(h);
 	memset(h->found, 0, sizeof h->found);
 	plan(s, h, capture_soon(s, prng_spread(&s->dice, MS, 500 * MS)), on_rise);

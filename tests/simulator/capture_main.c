@@ -133,6 +133,7 @@ static bool run(uint64_t seed, const struct overrides *o, int flaw, bool tracing
 			s->voids += stats->chunks_void;
 			s->rows_early += stats->rows_early;
 			s->barriers += stats->barriers;
+			s->let_go += stats->let_go;
 		}
 	capture_hosts_end(s);
 	capture_sim_close(s);
@@ -147,16 +148,16 @@ static void tell_plan(void)
 	const struct capture_settings *c = &p->settings;
 
 	printf("relays=%u tables=%u keys=%u writers=%u transactions=%u ops=%u order=%s window=%u queue=%u/%u chunk=%u share=%u "
-	       "wait=%u most=%u/%u/%u mark=%u late_table=%d 13=%d\n",
+	       "wait=%u most=%u/%u/%u mark=%u late_table=%d whole_table=%u 13=%d\n",
 	       p->hosts, p->tables, p->keys, p->writers, p->transactions, p->most_ops,
 	       c->in_commit_order ? "commit" : "key", c->send.window_messages, c->send.queue_messages,
 	       c->send.queue_bytes, c->chunk_rows, c->chunk_share, c->chunk_wait_ms, c->most_xids, c->most_repairs,
-	       c->most_commits, c->send.mark_interval_ms, p->late_table, p->version_13);
+	       c->most_commits, c->send.mark_interval_ms, p->late_table, p->whole_table, p->version_13);
 }
 
 static struct {
 	uint64_t changes, rows, early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, transactions,
-		carried, fetched, passes, verified, corrupted, found;
+		carried, fetched, passes, verified, corrupted, found, wholes, let_go;
 } sum;
 
 static void add_up(void)
@@ -172,6 +173,8 @@ static void add_up(void)
 	sum.verified += s->verified;
 	sum.corrupted += s->corrupted;
 	sum.found += s->found;
+	sum.wholes += s->wholes;
+	sum.let_go += s->let_go;
 	sum.repairs += s->repairs;
 	sum.marks += s->marks;
 	sum.phantoms += s->phantoms;
@@ -191,6 +194,7 @@ static void tell_sum(void)
 	printf("carried=%" PRIu64 "\nfetched=%" PRIu64 "\n", sum.carried, sum.fetched);
 	printf("passes=%" PRIu64 "\nverified=%" PRIu64 "\ncorrupted=%" PRIu64 "\nfound=%" PRIu64 "\n", sum.passes,
 	       sum.verified, sum.corrupted, sum.found);
+	printf("wholes=%" PRIu64 "\nlet_go=%" PRIu64 "\n", sum.wholes, sum.let_go);
 	printf("marks=%" PRIu64 "\nphantoms=%" PRIu64 "\nletters=%" PRIu64 "\nagain=%" PRIu64 "\nbarriers=%" PRIu64
 	       "\n",
 	       sum.marks, sum.phantoms, sum.letters, sum.again, sum.barriers);

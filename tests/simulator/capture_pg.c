@@ -221,7 +221,7 @@ void capture_pg_rewrite(struct capture_sim *s, uint32_t table)
 	struct op op = { .kind = OP_REWRITE, .table = (uint8_t)table };
 	uint64_t xid;
 
-	if (s->table_locked[table] != 0)
+	if (s->table_locked[table] != 0 || table == s->plan.whole_table)
 		return;
 	for (int k = 0; k < CAPTURE_KEYS; k++)
 		if (s->locked[table][k] != 0)

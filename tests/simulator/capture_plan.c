@@ -32,6 +32,7 @@ static void draw_settings(struct capture_settings *s, struct prng *dice)
 	s->chunk_rows = ONE_OF(dice, 1, 2, 3, 7, 30);
 	s->chunk_share = ONE_OF(dice, 2, 5, 50, 100);
 	s->chunk_wait_ms = ONE_OF(dice, 2, 10, 100);
+	s->whole_ms = ONE_OF(dice, 8000, 100000);
 	s->most_xids = ONE_OF(dice, 0, 2, 8);
 	s->most_repairs = ONE_OF(dice, 0, 0, 3, 12);
 	s->most_commits = ONE_OF(dice, 0, 1, 3);
@@ -158,6 +159,9 @@ void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 		p->every.failover = 0;
 	if (!p->settings.in_commit_order)
 		p->every.end_lost = 0;
+	p->whole_table = CAPTURE_TABLES;
+	if (p->settings.in_commit_order && !p->whole_rows && p->every.end_lost == 0 && prng_below(dice, 3) == 0)
+		p->whole_table = (uint32_t)prng_below(dice, p->tables);
 	/* A bucket is not verified. */
 	if (p->whole_rows)
 		p->every.verify = 0;

@@ -88,9 +88,11 @@ struct capture_plan {
 	bool whole_messages; /* the end of a chunk is a message outside of transactions, flushed late; else a transaction */
 	bool sequence_first; /* the stream looks at the expected sequence before it looks at the id */
 	bool late_table;     /* the last table is added under way, by ADD TABLE */
-	bool whole_rows;     /* nothing but whole rows is sent, as to a bucket */
-	uint32_t of_keys;    /* per million: updates that change the key */
-	uint32_t of_toast;   /* per million: updates that leave it as it is */
+	uint32_t
+		whole_table; /* this one has no key: its inserts alone are published, and it is read whole. CAPTURE_TABLES: none */
+	bool whole_rows;   /* nothing but whole rows is sent, as to a bucket */
+	uint32_t of_keys;  /* per million: updates that change the key */
+	uint32_t of_toast; /* per million: updates that leave it as it is */
 	uint32_t of_truncate;
 	int64_t pg_us, bus_us, flush_us, window_us; /* window: of duplicates */
 	struct capture_chances chance;

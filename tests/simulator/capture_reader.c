@@ -50,8 +50,11 @@ static void tell_chunk(struct capture_sim *s, struct host *h, struct capture_eve
 			p[i].m.kind = MESSAGE_VERIFY;
 			p[i].m.id = capture_mix(p[i].m.id, p[i].m.pass);
 		}
-		rows[i].key = p[i].keys;
-		rows[i].key_bytes = (uint32_t)strlen(p[i].keys);
+		if (h->asked.chunk.kind == CAPTURE_CHUNK_PIECE)
+			p[i].m.id = capture_mix(capture_mix(h->piece.number, h->asked.chunk.nth + i), 7);
+		else
+			rows[i].key = p[i].keys;
+		rows[i].key_bytes = rows[i].key != NULL ? (uint32_t)strlen(p[i].keys) : 0;
 		rows[i].bytes = 10;
 		rows[i].lane = 1 + capture_mix(table, a->key[i]);
 	}
@@ -142,6 +145,29 @@ static void read_top(struct capture_sim *s, struct host *h, const struct pg_tabl
 		}
 }
 
+/* Rows as a snapshot shows them, and not their keys: nobody may know a row by one. */
+static void open_piece(struct capture_sim *s, struct host *h, const struct pg_table *t)
+{
+	h->piece = (struct piece){ .open = true, .number = ++s->numbers };
+	for (uint32_t k = 0; k < s->plan.keys; k++)
+		if (t->row[k].exists)
+			h->piece.row[h->piece.count++] = t->row[k];
+}
+
+static void read_piece(struct capture_sim *s, struct host *h)
+{
+	struct answer *a = &h->answer;
+
+	a->failed = !h->piece.open;
+	while (!a->failed && a->count < h->asked.chunk.rows && h->piece.next < h->piece.count) {
+		a->key[a->count] = 0;
+		a->row[a->count++] = h->piece.row[h->piece.next++];
+	}
+	/* It cannot always know without asking. */
+	a->complete = h->piece.next == h->piece.count && (a->count == 0 || prng_below(&s->dice, 2) == 0);
+	trace(s, "host %u  piece of table %u: %u rows", h->index, h->asked.chunk.table, a->count);
+}
+
 static void read_chunk(struct capture_sim *s, struct host *h)
 {
 	struct answer *a = &h->answer;
@@ -156,6 +182,10 @@ static void read_chunk(struct capture_sim *s, struct host *h)
 	a->filenode = t->filenode;
 	if (h->asked.chunk.kind == CAPTURE_CHUNK_TOP) {
 		read_top(s, h, t, a);
+		return;
+	}
+	if (h->asked.chunk.kind == CAPTURE_CHUNK_OPEN) {
+		open_piece(s, h, t);
 		return;
 	}
 	demand(s, h->asked.chunk.upto == CAPTURE_NO_SLOT || h->payload[h->asked.chunk.upto].used,
@@ -195,6 +225,11 @@ static void end_chunk(struct capture_sim *s, struct host *h)
 	capture_pg_commit(s, capture_pg_draw(s), NULL, 0, true);
 }
 
+static bool is_piece(const struct host *h)
+{
+	return h->asked.kind == CAPTURE_EFFECT_CHUNK && h->asked.chunk.kind == CAPTURE_CHUNK_PIECE;
+}
+
 static void on_question(struct capture_sim *s, const struct capture_happening *h)
 {
 	struct host *host = still(s, h);
@@ -202,7 +237,8 @@ static void on_question(struct capture_sim *s, const struct capture_happening *h
 	if (host == NULL)
 		return;
 	host->answer = (struct answer){ .failed = false };
-	if (host->asked.kind == CAPTURE_EFFECT_CHUNK && s->table_locked[host->asked.chunk.table] != 0) {
+	if (host->asked.kind == CAPTURE_EFFECT_CHUNK && !is_piece(host) &&
+	    s->table_locked[host->asked.chunk.table] != 0) {
 		plan(s, host, s->now + MS, on_question); /* it waits for the lock */
 		return;
 	}
@@ -211,6 +247,8 @@ static void on_question(struct capture_sim *s, const struct capture_happening *h
 	} else if (host->asked.kind == CAPTURE_EFFECT_CHUNK && mishap(s, chunk_refused)) {
 		host->answer.failed = true;
 		host->answer.reason = 1;
+	} else if (is_piece(host)) {
+		read_piece(s, host);
 	} else if (host->asked.kind == CAPTURE_EFFECT_CHUNK) {
 		read_chunk(s, host);
 	} else if (host->asked.kind == CAPTURE_EFFECT_DRAW) {
@@ -236,9 +274,17 @@ void capture_reader_ask(struct capture_sim *s, struct host *h, const struct capt
 	plan(s, h, at, on_question);
 }
 
+void capture_reader_let_go(struct capture_sim *s, struct host *h)
+{
+	(void)s;
+	h->question++;
+	h->piece.open = false;
+}
+
 void capture_reader_lost(struct capture_sim *s, struct host *h)
 {
 	h->question++;
+	h->piece.open = false;
 	h->answer = (struct answer){ .failed = true };
 	plan(s, h, capture_soon(s, 20 * MS), on_answer);
 }

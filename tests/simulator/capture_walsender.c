@@ -65,7 +65,7 @@ static void name_keys(struct capture_sim *s, struct capture_event *ev, const str
 {
 	bool moved = op->kind == OP_UPDATE && op->old_key != op->key;
 
-	if (op->kind == OP_TRUNCATE || op->kind == OP_MESSAGE)
+	if (op->kind == OP_TRUNCATE || op->kind == OP_MESSAGE || op->unkeyed)
 		return;
 	p->keys = calloc(2, KEY_BYTES);
 	demand(s, p->keys != NULL, "out of memory");

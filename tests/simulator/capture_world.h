@@ -25,6 +25,7 @@ enum {
 	MAX_TRANSACTIONS = 3000,
 	MAX_OPS = 12000,
 	MAX_STORED = 30000,
+	VALS = MAX_OPS + CAPTURE_TABLES * CAPTURE_KEYS + 1,
 	MAX_SLOTS = 464,
 	MAX_REPAIRS = 4096,
 	MAX_CARRIED = 2000,
@@ -78,6 +79,7 @@ struct op {
 	uint8_t kind, table, key, old_key;
 	bool toast_sent; /* UPDATE */
 	bool published;
+	bool unkeyed; /* of the table that is read whole */
 	bool instead; /* it is not sent as it is: its row is read, and sent instead */
 	struct content content;
 
@@ -202,6 +204,14 @@ struct answer {
 	bool complete;
 };
 
+/* The transaction under which a table is read whole: what its snapshot shows. */
+struct piece {
+	bool open;
+	uint64_t number; /* no other has it: a part of the ids of its rows */
+	uint32_t count, next;
+	struct content row[CAPTURE_KEYS];
+};
+
 struct host {
 	uint32_t index;
 	uint64_t life;       /* raised when it dies */
@@ -222,6 +232,7 @@ struct host {
 	uint64_t windowed_at;
 	uint32_t asked_keys[CAPTURE_TABLES]; /* the same */
 	struct capture_effect asked;
+	struct piece piece;
 	struct answer answer;
 	bool found[MAX_STORED], has_found; /* by sequence */
 	bool looked;                       /* at the stream, since that has lost its end */
@@ -253,7 +264,7 @@ struct capture_sim {
 	uint32_t transactions;
 	struct op op[MAX_OPS];
 	uint32_t ops;
-	bool poison[MAX_OPS + CAPTURE_TABLES * CAPTURE_KEYS + 1]; /* by val */
+	bool poison[VALS]; /* by val */
 	uint32_t vals;
 	struct pg_table base[CAPTURE_TABLES];
 	struct writer writer[CAPTURE_WRITERS];
@@ -284,13 +295,17 @@ struct capture_sim {
 	uint32_t marked[CAPTURE_TABLES][CAPTURE_KEYS]; /* by which reading of the pass */
 	uint64_t pass[CAPTURE_TABLES];                 /* that began last; */
 	bool by_key[CAPTURE_TABLES];                   /* it is about some keys alone */
+	uint8_t unkeyed[VALS]; /* by val: so many rows of the table that is read whole have it */
+	bool unkeyed_lettered[VALS];
+	bool unkeyed_all;         /* it was said that all are there */
+	uint32_t unkeyed_reading; /* that was begun last */
 	struct window window[MAX_WINDOWS];
 	uint32_t windows;
 
 	uint64_t steps, faults;
 	uint64_t of_kind[CAPTURE_FAULTS];
 	uint64_t changes, rows, rows_early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, carried,
-		fetched, passes, verified, corrupted, found;
+		fetched, passes, verified, corrupted, found, wholes, let_go;
 	const struct overrides *overrides;
 	bool tracing, loud;
 	enum capture_flaw flaw;
@@ -406,6 +421,8 @@ void capture_host_turn(struct capture_sim *s, struct host *h);
 /* --- the reader session --- */
 
 void capture_reader_ask(struct capture_sim *s, struct host *h, const struct capture_effect *f);
+/* The transaction under which a table is read whole is not wanted any more, nor what was asked. */
+void capture_reader_let_go(struct capture_sim *s, struct host *h);
 /* Its session is gone. */
 void capture_reader_lost(struct capture_sim *s, struct host *h);
 

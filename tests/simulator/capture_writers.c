@@ -63,7 +63,9 @@ static void own_xid(struct capture_sim *s, struct writer *w)
 static void add(struct capture_sim *s, struct writer *w, struct op op)
 {
 	own_xid(s, w);
-	op.published = op.kind != OP_MESSAGE && s->pg.table[op.table].published;
+	op.unkeyed = op.kind != OP_MESSAGE && op.table == s->plan.whole_table;
+	op.published =
+		op.kind != OP_MESSAGE && s->pg.table[op.table].published && !(op.unkeyed && op.kind != OP_INSERT);
 	w->op[w->ops++] = op;
 }
 
@@ -135,7 +137,7 @@ static void change_row(struct capture_sim *s, uint32_t writer, uint32_t table, u
 		op.toast_sent = true;
 		*row = op.content;
 		add(s, w, op);
-	} else if (prng_below(&s->dice, 6) == 0) {
+	} else if (table == s->plan.whole_table || prng_below(&s->dice, 6) == 0) {
 		op.kind = OP_DELETE;
 		row->exists = false;
 		add(s, w, op);
@@ -152,7 +154,7 @@ static void operate(struct capture_sim *s, uint32_t writer)
 
 	if (prng_below(&s->dice, 30) == 0)
 		add(s, w, (struct op){ .kind = OP_MESSAGE, .table = 0 });
-	else if (prng_chance(&s->dice, s->plan.of_truncate))
+	else if (prng_chance(&s->dice, s->plan.of_truncate) && table != s->plan.whole_table)
 		truncate_table(s, writer, table);
 	else if (lock(s, writer, table, key))
 		change_row(s, writer, table, key);

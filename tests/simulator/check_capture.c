@@ -15,7 +15,7 @@ static bool touches(const struct op *op, uint32_t table, uint32_t key)
 
 static bool is_done(const struct op *op)
 {
-	return op->stored || op->lettered;
+	return op->stored || op->lettered || op->unkeyed; /* (of these: see unkeyed_stored) */
 }
 
 /* Of two operations that have an order between them: all, in commit order; else those of one key. */
@@ -138,11 +138,61 @@ static void copy_change(struct capture_sim *s, const struct op *op)
 	}
 }
 
+/* --- a table that is read whole --- */
+
+/* Nobody knows a row of it by a key. From the message on that says that its rows begin each stands there once, as a row or as the insert that made it; this is said to hold by the
+ * message that says that they are all there. (Between the two a leader may have gone, and the next one sends again what that one has let go, until it begins anew.) */
+static void unkeyed_is_there(struct capture_sim *s, uint32_t val)
+{
+	demand(s, s->unkeyed[val] <= 1, "a row without a key is there twice: table %u, %u", s->plan.whole_table, val);
+}
+
+static void unkeyed_stored(struct capture_sim *s, const struct message *m, uint32_t val)
+{
+	s->unkeyed[val]++;
+	if (s->unkeyed_all && s->plan.every.failover == 0)
+		unkeyed_is_there(s, val);
+	s->changes += m->kind == MESSAGE_CHANGE;
+	s->rows += m->kind == MESSAGE_ROW;
+}
+
+static void unkeyed_told(struct capture_sim *s, const struct message *m)
+{
+	if (m->end) {
+		s->unkeyed_all = true;
+		for (uint32_t val = 0; val < VALS; val++)
+			unkeyed_is_there(s, val);
+		return;
+	}
+	s->unkeyed_all = false;
+	memset(s->unkeyed, 0, sizeof s->unkeyed);
+	demand(s, m->reading > s->unkeyed_reading || s->plan.every.failover > 0,
+	       "a table is read whole under number %u, which is not new", m->reading);
+	s->unkeyed_reading = m->reading;
+	s->wholes++;
+}
+
+static void unkeyed_whole(struct capture_sim *s, uint32_t table)
+{
+	for (uint32_t val = 0; val < VALS; val++)
+		unkeyed_is_there(s, val);
+	for (uint32_t k = 0; k < s->plan.keys && s->pg.table[table].published; k++) {
+		const struct content *row = &s->pg.table[table].row[k];
+
+		demand(s, !row->exists || s->unkeyed[row->val] == 1 || s->unkeyed_lettered[row->val],
+		       "a row without a key is missing: table %u, %u", table, row->val);
+	}
+}
+
 static void change_stored(struct capture_sim *s, const struct message *m)
 {
 	struct op *op = &s->op[m->op];
 	const struct op *missing;
 
+	if (op->unkeyed) {
+		unkeyed_stored(s, m, op->content.val);
+		return;
+	}
 	s->changes++;
 	copy_change(s, op);
 	if (s->transaction[m->transaction].lost) { /* a phantom: nobody can take it back */
@@ -265,8 +315,12 @@ void check_capture_stored(struct capture_sim *s, const struct message *m)
 		      m->content.toast);
 	if (m->kind == MESSAGE_CHANGE)
 		change_stored(s, m);
+	else if (m->kind == MESSAGE_ROW && m->table == s->plan.whole_table)
+		unkeyed_stored(s, m, m->content.val);
 	else if (m->kind == MESSAGE_ROW)
 		row_stored(s, m);
+	else if (m->kind == MESSAGE_CONTROL && m->table == s->plan.whole_table)
+		unkeyed_told(s, m);
 	else if (m->pass != 0)
 		pass_stored(s, m);
 }
@@ -274,6 +328,10 @@ void check_capture_stored(struct capture_sim *s, const struct message *m)
 void check_capture_lettered(struct capture_sim *s, const struct message *m)
 {
 	s->letters++;
+	if (m->kind == MESSAGE_CHANGE && s->op[m->op].unkeyed)
+		s->unkeyed_lettered[s->op[m->op].content.val] = true;
+	else if (m->kind == MESSAGE_ROW && m->table == s->plan.whole_table)
+		s->unkeyed_lettered[m->content.val] = true;
 	if (m->kind == MESSAGE_CHANGE) {
 		s->op[m->op].lettered = true;
 		check_capture_taint(s, &s->op[m->op]);
@@ -378,8 +436,10 @@ const char *check_capture_rests(struct capture_sim *s)
 
 void check_capture_whole(struct capture_sim *s)
 {
-	for (uint32_t t = 0; t < s->plan.tables; t++)
-		for (uint32_t k = 0; k < s->plan.keys && s->pg.table[t].published; k++) {
+	for (uint32_t t = 0; t < s->plan.tables; t++) {
+		if (t == s->plan.whole_table)
+			unkeyed_whole(s, t);
+		for (uint32_t k = 0; k < s->plan.keys && s->pg.table[t].published && t != s->plan.whole_table; k++) {
 			const struct content *row = &s->pg.table[t].row[k], *copy = &s->copy[t][k];
 
 			if (s->tainted[t][k])
@@ -392,4 +452,5 @@ void check_capture_whole(struct capture_sim *s)
 			       "table %u, key %u: the source has %u/%u/%u, the copy has %u/%u/%u", t, k, row->val,
 			       row->toast, row->shape, copy->val, copy->toast, copy->shape);
 		}
+	}
 }

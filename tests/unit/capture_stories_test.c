@@ -15,7 +15,8 @@ static char heard[4000];
 static uint64_t token, tokens[100]; /* of the last publish; of all that are not answered */
 static size_t waiting;
 static uint32_t most_repairs;
-static bool complete, by_key;
+static bool complete, by_key, whole;
+static uint32_t most_commits;
 static uint64_t low_water; /* of the last mark */
 static int64_t ordinal;    /* of the books */
 static int64_t lease;      /* what is left of an earlier leader's */
@@ -62,8 +63,13 @@ static void say_effect(const struct capture_effect *f)
 	case CAPTURE_EFFECT_DRAW: say("draw"); break;
 	case CAPTURE_EFFECT_HORIZON: say("horizon"); break;
 	case CAPTURE_EFFECT_CHUNK:
-		say(f->chunk.kind == CAPTURE_CHUNK_TOP ? "top %u" : "chunk %u", f->chunk.reading);
+		say(f->chunk.kind == CAPTURE_CHUNK_TOP     ? "top %u"
+		    : f->chunk.kind == CAPTURE_CHUNK_OPEN  ? "open %u"
+		    : f->chunk.kind == CAPTURE_CHUNK_PIECE ? "piece %u"
+							   : "chunk %u",
+		    f->chunk.reading);
 		break;
+	case CAPTURE_EFFECT_LET_GO: say("let go"); break;
 	case CAPTURE_EFFECT_CHUNK_END: say("end"); break;
 	case CAPTURE_EFFECT_CONTROL: say(f->control.end ? "control end" : "control begin"); break;
 	case CAPTURE_EFFECT_MARK:
@@ -298,12 +304,16 @@ static void leads(enum capture_table_state state)
 	set.chunk_rows = 2;
 	set.chunk_share = 100;
 	set.chunk_wait_ms = 50;
+	set.whole_ms = 60000;
+	set.most_commits = most_commits;
 	set.most_repairs = most_repairs;
 	set.carry_after_ms = 50;
 	waiting = 0;
 	core = capture_create(&set);
 	now += 1000;
-	table = (struct capture_table){ .state = state, .reading = 1, .readings = 1, .filenode = filenode };
+	table = (struct capture_table){
+		.state = state, .reading = 1, .readings = 1, .filenode = filenode, .whole = whole
+	};
 	ev.leading.end_lsn = 100;
 	ev.leading.wal_end = 100;
 	ev.leading.ordinal = ordinal;
@@ -811,6 +821,126 @@ static void row_is_read_instead(void)
 	ok(strstr(heard, "draw") != NULL && strstr(heard, "chunk") == NULL, "it is read behind a barrier");
 }
 
+/* --- a table that is read whole --- */
+
+/* As far as its snapshot, which shows what is below 727. */
+static void opens(void)
+{
+	struct capture_event drawn = { .kind = CAPTURE_EVENT_DRAWN }, horizon = { .kind = CAPTURE_EVENT_HORIZON };
+
+	whole = true;
+	leads(CAPTURE_TABLE_READING);
+	whole = false;
+	is_text(heard, "", "nothing is read of it before another number is on record");
+	looked(0, false);
+	marked();
+	drawn.drawn.xid = 700;
+	step(drawn);
+	horizon.horizon.horizon = 700;
+	step(horizon);
+	is_text(heard, "open 2", "then its transaction begins");
+	top(NULL, 720, 727, 7);
+	is_text(heard, "control begin", "and where its snapshot stands it is said that rows begin");
+	ok(!capture_takes(core), "until then the log stands still");
+}
+
+static void begins(void)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
+
+	opens();
+	ev.control.row.bytes = 10;
+	step(ev);
+	ok(strstr(heard, "piece 2") != NULL && capture_takes(core), "its rows are asked for, while the log goes on");
+}
+
+static void insert(uint32_t index)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHANGE };
+
+	ev.change.index = index;
+	step(ev);
+}
+
+/* The next rows of it; none: that was all. */
+static void piece(size_t count)
+{
+	struct capture_row rows[2] = { { .key = NULL } };
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHUNK };
+
+	ev.chunk.rows = rows;
+	ev.chunk.count = count;
+	ev.chunk.complete = count == 0;
+	step(ev);
+}
+
+static void what_its_rows_hold_is_let_go(void)
+{
+	int64_t before;
+
+	begins();
+	before = capture_look(core)->ordinal;
+	begin(719, 120);
+	ok(capture_lets_go(core, 0), "an insert that the snapshot has seen is let go");
+	insert(0);
+	is_number(capture_look(core)->ordinal, before, "for its row is one of those");
+	commit(128);
+	begin(727, 130);
+	ok(!capture_lets_go(core, 0), "one that it has not seen is not");
+	insert(0);
+	is_number(capture_look(core)->ordinal, before + 1, "it goes out");
+	commit(138);
+	piece(2);
+	is_number(capture_look(core)->ordinal, before + 3, "and the rows, behind or before it");
+}
+
+/* It is not on record as read before each mark goes behind what was let go: that would come again after a crash, and be sent beside its row. Here there is no room for two
+ * commits, and they are one. */
+static void let_go_and_behind(void)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
+
+	most_commits = 1;
+	begins();
+	most_commits = 0;
+	begin(719, 120);
+	insert(0);
+	commit(128);
+	piece(0);
+	ok(strstr(heard, "end") != NULL, "all rows are there: where does the log stand?");
+	begin(730, 130);
+	insert(0);
+	commit(138);
+	begin(731, 140);
+	insert(0);
+	commit(148);
+	end(148);
+	ok(strstr(heard, "control end") == NULL, "the position lies before what was let go");
+	acked_all();
+	for (int i = 0; i < 6 && strstr(heard, "control end") == NULL; i++) {
+		marked();
+		acked_all();
+	}
+	ok(strstr(heard, "control end") != NULL, "and then behind it");
+	ev.control.end = ev.control.none = true;
+	step(ev);
+	is_number(capture_look(core)->tables_open, 0, "it is complete");
+}
+
+/* No transaction stays open as long as it pleases somebody. */
+static void paused_it_begins_anew(void)
+{
+	begins();
+	step((struct capture_event){ .kind = CAPTURE_EVENT_READING, .reading = { .paused = true } });
+	is_text(heard, "let go", "a pause ends its transaction");
+	piece(2);
+	is_number(capture_look(core)->rows_read, 0, "what comes of it then is nothing");
+	begins();
+	now += 60000;
+	common((struct event){ .kind = EVENT_TICK });
+	ok(strstr(heard, "let go") != NULL, "so does the time that it may last");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
@@ -834,6 +964,9 @@ int main(int argc, char **argv)
 	the_oldest_is_carried_first();
 	what_was_carried_is_looked_for();
 	row_is_read_instead();
+	what_its_rows_hold_is_let_go();
+	let_go_and_behind();
+	paused_it_begins_anew();
 	capture_free(core);
 	return done_testing();
 }

@@ -88,6 +88,14 @@ static bool takes(void *arg)
 	return takes_any || takes_more > 0;
 }
 
+static uint32_t not_sent = CAPTURE_NO_TABLE;
+
+static bool lets_go(void *arg, uint32_t table)
+{
+	(void)arg;
+	return table == not_sent;
+}
+
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void say(const char *format, ...)
 {
@@ -310,6 +318,30 @@ static void ends_for_sure(void)
 	is_text(so_far(), "B42 row2 other5! C3210 ", "a dead letter ends no transaction either");
 }
 
+/* A table that is read whole: an insert that its rows hold already is not sent, and is no last message either. */
+static void what_is_let_go(void)
+{
+	begin(20, 0x380);
+	describe(1, "orders", "document");
+	insert(1, "7|a|x");
+	not_sent = 0;
+	insert(1, "8|a|x");
+	commit(0x380);
+	is_text(so_far(), "B20 row2 other5!s C390 ", "the end of a transaction is where it is without that, too");
+	begin(21, 0x3a0);
+	insert(1, "9|a|x");
+	not_sent = CAPTURE_NO_TABLE;
+	insert(1, "10|a|x");
+	commit(0x3a0);
+	is_text(so_far(), "B21 row5! C3B0 ", "what is let go keeps its number");
+	begin(22, 0x3c0);
+	not_sent = 0;
+	insert(1, "3|\xff|x");
+	not_sent = CAPTURE_NO_TABLE;
+	commit(0x3c0);
+	is_text(so_far(), "B22 other5! C3D0 ", "nor is it told from one that was refused");
+}
+
 static void the_rest(void)
 {
 	begin(10, 0x400);
@@ -436,7 +468,9 @@ static void no_sense(void)
 
 int main(void)
 {
-	struct capture_stream_handlers handlers = { .takes = takes, .give = give, .broken = broken };
+	struct capture_stream_handlers handlers = {
+		.takes = takes, .give = give, .lets_go = lets_go, .broken = broken
+	};
 
 	relations = capture_relations_create(&config, 0);
 	maker = capture_maker_create(&config, 0);
@@ -444,6 +478,7 @@ int main(void)
 	capture_stream_begin(stream, 1);
 	order_and_numbers();
 	ends_for_sure();
+	what_is_let_go();
 	the_rest();
 	what_a_sink_applied();
 	tokens();

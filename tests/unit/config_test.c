@@ -38,7 +38,7 @@
 	"  crash_attempts = 0; handler_timeout = \"1s\"; poison = \"skip\"; retention = \"1d\"; on_gap = \"continue\";\n" \
 	"  queue = 16; queue_bytes = 1024; snapshot = \"none\"; transaction = 7; } );\n"                                  \
 	"capture = ( { name = \"c\"; tables = [ \"a.b\" ]; inserts_only = [ \"a.c\" ]; stream = \"C\"; create = true;\n"  \
-	"  skip_applied = [ \"o\" ]; sequences = [ \"a.s\" ];\n"                                                                                   \
+	"  skip_applied = [ \"o\" ]; sequences = [ \"a.s\" ]; whole_limit = \"2h\";\n"                                    \
 	"  replicas = 3; duplicate_window = \"1h\"; subject = \"c.{table}\"; order = \"key\"; format = \"text\";\n"       \
 	"  int8 = \"string\"; snapshot = \"none\"; chunk_rows = 7; chunk_bytes = \"1MiB\"; chunk_share = 9;\n"            \
 	"  wal_budget = \"1GB\"; on_budget = \"let_go\"; gap = \"resync\"; failover = \"off\"; } );\n"                    \

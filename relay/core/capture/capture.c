@@ -11,6 +11,7 @@
 #include "core/capture/capture_carried.h"
 #include "core/capture/capture_log.h"
 #include "core/capture/capture_mutant.h"
+#include "core/capture/capture_piece.h"
 #include "core/capture/capture_questions.h"
 #include "core/capture/capture_reading.h"
 #include "core/capture/capture_sending.h"
@@ -268,7 +269,11 @@ static void go_on(struct capture *c)
 		capture_sending_probes(c);
 	capture_sending_offer(c);
 	capture_sending_heritage(c);
+	/* No transaction of ours stays open as long as it pleases somebody. */
+	if (!lead_may_read(&c->lead) || c->lost_end)
+		capture_piece_break(&c->reading, CAPTURE_AGAIN_PIECE);
 	capture_marking_settle(&c->marking);
+	capture_piece_settled(&c->reading, c->log.end_lsn, c->marking.commits.settled.end_lsn);
 	/* A keepalive is confirmed only when nothing is left that came before it. */
 	if (capture_log_is_idle(c) || (MUTANT(confirm_in_flight) && !c->log.open))
 		capture_marking_idle(&c->marking, c->log.idle_lsn);
@@ -426,7 +431,8 @@ bool capture_next(struct capture *c, struct capture_effect *f)
 		return true;
 	if (lead_is_held(&c->lead) &&
 	    (next_mark(c, f) || capture_marking_next_confirm(&c->marking, f) || capture_log_next(c, f) ||
-	     next_question(c, f) || next_fetch(c, f) || next_renew(c, f) || next_lookback(c, f) || next_publish(c, f)))
+	     capture_piece_next(&c->reading, f) || next_question(c, f) || next_fetch(c, f) || next_renew(c, f) ||
+	     next_lookback(c, f) || next_publish(c, f)))
 		return true;
 	return next_quiet(c, f);
 }
@@ -436,6 +442,15 @@ bool capture_next(struct capture *c, struct capture_effect *f)
 bool capture_takes(const struct capture *c)
 {
 	return capture_log_takes(c);
+}
+
+bool capture_lets_go(struct capture *c, uint32_t table)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHANGE };
+
+	ev.change.kind = CAPTURE_CHANGE_ROW;
+	ev.change.table = table;
+	return c->log.open && capture_piece_lets_go(&c->reading, c->log.xid, &ev);
 }
 
 int64_t capture_send_deadline(const struct capture *c)

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "core/capture/capture_mutant.h"
+#include "core/capture/capture_piece.h"
 #include "core/capture/capture_questions.h"
 #include "core/capture/capture_reading.h"
 #include "core/capture/capture_walks.h"
@@ -81,6 +82,8 @@ static void change(struct capture *c, struct capture_event *ev)
 	}
 	l->taken = ev->change.index + 1;
 	c->stats.changes++;
+	if (capture_piece_lets_go(&c->reading, l->xid, ev))
+		return;
 	capture_reading_change(&c->reading, l->xid, ev);
 	slot = capture_rows_take(&c->rows, &ev->change.row, false);
 	ev->change.row.slot = slot;

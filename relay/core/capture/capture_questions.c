@@ -3,10 +3,11 @@
 #include <assert.h>
 
 #include "core/capture/capture_mutant.h"
+#include "core/capture/capture_piece.h"
 #include "core/capture/capture_repairs.h"
 #include "core/capture/capture_walks.h"
 
-enum work { WORK_NONE, WORK_RESTART, WORK_BEGIN, WORK_ROWS, WORK_REPAIR, WORK_END };
+enum work { WORK_NONE, WORK_RESTART, WORK_OPEN, WORK_BEGIN, WORK_ROWS, WORK_REPAIR, WORK_END };
 
 /* The first table that is unfinished and may be read now, or one past the last. */
 static uint32_t choose(const struct capture_reading *r)
@@ -30,7 +31,7 @@ static enum work work_of(struct capture_reading *r, uint32_t table)
 	if (w->unrecorded && !MUTANT(restart_unmarked))
 		return WORK_NONE;
 	if (t->state == CAPTURE_TABLE_WAITING)
-		return WORK_BEGIN;
+		return t->whole ? WORK_OPEN : WORK_BEGIN;
 	if (capture_repairs_ready(r, table, t->state == CAPTURE_TABLE_READ))
 		return WORK_REPAIR;
 	if (t->state == CAPTURE_TABLE_READING)
@@ -95,7 +96,7 @@ static bool ask_chunk(struct capture_reading *r, uint32_t table, enum capture_ch
 	if (r->stopped_ms == NEVER)
 		r->stopped_ms = r->now_ms;
 	/* Where the walk ends, and in which files, is on record before its first row is read. */
-	if (t->filenode == 0)
+	if (t->filenode == 0 && kind != CAPTURE_CHUNK_OPEN)
 		kind = CAPTURE_CHUNK_TOP;
 	r->at = table;
 	r->kind = kind;
@@ -112,6 +113,33 @@ static bool ask_chunk(struct capture_reading *r, uint32_t table, enum capture_ch
 	f->chunk.upto = r->walk[table].top;
 	f->chunk.rows = r->set->chunk_rows;
 	return true;
+}
+
+/* A piece that is open goes before everything else, for its transaction; but a walk that has to begin anew must not wait for it: it may keep the position from moving, for
+ * which the piece waits at its end (capture_piece_settled). */
+static bool ask_piece(struct capture_reading *r, struct capture_effect *f)
+{
+	for (uint32_t i = 0; i < r->set->tables; i++)
+		if (r->walk[i].again != 0 && capture_reading_state_is_unfinished(&r->table[i]) &&
+		    capture_walks_have_room(r))
+			capture_walks_restart(r, i);
+	if (!r->piece.begun)
+		return ask_control(r, r->piece.table, false, f);
+	if (r->now_ms < r->next_ms)
+		return false;
+	if (r->piece.read)
+		return r->end == END_UNKNOWN && ask_end(r, f);
+	return capture_piece_ask(r, f);
+}
+
+/* Where nothing is left to be waited for but the answer: the message that says that rows begin has its room, too. */
+static bool ask_open(struct capture_reading *r, uint32_t table, bool between, struct capture_effect *f)
+{
+	if (!capture_rows_have_room(r->rows, r->set->send.queue_bytes, 0)) {
+		r->stopped_ms = NEVER;
+		return false;
+	}
+	return ask_chunk(r, table, CAPTURE_CHUNK_OPEN, between, f);
 }
 
 /* The log waits for it, so it waits for nothing. */
@@ -133,6 +161,8 @@ bool capture_questions_next(struct capture_reading *r, bool between, bool stream
 
 	if (r->asked == ASKED_NOTHING && r->window_due)
 		return ask_window(r, f);
+	if (r->asked == ASKED_NOTHING && r->piece.open)
+		return ask_piece(r, f);
 
 	if (r->asked != ASKED_NOTHING || r->now_ms < r->next_ms)
 		return false;
@@ -149,6 +179,8 @@ bool capture_questions_next(struct capture_reading *r, bool between, bool stream
 			return false;
 		capture_walks_restart(r, table);
 		return capture_questions_next(r, between, streaming, f);
+	case WORK_OPEN:
+		return r->barrier != BARRIER_PASSED ? ask_barrier(r, streaming, f) : ask_open(r, table, between, f);
 	case WORK_BEGIN: return ask_control(r, table, false, f);
 	case WORK_END: return ask_control(r, table, true, f);
 	case WORK_ROWS:
@@ -176,7 +208,8 @@ bool capture_questions_holds(const struct capture_reading *r)
 
 bool capture_questions_are_none(const struct capture_reading *r)
 {
-	return !r->chunk.open && r->asked != ASKED_CHUNK && r->step_count == 0 && r->repair_count == 0;
+	return !r->chunk.open && !r->piece.open && r->asked != ASKED_CHUNK && r->step_count == 0 &&
+	       r->repair_count == 0;
 }
 
 int64_t capture_questions_deadline(const struct capture_reading *r)
@@ -187,6 +220,8 @@ int64_t capture_questions_deadline(const struct capture_reading *r)
 		return INT64_MAX;
 	if (r->chunk.open)
 		return r->end == END_UNKNOWN ? r->next_ms : INT64_MAX;
+	if (r->piece.open)
+		return capture_piece_deadline(r);
 	if (r->paused)
 		return INT64_MAX;
 	for (uint32_t i = 0; i < r->set->tables; i++)
@@ -201,9 +236,9 @@ int64_t capture_questions_deadline(const struct capture_reading *r)
 
 static enum capture_reader_state state_of(const struct capture_reading *r)
 {
-	if (r->chunk.open)
+	if (r->chunk.open || (r->piece.open && r->piece.read))
 		return CAPTURE_READER_WINDOW;
-	if (r->asked == ASKED_CHUNK)
+	if (r->asked == ASKED_CHUNK || r->asked == ASKED_PIECE)
 		return CAPTURE_READER_READING;
 	if (!capture_walks_unfinished(r))
 		return CAPTURE_READER_IDLE;
@@ -226,9 +261,9 @@ void capture_questions_stats(const struct capture_reading *r, struct capture_sta
 		stats->waits_for = r->fence;
 	else if (stats->reader == CAPTURE_READER_LIMBO && r->chunk.xids.unseen_count > 0)
 		stats->waits_for = snapshot_xids_widen(r->chunk.xids.xmax, r->chunk.xids.unseen[0]);
-	stats->table = r->chunk.open || r->asked == ASKED_CHUNK ? r->at
-		       : table < r->set->tables                 ? table
-								: CAPTURE_NO_TABLE;
+	stats->table = r->chunk.open || r->piece.open || r->asked == ASKED_CHUNK ? r->at
+		       : table < r->set->tables                                  ? table
+										 : CAPTURE_NO_TABLE;
 	stats->tables_open = stats->repairs = 0;
 	for (uint32_t i = 0; i < r->set->tables; i++) {
 		stats->tables_open += capture_reading_state_is_unfinished(&r->table[i]);

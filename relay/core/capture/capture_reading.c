@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/capture/capture_mutant.h"
+#include "core/capture/capture_piece.h"
 #include "core/capture/capture_repairs.h"
 #include "core/capture/capture_walks.h"
 
@@ -54,6 +55,7 @@ void capture_reading_forget(struct capture_reading *r)
 	r->window_due = false;
 	r->stopped_ms = NEVER;
 	r->last_slot = CAPTURE_NO_SLOT;
+	r->piece = (struct capture_piece){ .open = false };
 	r->next_ms = 0;
 	r->failures = r->looks = 0;
 	r->limbo_said = false;
@@ -79,6 +81,8 @@ void capture_reading_begin(struct capture_reading *r, const struct capture_event
 		if (t->state == CAPTURE_TABLE_COMPLETE && t->repair_count > 0 && !MUTANT(reopened_forgotten))
 			t->state = CAPTURE_TABLE_READ;
 		r->walk[i].from_start = t->state == CAPTURE_TABLE_WAITING;
+		if (t->whole)
+			capture_piece_inherit(r, i);
 		r->walk[i].sealed = true; /* some of its rows may have gone out already */
 	}
 	/* Whoever was streamed to an earlier leader may be in limbo still. */
@@ -229,6 +233,9 @@ void capture_reading_pause(struct capture_reading *r, bool paused)
 	if (r->paused && !paused)
 		r->barrier = BARRIER_WANTED;
 	r->paused = paused;
+	/* No transaction of ours stays open as long as it pleases somebody. */
+	if (paused)
+		capture_piece_break(r, CAPTURE_AGAIN_PIECE);
 	if (r->asked != ASKED_CHUNK)
 		r->stopped_ms = NEVER;
 }
@@ -337,6 +344,11 @@ void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev)
 
 	for (size_t i = 0; i < count; i++)
 		rows[i].slot = CAPTURE_NO_SLOT;
+	if (r->asked == ASKED_PIECE) {
+		r->failures = 0;
+		capture_piece_take(r, ev);
+		return;
+	}
 	if (r->asked != ASKED_CHUNK)
 		return;
 	r->asked = ASKED_NOTHING;
@@ -351,7 +363,14 @@ void capture_reading_chunk(struct capture_reading *r, struct capture_event *ev)
 		return;
 	}
 	if (!snapshot_xids_take(&r->chunk.xids, &ev->chunk.snapshot)) {
+		r->piece.transaction_due = r->kind == CAPTURE_CHUNK_OPEN;
 		wait_out_limbo(r);
+		return;
+	}
+	if (r->kind == CAPTURE_CHUNK_OPEN) { /* the log stands still until it is said that rows begin */
+		capture_piece_open(r, ev->chunk.filenode);
+		if (r->paused)
+			capture_piece_break(r, CAPTURE_AGAIN_PIECE);
 		return;
 	}
 	rest(r);
@@ -379,13 +398,16 @@ void capture_reading_end(struct capture_reading *r, uint64_t lsn)
 
 void capture_reading_failed(struct capture_reading *r, uint32_t reason)
 {
-	bool of_table = r->asked == ASKED_CHUNK && reason != 0;
+	bool of_rows = r->asked == ASKED_CHUNK || r->asked == ASKED_PIECE, of_table = of_rows && reason != 0;
 
 	if (r->asked == ASKED_NOTHING || r->asked == ASKED_CONTROL || r->asked == ASKED_WINDOW)
 		return;
-	r->stats->chunks_failed += r->asked == ASKED_CHUNK;
+	r->stats->chunks_failed += of_rows;
 	if (r->asked == ASKED_DRAW)
 		r->barrier = BARRIER_WANTED;
+	/* Its transaction is gone, or of no use. */
+	if (r->asked == ASKED_PIECE)
+		capture_piece_break(r, CAPTURE_AGAIN_PIECE);
 	r->asked = ASKED_NOTHING;
 	r->stopped_ms = NEVER;
 	if (!of_table) {
@@ -422,6 +444,9 @@ void capture_reading_control(struct capture_reading *r, struct capture_event *ev
 		t->state = CAPTURE_TABLE_READING;
 		if (t->reading == 0)
 			t->reading = ++t->readings;
+		if (r->piece.open)
+			rest(r);
+		r->piece.begun = r->piece.open;
 	}
 	capture_walks_note(r, (struct capture_note){
 				      .kind = ev->control.end ? CAPTURE_NOTE_COMPLETE : CAPTURE_NOTE_READING,

@@ -12,16 +12,28 @@ struct capture_walk {    /* beside struct capture_table, of each */
 	uint32_t
 		top; /* slot of the row at whose key the walk ends, held; CAPTURE_NO_SLOT: the books' top, or none is known */
 	enum capture_again again; /* it has to begin anew, as soon as there is room for the step; or 0 */
-	bool unrecorded;          /* how its walk begins is not on record yet: nothing of it is read */
-	bool sealed;              /* nothing is added to its last reading of repairs any more */
-	uint32_t filling;         /* keys in it */
-	int64_t not_before_ms;    /* it failed */
+	bool unrecorded; /* how its walk begins (or that it is read whole) is not on record yet: nothing of it is read, or said */
+	bool sealed;           /* nothing is added to its last reading of repairs any more */
+	uint32_t filling;      /* keys in it */
+	int64_t not_before_ms; /* it failed */
 };
 
 struct capture_step {
 	int64_t ordinal;              /* when all up to here is stored, */
 	struct capture_cursor cursor; /* this goes into a mark */
 	bool begins;                  /* with it the beginning of a walk is on record */
+};
+
+/* A table that is read whole (capture_piece.h). */
+struct capture_piece {
+	bool open; /* the snapshot that chunk.xids holds is its */
+	uint32_t table;
+	bool begun;           /* the message that says that its rows begin has its place */
+	bool read;            /* all rows came; the transaction is over */
+	uint64_t rows;        /* so many came */
+	int64_t until_ms;     /* the transaction has to be over by then */
+	uint64_t behind;      /* the end of the last commit that may have been let go; 0: not all have come yet */
+	bool transaction_due; /* it was given up, and its owner does not know */
 };
 
 struct capture_reading {
@@ -35,7 +47,16 @@ struct capture_reading {
 	bool paused;
 
 	/* The question under way: only one is, at a time. */
-	enum { ASKED_NOTHING, ASKED_DRAW, ASKED_HORIZON, ASKED_CONTROL, ASKED_CHUNK, ASKED_END, ASKED_WINDOW } asked;
+	enum {
+		ASKED_NOTHING,
+		ASKED_DRAW,
+		ASKED_HORIZON,
+		ASKED_CONTROL,
+		ASKED_CHUNK,
+		ASKED_PIECE,
+		ASKED_END,
+		ASKED_WINDOW
+	} asked;
 	enum capture_chunk_kind kind; /* of the chunk asked for, or open */
 	uint32_t at;                  /* its table */
 	uint32_t last_slot;           /* of its last row, held */
@@ -53,6 +74,8 @@ struct capture_reading {
 	uint64_t end_lsn;
 	uint64_t position; /* everything committed below it has come */
 	bool window_due;   /* of a verify pass: all of that has come, and the rows that are left want their message */
+
+	struct capture_piece piece;
 
 	struct capture_step step[LIMIT_CAPTURE_STEPS];
 	size_t step_first, step_count;

@@ -41,6 +41,8 @@ struct capture_settings {
 	uint32_t chunk_share; /* 1 .. 100: per cent of the time that chunks may take from the stream */
 	uint32_t
 		chunk_wait_ms; /* so long the stream may stand still for a transaction in its limbo; then it goes on for as long */
+	uint32_t
+		whole_ms; /* so long the transaction may last under which a table is read whole (capture_table.whole) */
 	uint32_t carry_after_ms; /* order = key: what has waited for so long for its key goes into the books */
 	uint32_t most_xids, most_repairs, most_commits, most_carried; /* 0: LIMIT_CAPTURE_...; less, for tests */
 };
@@ -69,6 +71,9 @@ struct capture_table {
 	/* The walk is a verify pass: its number. All rows are stored already; what is read is sent for comparison, at the place where the row would stand. All of the
 	 * above is then said of the pass, which has books of its own. 0: it is none. Only in commit order. */
 	uint64_t pass;
+	/* Its rows are read in one piece, under one snapshot, for they have no key; nothing but inserts comes of it in the log. Not a column that a mark changes. Only in
+	 * commit order. */
+	bool whole;
 };
 
 /* --- what comes in --- */
@@ -96,6 +101,10 @@ enum capture_chunk_kind {
 	CAPTURE_CHUNK_TOP,
 	CAPTURE_CHUNK_ROWS,   /* the next rows behind the cursor */
 	CAPTURE_CHUNK_REPAIR, /* the rows that have one of the keys which the books hold for this reading */
+	/* A table that is read whole. OPEN: begin a transaction of one snapshot, which the answer brings without a row. PIECE: the next rows under that snapshot, in any order, each
+	 * once; the log does not stand still for these. When there are no more (`complete`) the transaction ends by itself. */
+	CAPTURE_CHUNK_OPEN,
+	CAPTURE_CHUNK_PIECE,
 };
 
 /* pg_current_snapshot() of a statement. */
@@ -198,8 +207,8 @@ struct capture_event {
 			struct capture_snapshot snapshot; /* of the very statement that read the rows */
 			struct capture_row *
 				rows; /* in key order; a key once. TOP: of the one that there may be the key alone counts */
-			size_t count;      /* at most as many as were asked for */
-			bool complete;     /* ROWS: there is nothing behind the last one that is not above the top */
+			size_t count; /* at most as many as were asked for */
+			bool complete; /* ROWS: there is nothing behind the last one that is not above the top. PIECE: nothing at all */
 			uint64_t filenode; /* of root and leaves, hashed, as of the statement; never 0 */
 		} chunk;
 		struct {
@@ -298,7 +307,12 @@ enum capture_note_kind {
 	CAPTURE_NOTE_TORN,    /* a transaction that was begun did not come again after the stream began anew */
 };
 
-enum capture_again { CAPTURE_AGAIN_FILENODE = 1, CAPTURE_AGAIN_REPAIRS };
+enum capture_again {
+	CAPTURE_AGAIN_FILENODE = 1,
+	CAPTURE_AGAIN_REPAIRS,
+	CAPTURE_AGAIN_PIECE, /* read whole, and broken off: by another lead, a session that was lost, a pause */
+	CAPTURE_AGAIN_LONG,  /* read whole, for longer than whole_ms */
+};
 
 struct capture_note {
 	enum capture_note_kind kind;
@@ -325,6 +339,7 @@ enum capture_effect_kind {
 	CAPTURE_EFFECT_DRAW,    /* draw an xid: pg_current_xact_id() in a transaction of its own */
 	CAPTURE_EFFECT_HORIZON, /* ask for the horizon, in a new snapshot */
 	CAPTURE_EFFECT_CHUNK,   /* read rows; the stream stands still until it is answered (capture_takes) */
+	CAPTURE_EFFECT_LET_GO, /* end the transaction under which a table is read whole: nothing more is asked under it */
 	/* Ask for a position behind everything that the chunk has seen: pg_current_wal_insert_lsn(). And see to it that the stream gets
 	 * there soon: then pg_logical_emit_message(), or a status update that wants an answer. */
 	CAPTURE_EFFECT_CHUNK_END,
@@ -357,6 +372,7 @@ struct capture_effect {
 			uint32_t
 				upto; /* ROWS: up to the key of the row in this slot; CAPTURE_NO_SLOT: to the top of the books */
 			uint32_t rows; /* at most */
+			uint64_t nth;  /* PIECE: so many came before these, for their ids */
 		} chunk;
 		struct {
 			uint32_t table;
@@ -418,6 +434,7 @@ struct capture_stats {
 	bool lost_end;
 	uint64_t commits,
 		commits_settled; /* since we lead: came whole; of them those that are settled. What is left is the lag */
+	uint64_t let_go;         /* changes that the snapshot of a table that is read whole has seen */
 	uint64_t changes, rows_read, rows_early, chunks, windows, chunks_void, chunks_failed, barriers, marks, controls,
 		skipped;
 	uint64_t open_rows; /* of the chunk in memory */

@@ -116,12 +116,14 @@ void capture_walks_restart(struct capture_reading *r, uint32_t table)
 	struct capture_table *t = &r->table[table];
 	struct capture_walk *w = &r->walk[table];
 
-	capture_walks_note(r, (struct capture_note){ .kind = CAPTURE_NOTE_AGAIN, .table = table, .reason = w->again });
+	if (t->state != CAPTURE_TABLE_WAITING)
+		capture_walks_note(
+			r, (struct capture_note){ .kind = CAPTURE_NOTE_AGAIN, .table = table, .reason = w->again });
 	if (w->again == CAPTURE_AGAIN_REPAIRS) { /* the walk will come to all of them */
 		t->repair_first = t->readings + 1;
 		t->repair_count = 0;
 	}
-	t->state = CAPTURE_TABLE_READING;
+	t->state = t->whole ? CAPTURE_TABLE_WAITING : CAPTURE_TABLE_READING;
 	if (!MUTANT(reading_kept))
 		t->reading = ++t->readings;
 	t->filenode = 0;
