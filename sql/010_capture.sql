@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture (
     slot           text,                              -- boxhaul_<name>_<incarnation>
     system_id      bigint,                            -- the server's, when the slot was made
     timeline       bigint,                            -- the server's, when the lead was taken
+    former_timeline bigint,                           -- a server was promoted since, and nobody has looked yet what that one lost (capture_forked())
+    diverged       text,                              -- what was found the last time that one had lost something
     begin_lsn      pg_lsn,                            -- what committed above it is sent
     end_lsn        pg_lsn,                            -- the end of the last commit of which all is settled, and all before it
     commit_time    bigint,                            -- when that was, as the log has it: microseconds since 2000
@@ -56,7 +58,8 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture (
 --   reading    they are being read; up to the cursor they are stored
 --   read       all are, and what is to be repaired is read
 --   complete   the end of the snapshot is stored, too; or there is none (snapshot = 'none')
---   unproved   it was complete; then something changed contents without a change in the log (a rewrite, a partition that came or went)
+--   unproved   it was complete; then something changed contents without a change in the log (a rewrite, a partition that came or went), or a promotion took
+--              changes back that had been sent (reason 'diverged: ...')
 --   refused    its rows cannot be read, reason; its changes are sent
 CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     capture       text        NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
@@ -291,12 +294,70 @@ BEGIN
     promoted := was.state = 'live' AND was.system_id = here.system_id AND was.timeline < here.timeline;
     UPDATE boxhaul.capture x
        SET epoch = x.epoch + 1, leader = capture_lead.leader, led_since = clock_timestamp(), resigned_lsn = NULL,
-           timeline = CASE WHEN x.state = 'live' THEN here.timeline ELSE x.timeline END
+           timeline = CASE WHEN x.state = 'live' THEN here.timeline ELSE x.timeline END,
+           -- The oldest of them, until somebody has looked: a leader that ends before it has leaves that to the next one.
+           former_timeline = CASE WHEN promoted THEN coalesce(x.former_timeline, was.timeline) ELSE x.former_timeline END
      WHERE x.name = was.name RETURNING * INTO books;
     -- The log brings again what is not marked, with all of it that was carried.
     DELETE FROM boxhaul.capture_carried x WHERE x.capture = was.name AND x.ordinal > was.ordinal;
     books.resigned_lsn := was.resigned_lsn;
 END
+$$;
+
+-- What was sent, and is lost. After a promotion the log goes on from a fork, and what had committed beyond it is nowhere any more. All of that
+-- stands in the stream above the low water that these books have, for they are older than it. So who looks at the stream from there on, before he sends
+-- anything, sees by the positions of messages whether there is any. phantom: the first one in words; NULL: there is none.
+--
+-- Copies differ then for good: a row that was deleted is not sent again. So the tables are `unproved` until a verify pass has compared and mended them, or their
+-- rows are read again; of those that were not read to the end it is begun anew. Returns these tables; none where nobody can make them equal (no key, no snapshot):
+-- then it is only said. False: the books have gone on meanwhile.
+CREATE OR REPLACE FUNCTION boxhaul.capture_forked(name text, epoch bigint, fork pg_lsn, phantom text, OUT taken boolean, OUT tables text[])
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    words text := format('a promotion took changes back that were sent: the log goes on from %s, and the stream has %s', fork, phantom);
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    UPDATE boxhaul.capture x
+       SET former_timeline = NULL, diverged = CASE WHEN phantom IS NOT NULL THEN words ELSE x.diverged END
+     WHERE x.name = capture_forked.name AND x.epoch = capture_forked.epoch AND x.state = 'live' AND x.former_timeline IS NOT NULL;
+    taken := FOUND;
+    tables := '{}';
+    IF NOT taken OR phantom IS NULL THEN
+        RETURN;
+    END IF;
+    WITH changed AS (
+        UPDATE boxhaul.capture_table t
+           SET since = clock_timestamp(), reason = CASE WHEN t.state IN ('complete', 'unproved') THEN 'diverged: ' || words END,
+               state = CASE WHEN t.state IN ('complete', 'unproved') THEN 'unproved' ELSE 'waiting' END,
+               snapshot_id = CASE WHEN t.state IN ('complete', 'unproved') THEN t.snapshot_id ELSE gen_random_uuid() END,
+               reading = CASE WHEN t.state IN ('complete', 'unproved') THEN t.reading ELSE 0 END,
+               cursor = CASE WHEN t.state IN ('complete', 'unproved') THEN t.cursor END,
+               top = CASE WHEN t.state IN ('complete', 'unproved') THEN t.top END,
+               rows = CASE WHEN t.state IN ('complete', 'unproved') THEN t.rows ELSE 0 END,
+               filenode = CASE WHEN t.state IN ('complete', 'unproved') THEN t.filenode ELSE 0 END
+         WHERE t.capture = capture_forked.name AND t.snapshot <> 'none' AND NOT t.inserts_only AND t.state <> 'refused'
+        RETURNING t.tab, t.state)
+    SELECT coalesce(array_agg(c.tab ORDER BY c.tab), '{}') INTO tables FROM changed c;
+    DELETE FROM boxhaul.capture_repair r USING boxhaul.capture_table t
+     WHERE r.capture = capture_forked.name AND t.capture = r.capture AND t.tab = r.tab AND t.state = 'waiting';
+    PERFORM boxhaul.capture_verify_void(capture_forked.name, NULL);
+    -- A transaction that is cut off in the stream ends where another one begins. This one begins behind it.
+    IF current_setting('server_version_num')::integer >= 140000 THEN
+        PERFORM pg_logical_emit_message(true, 'boxhaul.token', gen_random_uuid()::text);
+    END IF;
+    UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = capture_forked.name;  -- whoever leads has other books
+END
+$$;
+
+-- Why copies may differ from what the capture reads, though it sends every change: a promotion. NULL: they do not, by that. Nobody cuts over meanwhile, and
+-- the capture is not ready.
+CREATE OR REPLACE FUNCTION boxhaul.capture_diverged(name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN c.state <> 'live' THEN NULL
+                WHEN c.former_timeline IS NOT NULL THEN 'a server was promoted, and nobody has looked yet whether the stream has changes that it lacks'
+                ELSE (SELECT format('%s; not proved since: %s', c.diverged, string_agg(t.tab, ', ' ORDER BY t.tab))
+                        FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state = 'unproved' AND t.reason LIKE 'diverged: %' HAVING count(*) > 0) END
+      FROM boxhaul.capture c WHERE c.name = capture_diverged.name
 $$;
 
 -- The leader ends: so far it has told the server that all is settled. Whoever leads next knows then what no mark says.
@@ -353,7 +414,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_examine(name text, epoch bigint, conf
                                                    OUT state text, OUT reason text, OUT detail text, OUT exist boolean, OUT active_pid integer,
                                                    OUT confirmed_lsn pg_lsn, OUT retained bigint, OUT lag bigint, OUT spare bigint,
                                                    OUT pause bigint, OUT superseded boolean, OUT slot text,
-                                                   OUT incarnation integer, OUT paused text, OUT letters bigint, OUT pass bigint)
+                                                   OUT incarnation integer, OUT paused text, OUT letters bigint, OUT pass bigint, OUT diverged text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     c    boxhaul.capture;
@@ -403,6 +464,7 @@ BEGIN
     paused := boxhaul.pause_text(c.paused_at, c.paused_by, c.pause_reason);
     letters := boxhaul.capture_letters_standing(c.name);
     pass := (SELECT max(v.pass) FROM boxhaul.capture_verify v WHERE v.capture = c.name AND v.state = 'waiting');
+    diverged := boxhaul.capture_diverged(c.name);
     superseded := EXISTS (SELECT FROM boxhaul.capture_superseded(c.name));
     slot := c.slot;
     incarnation := c.incarnation;
@@ -928,7 +990,7 @@ BEGIN
         UPDATE boxhaul.capture x
            SET state = 'creating', reason = NULL, detail = NULL, since = clock_timestamp(), incarnation = x.incarnation + 1,
                slot = format('boxhaul_%s_%s', x.name, x.incarnation + 1), end_lsn = NULL, begin_lsn = NULL, commit_time = NULL,
-               resigned_lsn = NULL, low_water = NULL, stream_sequence = NULL, stream_time = NULL, stream_created = NULL
+               resigned_lsn = NULL, low_water = NULL, stream_sequence = NULL, stream_time = NULL, stream_created = NULL, former_timeline = NULL
          WHERE x.name = c.name;
         UPDATE boxhaul.capture_carried x SET low_water = NULL WHERE x.capture = c.name;
     END IF;
@@ -1031,7 +1093,8 @@ SELECT c.name, c.state, c.reason, c.detail, c.stream, c.incarnation, c.slot, c.e
        (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name) AS tables,
        (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state <> 'complete') AS unfinished,
        boxhaul.capture_letters_standing(c.name) AS letters,
-       (SELECT count(*) FROM boxhaul.capture_carried k WHERE k.capture = c.name) AS carried
+       (SELECT count(*) FROM boxhaul.capture_carried k WHERE k.capture = c.name) AS carried,
+       boxhaul.capture_diverged(c.name) AS diverged
   FROM boxhaul.capture c
   LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = c.slot
  CROSS JOIN (SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() END AS lsn) h;
@@ -1747,7 +1810,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interva
     boxhaul.capture_define(text, text, jsonb), boxhaul.capture_try_lock(text), boxhaul.capture_unlock(text),
     boxhaul.pause_text(timestamptz, text, text), boxhaul.capture_letters_standing(text),
     boxhaul.capture_leading_pid(text), boxhaul.capture_place(), boxhaul.capture_lead(text, text), boxhaul.capture_resign(text, bigint, pg_lsn),
-    boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text),
+    boxhaul.capture_live(text, bigint, integer, pg_lsn), boxhaul.capture_gap(text, bigint, text, text), boxhaul.capture_forked(text, bigint, pg_lsn, text),
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
     boxhaul.capture_fetch(text, bigint, bigint[]),
     boxhaul.capture_relations(oid), boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid),
@@ -1771,7 +1834,7 @@ GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, posit
    ON boxhaul.capture_letter TO boxhaul_monitor;
 GRANT SELECT (capture, ordinal, lane, low_water, message_id, subject, bytes, position, tab, key_shown, attempts, reason, carried_at)
    ON boxhaul.capture_carried TO boxhaul_monitor;
-GRANT EXECUTE ON FUNCTION boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
+GRANT EXECUTE ON FUNCTION boxhaul.capture_diverged(text), boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
     boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid), boxhaul.capture_rows_estimate(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
     boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)

@@ -40,7 +40,7 @@ static const struct {
 				      "SELECT c.state, c.reason, c.detail, c.slot, c.incarnation, c.system_id, c.end_lsn,"
 				      " c.commit_time, c.ordinal, c.low_water, pg_catalog.pg_current_wal_insert_lsn(),"
 				      " CASE WHEN c.paused_at IS NOT NULL THEN c.pauses ELSE 0 END,"
-				      " c.stream_sequence, c.stream_time, c.stream_created"
+				      " c.stream_sequence, c.stream_time, c.stream_created, c.former_timeline"
 				      " FROM boxhaul.capture c WHERE c.name = $1 AND c.epoch = $2" },
 	/* clang-format off */
 	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",
@@ -61,8 +61,10 @@ static const struct {
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_EXAMINE] = { "capture_examine",
 					"SELECT state, reason, detail, exist, active_pid, confirmed_lsn, retained, lag, spare,"
-					" pause, superseded, slot, incarnation, paused, letters, pass"
+					" pause, superseded, slot, incarnation, paused, letters, pass, diverged"
 					" FROM boxhaul.capture_examine($1, $2, $3)" },
+	[CAPTURE_STATEMENT_FORKED] = { "capture_forked", "SELECT taken, pg_catalog.array_to_string(tables, ', ')"
+							 " FROM boxhaul.capture_forked($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_MARK] = { "capture_mark", "SELECT boxhaul.capture_mark($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_DIFFERS] = { "capture_differs", "SELECT tab, why FROM boxhaul.capture_differs($1)" },
 	[CAPTURE_STATEMENT_WATCH] = { "capture_watch",
@@ -272,6 +274,16 @@ bool capture_ledger_gap(struct pg *pg, const char *capture, int64_t epoch, const
 
 	return ask(pg, CAPTURE_STATEMENT_GAP, (const char *[]){ capture, number(&e, epoch), reason, detail }, 4, answer,
 		   arg);
+}
+
+bool capture_ledger_forked(struct pg *pg, const char *capture, int64_t epoch, uint64_t fork, const char *phantom,
+			   pg_answer *answer, void *arg)
+{
+	struct number e, at = { "0/0" };
+
+	position(&at, fork);
+	return ask(pg, CAPTURE_STATEMENT_FORKED, (const char *[]){ capture, number(&e, epoch), at.text, phantom }, 4,
+		   answer, arg);
 }
 
 bool capture_ledger_examine(struct pg *pg, const char *capture, int64_t epoch, uint64_t confirmed, pg_answer *answer,

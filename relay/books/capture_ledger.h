@@ -37,6 +37,7 @@ enum {
 	CAPTURE_STATEMENT_WAITS = STATEMENT_RENEW + 1,
 	CAPTURE_STATEMENT_CARRIED,
 	CAPTURE_STATEMENT_FETCH,
+	CAPTURE_STATEMENT_FORKED,
 	CAPTURE_STATEMENTS,
 };
 
@@ -125,6 +126,7 @@ struct capture_ledger_books {
 	struct stream_end end; /* of the last mark; sequence 0: it names none */
 	uint64_t wal_end;      /* the server's insert position at the time of the answer */
 	uint64_t pause;        /* the number of the one that stands; 0 = none */
+	uint32_t former_timeline; /* 0; or capture_ledger_forked() is to be told */
 	bool alone; /* no earlier leader can be sending any more; of who took the lead, not of these statements */
 	struct capture_ledger_table *tables; /* of capture_ledger_tables(); owned. Else NULL */
 	size_t table_count;
@@ -178,6 +180,11 @@ bool capture_ledger_live(struct pg *pg, const char *capture, int64_t epoch, uint
 bool capture_ledger_gap(struct pg *pg, const char *capture, int64_t epoch, const char *reason, const char *detail,
 			pg_answer *answer, void *arg);
 
+/* After a promotion: it is known from where the log goes on, and the first message in the stream that was committed beyond it; NULL: there is none. One row: (bool)
+ * it is on record, or the books have gone on; (text) tables whose copies are to be compared, "" = none. Where there are any, our epoch is over. */
+bool capture_ledger_forked(struct pg *pg, const char *capture, int64_t epoch, uint64_t fork, const char *phantom,
+			   pg_answer *answer, void *arg);
+
 /* capture_ledger_read_look(). confirmed: the slot stands no higher, or it is a gap; what the last leader left when it resigned. 0: not known; and while
  * somebody confirms, for by then the slot may have moved on. An error where the epoch is over. */
 bool capture_ledger_examine(struct pg *pg, const char *capture, int64_t epoch, uint64_t confirmed, pg_answer *answer,
@@ -194,7 +201,8 @@ struct capture_ledger_look {
 	int64_t retained, lag; /* bytes of the log that it holds back; that are beyond what was confirmed */
 	int64_t spare;         /* so many more does the server keep for it; negative: no limit */
 	uint64_t pause;        /* as in the books */
-	char paused[CAPTURE_LEDGER_DETAIL_BYTES]; /* by whom, since when and why; "" */
+	char paused[CAPTURE_LEDGER_DETAIL_BYTES];   /* by whom, since when and why; "" */
+	char diverged[CAPTURE_LEDGER_DETAIL_BYTES]; /* why copies may differ since a promotion; "" */
 	uint64_t pass;    /* the highest number of a verify pass that has not begun; 0: there is none */
 	uint64_t letters; /* dead letters that stand in the table; counted up to 10,000 */
 	bool superseded;  /* there are slots of ours that nothing is read from any more: capture_ledger_free_slot() */

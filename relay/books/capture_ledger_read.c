@@ -65,7 +65,8 @@ bool capture_ledger_read_books(const struct pg_result *r, struct capture_ledger_
 		PAUSE,
 		STREAM_SEQUENCE,
 		STREAM_TIME,
-		STREAM_CREATED
+		STREAM_CREATED,
+		FORMER_TIMELINE
 	};
 
 	*b = (struct capture_ledger_books){ .state = CAPTURE_LEDGER_NONE };
@@ -86,6 +87,7 @@ bool capture_ledger_read_books(const struct pg_result *r, struct capture_ledger_
 	b->end.sequence = (uint64_t)read_number(r, 0, STREAM_SEQUENCE);
 	b->end.time_ns = read_number(r, 0, STREAM_TIME);
 	b->end.created_ns = read_number(r, 0, STREAM_CREATED);
+	b->former_timeline = (uint32_t)read_number(r, 0, FORMER_TIMELINE);
 	return true;
 }
 
@@ -263,7 +265,8 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 		INCARNATION,
 		PAUSED,
 		LETTERS,
-		PASS
+		PASS,
+		DIVERGED
 	};
 
 	*l = (struct capture_ledger_look){ .state = CAPTURE_LEDGER_NONE };
@@ -283,6 +286,7 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 	read_text(r, 0, PAUSED, l->paused, sizeof l->paused);
 	l->letters = (uint64_t)read_number(r, 0, LETTERS);
 	l->pass = (uint64_t)read_number(r, 0, PASS);
+	read_text(r, 0, DIVERGED, l->diverged, sizeof l->diverged);
 }
 
 void capture_ledger_read_differences(const struct pg_result *r, char *out, size_t size)

@@ -45,6 +45,7 @@ static void fill(const json_t *o, const struct config *config, struct capture_on
 		.state = look_text(o, "state"),
 		.reason = look_text(o, "reason"),
 		.detail = look_text(o, "detail"),
+		.diverged = look_text(o, "diverged"),
 		.paused = look_at(o, "paused") != NULL,
 		.paused_by = look_text(o, "paused"),
 		.waits_for = look_text(o, "waits"),

@@ -8,6 +8,7 @@
 
 #include "edge/pg_answer.h"
 #include "edge/pg_login.h"
+#include "edge/pg_wal_data.h"
 
 enum { COMMAND_BYTES = 2048 };
 
@@ -57,6 +58,22 @@ static bool read_lsn(const char *text, uint64_t *lsn)
 		return false;
 	*lsn = (uint64_t)high << 32 | low;
 	return true;
+}
+
+/* By the replication protocol, for the file itself is for superusers. */
+static bool find_fork(struct pg_replication_made *m, PGconn *c, uint32_t former)
+{
+	char command[64];
+	PGresult *r;
+
+	snprintf(command, sizeof command, "TIMELINE_HISTORY %" PRIu32, m->place.timeline);
+	r = ask(m, c, command);
+	if (r != NULL && PQnfields(r) >= 2) {
+		m->place.forked = true;
+		m->place.fork_lsn = pg_wal_data_fork(PQgetvalue(r, 0, 1), (size_t)PQgetlength(r, 0, 1), former);
+	}
+	PQclear(r);
+	return m->place.forked;
 }
 
 static bool find_place(struct pg_replication_made *m, PGconn *c)
@@ -126,7 +143,8 @@ void pg_replication_begin(const struct pg_replication_start *s, struct pg_replic
 
 	if (c == NULL)
 		return;
-	if (!find_place(m, c) || !start_replication(m, c, s) || PQsetnonblocking(c, 1) != 0) {
+	if (!find_place(m, c) || (s->former_timeline != 0 && !find_fork(m, c, s->former_timeline)) ||
+	    !start_replication(m, c, s) || PQsetnonblocking(c, 1) != 0) {
 		if (m->why == NULL)
 			keep_error(m, c, NULL);
 		PQfinish(c);

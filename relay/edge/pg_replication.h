@@ -17,13 +17,16 @@ struct pg_walsender_place {
 	uint64_t flushed_lsn; /* the end of the server's log */
 	int version;          /* as 150004 */
 	uint32_t timeout_ms;  /* its wal_sender_timeout; 0: none */
+	bool forked;          /* it was asked where it left former_timeline, */
+	uint64_t fork_lsn;    /* and that is here */
 };
 
 struct pg_replication_start {
 	struct pg_options options; /* with replication and pinned_text; their texts are borrowed */
 	char slot[64];
-	char publications[1024]; /* pg_walsender.h */
-	uint64_t from_lsn;       /* 0: where the slot stands */
+	char publications[1024];  /* pg_walsender.h */
+	uint64_t from_lsn;        /* 0: where the slot stands */
+	uint32_t former_timeline; /* 0: nobody wants to know */
 	bool messages;
 };
 

@@ -1,5 +1,8 @@
 #include "edge/pg_wal_data.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/network.h"
 
 enum {
@@ -35,4 +38,23 @@ void pg_wal_data_write_status(char out[PG_WAL_DATA_STATUS_BYTES], const struct p
 	network_write64(out + 17, s->confirmed_lsn); /* and applied, which only pg_stat_replication shows */
 	network_write64(out + 25, (uint64_t)s->time_us);
 	out[33] = s->reply_wanted;
+}
+
+/* Lines are ascending. Where `former` is none of them the server comes from an ancestor of it, and left that one no later. */
+uint64_t pg_wal_data_fork(const char *content, size_t bytes, uint32_t former)
+{
+	uint64_t fork = 0;
+
+	for (const char *end = content + bytes; content < end;) {
+		const char *newline = memchr(content, '\n', (size_t)(end - content));
+		size_t n = (size_t)((newline != NULL ? newline : end) - content);
+		unsigned timeline, high, low;
+		char line[64];
+
+		snprintf(line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line - 1), content);
+		if (sscanf(line, "%u %X/%X", &timeline, &high, &low) == 3 && timeline <= former)
+			fork = (uint64_t)high << 32 | low;
+		content += n + (newline != NULL);
+	}
+	return fork;
 }

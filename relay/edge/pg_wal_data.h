@@ -36,4 +36,9 @@ struct pg_wal_data_status {
 
 void pg_wal_data_write_status(char out[PG_WAL_DATA_STATUS_BYTES], const struct pg_wal_data_status *status);
 
+/* Where the history of a server's log left the one of timeline `former`: what was written there beyond this position is not in its log. content: of its
+ * answer to TIMELINE_HISTORY, a line for each timeline that it comes from, with the position at which that one was left. 0: it says of none, so all may
+ * be missing. */
+uint64_t pg_wal_data_fork(const char *content, size_t bytes, uint32_t former);
+
 #endif

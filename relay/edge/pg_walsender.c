@@ -415,6 +415,7 @@ bool pg_walsender_start(struct pg_walsender *w, const struct pg_walsender_start 
 		return false;
 	w->start = (struct pg_replication_start){ .options = s->options,
 						  .from_lsn = s->from_lsn,
+						  .former_timeline = s->former_timeline,
 						  .messages = s->messages };
 	w->start.options.replication = w->start.options.pinned_text = true;
 	snprintf(w->start.slot, sizeof w->start.slot, "%s", s->slot);

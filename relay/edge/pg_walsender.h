@@ -50,7 +50,8 @@ struct pg_walsender_start {
 	const char *
 		publications; /* as an option's value: identifiers, quoted where they must be, with commas between them */
 	uint64_t from_lsn;    /* 0: where the slot stands */
-	bool messages;        /* of pg_logical_emit_message, too; not before PostgreSQL 14 (left out there) */
+	uint32_t former_timeline; /* 0; or up() is to say where the server's history left that one */
+	bool messages;            /* of pg_logical_emit_message, too; not before PostgreSQL 14 (left out there) */
 };
 
 /* Only while idle. up() or down() follows. False when it cannot be tried at all: nothing follows. */

@@ -359,6 +359,11 @@ void capture_leader_confirmed(struct capture_leader *r, uint64_t lsn)
 	capture_upkeep_confirmed(r->upkeep, lsn);
 }
 
+void capture_leader_forked(struct capture_leader *r, uint64_t fork, const char *phantom)
+{
+	capture_upkeep_forked(r->upkeep, fork, phantom);
+}
+
 void capture_leader_examine(struct capture_leader *r)
 {
 	capture_upkeep_look_now(r->upkeep);

@@ -69,6 +69,9 @@ void capture_leader_notified(struct capture_leader *r, const char *payload);
 /* Once a second. */
 void capture_leader_tick(struct capture_leader *r);
 
+/* books/capture_ledger.h, capture_ledger_forked(). */
+void capture_leader_forked(struct capture_leader *r, uint64_t fork, const char *phantom);
+
 /* What was confirmed to the server last, in this lead: by it a slot that somebody moved is told. */
 void capture_leader_confirmed(struct capture_leader *r, uint64_t lsn);
 

@@ -409,6 +409,44 @@ static void on_look(void *arg, const struct pg_result *result)
 	}
 }
 
+/* --- a promotion --- */
+
+static void on_forked(void *arg, const struct pg_result *result)
+{
+	enum { TAKEN, TABLES };
+	struct capture_upkeep *u = arg;
+	const char *tables;
+	size_t bytes;
+
+	if (pg_error(result) != NULL) {
+		begin_anew(u, result);
+		return;
+	}
+	tables = pg_is_null(result, 0, TABLES) ? "" : pg_bytes(result, 0, TABLES, &bytes);
+	if (pg_int8(result, 0, TAKEN) == 0)
+		return; /* our epoch is over: the next look tells */
+	if (tables[0] == '\0')
+		return;
+	log_error(u->log, "copies of these tables are to be compared", KS("capture", capture(u)->name),
+		  KS("tables", tables), KS("do", "boxhaul verify --repair, or boxhaul capture resync for each"));
+	stop_being_live(u, "a promotion took changes back that were sent");
+	over(u);
+}
+
+void capture_upkeep_forked(struct capture_upkeep *u, uint64_t fork, const char *phantom)
+{
+	char position[32];
+
+	snprintf(position, sizeof position, "%" PRIX32 "/%" PRIX32, (uint32_t)(fork >> 32), (uint32_t)fork);
+	if (phantom != NULL)
+		log_error(u->log, "a promotion took changes back that were sent", KS("capture", capture(u)->name),
+			  KS("fork", position), KS("first", phantom));
+	else
+		log_info(u->log, "a promotion took nothing back that was sent", KS("capture", capture(u)->name),
+			 KS("fork", position));
+	sent(u, capture_ledger_forked(u->pg, capture(u)->name, u->epoch, fork, phantom, on_forked, u));
+}
+
 /* --- by the clock --- */
 
 static void compare(struct capture_upkeep *u)

@@ -63,6 +63,9 @@ void capture_upkeep_look_now(struct capture_upkeep *u);
 /* So much was confirmed to the server. To be told before the server is. */
 void capture_upkeep_confirmed(struct capture_upkeep *u, uint64_t lsn);
 
+/* books/capture_ledger.h, capture_ledger_forked(). While live; where copies are to be compared over() follows. */
+void capture_upkeep_forked(struct capture_upkeep *u, uint64_t fork, const char *phantom);
+
 /* Puts a gap on record; not_live() follows. */
 void capture_upkeep_gap(struct capture_upkeep *u, const char *reason, const char *detail);
 

@@ -47,6 +47,8 @@ struct found {
 	uint64_t sequence;
 	bool has_witness;
 	struct witness witness;
+	bool has_position;
+	uint64_t lsn;
 };
 
 struct stream_scan {
@@ -61,6 +63,7 @@ struct stream_scan {
 	uint64_t last[LIMIT_STREAMS];   /* and where it ended, at the last answer */
 	int64_t lost_ms[LIMIT_STREAMS]; /* it was seen then that what the stream held may be gone; 0 = no */
 	bool loses[LIMIT_STREAMS];      /* consumers or later messages take single ones away */
+	bool partly[LIMIT_STREAMS];     /* not all of it was read that was to be */
 	bool denied[LIMIT_STREAMS];     /* since the last connect: the server forbids it */
 	uint32_t numbers;
 	void *found[LIMIT_STREAMS]; /* trees of <search.h> */
@@ -114,7 +117,7 @@ static void forget_stream(struct stream_scan *t, size_t stream)
 	t->found[stream] = NULL;
 	t->found_count -= t->found_in[stream];
 	t->found_in[stream] = 0;
-	t->overflowed = false;
+	t->overflowed = t->partly[stream] = false;
 }
 
 bool stream_scan_forget(struct stream_scan *t)
@@ -138,9 +141,12 @@ static void keep(struct stream_scan *t, uint16_t stream, const struct stored_mes
 	void *node = NULL;
 
 	if (f != NULL) {
-		*f = (struct found){
-			.id = m->id, .sequence = m->sequence, .has_witness = m->has_witness, .witness = m->witness
-		};
+		*f = (struct found){ .id = m->id,
+				     .sequence = m->sequence,
+				     .has_witness = m->has_witness,
+				     .witness = m->witness,
+				     .has_position = m->has_position,
+				     .lsn = m->lsn };
 		node = tsearch(f, &t->found[stream], compare);
 	}
 	if (node == NULL) {
@@ -194,6 +200,31 @@ uint64_t stream_scan_witness(const struct stream_scan *t, uint16_t stream, const
 		return 0;
 	*witness = f->witness;
 	return f->sequence;
+}
+
+struct search {
+	uint64_t from_lsn;
+	struct stream_scan_beyond *first;
+};
+
+static void search_node(const void *node, VISIT visit, void *arg)
+{
+	const struct found *f = *(struct found *const *)node;
+	struct search *s = arg;
+
+	if ((visit == postorder || visit == leaf) && f->has_position && f->lsn >= s->from_lsn &&
+	    (s->first->sequence == 0 || f->sequence < s->first->sequence))
+		*s->first = (struct stream_scan_beyond){ .sequence = f->sequence, .lsn = f->lsn };
+}
+
+bool stream_scan_beyond(const struct stream_scan *t, uint16_t stream, uint64_t from_lsn,
+			struct stream_scan_beyond *first)
+{
+	struct search s = { .from_lsn = from_lsn, .first = first };
+
+	*first = (struct stream_scan_beyond){ .sequence = 0 };
+	twalk_r(t->found[stream], search_node, &s);
+	return first->sequence != 0 || t->overflowed || t->partly[stream] || t->denied[stream];
 }
 
 bool stream_scan_loses(const struct stream_scan *t, uint16_t stream)
@@ -341,6 +372,7 @@ static void begin(struct stream_scan *t, struct scan *s)
 		s->acked.count = 0;
 	}
 	anywhere = s->another || s->above > s->last;
+	t->partly[index_of(t, s)] |= s->above == LOW_WATER_UNKNOWN && s->last > BLIND_MESSAGES;
 	*r = (struct stream_reader){ .js = jetstream_of(t),
 				     .stream = name_of(t, s),
 				     .token = jetstream_token(JETSTREAM_SCAN_MESSAGE, index_of(t, s), s->number),
@@ -351,6 +383,7 @@ static void begin(struct stream_scan *t, struct scan *s)
 	log_warn(t->log, "the stream has grown so much since the last mark that not all of it is looked at",
 		 KS("stream", name_of(t, s)), KU("messages", r->left), KI("read", READ_MESSAGES));
 	r->left = READ_MESSAGES;
+	t->partly[index_of(t, s)] = true;
 	if (anywhere)
 		r->next = r->last - r->left + 1;
 }

@@ -58,6 +58,14 @@ uint64_t stream_scan_take(struct stream_scan *t, uint16_t stream, const char *me
 uint64_t stream_scan_witness(const struct stream_scan *t, uint16_t stream, const char *message_id,
 			     struct witness *witness);
 
+struct stream_scan_beyond {
+	uint64_t sequence, lsn; /* sequence 0: not known */
+};
+/* Is there, among the messages that were found, one of a transaction that committed at from_lsn or beyond it? The first of them. Also true where not all that
+ * was to be looked at could be. (Of another capture in the same stream is one as good as ours.) */
+bool stream_scan_beyond(const struct stream_scan *t, uint16_t stream, uint64_t from_lsn,
+			struct stream_scan_beyond *first);
+
 /* Whether the stream loses messages one by one, consumed or replaced, while later ones stay: as it was when it was last scanned. */
 bool stream_scan_loses(const struct stream_scan *t, uint16_t stream);
 

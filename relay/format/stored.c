@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "format/capture_message.h"
 #include "format/envelope.h"
 #include "format/rfc3339.h"
 
@@ -90,6 +91,17 @@ static const char *value_of(const char *line, const char *name)
 	return strncmp(line, name, n) == 0 ? line + n + strspn(line + n, " ") : NULL;
 }
 
+/* "0/3B001260.849253375684112.3" */
+static bool read_lsn(const char *text, uint64_t *lsn)
+{
+	unsigned high, low;
+
+	if (sscanf(text, "%8X/%8X.", &high, &low) != 2)
+		return false;
+	*lsn = (uint64_t)high << 32 | low;
+	return true;
+}
+
 static void read_headers(const char *hdrs, size_t length, struct stored_message *m)
 {
 	struct base64 b = { .at = hdrs, .end = hdrs + length };
@@ -98,12 +110,14 @@ static void read_headers(const char *hdrs, size_t length, struct stored_message 
 	bool has_named_id = false;
 
 	/* In any order: nats.c writes them by a hash of their names, and those of the row stand between ours. */
-	while (!(has_named_id && m->has_witness) && next_line(&b, line, sizeof line)) {
+	while (!(has_named_id && (m->has_witness || m->has_position)) && next_line(&b, line, sizeof line)) {
 		if (!has_named_id && (value = value_of(line, "Nats-Msg-Id:")) != NULL) {
 			has_named_id = true;
 			m->has_id = stored_id_read(value, strlen(value), &m->id);
 		} else if ((value = value_of(line, WITNESS_HEADER ":")) != NULL) {
 			m->has_witness = witness_read(value, strlen(value), &m->witness);
+		} else if ((value = value_of(line, CAPTURE_HEADER_POSITION ":")) != NULL) {
+			m->has_position = read_lsn(value, &m->lsn);
 		}
 	}
 }

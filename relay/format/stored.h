@@ -20,6 +20,8 @@ struct stored_message {
 	struct stored_id id; /* that */
 	bool has_witness;    /* a Boxhaul-Snapshot as we write it: */
 	struct witness witness;
+	bool has_position; /* a Boxhaul-Position, as captures write it: its transaction committed at */
+	uint64_t lsn;
 	struct answer_error error;
 };
 

@@ -67,7 +67,7 @@ void capture_collect_tick(struct capture_one *c, int64_t now)
 		c->asked_ms = now;
 		stream_setup_ask(c->setup, 0);
 	}
-	if (!s->send->found_is_sought)
+	if (!s->send->found_is_sought && c->former_timeline == 0)
 		c->forgot |= stream_scan_forget(c->scan);
 	give_back(c, s);
 }
@@ -171,6 +171,7 @@ void capture_collect(struct capture_one *c, struct capture_one_facts *f)
 		.state = lead.of_slot.known ? capture_ledger_state_word(look->state) : "",
 		.reason = look->reason,
 		.detail = look->detail[0] != '\0' ? look->detail : lead.of_slot.differs,
+		.diverged = look->diverged,
 		.paused = look->pause != 0,
 		.paused_by = look->paused,
 		.wal_known = lead.of_slot.known,

@@ -78,7 +78,10 @@ static void on_stream_up(void *arg, const struct pg_walsender_place *place)
 	capture_stream_begin(c->stream, place->system);
 	/* A server that crashed forgets what it was told, and the core says it once. */
 	pg_walsender_confirm(c->walsender, c->confirmed_lsn);
+	c->forked = place->forked;
+	c->fork_lsn = place->fork_lsn;
 	capture_room_step(c, &(struct capture_event){ .kind = CAPTURE_EVENT_STREAM_UP });
+	capture_fork_look(c);
 }
 
 static void on_stream_down(void *arg, const struct pg_walsender_end *end)
@@ -253,6 +256,9 @@ static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)
 	c->confirmed_lsn = 0;
 	c->system = b->system;
 	c->incarnation = b->incarnation;
+	c->former_timeline = b->former_timeline;
+	c->looked = c->forked = false;
+	c->slot_lsn = capture_leader_look(c->leader).of_slot.look->confirmed; /* nobody has used it since */
 	snprintf(c->slot, sizeof c->slot, "%s", b->slot);
 	c->tables_ms = loop_now_ms();
 	c->forgot |= stream_scan_forget(c->scan);
@@ -621,12 +627,16 @@ static void tell_of_end(struct capture_one *c, const struct event *ev)
 		 KU("messages", last - marked), KU("gone", below > marked + 1 ? below - 1 - marked : 0));
 }
 
+/* A look that an earlier leader may have stored something behind is made again, in an owned stream. */
 static void on_looked_back(void *arg, const struct event *ev)
 {
 	struct capture_one *c = arg;
 
 	if (ev->lookback.ok)
 		tell_of_end(c, ev);
+	c->looked |= ev->lookback.ok && (capture_room_config(c)->order != CONFIG_ORDER_COMMIT ||
+					 ev->lookback.asked_ms >= c->predecessor_until_ms);
+	capture_fork_look(c);
 	capture_room_step_common(c, ev);
 }
 

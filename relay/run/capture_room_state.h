@@ -90,7 +90,10 @@ struct capture_one {
 	bool postgres_up, nats_up, led, streams, wants_stream, draining, drained, drain_asked, forgot;
 	char postgres_why[512], nats_why[512], stream_why[512], mark_why[512];
 	uint64_t postgres_connects, nats_connects;
-	uint64_t system; /* of the server of the books */
+	uint64_t system;             /* of the server of the books */
+	uint32_t former_timeline;    /* 0; or a server was promoted, and it is looked what that one lacks: */
+	bool looked, forked;         /* the stream was looked at; it is known from where the log goes on */
+	uint64_t fork_lsn, slot_lsn; /* slot_lsn: where the slot stood when the lead was taken */
 	uint32_t incarnation;
 	char slot[CAPTURE_LEDGER_SLOT_BYTES];
 	uint64_t from_lsn;            /* wants_stream: where */
@@ -177,6 +180,9 @@ struct stream_scan_handlers capture_events_of_scan(struct capture_one *c);
 struct stored_time_handlers capture_events_of_stored_time(struct capture_one *c);
 struct pg_walsender_handlers capture_events_of_walsender(struct capture_one *c);
 struct capture_stream_handlers capture_events_of_stream(struct capture_one *c);
+
+/* capture_fork.c: to be called when the stream is up, and when it was looked at what JetStream holds: says what a promotion has lost as soon as both are known. */
+void capture_fork_look(struct capture_one *c);
 
 /* capture_fetched.c: brings what the core wants out of the books. False: it could not be asked. */
 bool capture_room_fetch(struct capture_one *c, const struct capture_effect *f);

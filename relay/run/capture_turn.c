@@ -436,6 +436,7 @@ static void start_stream(struct capture_one *c)
 					    .slot = c->slot,
 					    .publications = publications,
 					    .from_lsn = c->from_lsn,
+					    .former_timeline = c->former_timeline,
 					    .messages = true };
 
 	snprintf(all, sizeof all, "boxhaul_%s", conf->name);

@@ -85,6 +85,17 @@ static bool is_broken(const struct capture_one_facts *c, const char *target, str
 	       wrong_say(w, true, "Capture %s: the log is not read: %s", c->name, c->broken) && advise_check(w, target);
 }
 
+/* It sends; but nobody may rely on what is made of it. */
+static bool is_diverged(const struct capture_one_facts *c, const char *target, struct wrong *w)
+{
+	return c->diverged[0] != '\0' &&
+	       wrong_say(w, true, "Capture %s: copies of its tables may differ: %s", c->name, c->diverged) &&
+	       wrong_advise(
+		       w,
+		       "`boxhaul verify --repair --to FILE %s` compares a copy and mends it, or `boxhaul capture resync %s %s TABLE` sends its rows anew; boxhaul-runbook(7) says what that means: capture-diverged",
+		       target, target, c->name);
+}
+
 static bool is_blocked(const struct capture_one_facts *c, const char *target, struct wrong *w)
 {
 	char since[32];
@@ -246,9 +257,10 @@ static bool no_connection(const struct capture_facts *f, const char *target, str
 
 typedef bool check(const struct capture_one_facts *c, const char *target, struct wrong *w);
 
-static check *const checks[] = { has_gap,        is_not_read,        is_not_led,     cannot_mark,      is_broken,
-				 is_blocked,     carries_all_it_may, is_not_started, is_paused,        is_nearly_lost,
-				 is_over_budget, has_ailing_table,   carries,        has_dead_letters, waits };
+static check *const checks[] = { has_gap,          is_not_read, is_not_led,       cannot_mark,
+				 is_broken,        is_diverged, is_blocked,       carries_all_it_may,
+				 is_not_started,   is_paused,   is_nearly_lost,   is_over_budget,
+				 has_ailing_table, carries,     has_dead_letters, waits };
 
 enum { OF_ALL = 2, CHECKS = sizeof checks / sizeof checks[0] };
 

@@ -28,7 +28,8 @@ struct capture_one_facts {
 	const char *state; /* of the books: none, creating, live, gap; "" = not known */
 	const char *
 		reason; /* of a gap, in the word of the books: gone, lost, foreign, timeline, system, truncated, let_go; "" */
-	const char *detail; /* and in a sentence: what was found; "" */
+	const char *detail;   /* and in a sentence: what was found; "" */
+	const char *diverged; /* why copies may differ since a promotion; "" */
 	bool paused;
 	const char *paused_by; /* by whom, since when and why */
 	bool nobody_leads;     /* seen from outside: no daemon reads it */

@@ -48,6 +48,7 @@ enum place {
 	CAPTURE_WAL,          /* the same, where the server was asked */
 	CAPTURE_LAG,          /* the same, where the lag is known */
 	CAPTURE_GAP,          /* one for each: is there one? */
+	CAPTURE_DIVERGED,     /* the same: has it? */
 	CAPTURE_TABLE, /* one for each table of each capture that has a snapshot: in its struct capture_table_facts */
 	SAGAS,         /* no sample where their figures are not known */
 	SAGAS_HERE,    /* no sample where none are started here */
@@ -202,6 +203,7 @@ const struct figure figures[] = {
 
 	GAUGE("boxhaul_capture_leader", STATUS, "1 if this relay reads the capture's log.", OF_CAPTURE(leads))
 	GAUGE("boxhaul_capture_gap", STATUS, "1 while nothing is read until somebody decides: the replication slot is gone, lost, or another one, the server is another one, or the stream lost its end.", EACH("capture", CAPTURE_GAP))
+	GAUGE("boxhaul_capture_diverged", STATUS, "1 while copies of its tables may have changes that a promotion took back; also until it was looked whether there are any.", EACH("capture", CAPTURE_DIVERGED))
 	GAUGE("boxhaul_capture_paused", STATUS, "1 while an operator's pause stands: the log is kept, and not read.", OF_CAPTURE(paused))
 	GAUGE("boxhaul_capture_blocked", STATUS, "1 while the stream takes no messages, so that the log is not read.", OF_CAPTURE(blocked))
 	GAUGE("boxhaul_capture_lag_bytes", STATUS, "Bytes of the server's log that are written and not confirmed by the capture. Leader only.", OF_CAPTURE_WAL(lag_bytes))
@@ -387,8 +389,9 @@ static bool capture(const struct figure *g, const struct capture_facts *f, size_
 
 		if (!is_known((enum place)g->place, c) || i-- > 0)
 			continue;
-		return g->place == CAPTURE_GAP ? flag(out, c->name, strcmp(c->state, "gap") == 0)
-					       : value((enum kind)g->kind, (const char *)c + g->offset, c->name, out);
+		return g->place == CAPTURE_DIVERGED ? flag(out, c->name, c->diverged[0] != '\0')
+		       : g->place == CAPTURE_GAP    ? flag(out, c->name, strcmp(c->state, "gap") == 0)
+						 : value((enum kind)g->kind, (const char *)c + g->offset, c->name, out);
 	}
 	return false;
 }
@@ -463,6 +466,7 @@ static bool one_of_many(const struct figure *g, const struct figure_source *s, s
 	case CAPTURE_WAL:
 	case CAPTURE_LAG:
 	case CAPTURE_GAP:
+	case CAPTURE_DIVERGED:
 	case CAPTURE_TABLE: return capture(g, f->capture, i, out);
 	case SAGAS_OPEN: return f->inbox != NULL && open_sagas(f->inbox->sagas.figures, i, out);
 	case STATE:

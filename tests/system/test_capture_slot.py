@@ -2,6 +2,9 @@
 over; what was read again makes the copy whole. And the server, which must be able to shut down."""
 
 import contextlib
+import os
+import shutil
+import subprocess
 import unittest
 
 import psycopg2
@@ -121,19 +124,30 @@ class Promotions(SlotTest):
         return {"conninfo": f"host={self.pg.directory},{twin.directory} port={self.pg.port},{twin.port} dbname={self.database} user={RELAY} "
                             "target_session_attrs=read-write"}
 
-    def test_a_standby_that_lacks_the_end_takes_over(self):
-        """Changes that only the old primary had are in the stream and nowhere else. Positions of the log are given out again: no new change
-        is taken for an old one. What the copy has too much goes with the second snapshot."""
+    def add_twin(self):
         twin = self.workspace.add(Postgres(self.workspace.path(f"{self.database}-twin"), fsync="off", **SETTINGS))
-        twin.clone(self.pg, self.pg.port).start()
-        relay = self.start_whole(postgres=self.both(twin))
+        return twin.clone(self.pg, self.pg.port).start()
+
+    def fall_behind(self, twin):
+        """The standby has all there is, and gets no more."""
         (here,), = self.sql("SELECT pg_current_wal_flush_lsn()")
         self.wait(lambda: twin.execute("SELECT pg_last_wal_replay_lsn() >= %s", (here,)) == [(True,)], "the standby to follow")
         twin.kill9()
+
+    def keep_slot(self, twin):
+        """As tools for high availability do it before PostgreSQL 17: the slot's files go to the standby, which does not run."""
+        name, = self.books("slot")
+        shutil.copytree(os.path.join(self.pg.data, "pg_replslot", name), os.path.join(twin.data, "pg_replslot", name),
+                        copy_function=lambda *paths: os.chmod(shutil.copy(*paths), 0o600))
+        subprocess.run(["chown", "-R", "--reference", twin.data, os.path.join(twin.data, "pg_replslot")], check=True)
+
+    def write_phantoms(self):
         for n in range(40):
             self.sql("UPDATE legacy.orders SET customer = %s WHERE id = %s", (f"phantom {n}", n + 1))
         self.sql("DELETE FROM legacy.orders WHERE id = 99; INSERT INTO legacy.orders (id, customer) VALUES (7000, 'phantom')")
         self.wait_confirmed()
+
+    def take_over(self, twin):
         self.pg.kill9()
         twin.start()
         twin.promote()
@@ -144,6 +158,72 @@ class Promotions(SlotTest):
         self.addCleanup(go_back)
         self.addCleanup(twin.close)
         self.source = self.source_of()
+
+    def test_what_only_the_old_primary_had_was_sent(self):
+        """The slot is there after the promotion, so the log is read on; but copies have what the new primary has not. It is said with the
+        fork and the first such message, the capture is not ready, and its tables are unproved until their rows were compared or sent anew."""
+        twin = self.add_twin()
+        relay = self.start_whole(postgres=self.both(twin))
+        self.fall_behind(twin)
+        self.keep_slot(twin)
+        stored = self.count(STREAM)
+        self.write_phantoms()
+        self.take_over(twin)
+        self.wait_for_log(relay, level="error", msg="a promotion took changes back that were sent")
+        self.wait(lambda: self.books("former_timeline, diverged IS NOT NULL") == (None, True), "it to be on record")
+        self.assertEqual(self.state(), "live")
+        self.assertIn(f"message {stored + 1},", self.books("diverged")[0])
+        self.assertEqual(set(self.sql("SELECT state, reason LIKE 'diverged: %%' FROM boxhaul.capture_table")), {("unproved", True)})
+        self.wait(lambda: "copies of its tables may differ" in relay.get("/readyz")[1] and relay.get("/readyz")[0] == 503, "it not to be ready")
+        for n in range(40):  # it goes on
+            self.sql("UPDATE legacy.orders SET customer = %s WHERE id = %s", (f"new {n}", n + 10))
+        self.wait_confirmed()
+        self.assertEqual(relay.get("/readyz")[0], 503)
+        self.assertIn("may differ", self.say(relay, "capture", "status", NAME))
+        for tab in self.tables:
+            self.say(relay, "capture", "resync", NAME, tab)
+        self.wait_complete()
+        self.wait(lambda: relay.get("/readyz")[0] == 200, "it to be ready")
+        self.assertEqual(self.sql("SELECT boxhaul.capture_diverged(%s)", (NAME,)), [(None,)])
+        self.audit_capture(gaps=1)
+
+    def test_a_slot_that_stands_beyond_the_fork(self):
+        """It was copied when the old primary had gone on: what commits on the new one up to there would not be sent, and nobody would say so."""
+        twin = self.add_twin()
+        relay = self.start_whole(postgres=self.both(twin))
+        self.fall_behind(twin)
+        self.sql("SELECT pg_logical_emit_message(false, 'noise', repeat('x', 100000))")
+        self.pg.execute("CHECKPOINT")  # writes the log up to here
+        self.wait_confirmed()
+        self.pg.execute("CHECKPOINT")  # and the slot
+        self.keep_slot(twin)
+        self.take_over(twin)
+        self.wait_gap(relay, "foreign")
+        self.change_in_the_gap()
+        self.resync(relay)
+
+    def test_a_promotion_that_loses_nothing_that_was_sent(self):
+        twin = self.add_twin()
+        relay = self.start_whole(postgres=self.both(twin))
+        self.sql("UPDATE legacy.orders SET customer = 'both have it' WHERE id < 20")
+        self.wait_confirmed()
+        self.fall_behind(twin)
+        self.keep_slot(twin)
+        self.take_over(twin)
+        self.wait_for_log(relay, msg="a promotion took nothing back that was sent")
+        self.sql("UPDATE legacy.orders SET customer = 'the new one has it' WHERE id < 10")
+        self.audit_capture()
+        self.assertEqual(self.books("former_timeline, diverged"), (None, None))
+        self.wait(lambda: relay.get("/readyz")[0] == 200, "it to be ready")
+
+    def test_a_standby_that_lacks_the_end_takes_over(self):
+        """Changes that only the old primary had are in the stream and nowhere else. Positions of the log are given out again: no new change
+        is taken for an old one. What the copy has too much goes with the second snapshot."""
+        twin = self.add_twin()
+        relay = self.start_whole(postgres=self.both(twin))
+        self.fall_behind(twin)
+        self.write_phantoms()
+        self.take_over(twin)
         self.wait_gap(relay, "gone")
         self.change_in_the_gap()
         for n in range(40):

@@ -189,6 +189,19 @@ class Verify(CaptureTest):
             ask(f"SET statement_timeout = '{DEADLINE}s'")
             self.assertEqual(ask("SELECT boxhaul.verify_surplus(%s, %s, %s, 1)", NAME, tab, PASS), [(1,)])
 
+    def test_what_a_promotion_took_back(self):
+        """The copy has what nobody has any more, and lacks what was deleted in vain. (What a real promotion does is in test_capture_slot.py.)"""
+        self.on_target("INSERT INTO moved.order_lines VALUES (99999999, 1, 'phantom'); DELETE FROM moved.orders WHERE id = 8")
+        self.sql("UPDATE boxhaul.capture SET former_timeline = 1")
+        self.assertIn("nobody has looked", self.sql("SELECT boxhaul.capture_diverged('shop')")[0][0])
+        self.sql("SELECT boxhaul.capture_forked('shop', (SELECT epoch FROM boxhaul.capture), '0/3000148', 'message 7')")
+        self.wait(lambda: self.relay.get("/readyz")[0] == 503 and "message 7" in self.relay.get("/readyz")[1], "it to be said")
+        self.assertEqual(set(self.sql("SELECT state FROM boxhaul.capture_table")), {("unproved",)})
+        self.assertIn("left=0", self.verify("--repair"))
+        self.assertEqual(set(self.sql("SELECT state, boxhaul.capture_diverged('shop') FROM boxhaul.capture_table")), {("complete", None)})
+        self.wait(lambda: self.relay.get("/readyz")[0] == 200, "it to be ready")
+        self.assertIn("different=0 left=0", self.verify())
+
     def test_nothing_to_compare_with(self):
         self.assertIn("--to FILE", self.say(self.relay, "verify", status=2))
         self.assertIn("there is nothing to verify", self.verify("--table", "legacy.nowhere", status=1))

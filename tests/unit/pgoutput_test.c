@@ -153,6 +153,11 @@ static void the_rest(void)
 	is_text(read_hex(""), "it is empty", "nothing");
 }
 
+static void is_fork(const char *content, uint32_t former, uint64_t lsn, const char *what)
+{
+	ok(pg_wal_data_fork(content, strlen(content), former) == lsn, "the fork: %s", what);
+}
+
 static void copy_data(void)
 {
 	char status[PG_WAL_DATA_STATUS_BYTES];
@@ -171,6 +176,13 @@ static void copy_data(void)
 								       .confirmed_lsn = 0x1536278,
 								       .time_us = 1,
 								       .reply_wanted = true });
+	is_fork("1\t0/3000148\tno recovery target specified\n", 1, 0x3000148, "a promotion");
+	is_fork("1\t0/3000148\tx\n\n2\t1/A0\tno recovery target specified\n", 1, 0x3000148,
+		"two of them: the first one counts");
+	is_fork("1\t0/3000148\tx\n\n2\t1/A0", 2, 0x1000000a0, "the second one, whose line does not end");
+	is_fork("1\t0/3000148\tx\n3\t1/A0\ty\n", 2, 0x3000148,
+		"of a timeline that it does not come from: the common ancestor");
+	is_fork("", 1, 0, "nothing is said");
 	put("72 0000000001537df0 0000000001536278 0000000001536278 0000000000000001 01");
 	ok(memcmp(status, bytes, sizeof status) == 0, "a status: received, confirmed twice, our time, a question");
 }

@@ -341,10 +341,12 @@ static bool next_mark(struct capture *c, struct capture_effect *f)
 	return capture_marking_next(&c->marking, c->now_ms, &fresh, f);
 }
 
+/* Also while nothing is to be sent: the look that counts comes behind the lease of an earlier leader, and needs ours. It tells what a promotion has lost. */
 static int64_t renew_at(const struct capture *c)
 {
-	return (memory_has_work(c->send) || chain_has_work(c->send)) && !c->marking.under_way ? lead_renew_at(&c->lead)
-											      : INT64_MAX;
+	bool works = memory_has_work(c->send) || chain_has_work(c->send) || lookback_is_wanted(c->send);
+
+	return works && !c->marking.under_way ? lead_renew_at(&c->lead) : INT64_MAX;
 }
 
 static bool next_renew(struct capture *c, struct capture_effect *f)

@@ -373,6 +373,14 @@ void lookback_take(struct sender *s, uint16_t stream, uint64_t lowest, struct ef
 	f->lookback.known_end = l->asked_end = known_end(s, stream);
 }
 
+bool lookback_is_wanted(const struct sender *s)
+{
+	for (uint32_t i = 0; s->bus_up && i < s->set->streams; i++)
+		if (s->lookback[i].question != QUESTION_NONE)
+			return true;
+	return false;
+}
+
 int64_t lookback_deadline(const struct sender *s)
 {
 	int64_t at = INT64_MAX;

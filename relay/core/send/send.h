@@ -209,6 +209,8 @@ bool batch_next(struct sender *s, struct effect *f);
 /* Only while the lead allows to look. The stream that is to be read next; lookback_take() is the question. lowest: the lowest
  * low water of what the source has parked that may be stored there, or LOW_WATER_NONE. */
 bool lookback_next(struct sender *s, uint16_t *stream);
+/* Is a stream to be read, now or later, or being read? Not while the connection is gone. */
+bool lookback_is_wanted(const struct sender *s);
 void lookback_take(struct sender *s, uint16_t stream, uint64_t lowest, struct effect *f);
 
 /* When sending_timers(), a probe or a question is due; INT64_MAX: never. */
