@@ -898,6 +898,39 @@ static void redrive(void)
 	hears("resolved 1");
 }
 
+/* 2 cannot be sent as it is read, so it holds its lane while 1 fills the window. */
+static void redriven_behind_silence(void)
+{
+	struct row bad = row(2, 'a');
+
+	settings.ordering = ORDERING_PIPELINED;
+	settings.window_messages = 1;
+	begin("pipelined: a letter is redriven while one of its lane is under way: without an answer that one goes first again");
+	ROWS(row(1, 'a'));
+	hears("publish 1");
+	bad.defect = DEFECT_HEADERS_SHAPE;
+	ROWS(bad);
+	notes("held 2");
+	settle_books(200);
+	decided(2, true);
+	await_fetch("2..2");
+	ROWS(row(2, 'a'));
+	forget();
+	pass(settings.ack_timeout_ms);
+	hears_not("publish 2");
+	settle_books(300);
+	forget();
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	hears("publish 1");
+	hears_not("publish 2");
+	ack(1);
+	notes("lane open 1");
+	await_fetch("2..2");
+	ROWS(row(2, 'a'));
+	hears("publish 2");
+}
+
 static void redriven_in_doubt(void)
 {
 	tells = false;
@@ -3075,6 +3108,7 @@ static const struct story stories[] = {
 	HOLD(redrive),
 	HOLD(redriven_in_haste),
 	HOLD(redriven_in_doubt),
+	HOLD(redriven_behind_silence),
 	HOLD(inheritance),
 };
 

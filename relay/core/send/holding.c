@@ -165,6 +165,19 @@ void holding_park(struct sender *s, struct message *m, struct block *b)
 	park(s, m, b, OUTCOME_PARKED, false);
 }
 
+/* m, which is in flight or of another stream, is to be parked with its lane, and the lane's probe stands behind it in memory: the
+ * probe was chosen as the oldest of those that were parked, which it will not be any more. It would be sent before m. So it is
+ * parked, too. (Once it is in flight it was sent behind m. An owned stream parks whatever waits.) */
+static void probe_goes_too(struct sender *s, const struct message *m)
+{
+	struct block *lane = sender_state_lane_block(s, m);
+	struct message *probe = block_is_shut(lane) && lane->probe > m->ticket ? memory_find(s, lane->probe) : NULL;
+
+	if (probe != NULL && !m->lane->owned && probe->place != PLACE_IN_FLIGHT && probe->place != PLACE_UNRECORDED &&
+	    !MUTANT(probe_stays_behind))
+		holding_park(s, probe, lane);
+}
+
 /* --- shutting --- */
 
 static void shut(struct sender *s, struct block *b, uint32_t reason)
@@ -193,6 +206,7 @@ void holding_park_with_lane_or(struct sender *s, struct message *m, struct block
 {
 	struct block *lane = sender_state_lane_block(s, m);
 
+	probe_goes_too(s, m);
 	holding_park(s, m, block_is_shut(lane) ? lane : b);
 }
 
@@ -213,9 +227,13 @@ void holding_block_stream(struct sender *s, struct message *m, uint32_t reason)
 	assert(block_is_shut(b));
 	holding_park_with_lane_or(s, m, b);
 	for (x = s->lanes.oldest; x != NULL; x = next) {
+		bool parks = scope_of_stream(x->stream) == b->scope && x->place != PLACE_IN_FLIGHT &&
+			     x->ticket != probe && !(MUTANT(stream_half_parked) && x->keyed);
+
+		if (parks)
+			probe_goes_too(s, x); /* which may be the next one */
 		next = x->age_next;
-		if (scope_of_stream(x->stream) == b->scope && x->place != PLACE_IN_FLIGHT && x->ticket != probe &&
-		    !(MUTANT(stream_half_parked) && x->keyed))
+		if (parks)
 			holding_park_with_lane_or(s, x, b);
 	}
 }

@@ -173,7 +173,7 @@ static void try_again(struct sender *s, struct message *m, uint32_t reason)
 	assert(!settings_owns(s->set, m->stream));
 	if (lane_is_shut && lane->probe != m->ticket) {
 		m->reason = reason;
-		holding_park(s, m, lane);
+		holding_park_with_lane_or(s, m, lane);
 	} else if (block_is_shut(stream) && !lane_is_shut) {
 		holding_block_stream(s, m, reason);
 	} else if (lane_is_shut || has_tried_enough(s, m, reason)) {
