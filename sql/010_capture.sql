@@ -1054,16 +1054,23 @@ END
 $$;
 
 -- A change that waits for its key, and is never to be sent: it becomes a dead letter, and what stands behind it in its key goes on. False: it is
--- not carried (any more).
+-- not carried (any more). One of a transaction that no mark has passed yet is refused: whoever leads next reads that transaction again, and what
+-- was given up would be sent.
 CREATE OR REPLACE FUNCTION boxhaul.capture_give_up(name text, ordinal bigint, given_up_by text DEFAULT NULL) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    x boxhaul.capture_carried;
+    x      boxhaul.capture_carried;
+    marked bigint;
 BEGIN
     -- Under the lock that a mark takes: what is being marked as stored is gone first.
-    PERFORM FROM boxhaul.capture c WHERE c.name = capture_give_up.name FOR UPDATE;
+    SELECT c.ordinal INTO marked FROM boxhaul.capture c WHERE c.name = capture_give_up.name FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM boxhaul.capture_unknown(capture_give_up.name);
+    END IF;
+    IF ordinal > marked AND EXISTS (SELECT FROM boxhaul.capture_carried d WHERE d.capture = capture_give_up.name AND d.ordinal = capture_give_up.ordinal) THEN
+        RAISE EXCEPTION 'change % is of a transaction that is not settled as a whole yet', ordinal
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Say it again when the rest of that transaction is stored, or waits here, too.';
     END IF;
     DELETE FROM boxhaul.capture_carried d WHERE d.capture = capture_give_up.name AND d.ordinal = capture_give_up.ordinal RETURNING * INTO x;
     IF NOT FOUND THEN

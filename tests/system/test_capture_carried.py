@@ -64,6 +64,7 @@ class Carried(CarriedTest):
             self.change(HELD, f"held {n}")
         self.wait(lambda: self.carried() == 2, "the rest of the key to be carried", progress=self.progress)
         (first,), = self.sql("SELECT min(ordinal) FROM boxhaul.capture_carried")
+        self.wait_confirmed()  # so their transactions are marked
         self.assertIn("dead letter", self.say(relay, "capture", "give-up", NAME, str(first)))
         self.assertIn("not carried", self.say(relay, "capture", "give-up", NAME, str(first)))
         self.assertIn("given up by", self.say(relay, "capture", "dead-letters", NAME))

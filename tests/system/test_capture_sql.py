@@ -509,6 +509,18 @@ class Marks(CaptureSqlTest):
         self.assertEqual([bytes(p) for (p,) in self.sql("SELECT payload FROM boxhaul.capture_letter ORDER BY id")], [b"\x00\xff", b""])
         self.assertEqual(self.ask(MONITOR, "SELECT ordinal, reason FROM boxhaul.capture_letters(by_reason => 'LONG')"), [(8, "too long")])
 
+    def test_what_waits_is_given_up_once_its_transaction_is_marked(self):
+        """Before, the next leader reads it again: the letter would be sent, too."""
+        self.go_live()
+        self.sql("INSERT INTO boxhaul.capture_carried (capture, ordinal, lane, payload, headers, bytes, wire_bytes) "
+                 "SELECT %s, n, 1, '', '', 10, 10 FROM generate_series(41, 43) n", NAME)
+        self.mark(ordinal=42)
+        give_up = "SELECT boxhaul.capture_give_up(%s, %s)"
+        self.assertIn("not settled as a whole", self.refused(errors.ObjectNotInPrerequisiteState, OPERATOR, give_up, NAME, 43))
+        self.mark(ordinal=43)
+        self.assertEqual([self.ask(OPERATOR, give_up, NAME, n)[0][0] for n in (43, 43, 44)], [True, False, False])
+        self.assertEqual(self.sql("SELECT ordinal FROM boxhaul.capture_letter"), [(43,)])
+
 
 class Barrier(CaptureSqlTest):
     def setUp(self):
