@@ -257,6 +257,10 @@ BEGIN
     IF lack IS NOT NULL THEN
         RETURN format('contents that the stream does not have: %s', lack);
     END IF;
+    lack := boxhaul.capture_diverged(m.capture);
+    IF lack IS NOT NULL THEN
+        RETURN format('copies may differ: %s', lack);
+    END IF;
     UPDATE boxhaul.move_source x
        SET state = 'fenced', since = clock_timestamp(), fenced_lsn = coalesce(x.fenced_lsn, pg_current_wal_insert_lsn())
      WHERE x.token = m.token;

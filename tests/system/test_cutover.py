@@ -344,6 +344,15 @@ class Words(CutoverTest):
         self.say(self.old, "capture", "resume", NAME)
         self.cutover("--dry-run")
 
+    def test_a_promotion_that_nobody_has_looked_into(self):
+        """The tables are complete as before, and the stream may have what the new primary has not."""
+        self.open_both()
+        self.sql("UPDATE boxhaul.capture SET former_timeline = 1")
+        self.assertIn("nobody has looked yet", self.cutover(status=1))
+        self.wait(lambda: "copies of its tables may differ" in self.say(self.old, "capture", "status", NAME), "the daemon to hear of it")
+        self.sql("UPDATE boxhaul.capture SET former_timeline = NULL")
+        self.cutover("--dry-run")
+
     def test_a_sink_that_is_paused(self):
         self.open_both()
         self.say(self.new, "inbox", "pause", SINK)
