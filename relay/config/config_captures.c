@@ -27,7 +27,7 @@ static bool capture_pattern(const struct config_capture *c, char pattern[static 
 				c->stream.name + sizeof CONFIG_BUCKET_STREAM - 1) <= MESSAGE_SUBJECT_MAX_BYTES;
 	if (c->table_count + c->inserts_only_count == 0)
 		return false;
-	capture_subject_pattern(c->subject, pattern);
+	capture_subject_pattern(c->subject, c->name, pattern);
 	return true;
 }
 
@@ -42,7 +42,7 @@ void config_captures_messages_pattern(const struct config_messages *m,
 	if (strcmp(m->prefix, EMITTED_PREFIX) == 0)
 		snprintf(pattern, MESSAGE_SUBJECT_MAX_BYTES + 1, "%s", m->subject);
 	else
-		capture_subject_pattern(m->subject, pattern);
+		capture_subject_pattern(m->subject, NULL, pattern);
 }
 
 /* --- what follows --- */
@@ -117,7 +117,7 @@ static bool derive_outbox_table(struct config *c, struct config_outbox_table *t)
 		return false;
 	if (of == NULL)
 		return true;
-	capture_subject_pattern(t->subject, pattern);
+	capture_subject_pattern(t->subject, NULL, pattern);
 	return name_capture(&t->capture, of) && add_subject(&of->stream, pattern);
 }
 

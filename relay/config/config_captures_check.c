@@ -86,6 +86,16 @@ static void check_tables(struct loader *l, size_t i, const char *member)
 
 /* --- a capture --- */
 
+static void complain_of_overlap(struct loader *l, config_setting_t *node, const char *path, const char *pattern,
+				const char *takes, const char *stream)
+{
+	complaint_at(
+		l, node,
+		"%s: \"%s\" overlaps \"%s\" of the stream %s: a subject may belong to one stream only; choose another "
+		"subject",
+		path, pattern, takes, stream != NULL ? stream : "?");
+}
+
 /* A subject goes to one stream, and answers to this relay to none. `stream` is what it is sent to. */
 static void check_overlap(struct loader *l, config_setting_t *node, const char *path, const char *pattern,
 			  const char *stream)
@@ -102,13 +112,38 @@ static void check_overlap(struct loader *l, config_setting_t *node, const char *
 			if (takes == NULL || !message_pattern_valid(takes) || same(l->c->streams[k].name, stream) ||
 			    !message_patterns_overlap(takes, pattern))
 				continue;
-			complaint_at(
-				l, node,
-				"%s: \"%s\" overlaps \"%s\" of the stream %s: a subject may belong to one stream only; "
-				"choose another subject",
-				path, pattern, takes, l->c->streams[k].name != NULL ? l->c->streams[k].name : "?");
+			complain_of_overlap(l, node, path, pattern, takes, l->c->streams[k].name);
 			return;
 		}
+}
+
+/* All that the rows of a capture are sent to matches it. False: it cannot be said, or is a bucket's, which nobody else's can overlap. */
+static bool pattern_of(const struct config_capture *c, char pattern[static MESSAGE_SUBJECT_MAX_BYTES + 1])
+{
+	char why[WHY_BYTES];
+
+	if (c->stream.name == NULL || c->subject == NULL || c->target == CAPTURE_TARGET_KV ||
+	    c->table_count + c->inserts_only_count == 0 || !capture_subject_check(c->subject, NULL, why, sizeof why))
+		return false;
+	capture_subject_pattern(c->subject, c->name, pattern);
+	return true;
+}
+
+/* From the streams of the captures before it: JetStream makes only one of those whose subjects overlap. */
+static void check_apart(struct loader *l, size_t i)
+{
+	const struct config_capture *c = &l->c->captures[i], *other;
+	char ours[MESSAGE_SUBJECT_MAX_BYTES + 1], theirs[MESSAGE_SUBJECT_MAX_BYTES + 1];
+
+	for (size_t k = 0; k < i; k++) {
+		other = &l->c->captures[k];
+		if (!pattern_of(c, ours) || !pattern_of(other, theirs) || same(c->stream.name, other->stream.name) ||
+		    same(c->name, other->name) || !message_patterns_overlap(ours, theirs))
+			continue;
+		complain_of_overlap(l, config_check_node(l, "capture", i, "subject"), "capture.subject", ours, theirs,
+				    other->stream.name);
+		return;
+	}
 }
 
 /* What stands for a row in a subject; everything else is a column, of which nobody knows here. */
@@ -123,7 +158,7 @@ static void check_subject(struct loader *l, size_t i)
 		complaint_at(l, config_check_node(l, "capture", i, "subject"), "capture.subject = \"%s\" %s",
 			     c->subject, why);
 	else if (c->table_count + c->inserts_only_count > 0) {
-		capture_subject_pattern(c->subject, pattern);
+		capture_subject_pattern(c->subject, c->name, pattern);
 		check_overlap(l, config_check_node(l, "capture", i, "subject"), "capture.subject", pattern,
 			      c->stream.name);
 	}
@@ -252,6 +287,7 @@ static void check_capture(struct loader *l, size_t i)
 	check_tables(l, i, "tables");
 	check_tables(l, i, "inserts_only");
 	check_subject(l, i);
+	check_apart(l, i);
 	check_bucket(l, i);
 	check_owner(l, i);
 	check_skip(l, i);
@@ -305,7 +341,7 @@ static void check_outbox_subject(struct loader *l, size_t i)
 		complaint_at(l, config_check_node(l, "outbox_tables", i, "subject"),
 			     "outbox_tables.subject = \"%s\" %s", subject, why);
 	else if (of != NULL && t->source == OUTBOX_SOURCE_WAL) {
-		capture_subject_pattern(subject, pattern);
+		capture_subject_pattern(subject, NULL, pattern);
 		check_overlap(l, config_check_node(l, "outbox_tables", i, "subject"), "outbox_tables.subject", pattern,
 			      of->stream.name);
 	}
@@ -324,7 +360,7 @@ static void check_trigger(struct loader *l, size_t i)
 	if (config_captures_outbox_subject(t) == NULL ||
 	    !capture_subject_check(config_captures_outbox_subject(t), NULL, why, sizeof why))
 		return;
-	capture_subject_pattern(config_captures_outbox_subject(t), pattern);
+	capture_subject_pattern(config_captures_outbox_subject(t), NULL, pattern);
 	for (size_t k = 0; k < l->c->stream_count; k++)
 		for (size_t j = 0; j < l->c->streams[k].subject_count; j++) {
 			const char *takes = l->c->streams[k].subjects[j];

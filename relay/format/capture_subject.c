@@ -37,10 +37,15 @@ static bool next_part(const char **at, struct part *p)
 	return p->count > 0;
 }
 
+static bool is_name(const struct part *p, const char *name)
+{
+	return p->name && strlen(name) == p->count && memcmp(p->text, name, p->count) == 0;
+}
+
 /* --- checking --- */
 
-/* It takes the place of a name where a template is looked at as a pattern: a token of its own, as far as the rules go. */
-static void write_pattern(const char *template, char *pattern, size_t size)
+/* A wildcard takes the place of a name where a template is looked at as a pattern; but that of the capture is known (NULL: it is not). */
+static void write_pattern(const char *template, const char *capture, char *pattern, size_t size)
 {
 	const char *at = template;
 	struct part p;
@@ -48,6 +53,8 @@ static void write_pattern(const char *template, char *pattern, size_t size)
 	bool wild = false;
 
 	while (next_part(&at, &p)) {
+		if (capture != NULL && is_name(&p, "capture"))
+			p = (struct part){ .text = capture, .count = strlen(capture) };
 		if (p.name) {
 			wild = true;
 			n = token;
@@ -67,9 +74,10 @@ static void write_pattern(const char *template, char *pattern, size_t size)
 	pattern[n] = '\0';
 }
 
-void capture_subject_pattern(const char *template, char pattern[static MESSAGE_SUBJECT_MAX_BYTES + 1])
+void capture_subject_pattern(const char *template, const char *capture,
+			     char pattern[static MESSAGE_SUBJECT_MAX_BYTES + 1])
 {
-	write_pattern(template, pattern, MESSAGE_SUBJECT_MAX_BYTES + 1);
+	write_pattern(template, capture, pattern, MESSAGE_SUBJECT_MAX_BYTES + 1);
 }
 
 static bool check_part(const struct part *p, const char *template, const char *behind,
@@ -113,7 +121,7 @@ bool capture_subject_check(const char *template, bool (*known)(const char *name,
 		snprintf(why, size, "has a { without its name and }: write names as {name}");
 		return false;
 	}
-	write_pattern(template, pattern, sizeof pattern);
+	write_pattern(template, NULL, pattern, sizeof pattern);
 	if (message_pattern_valid(pattern) && pattern[0] != '$' && strcmp(pattern, "_INBOX") != 0 &&
 	    strncmp(pattern, "_INBOX.", 7) != 0)
 		return true;
@@ -129,7 +137,7 @@ bool capture_subject_names(const char *template, const char *name)
 	struct part p;
 
 	while (next_part(&at, &p))
-		if (p.name && strlen(name) == p.count && memcmp(p.text, name, p.count) == 0)
+		if (is_name(&p, name))
 			return true;
 	return false;
 }

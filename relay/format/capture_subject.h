@@ -22,8 +22,10 @@ bool capture_subject_check(const char *template, bool (*known)(const char *name,
 /* Is {name}, or {name>}, in this template, which is valid? */
 bool capture_subject_names(const char *template, const char *name);
 
-/* The narrowest pattern that all its subjects match: "cdc.*.*", ">" for {name>}. The template is valid. */
-void capture_subject_pattern(const char *template, char pattern[static MESSAGE_SUBJECT_MAX_BYTES + 1]);
+/* The narrowest pattern that all its subjects match: "cdc.shop.*.*", ">" for {name>}. The template is valid. capture: what {capture} stands
+ * for, in letters that a subject may hold; NULL: it is a name as the others. */
+void capture_subject_pattern(const char *template, const char *capture,
+			     char pattern[static MESSAGE_SUBJECT_MAX_BYTES + 1]);
 
 /* A value for a name of a template; bytes NULL: it has none. */
 struct capture_subject_value {

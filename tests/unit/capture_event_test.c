@@ -477,7 +477,7 @@ static void subjects(void)
 
 		snprintf(value, sizeof value, "%s", vectors[i].value);
 		ok(capture_subject_check(vectors[i].template, NULL, why, sizeof why), "%s", vectors[i].template);
-		capture_subject_pattern(vectors[i].template, pattern);
+		capture_subject_pattern(vectors[i].template, NULL, pattern);
 		is_text(pattern, vectors[i].pattern, "its pattern");
 		is_number(capture_subject_write(vectors[i].template, by_name, value, subject), vectors[i].defect,
 			  "its verdict");
@@ -491,6 +491,8 @@ static void subjects(void)
 	memset(long_value, 'x', sizeof long_value);
 	long_value[sizeof long_value - 1] = '\0';
 	is_number(capture_subject_write("a.{x}", by_name, long_value, subject), DEFECT_SUBJECT_LONG, "a long value");
+	capture_subject_pattern("a.{capture}.v{capture}.{x}{capture}", "shop", pattern);
+	is_text(pattern, "a.shop.vshop.*", "the name of a capture is known");
 	ok(capture_subject_names("a.{x}.{key>}", "key") && !capture_subject_names("a.key.{keys}", "key"), "its names");
 }
 

@@ -710,7 +710,7 @@ static void check_capture(const struct config *c)
 	ok(x->wal_budget == 8000000000 && x->on_budget == CONFIG_BUDGET_WARN, "with a budget");
 	ok(x->gap == CONFIG_GAP_WAIT && x->failover == CONFIG_FAILOVER_AUTO, "gap, failover");
 	is_number((long long)x->stream.subject_count, 3, "the stream takes three subjects");
-	is_text(x->stream.subjects[0], "cdc.*.*.*", "of tables");
+	is_text(x->stream.subjects[0], "cdc.shop.*.*", "of tables");
 	is_text(x->stream.subjects[1], "outbox.event.>", "of the outbox table");
 	is_text(x->stream.subjects[2], "p.*", "of messages");
 	is_text(c->outbox_tables[0].capture, "shop", "the only one");
@@ -805,6 +805,10 @@ static void wrong_captures(void)
 		":2: capture.name = \"shop\" stands twice (line 1)");
 	refused("capture = ( { " CAPTURES " },\n{ name = \"b\"; stream = \"CDC\"; tables = [ \"a.b\" ]; } );",
 		":2: capture.stream = \"CDC\" is another capture's, too (line 1)");
+	accepted("capture = ( { " CAPTURES " },\n{ name = \"b\"; stream = \"B\"; tables = [ \"a.b\" ]; } );");
+	refused("capture = ( { " CAPTURES " },\n{ name = \"b\"; stream = \"B\"; tables = [ \"a.b\" ]; subject = "
+		"\"cdc.{schema}.{table}.x\"; } );",
+		":2: capture.subject: \"cdc.*.*.x\" overlaps \"cdc.shop.*.*\" of the stream CDC");
 	refused("streams = ( { name = \"CDC\"; subjects = [ \"x\" ]; } );\n" CAPTURE,
 		":2: capture.stream = \"CDC\" is the outbox's, too (line 1)");
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
