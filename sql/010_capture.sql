@@ -495,7 +495,8 @@ BEGIN
         PERFORM boxhaul.capture_over(capture_free.name, capture_free.epoch);
     END IF;
     FOR s IN SELECT x.slot, r.active_pid AS pid, false AS drop
-               FROM boxhaul.capture x JOIN pg_replication_slots r ON r.slot_name = x.slot WHERE x.name = capture_free.name AND x.state = 'live'
+               FROM boxhaul.capture x JOIN pg_replication_slots r ON r.slot_name = x.slot AND r.database = current_database()
+              WHERE x.name = capture_free.name AND x.state = 'live'
              UNION ALL
              SELECT p.slot, p.pid, true FROM boxhaul.capture_superseded(capture_free.name) p WHERE clean
     LOOP

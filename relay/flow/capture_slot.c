@@ -200,6 +200,9 @@ const char *capture_slot_mend(const char *sqlstate)
 		{ "42501", "ALTER ROLE ... REPLICATION for the login of the captures" },
 		{ "53400", "raise max_replication_slots, or drop slots that nobody needs" },
 		{ "0A000", "set failover = \"auto\"" },
+		/* those of this database were looked for before */
+		{ "42710",
+		  "another database of this server has a slot of this name: drop that slot, or give the capture another name" },
 	};
 
 	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

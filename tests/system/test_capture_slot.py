@@ -290,6 +290,20 @@ class Beginnings(SlotTest):
         self.sql(f"CREATE PUBLICATION boxhaul_{NAME} FOR TABLE {', '.join(self.tables)} WITH (publish_via_partition_root)")
         self.audit_capture()
 
+    def test_a_slot_of_another_database_with_this_name(self):
+        """Slots are the server's, names of captures a database's. The other's is left alone, and it is said."""
+        self.pg.execute(f"CREATE DATABASE {self.database}_other")
+        self.addCleanup(self.pg.execute, f"DROP DATABASE {self.database}_other")
+        relay = self.add_capture()
+        self.say(relay, "capture", "start", NAME)
+        self.pg.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (f"boxhaul_{NAME}_1",), dbname=f"{self.database}_other")
+        self.assertIn("choose another name", self.say(relay, "capture", "plan", NAME, status=1))
+        relay.start()
+        self.wait(lambda: "another database of this server has a slot of this name" in relay.get("/readyz")[1], "it to be said")
+        self.assertEqual(self.pg.execute("SELECT count(*) FROM pg_replication_slots"), [(1,)])
+        self.pg.execute("SELECT pg_drop_replication_slot(%s)", (f"boxhaul_{NAME}_1",), dbname=f"{self.database}_other")
+        self.audit_capture()
+
     def test_rows_behind_pages_that_are_empty(self):
         """Pain 23: a reading by pages stops there. Ours goes by keys."""
         self.sql("INSERT INTO legacy.orders (id, doc) SELECT n, 'x' FROM generate_series(1000, 9000) n")
