@@ -76,14 +76,28 @@ bool capture_marking_wanted(const struct capture_marking *m)
 	       (MUTANT(idle_marks) && m->commits.settled.end_lsn > m->marked.end_lsn);
 }
 
+static void count_steps(struct capture_marking *m)
+{
+	m->steps = 0;
+	while (capture_walks_step_at(m->reading, m->steps, capture_rows_settled(m->rows)) != NULL)
+		m->steps++;
+}
+
+/* The mark goes to what is settled now. */
+static void fix(struct capture_marking *m)
+{
+	m->to = m->commits.settled;
+	count_steps(m);
+}
+
 static void take_cursors(struct capture_marking *m)
 {
-	const struct capture_step *step;
-
+	if (MUTANT(steps_of_later))
+		count_steps(m);
 	m->mark.cursors = m->cursor;
-	m->mark.cursor_count = 0;
-	while ((step = capture_walks_step_at(m->reading, m->mark.cursor_count, capture_rows_settled(m->rows))) != NULL)
-		m->cursor[m->mark.cursor_count++] = step->cursor;
+	m->mark.cursor_count = m->steps;
+	for (size_t i = 0; i < m->steps; i++)
+		m->cursor[i] = capture_walks_step_at(m->reading, i, INT64_MAX)->cursor;
 }
 
 /* All that are known, whatever position the mark goes to: so none is ever passed. */
@@ -108,7 +122,8 @@ bool capture_marking_may(const struct capture_marking *m, int64_t now_ms)
 	return !m->under_way && now_ms >= m->next_ms;
 }
 
-/* The mark goes no further than what is settled when this is asked: that is stored at or below the end, and what is settled meanwhile may not be. */
+/* The mark goes no further than what is settled when this is asked: that is stored at or below the end, and what is settled meanwhile may not be. That holds
+ * for its position and for the steps of readings, which say that rows are stored, too; and which count on a position that is not older than they. */
 bool capture_marking_next_end(struct capture_marking *m, int64_t now_ms, uint64_t last, int64_t ask_until_ms,
 			      struct capture_effect *f)
 {
@@ -117,7 +132,7 @@ bool capture_marking_next_end(struct capture_marking *m, int64_t now_ms, uint64_
 		capture_end_interrupted(&m->end);
 	if (m->end.state != END_OPEN || !capture_marking_may(m, now_ms) || !capture_marking_wanted(m))
 		return false;
-	m->to = m->commits.settled;
+	fix(m);
 	if (!capture_end_asks(&m->end, last, ask_until_ms))
 		return false;
 	f->kind = CAPTURE_EFFECT_END;
@@ -128,7 +143,7 @@ bool capture_marking_next_end(struct capture_marking *m, int64_t now_ms, uint64_
 static void take_end(struct capture_marking *m)
 {
 	if (!m->set->in_commit_order || MUTANT(end_of_later))
-		m->to = m->commits.settled;
+		fix(m);
 	m->mark.end = m->set->in_commit_order ? capture_end_take(&m->end) : (struct stream_end){ .sequence = 0 };
 }
 

@@ -28,7 +28,8 @@ struct capture_marking {
 	size_t letter_count;
 
 	bool under_way;
-	struct commit to; /* where the mark under way goes */
+	struct commit to; /* where the mark under way goes, or will when it is known where the stream ends; */
+	size_t steps;     /* and so many steps of the readings were settled then */
 	int64_t next_ms;  /* not before */
 	struct capture_mark mark;
 	struct capture_cursor cursor[LIMIT_CAPTURE_STEPS];
