@@ -147,20 +147,22 @@ static enum step compare_keys(struct proof *x, const char *keys)
 /* The rows of a result, each a value of JSON, as one array; NULL: out of memory. */
 static char *array_of(const struct pg_result *r)
 {
-	size_t bytes = 3;
-	char *all, *to;
+	size_t bytes = sizeof "[]", at = 0, n;
+	char *all;
 
 	for (int i = 0; i < pg_rows(r); i++)
 		bytes += strlen(pg_text(r, i, 0)) + 1;
-	all = to = malloc(bytes);
+	all = calloc(1, bytes);
 	if (all == NULL)
 		return NULL;
-	for (int i = 0; i < pg_rows(r); i++, to += bytes) {
-		*to++ = i == 0 ? '[' : ',';
-		bytes = strlen(pg_text(r, i, 0));
-		memcpy(to, pg_text(r, i, 0), bytes);
+	all[at++] = '[';
+	for (int i = 0; i < pg_rows(r); i++, at += n) {
+		if (i > 0)
+			all[at++] = ',';
+		n = strlen(pg_text(r, i, 0));
+		memcpy(all + at, pg_text(r, i, 0), n);
 	}
-	memcpy(to, "]", 2);
+	all[at] = ']';
 	return all;
 }
 

@@ -57,7 +57,8 @@ static int connected(const struct sockaddr_in *to)
 
 	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){ 1 }, sizeof(int)) != 0 ||
 	    bind(fd, (struct sockaddr *)&from, sizeof from) != 0 ||
-	    (connect(fd, (const struct sockaddr *)to, sizeof *to) != 0 && errno != EINTR)) /* the fuzzer's clock; it goes on */
+	    (connect(fd, (const struct sockaddr *)to, sizeof *to) != 0 &&
+	     errno != EINTR)) /* the fuzzer's clock; it goes on */
 		abort();
 	return fd;
 }
