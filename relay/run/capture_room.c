@@ -219,7 +219,7 @@ static bool open_edges(struct capture_one *c)
 	struct pg_options pg = servers_postgres_capture(r->config, c->client);
 	struct natsio_options nats = servers_nats(r->config, c->client);
 	struct pg_handlers of_control = capture_events_of_control(c), of_reader = capture_events_of_reader(c);
-	struct natsio_handlers of_nats = capture_events_of_nats(c);
+	struct natsio_handlers of_nats = capture_nats_handlers(c);
 	struct pg_walsender_handlers of_walsender = capture_events_of_walsender(c);
 
 	c->pg = pg_open(r->loop, &pg, &of_control);
@@ -252,8 +252,8 @@ static bool open_core(struct capture_one *c)
 static bool open_flow(struct capture_one *c)
 {
 	struct capture_room *r = c->room;
-	struct stream_scan_handlers of_scan = capture_events_of_scan(c);
-	struct stored_time_handlers of_time = capture_events_of_stored_time(c);
+	struct stream_scan_handlers of_scan = capture_nats_of_scan(c);
+	struct stored_time_handlers of_time = capture_nats_of_time(c);
 	struct capture_leader_handlers of_leader = capture_events_of_leader(c);
 	struct capture_chunk_handlers of_chunk = capture_events_of_chunk(c);
 	struct capture_stream_handlers of_stream = capture_events_of_stream(c);

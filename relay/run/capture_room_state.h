@@ -173,13 +173,15 @@ void capture_verify_window(struct capture_one *c, const struct capture_effect *f
 /* capture_events.c */
 struct pg_handlers capture_events_of_control(struct capture_one *c);
 struct pg_handlers capture_events_of_reader(struct capture_one *c);
-struct natsio_handlers capture_events_of_nats(struct capture_one *c);
 struct capture_leader_handlers capture_events_of_leader(struct capture_one *c);
 struct capture_chunk_handlers capture_events_of_chunk(struct capture_one *c);
-struct stream_scan_handlers capture_events_of_scan(struct capture_one *c);
-struct stored_time_handlers capture_events_of_stored_time(struct capture_one *c);
 struct pg_walsender_handlers capture_events_of_walsender(struct capture_one *c);
 struct capture_stream_handlers capture_events_of_stream(struct capture_one *c);
+
+/* capture_nats.c */
+struct natsio_handlers capture_nats_handlers(struct capture_one *c);
+struct stream_scan_handlers capture_nats_of_scan(struct capture_one *c);
+struct stored_time_handlers capture_nats_of_time(struct capture_one *c);
 
 /* capture_fork.c: to be called when the stream is up, and when it was looked at what JetStream holds: says what a promotion has lost as soon as both are known. */
 void capture_fork_look(struct capture_one *c);
