@@ -300,6 +300,13 @@ BEGIN
      WHERE x.name = was.name RETURNING * INTO books;
     -- The log brings again what is not marked, with all of it that was carried.
     DELETE FROM boxhaul.capture_carried x WHERE x.capture = was.name AND x.ordinal > was.ordinal;
+    -- Numbers of readings that the lost tail had given are not given again: a row's message is known by its number and key, and would be taken for one that
+    -- is there, with what was in it then.
+    IF promoted THEN
+        UPDATE boxhaul.capture_table t SET reading = CASE WHEN t.reading > 0 THEN t.reading + 65536 ELSE 0 END, readings = t.readings + 65536
+         WHERE t.capture = was.name;
+        UPDATE boxhaul.capture_repair r SET reading = r.reading + 65536 WHERE r.capture = was.name;
+    END IF;
     books.resigned_lsn := was.resigned_lsn;
 END
 $$;
@@ -719,9 +726,12 @@ BEGIN
             CONTINUE;
         END IF;
         UPDATE boxhaul.capture_table t
-           SET state = coalesce(e ->> 'state', t.state),
+           -- One that is unproved stays so when some of its rows were read once more (a bucket's, capture.7): nobody has proved the others.
+           SET state = CASE WHEN t.state = 'unproved' AND e ->> 'state' IN ('read', 'complete') THEN t.state ELSE coalesce(e ->> 'state', t.state) END,
                since = CASE WHEN coalesce(e ->> 'state', t.state) <> t.state THEN clock_timestamp() ELSE t.since END,
-               reason = CASE WHEN e ? 'reason' THEN e ->> 'reason' WHEN e ->> 'state' <> t.state THEN NULL ELSE t.reason END,
+               reason = CASE WHEN e ? 'reason' THEN e ->> 'reason'
+                             WHEN t.state = 'unproved' AND e ->> 'state' IN ('read', 'complete') THEN t.reason
+                             WHEN e ->> 'state' <> t.state THEN NULL ELSE t.reason END,
                reading = coalesce((e -> 'reading')::bigint, t.reading),
                readings = greatest(t.readings, (e -> 'reading')::bigint),
                cursor = CASE WHEN e ? 'cursor' THEN boxhaul.capture_texts(e -> 'cursor') ELSE t.cursor END,
@@ -744,11 +754,11 @@ $$;
 -- The key by which rows are read: the primary key, or the index that is the identity. NULL: there is none.
 CREATE OR REPLACE FUNCTION boxhaul.capture_key_of(relation oid, OUT key smallint[], OUT key_index oid)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT i.indkey::smallint[], i.indexrelid
+    SELECT (i.indkey::smallint[])[0:i.indnkeyatts - 1], i.indexrelid  -- behind them are columns that it only includes
       FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
      WHERE i.indrelid = relation AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
        AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END
-       AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = ANY (i.indkey) AND NOT a.attnotnull)
+       AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]) AND NOT a.attnotnull)
 $$;
 
 -- The files of a table and its partitions, and the columns by which its rows are read, with their types and collations, hashed; never 0. Another

@@ -398,6 +398,8 @@ BEGIN
         RETURN m.state;
     ELSIF m.arrived_at IS NULL THEN
         RAISE EXCEPTION 'boxhaul: the token of move % has not arrived', m.token USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.pass = m.token AND d.proved_at IS NULL) THEN
+        RAISE EXCEPTION 'boxhaul: move % has found differences', m.token USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     IF EXISTS (SELECT FROM boxhaul.subscription s WHERE s.name = m.subscription) THEN
         PERFORM boxhaul.inbox_pause(m.subscription, session_user::text, 'the tables are written here since the cut-over');
@@ -447,6 +449,12 @@ CREATE OR REPLACE FUNCTION boxhaul.move_since(horizon bigint) RETURNS text
                 THEN format('pg_catalog.age(t.xmin) <= pg_catalog.age(%L::pg_catalog.xid)', horizon % 4294967296) ELSE 'true' END
 $$;
 
+-- A table with its partitions, and without tables that inherit from it: those are not captured with it.
+CREATE OR REPLACE FUNCTION boxhaul.move_from(relation oid) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN c.relkind <> 'p' THEN 'ONLY ' ELSE '' END || c.oid::regclass FROM pg_class c WHERE c.oid = relation
+$$;
+
 -- A row of the source, as a pass says it (012: verify_compare()), as an expression of `t`.
 CREATE OR REPLACE FUNCTION boxhaul.move_row(columns text[], hashes boolean) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -458,7 +466,8 @@ $$;
 CREATE OR REPLACE FUNCTION boxhaul.move_rows(capture text, tab text, columns text[], hashes boolean, horizon bigint) RETURNS text
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT format('SELECT pg_catalog.jsonb_build_array(pg_catalog.to_jsonb(%s), %s)::pg_catalog.text FROM %s t WHERE (%s) AND %s', boxhaul.move_texts(s.key),
-                  boxhaul.move_row(coalesce(move_rows.columns, s.columns), hashes), s.relation::regclass, coalesce(s.filter, 'true'), boxhaul.move_since(horizon))
+                  boxhaul.move_row(coalesce(move_rows.columns, s.columns), hashes), boxhaul.move_from(s.relation), coalesce(s.filter, 'true'),
+                  boxhaul.move_since(horizon))
       FROM boxhaul.capture_shape(move_rows.capture, move_rows.tab) s
 $$;
 
@@ -466,8 +475,8 @@ $$;
 CREATE OR REPLACE FUNCTION boxhaul.move_rows_of(capture text, tab text, columns text[], hashes boolean) RETURNS text
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT format('SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(k.k, CASE WHEN t.%I IS NOT NULL THEN %s END)) FROM pg_catalog.jsonb_array_elements($1) k (k)'
-                  ' LEFT JOIN %s t ON (%s) AND %s',
-                  s.key[1], boxhaul.move_row(coalesce(move_rows_of.columns, s.columns), hashes), s.relation::regclass, coalesce(s.filter, 'true'),
+                  ' LEFT JOIN (SELECT * FROM %s t WHERE %s) t ON %s',
+                  s.key[1], boxhaul.move_row(coalesce(move_rows_of.columns, s.columns), hashes), boxhaul.move_from(s.relation), coalesce(s.filter, 'true'),
                   (SELECT string_agg(format('t.%I = %s', c.name, boxhaul.verify_value(s.relation::regclass, c.name, format('k.k ->> %s', c.n - 1))), ' AND ' ORDER BY c.n)
                      FROM unnest(s.key) WITH ORDINALITY c (name, n)))
       FROM boxhaul.capture_shape(move_rows_of.capture, move_rows_of.tab) s
@@ -484,8 +493,9 @@ $$;
 -- How many keys there are, and their sum: a query. 64 bits of each, of its texts, so both databases say the same of the same keys, and hardly of others.
 CREATE OR REPLACE FUNCTION boxhaul.move_sum(key text[], relation oid, filter text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT format('SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(pg_catalog.hashtextextended((%s)::pg_catalog.text, 0)), 0) FROM %s t WHERE %s',
-                  boxhaul.move_texts(key), relation::regclass, coalesce(filter, 'true'))
+    SELECT format('SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(pg_catalog.hashtextextended((%s)::pg_catalog.text COLLATE pg_catalog."C", 0)), 0)'
+                  ' FROM %s t WHERE %s',
+                  boxhaul.move_texts(key), boxhaul.move_from(relation), coalesce(filter, 'true'))
 $$;
 
 CREATE OR REPLACE FUNCTION boxhaul.move_sum_of_source(capture text, tab text) RETURNS text
@@ -499,26 +509,44 @@ CREATE OR REPLACE FUNCTION boxhaul.move_sum_of_target(subscription text, tab tex
      WHERE t.subscription = move_sum_of_target.subscription AND t.source = move_sum_of_target.tab
 $$;
 
--- The source, of a pass: changes since have this xid or a higher one. NULL: the pass is not known here, or the table has other files since, other partitions or
--- another key.
-CREATE OR REPLACE FUNCTION boxhaul.move_horizon(capture text, tab text, pass uuid) RETURNS bigint
+-- Has a column of the table or of a partition been made or changed since this xid, or a label of an enum? Then rows may read otherwise that nobody has written: a
+-- column with a default that is not stored in them, a label with another name.
+CREATE OR REPLACE FUNCTION boxhaul.move_reshaped(relation oid, horizon bigint) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    yes boolean;
+BEGIN
+    EXECUTE format('SELECT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid IN (SELECT r.r FROM boxhaul.capture_relations($1) r (r)) AND t.attnum > 0 AND %1$s)'
+                   ' OR EXISTS (SELECT FROM pg_enum t WHERE %1$s)', boxhaul.move_since(horizon)) INTO yes USING relation;
+    RETURN yes;
+END
+$$;
+
+-- The source, of a pass: changes since have this xid or a higher one. NULL: the pass is not known here, or did not look at all these columns (NULL: at all that are sent),
+-- or the table has other files since, other partitions, another key, or columns that were changed.
+CREATE OR REPLACE FUNCTION boxhaul.move_horizon(capture text, tab text, pass uuid, columns text[] DEFAULT '{}') RETURNS bigint
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT v.horizon FROM boxhaul.capture_verify v
      WHERE v.id = move_horizon.pass AND v.capture = move_horizon.capture AND v.tab = move_horizon.tab AND NOT v.keys
-       AND v.filenode = boxhaul.capture_filenode(boxhaul.capture_relation(v.tab))
+       AND (v.columns IS NULL OR v.columns @> coalesce(move_horizon.columns, (SELECT s.columns FROM boxhaul.capture_shape(v.capture, v.tab) s)))
+       AND v.filenode = boxhaul.capture_filenode(boxhaul.capture_relation(v.tab)) AND NOT boxhaul.move_reshaped(boxhaul.capture_relation(v.tab), v.horizon)
 $$;
 
--- The target compares rows that the source has said, and puts down what differs, as what the move with this token has found. Returns what is new. It is open until
--- a pass has proved it.
+-- The target compares rows that the source has said, and puts down what differs, as what the move with this token has found: once, however often it is compared.
+-- Returns what differs, whether it is new or not: who says the same again is told the same. It is open until a pass has proved it.
 CREATE OR REPLACE FUNCTION boxhaul.move_compare(token uuid, subscription text, tab text, columns text[], said jsonb) RETURNS TABLE (kind text, key text[])
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    INSERT INTO boxhaul.verify_difference AS d (subscription, tab, pass, kind, key)
-    SELECT t.subscription, t.source, move_compare.token, c.kind, c.key
-      FROM boxhaul.sink_table t, boxhaul.verify_compare(t.subscription, t.source, t.source_key, move_compare.columns, move_compare.said) c
-     WHERE t.subscription = move_compare.subscription AND t.source = move_compare.tab AND c.kind IS NOT NULL
-       AND NOT EXISTS (SELECT FROM boxhaul.verify_difference e
-                        WHERE e.subscription = t.subscription AND e.tab = t.source AND e.key = c.key AND e.pass = move_compare.token AND e.proved_at IS NULL)
-    RETURNING d.kind, d.key
+    WITH found AS MATERIALIZED (
+        SELECT t.subscription, t.source, c.kind, c.key
+          FROM boxhaul.sink_table t, boxhaul.verify_compare(t.subscription, t.source, t.source_key, move_compare.columns, move_compare.said) c
+         WHERE t.subscription = move_compare.subscription AND t.source = move_compare.tab AND c.kind IS NOT NULL
+    ), noted AS (
+        INSERT INTO boxhaul.verify_difference (subscription, tab, pass, kind, key)
+        SELECT f.subscription, f.source, move_compare.token, f.kind, f.key FROM found f
+         WHERE NOT EXISTS (SELECT FROM boxhaul.verify_difference e WHERE e.subscription = f.subscription AND e.tab = f.source AND e.key = f.key
+                                                                     AND e.pass = move_compare.token AND e.proved_at IS NULL)
+    )
+    SELECT f.kind, f.key FROM found f
 $$;
 
 -- --- sequences ---

@@ -42,7 +42,7 @@ static const char *doubt(struct cutover *m, const struct pg_result *r, int i, en
 			       "SELECT boxhaul.move_horizon($1, $2, $3::uuid) IS NOT NULL", 3, p, code);
 	return stands != NULL && stands[0] == 't'
 		       ? NULL
-		       : "since its last verify pass it has other files, other partitions or another key";
+		       : "since its last verify pass it has other files, other partitions, another key or changed columns";
 }
 
 enum exit_code cutover_proof_look(struct cutover *m, bool *good)
@@ -276,13 +276,15 @@ static enum step find_way(struct proof *x)
 	const char *shape_of[] = { x->tab };
 	char *shape = cutover_ask(&x->m->from, "SELECT boxhaul.capture_verify_shape($1)", 1, shape_of);
 	const char *way[] = { x->m->subscription, x->tab, shape };
-	const char *pass[] = { x->m->capture, x->tab, NULL };
+	const char *pass[] = { x->m->capture, x->tab, NULL, NULL };
 	const struct pg_result *r;
 	enum step step =
 		shape == NULL
 			? STEP_UNKNOWN
 			: run(&x->m->to,
-			      "SELECT w.columns, w.hashes, s.pass, s.horizon FROM boxhaul.verify_way($1, $2, $3::pg_catalog.jsonb) w,"
+			      "SELECT w.columns, w.hashes, CASE WHEN s.why IS NULL THEN s.pass END,"
+			      " CASE WHEN s.why IS NULL AND NOT boxhaul.move_reshaped((SELECT boxhaul.capture_relation(t.target)"
+			      " FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab), s.horizon) THEN s.horizon END FROM boxhaul.verify_way($1, $2, $3::pg_catalog.jsonb) w,"
 			      " boxhaul.verify_standing($1) s WHERE s.tab = $2",
 			      3, way, &r);
 	char *name;
@@ -290,11 +292,12 @@ static enum step find_way(struct proof *x)
 	free(shape);
 	if (step != STEP_DONE)
 		return step;
-	x->columns = keep(r, 0);
+	pass[3] = x->columns = keep(r, 0);
 	x->hashes = keep(r, 1);
 	pass[2] = name = keep(r, 2);
 	x->since_to = keep(r, 3);
-	step = run(&x->m->from, "SELECT boxhaul.move_horizon($1, $2, $3::pg_catalog.uuid)", 3, pass, &r);
+	step = run(&x->m->from, "SELECT boxhaul.move_horizon($1, $2, $3::pg_catalog.uuid, $4::pg_catalog.text[])", 4,
+		   pass, &r);
 	free(name);
 	if (step == STEP_DONE)
 		x->since_from = keep(r, 0);

@@ -40,6 +40,7 @@ static const struct pg_statement statements[] = {
 
 struct table {
 	struct capture_query *query;            /* NULL: what it looks like is to be asked */
+	bool fresh;                             /* it was, for the question under way */
 	const struct capture_ledger_pass *pass; /* borrowed; NULL: its rows are read */
 	char why[WHY_BYTES];
 	int64_t estimate;
@@ -266,6 +267,20 @@ static void on_chunk(void *arg, const struct pg_result *r)
 		take_chunk(c, r);
 }
 
+/* A pass begins within a lead: it may know of columns that came since somebody has looked at the table. */
+static void pass_does_not_fit(struct capture_chunk *c, const char *why)
+{
+	struct table *t = table_of(c);
+
+	if (t->fresh) {
+		refuse(c, why);
+		return;
+	}
+	capture_query_free(t->query);
+	t->query = NULL;
+	go_on(c);
+}
+
 static void send_rows(struct capture_chunk *c)
 {
 	const struct capture_query *q = table_of(c)->query;
@@ -281,7 +296,7 @@ static void send_rows(struct capture_chunk *c)
 		refuse(c,
 		       "its key has other columns than the rows that are stored: boxhaul capture resync reads it again");
 	else if (why[0] != '\0')
-		refuse(c, why);
+		pass_does_not_fit(c, why);
 	else
 		ask(c,
 		    fit == CAPTURE_RANGE_FITS && sql != NULL && pg_send_once(c->pg, sql, p.text, p.count, on_chunk, c));
@@ -395,6 +410,7 @@ static void on_shape(void *arg, const struct pg_result *r)
 		fail(c, REASON_NONE);
 		return;
 	}
+	t->fresh = true;
 	/* As its rows begin to be read, and not as it is afterwards: what comes meanwhile is not among them. */
 	if (t->estimate == 0 || is_look(c))
 		t->estimate = capture_query_estimate(t->query);
@@ -470,6 +486,8 @@ void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *eff
 	c->question = *effect;
 	c->asked = true;
 	c->asked_ms = loop_now_ms();
+	if (effect->kind == CAPTURE_EFFECT_CHUNK)
+		table_of(c)->fresh = false;
 	/* What was known of the table was not asked under the lock that it is about to get. */
 	if (is_of_cursor(c) && effect->chunk.kind == CAPTURE_CHUNK_OPEN) {
 		capture_whole_end(c->whole);

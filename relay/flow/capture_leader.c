@@ -106,11 +106,20 @@ static bool was_ours(const struct capture_leader *r)
 	return r->epoch == r->led_epoch + 1 && r->place.timeline == r->led_timeline;
 }
 
+/* This lead was ours. Where another leader may live that is so only when it is known until when he is waited for: a lead that is lost before must not make
+ * the next one believe that nobody led between. */
+static void remember(struct capture_leader *r)
+{
+	r->led_epoch = r->epoch;
+	r->led_timeline = r->place.timeline;
+}
+
 static void on_lead(void *arg, const struct pg_result *result)
 {
 	enum { EPOCH, PROMOTED, RESIGNED };
 	struct capture_leader *r = arg;
 	struct capture_upkeep_lead lead = { .place = r->place };
+	bool promoted;
 
 	if (pg_error(result) != NULL) {
 		step_back(r, result);
@@ -118,14 +127,16 @@ static void on_lead(void *arg, const struct pg_result *result)
 	}
 	r->epoch = lead.epoch = pg_int8(result, 0, EPOCH);
 	lead.confirmed = pg_is_null(result, 0, RESIGNED) ? 0 : (uint64_t)pg_int8(result, 0, RESIGNED);
-	lead.alone = lead.confirmed != 0 || was_ours(r);
-	r->led_epoch = r->epoch;
-	r->led_timeline = r->place.timeline;
+	promoted = pg_int8(result, 0, PROMOTED) != 0;
+	/* Who resigned before a promotion may have had a successor, of whom the new primary knows nothing. */
+	lead.alone = (lead.confirmed != 0 && !promoted) || was_ours(r);
+	if (lead.alone)
+		remember(r);
 	r->asking = false;
 	r->role = ROLE_LEADER;
 	r->trouble[0] = '\0';
 	log_info(r->log, "the capture is led", KS("capture", capture(r)->name), KI("epoch", r->epoch));
-	if (pg_int8(result, 0, PROMOTED) != 0)
+	if (promoted)
 		log_warn(r->log, "another server was promoted: changes that it missed may be in the stream",
 			 KS("capture", capture(r)->name));
 	capture_upkeep_begin(r->upkeep, &lead);
@@ -255,6 +266,7 @@ static void on_live(void *arg, struct capture_ledger_books *books, int64_t asked
 	struct capture_leader *r = arg;
 
 	r->handlers.live(r->handlers.arg, books, asked_ms);
+	remember(r);
 }
 
 static void on_not_live(void *arg, const char *why)

@@ -368,6 +368,20 @@ static void count_repairs(const struct books *b, uint32_t table, struct capture_
 		t->repair_count = last - t->repair_first + 1;
 }
 
+/* Who waits for nobody's lease is right: no other host has one. */
+static void nobody_else_leads(struct capture_sim *s, const struct host *host)
+{
+	for (uint32_t i = 0; i < s->plan.hosts; i++) {
+		const struct host *other = &s->host[i];
+
+		if (other == host || other->core == NULL || other->epoch == 0 || other->connection == 0)
+			continue;
+		demand(s, capture_send_deadline(other->core) <= s->now / MS,
+		       "host %u waits for nobody, and host %u of epoch %llu has its lease", host->index, i,
+		       (unsigned long long)other->epoch);
+	}
+}
+
 static void on_books(struct capture_sim *s, const struct capture_happening *h)
 {
 	struct host *host = still(s, h);
@@ -405,6 +419,9 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 	if (h->e != 0 && s->now / MS + (int64_t)s->plan.settings.send.lease_ms > host->until_ms)
 		host->until_ms = s->now / MS + (int64_t)s->plan.settings.send.lease_ms;
 	ev.leading.predecessor_until_ms = host->until_ms;
+	host->led = b->epoch;
+	if (h->e == 0 && host->until_ms <= s->now / MS)
+		nobody_else_leads(s, host);
 	ev.leading.operator_pause = b->operator_pause;
 	ev.leading.reading_paused = b->reading_paused;
 	ev.leading.tables = tables;
@@ -432,5 +449,6 @@ void capture_books_lead(struct capture_sim *s, struct host *h)
 	a = plan(s, h, prng_between(&s->dice, 1, 2 * s->plan.pg_us), on_books);
 	a->d = (uint64_t)(s->now / MS);
 	a->e = led && b->epoch != h->led + 1; /* we may be the one who led before */
-	h->led = b->epoch;
+	if (a->e == 0)
+		h->led = b->epoch; /* else when it is known until when it waits */
 }

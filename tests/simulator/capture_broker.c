@@ -250,7 +250,7 @@ void capture_broker_loses_end(struct capture_sim *s)
 {
 	uint64_t end = s->pg.books.end.sequence, most = prng_below(&s->dice, 2) == 0 ? 0 : 2 * end;
 	bool timed = s->pg.books.end.time_ns != 0 && !s->stored[end > 0 ? end - 1 : 0].gone;
-	bool restored = prng_below(&s->dice, 2) == 0;
+	bool restored = prng_below(&s->dice, 2) == 0, anew = false;
 
 	if (s->end_lost || end == 0)
 		return;
@@ -258,11 +258,12 @@ void capture_broker_loses_end(struct capture_sim *s)
 	s->sequence = (uint32_t)prng_below(&s->dice, end);
 	if (!restored && prng_below(&s->dice, 2) == 0) {
 		s->sequence = 0;
+		anew = true;
 		s->created += SECOND;
 	}
 	s->now += restored;
 	/* What grew beyond it, where no time is on record, nobody could tell. */
-	if (most > 0 && (restored || s->sequence == 0))
+	if (most > 0 && (restored || anew))
 		grow(s, timed || !restored ? prng_below(&s->dice, most) : end - 1 - s->sequence);
 	trace(s, "stream  loses its end: %llu are on record, and it ends at %u", (unsigned long long)end, s->sequence);
 	for (uint32_t i = 0; i < s->plan.hosts; i++) {

@@ -298,6 +298,13 @@ void capture_pg_takes_over(struct capture_sim *s)
 	capture_writers_abort(s);
 	s->pg = s->standby;
 	s->pg.next_xid = next_xid;
+	/* As boxhaul.capture_lead() does: no number is given again that the lost tail had given. */
+	for (uint32_t i = 0; i < s->plan.tables; i++) {
+		s->pg.books.table[i].reading += s->pg.books.table[i].reading != 0 ? 1000 : 0;
+		s->pg.books.table[i].readings += 1000;
+	}
+	for (uint32_t i = 0; i < s->pg.books.repairs; i++)
+		s->pg.books.repair[i].reading += 1000;
 	for (uint32_t i = 0; i < s->plan.hosts; i++)
 		s->host[i].led = 0; /* leads of others may have been taken back: they are told by the timeline */
 	recover(s, true);

@@ -218,6 +218,10 @@ class Switch(CutoverTest):
         self.assertEqual(self.owners(), [self.there])
 
 
+HAND = "ALTER TABLE legacy.order_lines DISABLE TRIGGER ALL; UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1)"
+FOUND = 'changed: table=legacy.order_lines key=["5", "1"]'
+
+
 class Proof(CutoverTest):
     """Nothing opens that is not proved: before the fence, by a pass; behind it, by what has changed since."""
 
@@ -258,7 +262,7 @@ class Proof(CutoverTest):
         """Rows of the copy that were changed after they were proved: found behind the fence, one by one, and the move is taken back."""
         self.open_both()
         self.sql("UPDATE legacy.orders SET version = version + 1 WHERE id = 3")
-        for change, found in (("UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1)", 'changed: table=legacy.order_lines key=["5", "1"]'),
+        for change, found in (("UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1)", FOUND),
                               ("DELETE FROM legacy.orders WHERE id = 7", 'missing: table=legacy.orders key=["7"]'),
                               ("INSERT INTO legacy.stock (place, sku, on_hand) VALUES ('nowhere', 'surplus', 1)", "surplus: table=legacy.stock key=")):
             self.at(self.there, f"ALTER TABLE {found.split('table=')[1].split()[0]} DISABLE TRIGGER ALL; {change}")
@@ -272,6 +276,47 @@ class Proof(CutoverTest):
         self.assertIn("table legacy.orders is equal: ", said)
         self.assertEqual(self.owners(), [self.there])
         self.assert_equal()
+
+    def test_said_again_it_finds_the_same(self):
+        """It ends between what it has found and the word that the move is given up: whoever says it again must not take what is known for nothing new."""
+        self.open_both()
+        self.at(self.there, HAND)
+        self.at(self.there, "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; "
+                            "CREATE TRIGGER no BEFORE UPDATE ON boxhaul.move_target FOR EACH ROW WHEN (NEW.state = 'given_up') EXECUTE FUNCTION public.no()")
+        self.assertNotIn("taken back: ", self.cutover(status=4))
+        self.at(self.there, "DROP TRIGGER no ON boxhaul.move_target")
+        said = self.cutover(status=1)
+        self.assertIn(FOUND, said)
+        self.assertIn("taken back", said)
+        self.assertEqual(self.owners()[:1], [self.database])
+
+    def test_a_pass_that_proves_nothing(self):
+        """One that found something, with --unverified; one over some columns; and one from before a column came whose values no row has: all rows are compared."""
+        self.open_both(verify=False)
+        self.at(self.there, HAND)
+        self.verify(status=1)
+        self.assertIn(FOUND, self.cutover("--unverified", status=1))
+        self.verify("--repair")
+        self.at(self.there, HAND)
+        self.sql("SELECT boxhaul.capture_verify(%s, 'legacy.order_lines', ARRAY['order_id', 'line'], false)", (NAME,))
+        self.wait(lambda: self.sql("SELECT bool_and(state = 'complete') FROM boxhaul.capture_verify") == [(True,)], "the pass to be over")
+        self.assertIn(FOUND, self.cutover("--unverified", status=1))
+        self.verify("--repair")
+        self.at(self.there, "ALTER TABLE legacy.order_lines ADD channel text")
+        self.sql("ALTER TABLE legacy.order_lines ADD channel text DEFAULT 'web'")
+        self.sql("UPDATE legacy.order_lines SET note = 'n' WHERE (order_id, line) = (5, 1)")
+        self.assertIn("or changed columns", self.cutover(status=1))
+        self.verify("--repair")
+        self.cutover()
+        self.assert_equal()
+
+    def test_tables_that_inherit(self):
+        """They are not captured with their parent, and so not compared with it."""
+        self.sql("CREATE TABLE legacy.kids () INHERITS (legacy.order_lines)")
+        self.sql("INSERT INTO legacy.kids (order_id, line, sku) VALUES (99999, 1, 'kid')")
+        self.open_both()
+        self.sql("UPDATE ONLY legacy.order_lines SET note = 'n' WHERE (order_id, line) = (5, 1)")
+        self.assertIn("table legacy.order_lines is equal: 200 keys", self.cutover())
 
     def test_while_clients_write(self):
         """Deletes, keys that change, and rows that come: what a pass has proved is not compared again."""
@@ -384,6 +429,8 @@ class Words(CutoverTest):
         self.assertIn("2 updates found no row", self.cutover(status=1))
         self.say(self.old, "capture", "resync", NAME, "legacy.order_lines")
         self.wait(lambda: self.at(self.there, "SELECT missing, complete FROM boxhaul.sink_status") == [(0, True)], "the rows to be there again")
+        self.wait(lambda: self.sql("SELECT bool_and(state = 'complete') FROM boxhaul.capture_table") == [(True,)], "that to be on record")
+        self.verify()
         self.cutover()
         self.assert_equal()
 

@@ -230,6 +230,14 @@ void capture_carried_take(struct capture_carried *k, int64_t now_ms, uint64_t lo
 	}
 }
 
+bool capture_carried_between(const struct capture_carried *k, int64_t above, int64_t upto)
+{
+	for (size_t i = place_of(k, above + 1); i < k->count && k->list[i].ordinal <= upto; i++)
+		if (k->list[i].state != CARRIED_DONE)
+			return true;
+	return false;
+}
+
 bool capture_carried_want_mark(const struct capture_carried *k)
 {
 	return k->done > 0 || k->unwritten > 0 || k->was_voided;

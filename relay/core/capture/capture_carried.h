@@ -93,6 +93,8 @@ int64_t capture_carried_due_at(const struct capture_carried *k);
  * above it. To be followed by capture_carried_mark(). */
 void capture_carried_take(struct capture_carried *k, int64_t now_ms, uint64_t low_water);
 
+/* Is anything carried with an ordinal above the one, and not above the other? */
+bool capture_carried_between(const struct capture_carried *k, int64_t above, int64_t upto);
 bool capture_carried_want_mark(const struct capture_carried *k);
 void capture_carried_mark(struct capture_carried *k, struct capture_mark *m);
 void capture_carried_marked(struct capture_carried *k, const struct capture_mark *m);

@@ -68,19 +68,27 @@ void capture_marking_settle(struct capture_marking *m)
 	commits_settle(&m->commits, settled < limit ? settled : limit);
 }
 
-bool capture_marking_wanted(const struct capture_marking *m)
+/* What is carried behind the position the next leader lets go of, for the log brings it again. It does not bring a row of a chunk, once a step says that the row is
+ * stored: so no step is taken over anything that is carried behind the position. */
+static bool has_step(const struct capture_marking *m, size_t index, int64_t position)
 {
-	return m->commits.settled.ordinal > m->marked.ordinal || m->letter_count > 0 || m->reading->repair_count > 0 ||
-	       capture_carried_want_mark(m->carried) ||
-	       capture_walks_step_at(m->reading, 0, capture_rows_settled(m->rows)) != NULL ||
-	       (MUTANT(idle_marks) && m->commits.settled.end_lsn > m->marked.end_lsn);
+	const struct capture_step *s = capture_walks_step_at(m->reading, index, capture_rows_settled(m->rows));
+
+	return s != NULL && (!capture_carried_between(m->carried, position, s->ordinal) || MUTANT(step_over_carried));
 }
 
 static void count_steps(struct capture_marking *m)
 {
 	m->steps = 0;
-	while (capture_walks_step_at(m->reading, m->steps, capture_rows_settled(m->rows)) != NULL)
+	while (has_step(m, m->steps, m->to.ordinal))
 		m->steps++;
+}
+
+bool capture_marking_wanted(const struct capture_marking *m)
+{
+	return m->commits.settled.ordinal > m->marked.ordinal || m->letter_count > 0 || m->reading->repair_count > 0 ||
+	       capture_carried_want_mark(m->carried) || has_step(m, 0, m->commits.settled.ordinal) ||
+	       (MUTANT(idle_marks) && m->commits.settled.end_lsn > m->marked.end_lsn);
 }
 
 /* The mark goes to what is settled now. */

@@ -365,6 +365,7 @@ void lookback_take(struct sender *s, uint16_t stream, uint64_t lowest, struct ef
 	f->lookback.stream = stream;
 	f->lookback.above = read_above(s, stream, lowest);
 	f->lookback.acked = &l->acked;
+	f->lookback.marked = 0; /* a source whose marks name the end of its stream says it */
 	f->lookback.truncated = l->truncated;
 	l->truncated = false;
 	assert(s->bus_up);
