@@ -352,6 +352,10 @@ class MoveSqlTest(unittest.TestCase):
         self.assertEqual(self.one("SELECT count(*) FROM boxhaul.move_target WHERE arrived_at IS NOT NULL"), 0)
         self.arrive()
         self.assertEqual(self.writes_as(None), list(WRITES))
+        self.sql("INSERT INTO boxhaul.verify_difference (subscription, tab, pass, kind, key) VALUES ('orders', 'public.orders', %s, 'changed', '{1}')", NOWHERE)
+        with self.assertRaisesRegex(errors.ObjectNotInPrerequisiteState, "has found differences"):
+            self.sql("SELECT boxhaul.move_open(%s)", NOWHERE)
+        self.sql("UPDATE boxhaul.verify_difference SET proved_at = now()")
         self.assertEqual(self.one("SELECT boxhaul.move_open(%s)", NOWHERE), "open")
         self.assertEqual(self.writes_as(SERVICE), [])
         self.assertEqual(self.one("SELECT boxhaul.move_open(%s)", NOWHERE), "open")
