@@ -491,7 +491,7 @@ static void on_bus(struct capture_sim *s, const struct capture_happening *h)
 	struct host *host = alive(s, h);
 	struct event ev = { .kind = EVENT_BUS_UP };
 
-	if (host == NULL || host->connection != 0 || capture_host_defers(s, host, h))
+	if (host == NULL || host->core == NULL || host->connection != 0 || capture_host_defers(s, host, h))
 		return;
 	host->connection = ++s->numbers;
 	capture_host_common(s, host, &ev);
