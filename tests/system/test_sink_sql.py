@@ -742,6 +742,34 @@ class Snapshots(SinkTest):
         self.assertEqual(self.sql("SELECT swept, sweep FROM boxhaul.sink_table WHERE source = 'public.orders'"), [(3, False)])
         self.assertEqual(self.sql("SELECT 1 FROM boxhaul.sink_seen"), [])
 
+    def test_a_column_of_ones_own_makes_no_room(self):
+        """It has the name of one of the source's, and is not mapped: its values say nothing of rows there."""
+        self.start("public.orders", tables=[{**TABLES[0], "columns": ["customer=client"]}])
+        self.sql("ALTER TABLE shop.orders ALTER doc DROP DEFAULT, ALTER doc DROP NOT NULL; CREATE UNIQUE INDEX ON shop.orders (doc)")
+        for n in (1, 2):
+            self.stream.alone("c", "public.orders", order(n, doc="long"))
+        self.take_well()
+        self.sql("UPDATE shop.orders SET doc = 'long' WHERE id = 2")
+        self.stream.begin("public.orders", "s2")
+        self.stream.change("r", "public.orders", order(1, "bob", doc="long"))
+        self.take_well()
+        self.assertEqual(self.orders("id, client, doc"), [(1, "bob", None), (2, "ann", "long")])
+
+    def test_rows_of_others_do_not_go_with_one_that_makes_room(self):
+        """Where the sink is no replica, a foreign key would take them: it stops instead."""
+        if self.version >= 150000:
+            self.pg.execute(f"REVOKE SET ON PARAMETER session_replication_role FROM {SINK}")
+        self.start()
+        self.sql("CREATE UNIQUE INDEX ON shop.orders (client); CREATE TABLE shop.notes (of integer REFERENCES shop.orders ON DELETE CASCADE)")
+        for n, name in enumerate(("ann", "bob"), 1):
+            self.stream.alone("c", "public.orders", order(n, name))
+        self.take_well()
+        self.sql("INSERT INTO shop.notes VALUES (2)")
+        self.stream.begin("public.orders", "s2")
+        self.stream.change("r", "public.orders", order(1, "bob"))
+        self.assertIn("duplicate key value", self.take()[1])
+        self.assertEqual(self.sql("SELECT of FROM shop.notes"), [(2,)])
+
     def test_values_that_changed_places_while_nothing_was_captured(self):
         """Rows from before have the values of those that come, and go; what has come stays."""
         self.start()
