@@ -818,6 +818,22 @@ static void defect(void)
 	hears("publish 2");
 }
 
+/* 1 and 2 of a lane are parked: the oldest probes, and 2 follows. */
+static void probed_by_1(uint64_t fence)
+{
+	settle_books(fence);
+	forget();
+	await_fetch("1..1");
+	ROWS(row(1, 'a'));
+	hears("publish 1");
+	hears_not("publish 2");
+	ack(1);
+	notes("lane open 1");
+	await_fetch("2..2");
+	ROWS(row(2, 'a'));
+	hears("publish 2");
+}
+
 static void hold(void)
 {
 	begin("poison, hold: the lane waits for an operator, the others do not");
@@ -918,17 +934,7 @@ static void redriven_behind_silence(void)
 	forget();
 	pass(settings.ack_timeout_ms);
 	hears_not("publish 2");
-	settle_books(300);
-	forget();
-	await_fetch("1..1");
-	ROWS(row(1, 'a'));
-	hears("publish 1");
-	hears_not("publish 2");
-	ack(1);
-	notes("lane open 1");
-	await_fetch("2..2");
-	ROWS(row(2, 'a'));
-	hears("publish 2");
+	probed_by_1(300);
 }
 
 static void redriven_in_doubt(void)
@@ -989,17 +995,7 @@ static void lane_blocked(void)
 	ack(3);
 	hears("publish 4");
 	ack(4);
-	settle_books(200);
-	forget();
-	await_fetch("1..1");
-	ROWS(row(1, 'a'));
-	hears("publish 1");
-	hears_not("publish 2");
-	ack(1);
-	notes("lane open 1");
-	await_fetch("2..2");
-	ROWS(row(2, 'a'));
-	hears("publish 2");
+	probed_by_1(200);
 }
 
 static void wrong_probes(void)

@@ -446,7 +446,7 @@ bool capture_takes(const struct capture *c)
 	return capture_log_takes(c);
 }
 
-bool capture_lets_go(struct capture *c, uint32_t table)
+bool capture_lets_go(const struct capture *c, uint32_t table)
 {
 	struct capture_event ev = { .kind = CAPTURE_EVENT_CHANGE };
 

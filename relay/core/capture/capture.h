@@ -46,7 +46,7 @@ bool capture_takes(const struct capture *c);
 
 /* Will a change of this table in the transaction under way, which is a row, be let go? Who marks the last message of a transaction has to know before it is
  * given, for something else stands at its end then. (One that is given is let go all the same.) */
-bool capture_lets_go(struct capture *c, uint32_t table);
+bool capture_lets_go(const struct capture *c, uint32_t table);
 
 /* Whatever was taken for sending, and is still not sent, must not leave the process later than this. */
 int64_t capture_send_deadline(const struct capture *c);

@@ -82,8 +82,10 @@ static void change(struct capture *c, struct capture_event *ev)
 	}
 	l->taken = ev->change.index + 1;
 	c->stats.changes++;
-	if (capture_piece_lets_go(&c->reading, l->xid, ev))
+	if (capture_piece_lets_go(&c->reading, l->xid, ev)) {
+		c->stats.let_go++;
 		return;
+	}
 	capture_reading_change(&c->reading, l->xid, ev);
 	slot = capture_rows_take(&c->rows, &ev->change.row, false);
 	ev->change.row.slot = slot;

@@ -83,13 +83,9 @@ void capture_piece_take(struct capture_reading *r, struct capture_event *ev)
 
 bool capture_piece_lets_go(const struct capture_reading *r, uint32_t xid, const struct capture_event *ev)
 {
-	if (!r->piece.open || !r->piece.begun || ev->change.table != r->piece.table ||
-	    ev->change.kind != CAPTURE_CHANGE_ROW || MUTANT(whole_seen_sent))
-		return false;
-	if (!snapshot_xids_seen(&r->chunk.xids, xid) && !MUTANT(whole_unseen_let_go))
-		return false;
-	r->stats->let_go++;
-	return true;
+	return r->piece.open && r->piece.begun && ev->change.table == r->piece.table &&
+	       ev->change.kind == CAPTURE_CHANGE_ROW && !MUTANT(whole_seen_sent) &&
+	       (snapshot_xids_seen(&r->chunk.xids, xid) || MUTANT(whole_unseen_let_go));
 }
 
 /* All that S has seen has come: nothing is let go from now on. */

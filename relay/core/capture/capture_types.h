@@ -434,7 +434,7 @@ struct capture_stats {
 	bool lost_end;
 	uint64_t commits,
 		commits_settled; /* since we lead: came whole; of them those that are settled. What is left is the lag */
-	uint64_t let_go;         /* changes that the snapshot of a table that is read whole has seen */
+	uint64_t let_go; /* changes that were given, and that the snapshot of a table that is read whole has seen */
 	uint64_t changes, rows_read, rows_early, chunks, windows, chunks_void, chunks_failed, barriers, marks, controls,
 		skipped;
 	uint64_t open_rows; /* of the chunk in memory */

@@ -160,11 +160,6 @@ static void park(struct sender *s, struct message *m, struct block *b, enum outc
 	memory_release(s, m);
 }
 
-void holding_park(struct sender *s, struct message *m, struct block *b)
-{
-	park(s, m, b, OUTCOME_PARKED, false);
-}
-
 /* m, which is in flight or of another stream, is to be parked with its lane, and the lane's probe stands behind it in memory: the
  * probe was chosen as the oldest of those that were parked, which it will not be any more. It would be sent before m. So it is
  * parked, too. (Once it is in flight it was sent behind m. An owned stream parks whatever waits.) */
@@ -175,7 +170,7 @@ static void probe_goes_too(struct sender *s, const struct message *m)
 
 	if (probe != NULL && !m->lane->owned && probe->place != PLACE_IN_FLIGHT && probe->place != PLACE_UNRECORDED &&
 	    !MUTANT(probe_stays_behind))
-		holding_park(s, probe, lane);
+		park(s, probe, lane, OUTCOME_PARKED, false);
 }
 
 /* --- shutting --- */
@@ -207,7 +202,7 @@ void holding_park_with_lane_or(struct sender *s, struct message *m, struct block
 	struct block *lane = sender_state_lane_block(s, m);
 
 	probe_goes_too(s, m);
-	holding_park(s, m, block_is_shut(lane) ? lane : b);
+	park(s, m, block_is_shut(lane) ? lane : b, OUTCOME_PARKED, false);
 }
 
 void holding_block_stream(struct sender *s, struct message *m, uint32_t reason)
@@ -245,7 +240,7 @@ static void park_lane_behind(struct sender *s, struct lane *lane, struct block *
 	for (; x != NULL; x = next) {
 		next = x->lane_next;
 		if (x->place != PLACE_IN_FLIGHT && x->place != PLACE_UNRECORDED)
-			holding_park(s, x, b);
+			park(s, x, b, OUTCOME_PARKED, false);
 	}
 }
 

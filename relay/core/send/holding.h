@@ -16,10 +16,8 @@ void holding_settle(struct sender *s, struct message *m);
  * Where so many lanes are blocked that it cannot, m stays, and is tried again. There must be credit for a dead letter. */
 void holding_dead_letter(struct sender *s, struct message *m, uint32_t reason);
 
-/* m leaves memory and is held back with b, which is shut. */
-void holding_park(struct sender *s, struct message *m, struct block *b);
-
-/* The same with its lane, if that is shut, else with b. */
+/* m leaves memory and is held back with its lane, if that is shut, else with b, which is. A probe of the lane that stands behind m in memory
+ * goes with it. */
 void holding_park_with_lane_or(struct sender *s, struct message *m, struct block *b);
 
 /* m's stream takes nothing now: m, and everything of it that is not in flight, is held back. */
