@@ -85,7 +85,7 @@ class Whole(CaptureTest):
             if self.table("state") == ("complete",):
                 self.say(relay, "capture", "resync", NAME, TABLE)
             return False
-        self.wait(met, what)
+        self.wait(met, what, pause=0.005)
 
     def wait_reading(self, relay):
         """Until some of its rows are stored, and not all."""
@@ -129,10 +129,9 @@ class Whole(CaptureTest):
     def test_killed_in_the_middle(self):
         """kill -9: it is begun anew under a new number, and consumers are told."""
         self.visit()
-        relay, readings = self.start_capture(WHOLE), [0]
+        relay, readings = self.start_capture({**WHOLE, "chunk_rows": 3}), [0]  # slow enough to be met
         for _ in range(KILLS):
-            self.wait(lambda: self.table(f"state = 'reading' AND rows > 0 AND reading > {readings[-1]}") == (True,), "its rows to be read",
-                      progress=self.progress)
+            self.wait(lambda: self.table(f"state = 'reading' AND rows > 0 AND reading > {readings[-1]}") == (True,), "its rows to be read", pause=0.005)
             relay.kill9()
             readings.append(self.table("reading")[0])
             relay.start()
