@@ -45,7 +45,7 @@
 #include "core/refusal.h"
 #include "core/send/batch_end.h"
 #include "core/send/chain.h"
-#include "core/send/lookback.h"
+#include "core/send/lookback_end.h"
 #include "core/send/memory.h"
 #include "core/send/send.h"
 

@@ -6,7 +6,7 @@
 #include "core/mutant.h"
 #include "core/send/chain.h"
 #include "core/send/doubt.h"
-#include "core/send/lookback.h"
+#include "core/send/lookback_end.h"
 #include "core/send/memory.h"
 
 /* Each at most a part of the time after which silence is a failure. */

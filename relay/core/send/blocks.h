@@ -10,7 +10,8 @@
  * that is shut. They are not given up: which streams there are is this relay's configuration, and that of the next leader may know
  * better. As with any stream, what follows with the same key in other streams goes on.
  *
- * This is the table. What opens and shuts a block, and who probes, is decided in holding.c, which alone writes its fields. */
+ * This is the table. What opens and shuts a block, and who probes, is decided in holding.c and holding_parked.c, which alone write
+ * its fields. */
 #ifndef BOXHAUL_CORE_SEND_BLOCKS_H
 #define BOXHAUL_CORE_SEND_BLOCKS_H
 

@@ -39,6 +39,7 @@
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/lookback.h"
+#include "core/send/lookback_end.h"
 #include "core/send/memory.h"
 #include "core/send/send.h"
 

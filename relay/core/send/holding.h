@@ -1,6 +1,6 @@
-/* How messages leave memory, and how streams and lanes are held back and come back. Alone in writing struct block (but for
- * owned streams, which chain.c may shut). What became
- * of messages is said by outcomes (outcome.h). (What the source may ask of what is parked stands in send.h.) */
+/* How messages leave memory, and how streams and lanes are held back and come back. With holding_parked.c alone in writing struct
+ * block (but for owned streams, which chain.c may shut). What became of messages is said by outcomes (outcome.h). (What the source
+ * may ask of what is parked stands in send.h, and is answered in holding_parked.c.) */
 #ifndef BOXHAUL_CORE_SEND_HOLDING_H
 #define BOXHAUL_CORE_SEND_HOLDING_H
 
@@ -35,6 +35,13 @@ void holding_turn_away(struct sender *s, struct block *b, uint16_t stream, scope
 
 /* Does m probe its stream or its lane? */
 bool holding_is_probe(struct sender *s, const struct message *m);
+
+/* If this ticket is b's probe, it has failed: another one is chosen after the pause. b may be NULL. */
+void holding_probe_fails(struct sender *s, struct block *b, int64_t ticket);
+
+/* b opens: what is parked for it is asked for in the next round, before anything newer. A lane's block for which nothing is parked
+ * is gone afterwards. */
+void holding_open(struct sender *s, struct block *b);
 
 /* So many tickets are not parked for b any more. b may be gone afterwards. */
 void holding_unparked(struct sender *s, struct block *b, size_t tickets);

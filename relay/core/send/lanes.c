@@ -22,41 +22,7 @@
 
 #include "core/mutant.h"
 
-bool lanes_create(struct lanes *l, size_t slots, bool pipelined)
-{
-	*l = (struct lanes){ .slots = slots, .pipelined = pipelined, .buckets = 2 * slots };
-	l->message = calloc(slots, sizeof *l->message);
-	l->pool = calloc(slots, sizeof *l->pool);
-	l->bucket = calloc(l->buckets, sizeof *l->bucket);
-	if (l->message == NULL || l->pool == NULL || l->bucket == NULL) {
-		lanes_destroy(l);
-		return false;
-	}
-	for (size_t i = slots; i-- > 0;) {
-		l->pool[i].next = l->free_lanes;
-		l->free_lanes = &l->pool[i];
-	}
-	for (size_t i = 0; i < LIMIT_STREAMS; i++)
-		l->owned[i] = (struct lane){ .owned = true, .flow = LANE_STANDS };
-	for (size_t i = 0; i < slots; i++) {
-		struct message *m = &l->message[i];
-		struct message_list *list = &l->place[PLACE_FREE];
-
-		m->prev = list->last;
-		*(list->last != NULL ? &list->last->next : &list->first) = m;
-		list->last = m;
-		list->count++;
-	}
-	return true;
-}
-
-void lanes_destroy(struct lanes *l)
-{
-	free(l->message);
-	free(l->pool);
-	free(l->bucket);
-	*l = (struct lanes){ .slots = 0 };
-}
+/* --- the list of a place --- */
 
 static inline void list_remove(struct message_list *list, struct message *m)
 {
@@ -84,6 +50,37 @@ static inline void list_append(struct message_list *list, struct message *m)
 	list->count++;
 }
 
+/* --- places --- */
+
+bool lanes_create(struct lanes *l, size_t slots, bool pipelined)
+{
+	*l = (struct lanes){ .slots = slots, .pipelined = pipelined, .buckets = 2 * slots };
+	l->message = calloc(slots, sizeof *l->message);
+	l->pool = calloc(slots, sizeof *l->pool);
+	l->bucket = calloc(l->buckets, sizeof *l->bucket);
+	if (l->message == NULL || l->pool == NULL || l->bucket == NULL) {
+		lanes_destroy(l);
+		return false;
+	}
+	for (size_t i = slots; i-- > 0;) {
+		l->pool[i].next = l->free_lanes;
+		l->free_lanes = &l->pool[i];
+	}
+	for (size_t i = 0; i < LIMIT_STREAMS; i++)
+		l->owned[i] = (struct lane){ .owned = true, .flow = LANE_STANDS };
+	for (size_t i = 0; i < slots; i++)
+		list_append(&l->place[PLACE_FREE], &l->message[i]);
+	return true;
+}
+
+void lanes_destroy(struct lanes *l)
+{
+	free(l->message);
+	free(l->pool);
+	free(l->bucket);
+	*l = (struct lanes){ .slots = 0 };
+}
+
 static void move_to_backoff(struct lanes *l, struct message *m)
 {
 	struct message *at = l->place[PLACE_BACKOFF].last;
@@ -101,12 +98,6 @@ void lanes_move(struct lanes *l, struct message *m, enum place to)
 		move_to_backoff(l, m);
 	else
 		list_append(&l->place[to], m);
-}
-
-static bool is_active(const struct message *m)
-{
-	return m->place == PLACE_READY || m->place == PLACE_ASKING || m->place == PLACE_STANDBY ||
-	       m->place == PLACE_IN_FLIGHT || m->place == PLACE_BACKOFF;
 }
 
 /* --- finding lanes --- */
@@ -172,17 +163,12 @@ static void promote_owned(struct lanes *l, struct lane *lane)
 	}
 }
 
-static bool is_wide(const struct lanes *l, uint16_t stream)
-{
-	return (l->wide >> stream & 1) != 0;
-}
-
 /* Into the same batch as the one before it, which is active. */
 static bool goes_with_the_one_before(const struct lanes *l, const struct message *m)
 {
 	const struct message *before = m->lane_prev;
 
-	return is_wide(l, m->stream) && m->lane->unrecorded == 0 && m->stream == before->stream && !m->defect &&
+	return lanes_are_wide(l, m->stream) && m->lane->unrecorded == 0 && m->stream == before->stream && !m->defect &&
 	       !before->defect && ((!m->single && !before->single) || MUTANT(batch_beside_single));
 }
 
@@ -219,7 +205,7 @@ static void lane_settle(struct lanes *l, struct lane *lane)
 
 static void deactivate(struct lanes *l, struct message *m)
 {
-	assert(is_active(m) && m->lane->active > 0);
+	assert(message_is_active(m) && m->lane->active > 0);
 	m->lane->active--;
 	lanes_move(l, m, PLACE_WAITING);
 }
@@ -273,7 +259,7 @@ void lanes_stand(struct lanes *l, uint16_t stream)
 	lane->flow = LANE_STANDS;
 	lane->waiting = lane->first;
 	for (struct message *m = lane->first; m != NULL; m = m->lane_next)
-		if (is_active(m) && m->place != PLACE_IN_FLIGHT)
+		if (message_is_active(m) && m->place != PLACE_IN_FLIGHT)
 			deactivate(l, m);
 }
 
@@ -297,7 +283,7 @@ void lanes_recall(struct lanes *l, struct message *m)
 
 static void lane_unlink(struct lane *lane, struct message *m)
 {
-	if (is_active(m))
+	if (message_is_active(m))
 		lane->active--;
 	if (lane->waiting == m)
 		lane->waiting = m->lane_next;
@@ -313,7 +299,7 @@ static void age_unlink(struct lanes *l, struct message *m)
 
 void lanes_dead_letter(struct lanes *l, struct message *m)
 {
-	assert(!l->pipelined && is_active(m) && m->lane->first != NULL);
+	assert(!l->pipelined && message_is_active(m) && m->lane->first != NULL);
 	age_unlink(l, m);
 	m->lane->active--;
 	m->lane->unrecorded++;
@@ -494,63 +480,4 @@ void lanes_narrow(struct lanes *l, uint16_t stream, const struct message *stays)
 			at = ready_behind(l, m, at);
 		}
 	}
-}
-
-/* More than one is active: all of them may be in one batch. */
-static bool company_audit(const struct lanes *l, const struct lane *lane, uint32_t active)
-{
-	for (const struct message *m = lane->first; active > 0; m = m->lane_next, active--)
-		if (!is_active(m) || m->single || m->defect || m->stream != lane->first->stream ||
-		    !is_wide(l, m->stream))
-			return false;
-	return true;
-}
-
-static void lane_audit(const struct lanes *l, const struct lane *lane)
-{
-	uint32_t active = 0, unrecorded = 0;
-	bool waiting = false;
-
-	assert(lane->first != NULL);
-	for (const struct message *m = lane->first; m != NULL; m = m->lane_next) {
-		assert(m->lane == lane && m->place != PLACE_FREE && m->place != PLACE_DONE);
-		assert(m->lane_next == NULL ? lane->last == m : m->lane_next->lane_prev == m);
-		if (lane->waiting == m)
-			waiting = true;
-		active += is_active(m);
-		unrecorded += m->place == PLACE_UNRECORDED;
-		assert(lane->owned || lane->flow == LANE_SETTLES || m->place == PLACE_UNRECORDED ||
-		       is_active(m) != waiting);
-		assert(lane->flow != LANE_STANDS || !is_active(m) || m->place == PLACE_IN_FLIGHT);
-	}
-	assert(active == lane->active && unrecorded == lane->unrecorded);
-	assert(l->pipelined || lane->owned || active == 1 || (active == 0 && unrecorded > 0) ||
-	       company_audit(l, lane, active));
-}
-
-void lanes_audit(const struct lanes *l)
-{
-	size_t all = 0, aged = 0;
-
-	for (int p = 0; p < PLACES; p++) {
-		size_t n = 0;
-
-		for (const struct message *m = l->place[p].first; m != NULL; m = m->next, n++) {
-			assert((int)m->place == p);
-			assert(p != PLACE_BACKOFF || m->next == NULL || m->next->at_ms >= m->at_ms);
-		}
-		assert(n == l->place[p].count);
-		all += n;
-	}
-	assert(all == l->slots);
-	for (const struct message *m = l->oldest; m != NULL; m = m->age_next)
-		aged++;
-	assert(aged + l->place[PLACE_UNRECORDED].count ==
-	       l->slots - l->place[PLACE_FREE].count - l->place[PLACE_DONE].count);
-	for (size_t i = 0; i < l->buckets; i++)
-		for (const struct lane *lane = l->bucket[i]; lane != NULL; lane = lane->next)
-			lane_audit(l, lane);
-	for (size_t i = 0; i < LIMIT_STREAMS; i++)
-		if (l->owned[i].first != NULL)
-			lane_audit(l, &l->owned[i]);
 }

@@ -1,6 +1,6 @@
 /* Messages in memory and their lanes.
  *
- * A state is a place: each message is in exactly one of these, and message_move() is the only mover.
+ * A state is a place: each message is in exactly one of these, and lanes_move() is the only mover.
  *
  *     FREE -> WAITING -> READY -> IN_FLIGHT -> DONE -> FREE
  *                         ^  ^        |
@@ -167,7 +167,17 @@ void lanes_rewind(struct lanes *l);
 void lanes_answer(struct lanes *l, uint16_t stream);
 void lanes_resume(struct lanes *l, uint16_t stream);
 
-/* Asserts what the pictures say. Slow: for tests. */
-void lanes_audit(const struct lanes *l);
+/* Does m count among those of its lane that may be sent at once? */
+static inline bool message_is_active(const struct message *m)
+{
+	return m->place == PLACE_READY || m->place == PLACE_ASKING || m->place == PLACE_STANDBY ||
+	       m->place == PLACE_IN_FLIGHT || m->place == PLACE_BACKOFF;
+}
+
+/* Do the stream's messages go by batches? */
+static inline bool lanes_are_wide(const struct lanes *l, uint16_t stream)
+{
+	return (l->wide >> stream & 1) != 0;
+}
 
 #endif

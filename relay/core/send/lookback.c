@@ -31,51 +31,10 @@
 #include "core/refusal.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
+#include "core/send/lookback_end.h"
+#include "core/send/lookback_step.h"
 #include "core/send/predecessor.h"
 #include "core/send/send.h"
-
-/* --- states --- */
-
-enum happening {
-	NEEDED,     /* a message may be stored, and what is known does not say */
-	ANSWERED,   /* it could be read; whether that counts is decided next */
-	AGAIN,      /* it must be read once more */
-	READ,       /* that counted: all that was stored before the question is known */
-	UNREADABLE, /* it could not be read */
-	TAKEN,      /* it stored a message while it could not be read */
-	TRUNCATED, /* it has lost its end: what is known of it, and an answer under way, may be of the stream as it was */
-	INTERRUPTED, /* the connection is gone */
-	HAPPENINGS
-};
-
-static void take_step(struct lookback *l, enum happening happening)
-{
-	enum { N = QUESTION_NONE, W = QUESTION_WANTED, SAME = 10 };
-	enum { U = LOOKBACK_UNKNOWN, T = LOOKBACK_TAKES, K = LOOKBACK_KNOWN, B = LOOKBACK_BLIND, NEVER_SO = 20 };
-	/* BLIND needs no look-back, so it is never NEEDED there. Where a question is WANTED it is asked once more only if none is
-	 * under way, but for TRUNCATED and INTERRUPTED: the answer to that one is not awaited any more. */
-	static const struct {
-		int knowledge[4]; /* from UNKNOWN, TAKES, KNOWN, BLIND */
-		int question[4];
-	} table[HAPPENINGS] = {
-		[NEEDED] = { { U, T, U, NEVER_SO }, { W, W, W, NEVER_SO } },
-		[ANSWERED] = { { U, U, K, K }, { N, N, N, N } },
-		[AGAIN] = { { U, NEVER_SO, K, NEVER_SO }, { W, NEVER_SO, W, NEVER_SO } },
-		[READ] = { { K, NEVER_SO, K, NEVER_SO }, { N, NEVER_SO, N, NEVER_SO } },
-		[UNREADABLE] = { { U, B, K, B }, { N, N, N, N } },
-		[TAKEN] = { { T, T, K, B }, { W, W, SAME, SAME } },
-		[TRUNCATED] = { { U, T, U, B }, { W, W, W, SAME } },
-		[INTERRUPTED] = { { U, U, U, U }, { W, W, W, W } },
-	};
-	int knowledge = table[happening].knowledge[l->knowledge], question = table[happening].question[l->knowledge];
-
-	assert(knowledge != NEVER_SO && question != NEVER_SO);
-	if (l->question == QUESTION_ASKED && (happening == NEEDED || happening == TAKEN))
-		question = SAME;
-	l->knowledge = (enum knowledge)knowledge;
-	if (question != SAME)
-		l->question = (enum question)question;
-}
 
 void lookback_begin(struct sender *s, const uint64_t *inherited)
 {
@@ -89,134 +48,12 @@ void lookback_interrupted(struct sender *s)
 	for (uint32_t i = 0; i < s->set->streams; i++) {
 		struct lookback *l = &s->lookback[i];
 
-		take_step(l, INTERRUPTED);
+		lookback_step(l, LOOKBACK_INTERRUPTED);
 		l->failures = l->rounds = 0;
 		l->blind_probe = 0;
 		lanes_answer(&s->lanes, (uint16_t)i);
 	}
 	assert(s->lanes.place[PLACE_ASKING].count == 0);
-}
-
-/* --- what the stream holds --- */
-
-uint64_t lookback_last_known(const struct sender *s, uint16_t stream)
-{
-	uint64_t acked = s->acked[stream].highest, seen = s->lookback[stream].read_up_to;
-
-	return acked > seen ? acked : seen;
-}
-
-bool lookback_is_known(const struct sender *s, uint16_t stream)
-{
-	const struct lookback *l = &s->lookback[stream];
-
-	return s->bus_up && l->knowledge == LOOKBACK_KNOWN && l->question == QUESTION_NONE;
-}
-
-uint64_t lookback_inherited(const struct sender *s, uint16_t stream)
-{
-	return s->lookback[stream].inherited;
-}
-
-static void advance_to(struct lookback *l, uint64_t sequence)
-{
-	l->read_up_to = sequences_skip(&l->acked, sequence + 1) - 1;
-	sequences_forget(&l->acked, l->read_up_to);
-	assert(l->read_up_to >= sequence && (l->acked.count == 0 || l->acked.range[0].lo > l->read_up_to + 1));
-}
-
-/* The stream is another one, or has lost its end, nobody knows how much of it; now it ends at `last` at least. What was sent
- * and is in doubt may stand anywhere: low waters are void until they are taken anew. What was found of earlier leaders is
- * void, so it is looked for again. */
-static void truncated(struct sender *s, uint16_t stream, uint64_t last)
-{
-	struct lookback *l = &s->lookback[stream];
-	uint64_t *highest = &s->acked[stream].highest;
-
-	l->read_up_to = l->acked.count = 0;
-	if (l->phase == PHASE_OURS && s->predecessor.remains)
-		l->phase = PHASE_READ;
-	*highest = *highest < last ? *highest : last;
-	if (l->inherited != LOW_WATER_NONE)
-		l->inherited = LOW_WATER_UNKNOWN;
-	for (struct message *m = s->lanes.oldest; m != NULL; m = m->age_next)
-		if (m->stream == stream) {
-			doubt_anywhere(m);
-			m->lost_attempt = m->attempt;
-		}
-	assert(lookback_last_known(s, stream) <= last);
-	outcomes_add(&s->outcomes, OUTCOME_TRUNCATED)->stream = stream;
-	batch_truncated(s, stream);
-	if (settings_owns(s->set, stream))
-		chain_truncated(s, stream);
-}
-
-/* A sequence is given once, and above everything that was there when m was sent first. Else the stream has lost its end, and
- * what stands there now is not what we knew. (The next question may not show that: by then it may have grown beyond.) */
-static bool tells_of_truncation(const struct lookback *l, const struct message *m, uint64_t sequence)
-{
-	bool again = l->acked.count > 0 && sequence > l->read_up_to && sequences_skip(&l->acked, sequence) != sequence;
-	bool below = m->copies.low_water != LOW_WATER_NONE && sequence <= m->copies.low_water;
-
-	return again || below;
-}
-
-/* What was sent before it was seen that the stream is another one, or has lost its end, may have been stored before that, and its ack
- * comes late: its sequence does not stand there any more. Taken for the end, the books would say that whatever comes is stored
- * above it. */
-static bool tells_the_end(const struct message *m, uint16_t attempt)
-{
-	return attempt > m->lost_attempt || MUTANT(acked_by_lost);
-}
-
-/* m is settled with this, so nobody need look for it there. Acks come in any order, and between two of ours may stand what
- * others store. */
-void lookback_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence, bool duplicate)
-{
-	struct lookback *l = &s->lookback[m->stream];
-	uint64_t *highest = &s->acked[m->stream].highest;
-	bool counts = tells_the_end(m, attempt);
-
-	if (counts && sequence > *highest)
-		*highest = sequence;
-	if (!duplicate && tells_of_truncation(l, m, sequence)) {
-		truncated(s, m->stream, sequence);
-		take_step(l, TRUNCATED);
-		l->truncated = true;
-	}
-	if (counts && l->phase >= PHASE_READ && sequence > l->read_up_to) {
-		if ((sequence == l->read_up_to + 1 && l->acked.count == 0) || MUTANT(own_over_gaps))
-			l->read_up_to = sequence;
-		else if (sequences_add(&l->acked, sequence))
-			advance_to(l, l->read_up_to);
-	}
-	/* It took a message though it could not be read: a good time to ask again. */
-	if (l->knowledge != LOOKBACK_KNOWN && l->failures >= LIMIT_LOOKBACKS_REFUSED &&
-	    !settings_owns(s->set, m->stream))
-		take_step(l, TAKEN);
-}
-
-/* Others may have stored between ours, so what is known is the end, and no range. */
-void lookback_batch_stored(struct sender *s, uint16_t stream, uint64_t floor, uint64_t sequence)
-{
-	if (sequence <= floor) {
-		truncated(s, stream, sequence);
-		take_step(&s->lookback[stream], TRUNCATED);
-		s->lookback[stream].truncated = true;
-	} else if (sequence > s->acked[stream].highest) {
-		s->acked[stream].highest = sequence;
-	}
-}
-
-/* Where it ends at least, if it has not lost its end. */
-static uint64_t known_end(const struct sender *s, uint16_t stream)
-{
-	const struct lookback *l = &s->lookback[stream];
-	uint64_t top = lookback_last_known(s, stream);
-
-	if (l->acked.count > 0 && top < l->acked.range[l->acked.count - 1].hi)
-		top = l->acked.range[l->acked.count - 1].hi;
-	return l->inherited != LOW_WATER_NONE && top < l->inherited ? l->inherited : top;
 }
 
 /* --- may it be sent? --- */
@@ -255,7 +92,7 @@ bool lookback_needed(const struct sender *s, const struct message *m)
 void lookback_ask(struct sender *s, struct message *m)
 {
 	assert(m->place == PLACE_READY);
-	take_step(&s->lookback[m->stream], NEEDED);
+	lookback_step(&s->lookback[m->stream], LOOKBACK_NEEDED);
 	assert(s->lookback[m->stream].question != QUESTION_NONE);
 	lanes_move(&s->lanes, m, PLACE_ASKING);
 }
@@ -290,7 +127,7 @@ void lookback_want(struct sender *s, uint16_t stream)
 {
 	struct lookback *l = &s->lookback[stream];
 
-	take_step(l, NEEDED);
+	lookback_step(l, LOOKBACK_NEEDED);
 	l->question = QUESTION_WANTED;
 }
 
@@ -371,7 +208,7 @@ void lookback_take(struct sender *s, uint16_t stream, uint64_t lowest, struct ef
 	assert(s->bus_up);
 	if (settings_owns(s->set, stream))
 		chain_look_asked(s, stream);
-	f->lookback.known_end = l->asked_end = known_end(s, stream);
+	f->lookback.known_end = l->asked_end = lookback_known_end(s, stream);
 }
 
 bool lookback_is_wanted(const struct sender *s)
@@ -431,7 +268,7 @@ static void unreadable(struct sender *s, uint16_t stream, uint32_t reason)
 
 	l->again_ms = sender_state_retry_at(s, l->failures);
 	l->failures += l->failures < UINT32_MAX;
-	take_step(l, UNREADABLE);
+	lookback_step(l, LOOKBACK_UNREADABLE);
 	if (settings_owns(s->set, stream)) {
 		chain_unreadable(s, stream, reason);
 		return;
@@ -478,7 +315,7 @@ static void read_now(struct sender *s, uint16_t stream, int64_t asked_ms, uint64
 	struct lookback *l = &s->lookback[stream];
 
 	l->rounds = 0;
-	take_step(l, READ);
+	lookback_step(l, LOOKBACK_READ);
 	l->asked_ms = asked_ms;
 	if (l->phase != PHASE_OURS && asked_ms >= predecessor_end(s, stream)) {
 		l->phase = PHASE_OURS;
@@ -500,17 +337,17 @@ static void readable(struct sender *s, const struct event *ev)
 	l->blind_probe = 0;
 	l->duplicate_window_ms = ev->lookback.duplicate_window_ms;
 	l->heard_ms = s->now_ms;
-	take_step(l, ANSWERED);
+	lookback_step(l, LOOKBACK_ANSWERED);
 	if (ev->lookback.another || ev->lookback.last < l->asked_end)
-		truncated(s, stream, ev->lookback.last);
+		lookback_truncated(s, stream, ev->lookback.last);
 	if (predecessor_must_be_waited_for(s, stream, ev->lookback.asked_ms)) {
 		if (!settings_owns(s->set, stream))
 			notes_add(s->notes, (struct note){ .kind = NOTE_PREDECESSOR, .stream = stream });
-		take_step(l, AGAIN);
+		lookback_step(l, LOOKBACK_AGAIN);
 		return;
 	}
 	if (ours && l->phase != PHASE_OURS) { /* only what is in doubt was asked for */
-		take_step(l, TRUNCATED);
+		lookback_step(l, LOOKBACK_TRUNCATED);
 		return;
 	}
 	tell_first(s, stream, ev->lookback.last);
@@ -519,10 +356,10 @@ static void readable(struct sender *s, const struct event *ev)
 	if (settings_owns(s->set, stream))
 		chain_read(s, stream, ev);
 	if (ev->lookback.last > l->read_up_to)
-		advance_to(l, ev->lookback.last);
+		lookback_advance_to(l, ev->lookback.last);
 	if (took_too_long(s, l, ev->lookback.asked_ms)) {
 		l->rounds++;
-		take_step(l, AGAIN);
+		lookback_step(l, LOOKBACK_AGAIN);
 		return;
 	}
 	read_now(s, stream, ev->lookback.asked_ms, ev->lookback.last);

@@ -1,7 +1,7 @@
-/* The look-back: what the streams already hold (G4). Alone in writing struct lookback.
+/* The look-back: what the streams already hold (G4). With lookback_step.c and lookback_end.c alone in writing struct lookback.
  *
- * A stream is sent to only while its state is KNOWN or BLIND; see the picture and the table in lookback.c. (Question and answer
- * are declared in send.h.) */
+ * A stream is sent to only while its state is KNOWN or BLIND; see the picture in lookback.c and the table in lookback_step.c.
+ * (Question and answer are declared in send.h.) */
 #ifndef BOXHAUL_CORE_SEND_LOOKBACK_H
 #define BOXHAUL_CORE_SEND_LOOKBACK_H
 
@@ -15,30 +15,17 @@ void lookback_begin(struct sender *s, const uint64_t *inherited);
 /* The connection is gone: no answer will come, and what waited for one waits for a new question. */
 void lookback_interrupted(struct sender *s);
 
-/* The stream has stored m, which is still in memory, at this sequence: so says the answer to this attempt. */
-void lookback_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence, bool duplicate);
-
-/* Of a batch that began when the stream ended at `floor` at least, some are stored, the last of them at this sequence. Nothing is
- * said of where the others stand. */
-void lookback_batch_stored(struct sender *s, uint16_t stream, uint64_t floor, uint64_t sequence);
-
 /* m, which is READY, is being sent. Fills in whether nobody can say that its stream does not hold it already (blind), and
  * the latest time to write it to the socket (by_ms). */
 void lookback_sent(struct sender *s, struct message *m, struct effect *f);
 
 /* --- what it tells of an owned stream --- */
 
-/* The question goes out; it was answered (and tells of so much); that answer counts; the stream could not be read; it has lost its end. */
+/* The question goes out; it was answered (and tells of so much); that answer counts; the stream could not be read. */
 void chain_look_asked(struct sender *s, uint16_t stream);
 void chain_read(struct sender *s, uint16_t stream, const struct event *ev);
 void chain_looked(struct sender *s, uint16_t stream, uint64_t last);
 void chain_unreadable(struct sender *s, uint16_t stream, uint32_t reason);
-void chain_truncated(struct sender *s, uint16_t stream);
-
-/* --- what it tells of a batch --- */
-
-/* The stream has lost its end: no sequence that is told of the batch under way says where it ends. */
-void batch_truncated(struct sender *s, uint16_t stream);
 
 /* --- what is asked --- */
 

@@ -10,6 +10,7 @@
 #include "core/send/chain.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
+#include "core/send/lanes_audit.h"
 #include "core/send/lookback.h"
 #include "core/send/memory.h"
 #include "core/send/sending.h"

@@ -10,7 +10,7 @@
 #include "core/send/blocks.h"
 #include "core/send/lanes.h"
 
-/* Is it known what a stream holds? And is it being asked? See the table in lookback.c. */
+/* Is it known what a stream holds? And is it being asked? See the table in lookback_step.c. */
 enum knowledge {
 	LOOKBACK_UNKNOWN, /* nothing is sent to it */
 	LOOKBACK_TAKES,   /* the same; but it stored a message that was sent though nobody could read it */
