@@ -16,7 +16,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "books/capture_ledger.h"
 #include "core/capture/capture_types.h"
 #include "edge/pg_result.h"
 #include "flow/capture_range.h"
@@ -59,15 +58,6 @@ char *capture_query_whole(const struct capture_query *q);
 bool capture_query_is_long(const struct capture_query *q);
 char *capture_query_sizes(const struct capture_query *q);
 char *capture_query_snapshot(const struct capture_query *q);
-
-/* The next rows of a verify pass, as those of capture_query_rows(); its columns alone, and the key; where hashes are sent the key alone. Behind the two that
- * only the last row has comes one more: the hash; or "absent", there is no row with this key (its columns are the key that was asked for). NULL of memory,
- * or *why says what is wrong with the pass. */
-char *capture_query_verify(const struct capture_query *q, const struct capture_ledger_pass *pass,
-			   const struct capture_range *range, uint32_t rows, uint32_t bytes, const char **why);
-
-/* The largest key that a pass about some keys asks for; as capture_query_top(). */
-char *capture_query_verify_top(const struct capture_query *q, const struct capture_ledger_pass *pass);
 
 /* Transactions under way in a snapshot. All 0: none. */
 struct capture_query_xids {

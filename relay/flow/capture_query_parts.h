@@ -1,0 +1,56 @@
+/* What the statements that read a captured table are put together of. For capture_query*.c alone. */
+#ifndef BOXHAUL_FLOW_CAPTURE_QUERY_PARTS_H
+#define BOXHAUL_FLOW_CAPTURE_QUERY_PARTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "format/capture_shape.h"
+#include "format/sql_name.h"
+
+struct capture_query_column {
+	char *name, *quoted, *type_name;
+	bool is_long; /* its values may be long: their size counts */
+};
+
+struct capture_query {
+	struct sql_name name;
+	char *relation, *filter; /* quoted; NULL: there is none */
+	bool whole;              /* its rows are not read by a key */
+	bool only;               /* its children are tables of their own */
+	int64_t oid, estimate;
+	char why[256];
+	struct capture_shape shape;
+	struct capture_column *columns;
+	struct capture_query_column *more; /* of each column */
+};
+
+/* The columns of the key, in its order, each with `of` before and `behind` behind it: "t.a, t.b", "t.a DESC, t.b DESC". */
+void capture_query_write_key_and(FILE *f, const struct capture_query *q, const char *of, const char *behind);
+
+/* The same, with nothing behind. */
+void capture_query_write_key(FILE *f, const struct capture_query *q, const char *of);
+
+/* " AND (t.a, t.b) > ($1, $2)": `is` is the sign between, `first` the number of the first parameter. Returns the number of the next. */
+unsigned capture_query_write_limit(FILE *f, const struct capture_query *q, const char *is, unsigned first);
+
+/* All columns that are sent, in the order of the shape. */
+void capture_query_write_columns(FILE *f, const struct capture_query *q);
+
+/* The bytes of a row as it is stored. */
+void capture_query_write_size(FILE *f, const struct capture_query *q);
+
+/* " FROM ONLY the table AS t WHERE (its filter) AND ": a condition must follow. */
+void capture_query_write_from(FILE *f, const struct capture_query *q);
+
+/* A statement of one row, with as many NULLs as there are columns, the snapshot, and which files of the table were read. */
+void capture_query_write_snapshot(FILE *f, const struct capture_query *q);
+
+/* That row as the last one of the statement so far. */
+void capture_query_write_end(FILE *f, const struct capture_query *q);
+
+/* Ends the stream of open_memstream() that *text belongs to. Returns the text, to be freed; NULL: something could not be written. */
+char *capture_query_finish(FILE *f, char **text);
+
+#endif
