@@ -23,6 +23,26 @@ static const struct unit sizes[] = {
 	{ "KB", 1000 },        { "B", 1 },           { "", 1 },      { NULL, 0 },
 };
 
+const char *setting_wants(const struct setting *s)
+{
+	switch (s->type) {
+	case SETTING_STRING: return "a text in double quotes";
+	case SETTING_FILE: return "an absolute path in double quotes, or the name of a file in $CREDENTIALS_DIRECTORY";
+	case SETTING_DURATION:
+		return "a duration with its unit in double quotes, such as \"250ms\", \"5s\", \"2m\", \"1h\", \"1d\"";
+	case SETTING_SIZE: return "a number of bytes, or a text such as \"64KB\", \"1MiB\"";
+	case SETTING_INTEGER: return "a whole number";
+	case SETTING_BOOL: return "true or false";
+	case SETTING_WORD: return "a word in double quotes";
+	case SETTING_LISTEN: return "a text such as \"127.0.0.1:9431\", \"[::1]:9431\" or \"off\"";
+	case SETTING_STRINGS: return "a list of texts: [ \"...\", \"...\" ]";
+	case SETTING_CHOICE: return "a word in double quotes, or a number";
+	case SETTING_TABLES: return "a list of groups: ( { from = \"...\"; to = \"...\"; } )";
+	case SETTING_GROUPS: return "a list of groups: ( { name = \"...\"; ... } )";
+	}
+	return "";
+}
+
 /* Numbers. */
 
 uint64_t setting_number(const struct setting *s, const void *base)

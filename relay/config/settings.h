@@ -1,5 +1,6 @@
 /* The table of settings (settings.c). The parser, its error messages and the sample file (settings_sample.c) walk it; nothing
- * else knows a setting's name, range or default. What is done with one value stands in setting_value.c, setting_same.c. */
+ * else knows a setting's name, range or default. What is done with one value stands in setting_value.c and setting_same.c, what
+ * with paths in setting_path.c. */
 #ifndef BOXHAUL_CONFIG_SETTINGS_H
 #define BOXHAUL_CONFIG_SETTINGS_H
 

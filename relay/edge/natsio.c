@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/failpoint.h"
+#include "edge/natsio_held.h"
 #include "edge/natsio_link.h"
 #include "edge/natsio_servers.h"
 #include "edge/natsio_silence.h"
@@ -38,18 +39,10 @@ struct natsio {
 	int jobs; /* connects and closes under way */
 	bool connecting;
 	bool closing;
-	int64_t deadline_ms; /* no message is written from then on */
-	bool holds_messages; /* nats.c does, in its buffer: */
-	int64_t by_ms;       /* the earliest of theirs */
+	struct natsio_held held;
 	struct natsio_silence silence;
 	struct natsio_spent spent;
 };
-
-static void holds_nothing(struct natsio *io)
-{
-	io->holds_messages = false;
-	io->by_ms = INT64_MAX;
-}
 
 static struct natsio *owner(const struct natsio_link *k)
 {
@@ -154,14 +147,11 @@ static void was_read(void *arg, struct natsio_link *k)
 static bool may_write(void *arg, struct natsio_link *k)
 {
 	struct natsio *io = arg;
-	int64_t now = loop_now_ms();
+	const char *why = k == io->link ? natsio_held_why_not(&io->held, loop_now_ms()) : NULL;
 
-	if (k != io->link || !io->holds_messages || (now < io->deadline_ms && now < io->by_ms))
-		return true;
-	natsio_cut(io, now >= io->deadline_ms
-			       ? "no sign of life of the database: what was to be sent may be somebody else's by now"
-			       : "a message waited so long to be written that it might be stored twice: asking first");
-	return false;
+	if (why != NULL)
+		natsio_cut(io, why);
+	return why == NULL;
 }
 
 static void was_written(void *arg, struct natsio_link *k)
@@ -169,7 +159,7 @@ static void was_written(void *arg, struct natsio_link *k)
 	struct natsio *io = arg;
 
 	if (k == io->link && natsConnection_Buffered(k->nc) <= 0)
-		holds_nothing(io);
+		natsio_held_nothing(&io->held);
 	if (k == io->link && FAILPOINT(written))
 		natsio_cut(io, "failpoint");
 }
@@ -190,10 +180,8 @@ bool natsio_send(struct natsio *io, const struct natsio_message *m)
 		s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
 	if (s == NATS_OK)
 		s = natsConnection_PublishMsg(k->nc, msg);
-	if (s == NATS_OK && !m->request) {
-		io->holds_messages = true;
-		io->by_ms = m->by_ms < io->by_ms ? m->by_ms : io->by_ms;
-	}
+	if (s == NATS_OK && !m->request)
+		natsio_held_message(&io->held, m->by_ms);
 	natsio_silence_asked(&io->silence);
 	natsio_spend(&io->spent, msg);
 	return s == NATS_OK;
@@ -258,7 +246,7 @@ static void link_ends(struct natsio *io, const char *why, bool theirs)
 
 	io->link = NULL;
 	loop_timer_at(io->probation, INT64_MAX);
-	holds_nothing(io);
+	natsio_held_nothing(&io->held);
 	natsio_silence_anew(&io->silence);
 	discard(k);
 	/* Only a link that lasted was a success. */
@@ -433,7 +421,7 @@ struct natsio *natsio_open(struct loop *l, const struct natsio_options *options,
 		.was_read = was_read, .may_write = may_write, .was_written = was_written, .arg = io
 	};
 	io->pause_ms = RECONNECT_MIN_MS;
-	io->deadline_ms = io->by_ms = INT64_MAX;
+	natsio_held_begin(&io->held);
 	io->reconnect = loop_timer(l, connect_begins, io);
 	io->probation = loop_timer(l, link_up, io);
 	if (io->reconnect == NULL || io->probation == NULL || !natsio_silence_open(&io->silence, l, on_silence, io) ||
@@ -488,7 +476,7 @@ bool natsio_batches(struct natsio *io, uint16_t stream)
 
 void natsio_deadline(struct natsio *io, int64_t at_ms)
 {
-	io->deadline_ms = at_ms;
+	io->held.deadline_ms = at_ms;
 }
 
 int64_t natsio_max_payload(struct natsio *io)

@@ -5,22 +5,21 @@
  */
 #include "flow/stream_scan.h"
 
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/refusal.h"
+#include "flow/stream_found.h"
 #include "flow/stream_reader.h"
 #include "format/rfc3339.h"
 #include "format/stored.h"
 #include "format/stream_info.h"
 
 enum {
-	BLIND_MESSAGES = 65536,   /* how far back, where no low water is on record */
-	READ_MESSAGES = 1 << 20,  /* how far from a low water: ours come first, the rest is others' */
-	FOUND_MESSAGES = 1 << 17, /* kept at most; about 10 MB */
-	LOGGED_MESSAGES = 10000,  /* a scan of so many takes a while */
+	BLIND_MESSAGES = 65536,  /* how far back, where no low water is on record */
+	READ_MESSAGES = 1 << 20, /* how far from a low water: ours come first, the rest is others' */
+	LOGGED_MESSAGES = 10000, /* a scan of so many takes a while */
 };
 
 struct scan {
@@ -41,16 +40,6 @@ struct scan {
 	uint64_t present, foreign; /* messages that were read; the first of them whose id is none as ours are */
 };
 
-/* One of a tree of those that were found. */
-struct found {
-	struct stored_id id;
-	uint64_t sequence;
-	bool has_witness;
-	struct witness witness;
-	bool has_position;
-	uint64_t lsn;
-};
-
 struct stream_scan {
 	struct loop_timer *timer;
 	struct natsio *nats;
@@ -66,9 +55,7 @@ struct stream_scan {
 	bool partly[LIMIT_STREAMS];     /* not all of it was read that was to be */
 	bool denied[LIMIT_STREAMS];     /* since the last connect: the server forbids it */
 	uint32_t numbers;
-	void *found[LIMIT_STREAMS]; /* trees of <search.h> */
-	size_t found_in[LIMIT_STREAMS], found_count;
-	bool overflowed;
+	struct stream_found found;
 };
 
 static void on_timer(void *arg);
@@ -104,25 +91,15 @@ void stream_scan_free(struct stream_scan *t)
 
 /* --- what was found --- */
 
-static int compare(const void *a, const void *b)
-{
-	const struct found *x = a, *y = b;
-
-	return memcmp(x->id.byte, y->id.byte, sizeof x->id.byte);
-}
-
 static void forget_stream(struct stream_scan *t, size_t stream)
 {
-	tdestroy(t->found[stream], free);
-	t->found[stream] = NULL;
-	t->found_count -= t->found_in[stream];
-	t->found_in[stream] = 0;
-	t->overflowed = t->partly[stream] = false;
+	stream_found_forget(&t->found, stream);
+	t->partly[stream] = false;
 }
 
 bool stream_scan_forget(struct stream_scan *t)
 {
-	bool any = t->found_count > 0;
+	bool any = t->found.count > 0;
 
 	for (size_t i = 0; i < LIMIT_STREAMS; i++)
 		forget_stream(t, i);
@@ -131,100 +108,35 @@ bool stream_scan_forget(struct stream_scan *t)
 
 size_t stream_scan_found(const struct stream_scan *t)
 {
-	return t->found_count;
+	return t->found.count;
 }
 
-/* The first copy counts. Without room for it, it may be sent twice: never the other way round. */
 static void keep(struct stream_scan *t, uint16_t stream, const struct stored_message *m)
 {
-	struct found *f = t->found_count < FOUND_MESSAGES ? malloc(sizeof *f) : NULL;
-	void *node = NULL;
+	bool whole = !t->found.overflowed;
 
-	if (f != NULL) {
-		*f = (struct found){ .id = m->id,
-				     .sequence = m->sequence,
-				     .has_witness = m->has_witness,
-				     .witness = m->witness,
-				     .has_position = m->has_position,
-				     .lsn = m->lsn };
-		node = tsearch(f, &t->found[stream], compare);
-	}
-	if (node == NULL) {
-		if (!t->overflowed)
-			log_warn(t->log,
-				 "more messages in the streams than can be kept in mind: some may be stored twice",
-				 KU("kept", t->found_count));
-		t->overflowed = true;
-		free(f);
-		return;
-	}
-	if (*(struct found **)node != f) {
-		free(f);
-		return;
-	}
-	t->found_in[stream]++;
-	t->found_count++;
-}
-
-static struct found *find(const struct stream_scan *t, uint16_t stream, const char *message_id)
-{
-	struct found key = { .sequence = 0 };
-	void *node = NULL;
-
-	if (t->found_in[stream] > 0 && message_id != NULL && stored_id_read(message_id, strlen(message_id), &key.id))
-		node = tfind(&key, &t->found[stream], compare);
-	return node != NULL ? *(struct found **)node : NULL;
+	if (!stream_found_keep(&t->found, stream, m) && whole)
+		log_warn(t->log, "more messages in the streams than can be kept in mind: some may be stored twice",
+			 KU("kept", t->found.count));
 }
 
 uint64_t stream_scan_take(struct stream_scan *t, uint16_t stream, const char *message_id)
 {
-	struct found *f = find(t, stream, message_id);
-	uint64_t sequence;
-
-	if (f == NULL)
-		return 0;
-	sequence = f->sequence;
-	tdelete(f, &t->found[stream], compare);
-	t->found_in[stream]--;
-	t->found_count--;
-	free(f);
-	return sequence;
+	return stream_found_take(&t->found, stream, message_id);
 }
 
 uint64_t stream_scan_witness(const struct stream_scan *t, uint16_t stream, const char *message_id,
 			     struct witness *witness)
 {
-	const struct found *f = find(t, stream, message_id);
-
-	if (f == NULL || !f->has_witness)
-		return 0;
-	*witness = f->witness;
-	return f->sequence;
-}
-
-struct search {
-	uint64_t from_lsn;
-	struct stream_scan_beyond *first;
-};
-
-static void search_node(const void *node, VISIT visit, void *arg)
-{
-	const struct found *f = *(struct found *const *)node;
-	struct search *s = arg;
-
-	if ((visit == postorder || visit == leaf) && f->has_position && f->lsn >= s->from_lsn &&
-	    (s->first->sequence == 0 || f->sequence < s->first->sequence))
-		*s->first = (struct stream_scan_beyond){ .sequence = f->sequence, .lsn = f->lsn };
+	return stream_found_witness(&t->found, stream, message_id, witness);
 }
 
 bool stream_scan_beyond(const struct stream_scan *t, uint16_t stream, uint64_t from_lsn,
 			struct stream_scan_beyond *first)
 {
-	struct search s = { .from_lsn = from_lsn, .first = first };
-
 	*first = (struct stream_scan_beyond){ .sequence = 0 };
-	twalk_r(t->found[stream], search_node, &s);
-	return first->sequence != 0 || t->overflowed || t->partly[stream] || t->denied[stream];
+	return stream_found_beyond(&t->found, stream, from_lsn, &first->sequence, &first->lsn) || t->found.overflowed ||
+	       t->partly[stream] || t->denied[stream];
 }
 
 bool stream_scan_loses(const struct stream_scan *t, uint16_t stream)

@@ -27,7 +27,7 @@ struct figure {
 	unsigned shown;
 	const char *label; /* of its samples: "stream", ...; NULL = it has one sample without a label */
 	const char *help;  /* one sentence, to be read alone */
-	/* How its samples are read: in figures.c. */
+	/* How its samples are read: see figure_places.h. */
 	int place, kind;
 	size_t offset;
 };
