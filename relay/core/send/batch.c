@@ -44,7 +44,7 @@
 #include "core/mutant.h"
 #include "core/refusal.h"
 #include "core/send/batch_end.h"
-#include "core/send/chain.h"
+#include "core/send/chain_break.h"
 #include "core/send/lookback_end.h"
 #include "core/send/memory.h"
 #include "core/send/send.h"

@@ -5,6 +5,7 @@
 
 #include "core/mutant.h"
 #include "core/send/chain.h"
+#include "core/send/chain_break.h"
 #include "core/send/doubt.h"
 #include "core/send/lookback_end.h"
 #include "core/send/memory.h"

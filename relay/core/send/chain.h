@@ -1,9 +1,8 @@
-/* Owned streams: the chain of expected sequences. Alone in writing struct chain; the picture and the argument stand in chain.c. (What
- * the owner may ask stands in send.h, what the look tells in lookback.h.) */
+/* Owned streams: the chain of expected sequences. Alone in writing struct chain, with chain_break and chain_shut; the picture and the
+ * argument stand in chain.c. (What the owner may ask stands in send.h, what the look tells in lookback.h.) */
 #ifndef BOXHAUL_CORE_SEND_CHAIN_H
 #define BOXHAUL_CORE_SEND_CHAIN_H
 
-#include "core/refusal.h"
 #include "core/send/sender_state.h"
 
 /* --- what happens --- */
@@ -17,9 +16,6 @@ void chain_interrupted(struct sender *s);
 /* And what was in flight waits. */
 void chain_rewound(struct sender *s);
 
-/* The settings are others: what is passed by does not stop a stream any more. */
-void chain_adjust(struct sender *s);
-
 /* Something of it left memory. */
 void chain_changed(struct sender *s, uint16_t stream);
 
@@ -29,27 +25,12 @@ void chain_sent(struct sender *s, struct message *m, struct effect *f);
 /* m, in memory still, is stored at this sequence: so says the answer to this attempt. */
 void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence);
 
-/* m, in flight, was refused, and not as poison; or met silence. */
-void chain_refused(struct sender *s, struct message *m, uint32_t reason, enum refusal_verdict verdict);
-
-/* What was in flight in a batch, from `first` on (NULL: nothing), is not awaited any more. What went by itself before it still is. */
-void chain_batch_failed(struct sender *s, uint16_t stream, struct message *first);
-
 /* m, in flight, is about to become a dead letter: what stands behind it will be refused. */
 void chain_poisoned(struct sender *s, const struct message *m);
-
-/* --- what it tells of a batch --- */
-
-/* What is in flight is called back. */
-void batch_called_back(struct sender *s, uint16_t stream);
 
 /* --- what is asked --- */
 
 /* m is READY: may it be sent? False: it waits again. */
 bool chain_may_send(struct sender *s, const struct message *m);
-
-/* What is overdue; and when that will be. */
-void chain_timers(struct sender *s);
-int64_t chain_deadline(const struct sender *s);
 
 #endif

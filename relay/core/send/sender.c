@@ -8,6 +8,7 @@
 #include "core/refusal.h"
 #include "core/send/batch.h"
 #include "core/send/chain.h"
+#include "core/send/chain_break.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/lanes_audit.h"

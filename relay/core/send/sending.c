@@ -16,6 +16,8 @@
 #include "core/send/batch.h"
 #include "core/send/batch_end.h"
 #include "core/send/chain.h"
+#include "core/send/chain_break.h"
+#include "core/send/chain_shut.h"
 #include "core/send/doubt.h"
 #include "core/send/holding.h"
 #include "core/send/lookback.h"
