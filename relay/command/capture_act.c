@@ -84,7 +84,7 @@ static enum exit_code add(struct pg_session *s, const struct call *call)
 	fresh = session_value(s, call, "SELECT boxhaul.capture_add($1, $2, $3, $4)", 4, p, &code);
 	if (fresh != NULL)
 		printf(fresh[0] == 't'
-			       ? "table %s is captured from now on; rows that are there already follow. Restart the daemon: it has to know of it\n"
+			       ? "table %s is captured from now on; rows that are there already follow. Reload the daemon: it has to know of it\n"
 			       : "table %s was captured already\n",
 		       table);
 	return code;

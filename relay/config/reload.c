@@ -27,6 +27,7 @@ struct stamp {
 struct file {
 	struct config *config;
 	struct stamp *stamps; /* by setting */
+	bool kept;            /* a capture has texts of it, and may be gone from later files: it stays for good */
 	struct file *next;
 };
 
@@ -39,7 +40,7 @@ struct reload {
 	struct config_capture *captures;           /* the same */
 	const struct config *first;
 	struct file *current; /* what was read last; its config is NULL before the first reload */
-	struct file *retired;
+	struct file *retired, *kept;
 	struct file *fresh; /* being read */
 	char *said;         /* what is wrong with it, or to be warned of */
 	size_t said_bytes;
@@ -57,6 +58,14 @@ static void file_free(struct file *f)
 	config_free(f->config);
 	free(f->stamps);
 	free(f);
+}
+
+static void free_files(struct file *list)
+{
+	for (struct file *f = list, *next; f != NULL; f = next) {
+		next = f->next;
+		file_free(f);
+	}
 }
 
 static struct file *file_create(void)
@@ -154,20 +163,29 @@ static bool any_changed(const struct reload *r, enum setting_apply apply)
 	return false;
 }
 
-/* A subscription or capture that stays takes what may change over. None of that is a text, so nothing of the fresh file is kept. */
-static void merge_element(const struct reload *r, const char *path, void *to)
+/* A subscription or capture that stays takes what may change over. Texts are but among what makes a capture begin anew, and that is shared only where it
+ * is another: so few files are kept. Returns whether it was. */
+static bool merge_element(const struct reload *r, const char *path, void *to)
 {
 	const struct setting *list = setting_find(path);
 	const void *fresh = fresh_element(r, list, to);
+	bool anew = false;
 
-	for (size_t i = 0; fresh != NULL && i < settings_count; i++)
-		if (settings[i].apply == APPLY_LIVE && setting_list_of(&settings[i]) == list)
-			setting_share(&settings[i], to, fresh);
+	for (size_t i = 0; fresh != NULL && i < settings_count; i++) {
+		const struct setting *s = &settings[i];
+
+		if (setting_list_of(s) != list || (s->apply != APPLY_LIVE && s->apply != APPLY_CAPTURE) ||
+		    setting_same(s, to, fresh))
+			continue;
+		setting_share(s, to, fresh);
+		anew |= s->apply == APPLY_CAPTURE;
+	}
+	return anew;
 }
 
-/* The subscriptions and captures that it points to are these. */
+/* The subscriptions and captures that it points to are these; `anew`: by capture. */
 static struct config merged(const struct reload *r, struct config_subscription *subscriptions,
-			    struct config_capture *captures)
+			    struct config_capture *captures, bool *anew)
 {
 	struct config c = r->config;
 
@@ -181,7 +199,7 @@ static struct config merged(const struct reload *r, struct config_subscription *
 	c.subscriptions = subscriptions;
 	for (size_t i = 0; i < c.capture_count; i++) {
 		captures[i] = c.captures[i];
-		merge_element(r, "capture", &captures[i]);
+		anew[i] = merge_element(r, "capture", &captures[i]);
 	}
 	c.captures = captures;
 	return c;
@@ -189,8 +207,10 @@ static struct config merged(const struct reload *r, struct config_subscription *
 
 static void retire(struct reload *r, struct file *f)
 {
-	f->next = r->retired;
-	r->retired = f;
+	struct file **list = f->kept ? &r->kept : &r->retired;
+
+	f->next = *list;
+	*list = f;
 }
 
 /* --- what is told --- */
@@ -251,7 +271,7 @@ static bool take(struct reload *r, struct reload_changes *changes)
 
 	if (r->fresh->config == NULL)
 		return false;
-	c = merged(r, merging, captures);
+	c = merged(r, merging, captures, changes->captures);
 	if (!config_check_fits(&c, why, sizeof why)) {
 		log_each(r->log, LOG_LEVEL_ERROR, "configuration",
 			 log_fields_(KS("why", why), KS("do", "this needs a restart, not a reload")));
@@ -267,6 +287,8 @@ static bool take(struct reload *r, struct reload_changes *changes)
 	r->config.captures = r->captures;
 	if (c.capture_count > 0)
 		memcpy(r->captures, captures, c.capture_count * sizeof captures[0]);
+	for (size_t i = 0; i < c.capture_count; i++)
+		r->fresh->kept |= changes->captures[i];
 	retire(r, r->current);
 	r->current = r->fresh;
 	r->fresh = NULL;
@@ -364,10 +386,8 @@ void reload_free(struct reload *r)
 {
 	if (r == NULL)
 		return;
-	for (struct file *f = r->retired, *next; f != NULL; f = next) {
-		next = f->next;
-		file_free(f);
-	}
+	free_files(r->retired);
+	free_files(r->kept);
 	file_free(r->current);
 	free(r->subscriptions);
 	free(r->captures);

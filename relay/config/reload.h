@@ -2,7 +2,8 @@
  *
  * Whoever needs a setting holds a `const struct config *` and reads the field when it decides something: one thread
  * decides, so a reload only has to put other values into the one object they all look at. Settings that somebody has
- * taken a copy of, or laid memory out by, are marked in the table (APPLY_RESTART) and keep their first value. */
+ * taken a copy of, or laid memory out by, are marked in the table (APPLY_RESTART) and keep their first value; but for those of a capture that ends
+ * and begins anew for them (APPLY_CAPTURE). */
 #ifndef BOXHAUL_CONFIG_RELOAD_H
 #define BOXHAUL_CONFIG_RELOAD_H
 
@@ -19,6 +20,8 @@ struct reload_changes {
 	bool ok;       /* else the old configuration stays, whole */
 	bool postgres; /* the session's settings, or a file they name, are others */
 	bool nats;     /* the connection's */
+	bool captures
+		[LIMIT_CAPTURES]; /* by index: the tables of this one are others, and all that counts them is void */
 };
 
 struct reload_handlers {

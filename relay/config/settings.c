@@ -274,10 +274,10 @@ const struct setting settings[] = {
 	  .help = "What the commands, the publications and the replication slots are called by: small letters, digits and '_'. "
 		  "Another name is another capture, which begins anew; the old one keeps its slot, and with it the server's WAL, "
 		  "until `boxhaul capture drop`." },
-	{ "capture.tables", SETTING_STRINGS, OF_CAPTURE(tables), .second = offsetof(struct config_capture, table_count),
-	  .example = "public.orders",
+	{ "capture.tables", SETTING_STRINGS, .apply = APPLY_CAPTURE, OF_CAPTURE(tables),
+	  .second = offsetof(struct config_capture, table_count), .example = "public.orders",
 	  .help = "Tables whose every change is sent: each as schema.table. They need a primary key or another replica identity." },
-	{ "capture.inserts_only", SETTING_STRINGS, OF_CAPTURE(inserts_only),
+	{ "capture.inserts_only", SETTING_STRINGS, .apply = APPLY_CAPTURE, OF_CAPTURE(inserts_only),
 	  .second = offsetof(struct config_capture, inserts_only_count), .example = "public.visits",
 	  .help = "Tables of which inserts alone are sent, because they have no replica identity; rows that are there already with snapshot = "
 		  "\"whole\" alone. They do not stand in `tables`." },

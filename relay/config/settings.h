@@ -38,6 +38,7 @@ enum setting_apply {
 	APPLY_LIVE,
 	APPLY_POSTGRES, /* a new session */
 	APPLY_NATS,     /* a new connection */
+	APPLY_CAPTURE, /* of a capture: it alone begins anew, from its mark; the other captures, outbox and inbox go on */
 };
 
 struct setting {

@@ -54,6 +54,9 @@ static void print_setting(FILE *out, const char *indent, const struct setting *s
 	print_range(out, indent, s);
 	if (s->apply == APPLY_RESTART)
 		fprintf(out, "%s# A change needs a restart.\n", indent);
+	if (s->apply == APPLY_CAPTURE)
+		fprintf(out, "%s# After a reload that changes it this capture alone begins anew, from its mark.\n",
+			indent);
 	if (s->standard == NULL && !s->required)
 		fprintf(out, "%s# Default: none. Example:\n", indent);
 	else if (s->required && off)

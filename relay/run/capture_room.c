@@ -91,33 +91,6 @@ static void set_view(struct capture_one *c)
 	c->view.delivery.queue_messages = CAPTURE_SENT_SLOTS;
 }
 
-/* --- settings --- */
-
-static void reload(struct capture_one *c, const struct reload_changes *changes)
-{
-	struct pg_options pg = servers_postgres_capture(c->room->config, c->client);
-	struct natsio_options nats = servers_nats(c->room->config, c->client);
-	struct capture_settings settings;
-	const char *why = "its settings were reloaded, connecting anew";
-
-	set_view(c);
-	settings = capture_room_settings(c);
-	capture_room_step_common(c, &(struct event){ .kind = EVENT_SETTINGS, .settings = &settings.send });
-	capture_relations_configure(c->relations);
-	capture_maker_configure(c->maker, c->system, c->database);
-	capture_leader_define(c->leader);
-	natsio_use(c->nats, &nats, changes->nats ? why : NULL);
-	pg_use(c->pg, &pg, changes->postgres ? why : NULL);
-	pg.pinned_text = true;
-	pg_use(c->reader, &pg, changes->postgres ? why : NULL);
-}
-
-void capture_room_reloaded(struct capture_room *r, const struct reload_changes *changes)
-{
-	for (size_t i = 0; changes->ok && i < r->count; i++)
-		reload(&r->capture[i], changes);
-}
-
 /* --- turns --- */
 
 static void tell_drained(struct capture_room *r)
@@ -280,7 +253,8 @@ static bool open_capture(struct capture_room *r, size_t index)
 
 	c->room = r;
 	c->index = index;
-	snprintf(c->client, sizeof c->client, "boxhaul-%s", r->config->captures[index].name);
+	if (c->client == NULL && asprintf(&c->client, "boxhaul-%s", r->config->captures[index].name) < 0)
+		return c->client = NULL, false;
 	set_view(c);
 	return open_core(c) && open_edges(c) && open_flow(c);
 }
@@ -311,22 +285,25 @@ struct capture_room *capture_room_open(struct loop *l, const struct config *conf
 	return NULL;
 }
 
+/* Nothing is stepped, nor told, from here on: what the configuration says of its tables may be true no more. */
+static void close_capture(struct capture_one *c)
+{
+	if (c->timer != NULL)
+		loop_timer_at(c->timer, INT64_MAX);
+	if (c->leader != NULL)
+		capture_leader_session_down(c->leader);
+	if (c->scan != NULL)
+		stream_scan_stop(c->scan);
+	pg_walsender_close(c->walsender);
+	natsio_close(c->nats);
+	pg_close(c->reader);
+	pg_close(c->pg);
+}
+
 void capture_room_close(struct capture_room *r)
 {
-	for (size_t i = 0; r != NULL && i < r->count; i++) {
-		struct capture_one *c = &r->capture[i];
-
-		if (c->timer != NULL)
-			loop_timer_at(c->timer, INT64_MAX);
-		if (c->leader != NULL)
-			capture_leader_session_down(c->leader);
-		if (c->chunk != NULL)
-			capture_chunk_session_down(c->chunk);
-		pg_walsender_close(c->walsender);
-		natsio_close(c->nats);
-		pg_close(c->reader);
-		pg_close(c->pg);
-	}
+	for (size_t i = 0; r != NULL && i < r->count; i++)
+		close_capture(&r->capture[i]);
 }
 
 static void free_capture(struct capture_one *c)
@@ -360,8 +337,63 @@ void capture_room_free(struct capture_room *r)
 {
 	if (r == NULL)
 		return;
-	for (size_t i = 0; i < r->count; i++)
+	for (size_t i = 0; i < r->count; i++) {
 		free_capture(&r->capture[i]);
+		free(r->capture[i].client);
+	}
 	free(r->facts);
 	free(r);
+}
+
+/* --- settings --- */
+
+static void reload(struct capture_one *c, const struct reload_changes *changes)
+{
+	struct pg_options pg = servers_postgres_capture(c->room->config, c->client);
+	struct natsio_options nats = servers_nats(c->room->config, c->client);
+	struct capture_settings settings;
+	const char *why = "its settings were reloaded, connecting anew";
+
+	set_view(c);
+	settings = capture_room_settings(c);
+	capture_room_step_common(c, &(struct event){ .kind = EVENT_SETTINGS, .settings = &settings.send });
+	capture_relations_configure(c->relations);
+	capture_maker_configure(c->maker, c->system, c->database);
+	capture_leader_define(c->leader);
+	natsio_use(c->nats, &nats, changes->nats ? why : NULL);
+	pg_use(c->pg, &pg, changes->postgres ? why : NULL);
+	pg.pinned_text = true;
+	pg_use(c->reader, &pg, changes->postgres ? why : NULL);
+}
+
+/* Core, books and stream count its tables, so none of them can be told of another list: the capture ends as with kill -9, and begins as in a new process. That
+ * is safe for what makes that safe: what was sent and is not marked is known by the look-back; who led before (we did) is waited for, for nothing says
+ * that he resigned; his marks have another epoch; and no row is read before a barrier that is drawn when the log is ours, so whoever wrote to a new table
+ * before its publication had it has ended by then. (What is on its way to JetStream goes with the connection, and a thread that
+ * still connects holds nothing of ours but texts that stay. The few timers stay until the loop ends.) */
+static void begin_anew(struct capture_one *c)
+{
+	struct capture_room *r = c->room;
+	size_t index = c->index;
+	char *client = c->client;
+
+	log_info(r->log, "the tables of the capture are others: it begins anew, from its mark",
+		 KS("capture", capture_room_config(c)->name),
+		 KU("tables", capture_tables_count(capture_room_config(c))));
+	close_capture(c);
+	free_capture(c);
+	*c = (struct capture_one){ .client = client, .draining = r->draining };
+	if (open_capture(r, index))
+		return;
+	log_error(r->log, "cannot begin the capture anew: out of memory or descriptors");
+	abort(); /* half of it is of no use; whoever starts us again finds all that is on record */
+}
+
+void capture_room_reloaded(struct capture_room *r, const struct reload_changes *changes)
+{
+	for (size_t i = 0; changes->ok && i < r->count; i++)
+		if (changes->captures[i])
+			begin_anew(&r->capture[i]);
+		else
+			reload(&r->capture[i], changes);
 }

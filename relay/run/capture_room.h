@@ -38,7 +38,7 @@ void capture_room_turn(struct capture_room *r);
 /* Once a second. */
 void capture_room_tick(struct capture_room *r);
 
-/* The configuration has new values. */
+/* The configuration has new values. A capture whose tables are others begins anew: it ends as if the process had, and goes on from its mark. */
 void capture_room_reloaded(struct capture_room *r, const struct reload_changes *changes);
 
 /* Sends nothing more, and settles what is in flight. */

@@ -29,7 +29,6 @@
 #include "watch/capture_facts.h"
 
 enum {
-	CAPTURE_CLIENT_BYTES = 64, /* "boxhaul-" and the name of a capture */
 	/* The publisher's table of messages under way: tokens name so many. (The core's slots are others: those of its sender.) */
 	CAPTURE_SENT_SLOTS = 65536,
 };
@@ -60,7 +59,7 @@ struct capture_room_reading {
 struct capture_one {
 	struct capture_room *room;
 	size_t index;
-	char client[CAPTURE_CLIENT_BYTES];
+	char *client; /* "boxhaul-" and its name: kept for good, for threads may read it while it begins anew */
 	/* The configuration as those see it who know a list of streams and a queue: one stream, which is the capture's. */
 	struct config view;
 	char database[64]; /* as the connection string names it */

@@ -338,6 +338,12 @@ static void leads(enum capture_table_state state)
 	step((struct capture_event){ .kind = CAPTURE_EVENT_STREAM_UP });
 }
 
+static void ticks(int64_t ms)
+{
+	now += ms;
+	common((struct event){ .kind = EVENT_TICK });
+}
+
 /* As far as the first chunk. */
 static void reads(void)
 {
@@ -382,6 +388,26 @@ static void barrier_at_each_lead(void)
 	leads(CAPTURE_TABLE_READING);
 	ordinal = 0;
 	is_text(heard, "draw", "a new lead draws an xid, too");
+}
+
+/* "It is in no publication of the capture", say. Once that is mended its rows are read again, and who wrote to it before its publication had it is not
+ * decoded. */
+static void barrier_after_what_could_not_be_read(void)
+{
+	struct capture_event failed = { .kind = CAPTURE_EVENT_CHUNK_FAILED };
+
+	reads();
+	failed.chunk_failed.reason = 1;
+	step(failed);
+	is_text(heard, "", "a table that cannot be read waits");
+	ticks(60000);
+	is_text(heard, "draw", "then an xid is drawn once more");
+	step((struct capture_event){ .kind = CAPTURE_EVENT_DRAWN, .drawn = { .xid = 900 } });
+	step((struct capture_event){ .kind = CAPTURE_EVENT_HORIZON, .horizon = { .horizon = 800, .xmax = 901 } });
+	is_text(heard, "", "one that was open meanwhile is waited for");
+	ticks(5);
+	step((struct capture_event){ .kind = CAPTURE_EVENT_HORIZON, .horizon = { .horizon = 900, .xmax = 901 } });
+	is_text(heard, "chunk 1", "before its rows are read");
 }
 
 /* Seen on PostgreSQL 15: the slot brings T's update, a chunk that is read afterwards shows the old row, under 727:727:, and T is 727. */
@@ -700,12 +726,6 @@ static void refused(uint64_t of)
 	common(ev);
 }
 
-static void ticks(int64_t ms)
-{
-	now += ms;
-	common((struct event){ .kind = EVENT_TICK });
-}
-
 static void fetched(int64_t at)
 {
 	struct capture_row row = { .bytes = 10 };
@@ -957,6 +977,7 @@ int main(int argc, char **argv)
 		return 64;
 	barrier_waits_for_the_stream();
 	barrier_at_each_lead();
+	barrier_after_what_could_not_be_read();
 	commit_in_limbo();
 	row_before_the_change();
 	confirms_what_is_marked();

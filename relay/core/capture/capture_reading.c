@@ -414,6 +414,9 @@ void capture_reading_failed(struct capture_reading *r, uint32_t reason)
 		r->next_ms = retry_at(r);
 		return;
 	}
+	/* Its publication may have it only from now on: what was open when it came there is not decoded, and must have ended before a row is read, as
+	 * after ADD TABLE. */
+	r->barrier = BARRIER_WANTED;
 	r->walk[r->at].not_before_ms = r->now_ms + FAILED_TABLE_MS;
 	capture_walks_note(r, (struct capture_note){ .kind = CAPTURE_NOTE_FAILED, .table = r->at, .reason = reason });
 }
