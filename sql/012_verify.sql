@@ -204,6 +204,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.verify_result (
     different    bigint      NOT NULL DEFAULT 0,      -- of them that were not as the source has them, or not there; and surplus
     repaired     bigint      NOT NULL DEFAULT 0,
     why          text,                                -- what could not be compared; then the pass proves nothing
+    making       text,                                -- how rows were made here when it began: verify_making()
     began_xid    bigint      NOT NULL,                -- what has this xid or a higher one was written since
     -- What has a lower one is as the pass has met it, unless it is gone: whoever had it had ended. (A session that was open when the pass began may have a lower xid
     -- than began_xid, and write behind the pass.)
@@ -237,6 +238,19 @@ CREATE TABLE IF NOT EXISTS boxhaul.verify_mark (
     key          text[] NOT NULL
 );
 CREATE INDEX IF NOT EXISTS verify_mark_of ON boxhaul.verify_mark (subscription, tab);
+
+-- How rows of the source become rows here: mapping, function and columns, as one hash. What a pass has proved was made in this way; made in another one, the same rows may
+-- be others. (What the function asks for itself, tables or other functions, nobody knows.)
+CREATE OR REPLACE FUNCTION boxhaul.verify_making(subscription text, tab text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT boxhaul.row_hash(ARRAY[t.target, t.mapping::text, t.source_columns::text, t.target_columns::text,
+               (SELECT pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
+                 WHERE t.function <> '' AND ARRAY[s.nspname::text, p.proname::text] = parse_ident(t.function) AND p.pronargs = 1
+                   AND p.proargtypes[0] = 'jsonb'::regtype AND p.prokind = 'f'),
+               (SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation, a.attgenerated), ', ' ORDER BY a.attnum)
+                  FROM pg_attribute a WHERE a.attrelid = boxhaul.capture_relation(t.target) AND a.attnum > 0 AND NOT a.attisdropped)])
+      FROM boxhaul.sink_table t WHERE t.subscription = verify_making.subscription AND t.source = verify_making.tab
+$$;
 
 -- The text that the type of a value writes, as an expression; NULL for NULL.
 CREATE OR REPLACE FUNCTION boxhaul.verify_text(expression text) RETURNS text
@@ -411,7 +425,9 @@ CREATE OR REPLACE FUNCTION boxhaul.verify_standing(subscription text)
     SELECT t.source, r.pass, r.horizon, r.began_at, r.ended_at, d.open,
            CASE WHEN d.open > 0 THEN format('%s differences are open', d.open)
                 WHEN r.pass IS NULL THEN 'no verify pass over it has ended'
-                WHEN r.why IS NOT NULL THEN 'its last verify pass proves nothing: ' || r.why END
+                WHEN r.why IS NOT NULL THEN 'its last verify pass proves nothing: ' || r.why
+                WHEN r.making IS DISTINCT FROM boxhaul.verify_making(t.subscription, t.source)
+                THEN 'since its last verify pass its columns, its mapping or its function were changed in the target' END
       FROM boxhaul.sink_table t
       LEFT JOIN LATERAL (SELECT * FROM boxhaul.verify_result v
                           WHERE v.subscription = t.subscription AND v.tab = t.source AND NOT v.keys AND v.ended_at IS NOT NULL
@@ -438,9 +454,9 @@ BEGIN
     END IF;
     IF what = 'begin' OR NOT EXISTS (SELECT FROM boxhaul.verify_result v WHERE v.subscription = sink_verify.subscription AND v.tab = t.source AND v.pass = name) THEN
         DELETE FROM boxhaul.verify_mark m WHERE m.subscription = sink_verify.subscription AND m.tab = t.source;
-        INSERT INTO boxhaul.verify_result (pass, subscription, tab, keys, repair, reading, began_xid, why)
+        INSERT INTO boxhaul.verify_result (pass, subscription, tab, keys, repair, reading, began_xid, making, why)
         VALUES (name, sink_verify.subscription, t.source, (payload -> 'keys')::boolean, (payload -> 'repair')::boolean, (payload -> 'reading')::bigint,
-                pg_current_xact_id()::text::bigint,
+                pg_current_xact_id()::text::bigint, boxhaul.verify_making(sink_verify.subscription, t.source),
                 CASE WHEN what <> 'begin' THEN 'its beginning was not applied here' WHEN t.state <> 'complete' THEN 'the table is not complete here yet' END)
         ON CONFLICT DO NOTHING;
     END IF;
@@ -451,6 +467,9 @@ BEGIN
         IF what = 'rows' THEN
             PERFORM boxhaul.verify_rows(subscription, payload);
         ELSE
+            UPDATE boxhaul.verify_result v SET why = 'its columns, its mapping or its function were changed while the pass was under way'
+             WHERE v.subscription = sink_verify.subscription AND v.tab = t.source AND v.pass = name AND v.why IS NULL
+               AND v.making IS DISTINCT FROM boxhaul.verify_making(v.subscription, v.tab);
             UPDATE boxhaul.verify_result v
                SET ended_at = clock_timestamp(), reading = (payload -> 'reading')::bigint,
                    different = v.different + CASE WHEN v.keys OR v.why IS NOT NULL THEN 0
@@ -470,29 +489,65 @@ END
 $$;
 
 -- How the columns of a table of a sink are to be compared: those of the source that go into it; hashes: each is one here as there (`shape`: the columns of
--- the source, [{"name", "type", "typmod", "collation"}]). No row: the sink has no such table.
-CREATE OR REPLACE FUNCTION boxhaul.verify_way(subscription text, tab text, shape jsonb, OUT columns text[], OUT hashes boolean, OUT state text)
+-- the source, [{"name", "type", "typmod", "collation"}]). unknown: columns that would go into it, of which nothing has told the sink: one that was added, with a
+-- default perhaps, says so with the next change alone. No row: the sink has no such table.
+CREATE OR REPLACE FUNCTION boxhaul.verify_way(subscription text, tab text, shape jsonb, OUT columns text[], OUT hashes boolean, OUT state text, OUT unknown text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
-    SELECT CASE WHEN t.function = '' THEN t.source_columns END,
+    SELECT CASE WHEN t.function = ''
+                THEN ARRAY(SELECT c.name FROM unnest(t.source_columns) WITH ORDINALITY AS c (name, n)
+                            WHERE c.name IN (SELECT s ->> 'name' FROM jsonb_array_elements(verify_way.shape) s) ORDER BY c.n) END,
            t.function = '' AND NOT EXISTS (
                SELECT FROM unnest(t.source_columns, t.target_columns) AS c (theirs, ours)
                  LEFT JOIN jsonb_array_elements(verify_way.shape) s ON s ->> 'name' = c.theirs
                  LEFT JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(t.target) AND a.attname = c.ours AND NOT a.attisdropped
                 WHERE (format_type(a.atttypid, a.atttypmod), coalesce((SELECT o.collname::text FROM pg_collation o WHERE o.oid = a.attcollation), ''))
                       IS DISTINCT FROM (s ->> 'type', s ->> 'collation')),
-           t.state
-      INTO columns, hashes, state
+           t.state,
+           CASE WHEN t.function = '' AND '*' = ANY (t.mapping)
+                THEN (SELECT string_agg(s ->> 'name', ', ') FROM jsonb_array_elements(verify_way.shape) s WHERE s ->> 'name' <> ALL (t.source_columns)) END
+      INTO columns, hashes, state, unknown
       FROM boxhaul.sink_table t WHERE t.subscription = verify_way.subscription AND t.source = verify_way.tab;
 END
 $$;
 
--- The columns of a table of a capture, for verify_way(). Types of the own making (oid above 16383) are none that another database has by the same name.
-CREATE OR REPLACE FUNCTION boxhaul.capture_verify_shape(tab text) RETURNS jsonb
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+-- The columns of a table that a capture sends, for verify_way(). Types of the own making (oid above 16383) are none that another database has by the same name.
+CREATE OR REPLACE FUNCTION boxhaul.capture_verify_shape(capture text, tab text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'type', CASE WHEN a.atttypid < 16384 THEN format_type(a.atttypid, a.atttypmod) END,
                                         'collation', coalesce((SELECT o.collname::text FROM pg_collation o WHERE o.oid = a.attcollation), '')) ORDER BY a.attnum)
-      FROM pg_attribute a WHERE a.attrelid = boxhaul.capture_relation(tab) AND a.attnum > 0 AND NOT a.attisdropped
+      FROM boxhaul.capture_shape(capture_verify_shape.capture, capture_verify_shape.tab) s
+      JOIN pg_attribute a ON a.attrelid = s.relation AND a.attname = ANY (s.columns) AND NOT a.attisdropped
+$$;
+
+-- Keys of another database, as its types write them, and of them those that the types of the key of this table can read. No row here can have one of the others:
+-- unreadable, as a pass says such (verify_compare()): [[key, null], ...].
+CREATE OR REPLACE FUNCTION boxhaul.verify_readable(tab text, keys jsonb, OUT readable jsonb, OUT unreadable jsonb)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    read text := (SELECT format('SELECT count((%s)) FROM jsonb_array_elements($1) k (k)', string_agg(format('(k.k ->> %s)::%s', k.n - 1,
+                                format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY k.n))
+                    FROM unnest((boxhaul.capture_key_of(boxhaul.capture_relation(verify_readable.tab))).key) WITH ORDINALITY AS k (attnum, n)
+                    JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(verify_readable.tab) AND a.attnum = k.attnum);
+    one  jsonb;
+BEGIN
+    unreadable := '[]';
+    BEGIN
+        EXECUTE read USING keys;
+        readable := keys;
+        RETURN;
+    EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+        readable := '[]';
+    END;
+    FOR one IN SELECT jsonb_array_elements(keys) LOOP
+        BEGIN
+            EXECUTE read USING jsonb_build_array(one);
+            readable := readable || jsonb_build_array(one);
+        EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+            unreadable := unreadable || jsonb_build_array(jsonb_build_array(one, NULL));
+        END;
+    END LOOP;
+END
 $$;
 
 -- --- grants ---
@@ -504,7 +559,8 @@ GRANT SELECT ON boxhaul.capture_verify, boxhaul.capture_verify_key, boxhaul.capt
 GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]) TO boxhaul_capture;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_verify(text, text, text[], boolean, jsonb, boolean), boxhaul.capture_verify_stop(text, text) TO boxhaul_relay;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_verify_proved(uuid) TO boxhaul_relay;
-GRANT EXECUTE ON FUNCTION boxhaul.capture_verify_shape(text) TO boxhaul_relay, boxhaul_monitor;
+GRANT EXECUTE ON FUNCTION boxhaul.capture_verify_shape(text, text) TO boxhaul_relay, boxhaul_monitor;
+GRANT EXECUTE ON FUNCTION boxhaul.verify_readable(text, jsonb) TO boxhaul_relay;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON boxhaul.verify_result, boxhaul.verify_difference, boxhaul.verify_mark TO boxhaul_sink;
 GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]), boxhaul.sink_verify(text, jsonb), boxhaul.verify_rows(text, jsonb),
@@ -512,6 +568,8 @@ GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]), boxhaul.sink_verify(text, js
     boxhaul.verify_text(text) TO boxhaul_sink;
 GRANT SELECT ON boxhaul.verify_result, boxhaul.verify_difference TO boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.verify_close(text, text, uuid) TO boxhaul_sink;
+GRANT EXECUTE ON FUNCTION boxhaul.verify_making(text, text) TO boxhaul_sink, boxhaul_relay, boxhaul_monitor;
+GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]) TO boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.verify_standing(text) TO boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.verify_way(text, text, jsonb) TO boxhaul_relay, boxhaul_monitor;
 

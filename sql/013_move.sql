@@ -428,6 +428,13 @@ $$;
 -- Where the sums differ (a function makes no row of some, a key has another type there, or there is a difference), or there is no such pass, all rows
 -- are compared.
 
+-- Tables whose rows are not all shown to this login, and what shows them. Without it the comparing behind the fence would be refused.
+CREATE OR REPLACE FUNCTION boxhaul.move_hidden(tables text[]) RETURNS TABLE (tab text, hint text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT t.tab, format('ALTER ROLE %I BYPASSRLS;', current_user) FROM unnest(tables) t (tab)
+     WHERE row_security_active(boxhaul.capture_relation(t.tab)) ORDER BY 1
+$$;
+
 -- How texts are written, on both sides, in this transaction: as the daemon has it written (relay/edge/pg_login.c). A policy that would hide rows is an error.
 CREATE OR REPLACE FUNCTION boxhaul.move_pin() RETURNS void
     LANGUAGE sql VOLATILE AS $$
@@ -471,10 +478,10 @@ CREATE OR REPLACE FUNCTION boxhaul.move_rows(capture text, tab text, columns tex
       FROM boxhaul.capture_shape(move_rows.capture, move_rows.tab) s
 $$;
 
--- The source: what there is of these keys: [[key, row or null]]. It is to be run with them as $1.
+-- The source: what there is of these keys: a query of rows, one text each: [key, row or null]. It is to be run with them as $1.
 CREATE OR REPLACE FUNCTION boxhaul.move_rows_of(capture text, tab text, columns text[], hashes boolean) RETURNS text
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT format('SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(k.k, CASE WHEN t.%I IS NOT NULL THEN %s END)) FROM pg_catalog.jsonb_array_elements($1) k (k)'
+    SELECT format('SELECT pg_catalog.jsonb_build_array(k.k, CASE WHEN t.%I IS NOT NULL THEN %s END)::pg_catalog.text FROM pg_catalog.jsonb_array_elements($1) k (k)'
                   ' LEFT JOIN (SELECT * FROM %s t WHERE %s) t ON %s',
                   s.key[1], boxhaul.move_row(coalesce(move_rows_of.columns, s.columns), hashes), boxhaul.move_from(s.relation), coalesce(s.filter, 'true'),
                   (SELECT string_agg(format('t.%I = %s', c.name, boxhaul.verify_value(s.relation::regclass, c.name, format('k.k ->> %s', c.n - 1))), ' AND ' ORDER BY c.n)
@@ -488,6 +495,25 @@ CREATE OR REPLACE FUNCTION boxhaul.move_keys(subscription text, tab text, horizo
     SELECT format('SELECT pg_catalog.to_jsonb(%s)::pg_catalog.text FROM %s t WHERE %s', boxhaul.move_texts(t.target_key), boxhaul.capture_relation(t.target)::regclass,
                   boxhaul.move_since(horizon))
       FROM boxhaul.sink_table t WHERE t.subscription = move_keys.subscription AND t.source = move_keys.tab
+$$;
+
+-- The next rows of the cursor boxhaul_rows, in pieces: a row may have megabytes, and whoever takes some hundred of them takes them into memory, and makes one value of
+-- JSON of them, which has a limit.
+CREATE OR REPLACE FUNCTION boxhaul.move_page(rows_most integer DEFAULT 200, bytes_most integer DEFAULT 8388608) RETURNS SETOF text
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    rows_ refcursor := 'boxhaul_rows';
+    line  text;
+    bytes bigint := 0;
+BEGIN
+    FOR i IN 1 .. rows_most LOOP
+        FETCH rows_ INTO line;
+        EXIT WHEN NOT FOUND;
+        RETURN NEXT line;
+        bytes := bytes + octet_length(line);
+        EXIT WHEN bytes >= bytes_most;
+    END LOOP;
+END
 $$;
 
 -- How many keys there are, and their sum: a query. 64 bits of each, of its texts, so both databases say the same of the same keys, and hardly of others.

@@ -289,6 +289,24 @@ static enum exit_code judge_sequences(struct cutover *m, const struct cutover_si
 	return code;
 }
 
+/* What is compared behind the fence is read by these logins: all of it, or nothing is proved. */
+static enum exit_code judge_hidden(const struct cutover_side *side, const char *which, const char *tables, bool *good)
+{
+	const struct pg_result *r =
+		pg_session_run(side->session, "SELECT h.tab, h.hint FROM boxhaul.move_hidden($1) h", 1, &tables);
+	char what[CUTOVER_TEXT_BYTES];
+
+	if (pg_error(r) != NULL)
+		return session_failed(side->call.config, "cannot look at the tables", r);
+	for (int i = 0; i < pg_rows(r); i++) {
+		snprintf(what, sizeof what,
+			 "table %s of the %s has row-level security, which hides rows from this login",
+			 pg_text(r, i, 0), which);
+		*good = cutover_judge(false, what, pg_text(r, i, 1));
+	}
+	return EXIT_OK;
+}
+
 /* --- a dry run --- */
 
 static enum exit_code tell_plan(struct cutover *m)
@@ -373,6 +391,10 @@ enum exit_code cutover_plan(struct cutover *m)
 		code = look_for_begun(m, &begun);
 	if (code == EXIT_OK && !begun)
 		code = judge_pause(m, &good);
+	if (code == EXIT_OK)
+		code = judge_hidden(&m->from, "source", m->sources, &good);
+	if (code == EXIT_OK)
+		code = judge_hidden(&m->to, "target", m->targets, &good);
 	/* What has begun is proved behind the fence, whatever there was before. */
 	if (code == EXIT_OK && !begun)
 		code = cutover_proof_look(m, &good);

@@ -26,8 +26,12 @@ static const char *command_of(const struct cutover *m, const char *more, char to
 /* --- before the fence --- */
 
 static const char standing[] =
-	"SELECT s.tab, coalesce(s.pass::text, ''), coalesce(s.why, ''), s.open > 0, to_char(s.began_at, 'YYYY-MM-DD HH24:MI:SS TZ')"
-	" FROM boxhaul.verify_standing($1) s ORDER BY s.began_at";
+	"SELECT s.tab, coalesce(s.pass::text, ''), coalesce(s.why, ''), s.open > 0, to_char(s.began_at, 'YYYY-MM-DD HH24:MI:SS TZ'),"
+	" coalesce(w.unknown, '') FROM boxhaul.verify_standing($1) s, boxhaul.verify_way($1, s.tab, $2::pg_catalog.jsonb -> s.tab) w"
+	" ORDER BY s.began_at";
+
+static const char shapes[] =
+	"SELECT pg_catalog.jsonb_object_agg(t.tab, boxhaul.capture_verify_shape($1, t.tab)) FROM pg_catalog.unnest($2::pg_catalog.text[]) t (tab)";
 
 /* NULL: it is proved; else why not. */
 static const char *doubt(struct cutover *m, const struct pg_result *r, int i, enum exit_code *code)
@@ -45,21 +49,41 @@ static const char *doubt(struct cutover *m, const struct pg_result *r, int i, en
 		       : "since its last verify pass it has other files, other partitions, another key or changed columns";
 }
 
+/* Nobody compares a column that no change has told of, and nobody would miss it in the target: --unverified does not help. */
+static void judge_columns(const struct cutover *m, const char *tab, const char *unknown, bool *good)
+{
+	char what[CUTOVER_TEXT_BYTES], mend[CUTOVER_TEXT_BYTES], target[CONFIG_TARGET_BYTES];
+
+	if (unknown[0] == '\0')
+		return;
+	snprintf(what, sizeof what, "table %s: the source has columns of which the copy has not been told: %s", tab,
+		 unknown);
+	snprintf(mend, sizeof mend, "`boxhaul capture resync %s %s %s` sends them with all rows; then verify",
+		 config_target(m->from.call.config, target), m->capture, tab);
+	*good = cutover_judge(false, what, mend);
+}
+
 enum exit_code cutover_proof_look(struct cutover *m, bool *good)
 {
-	const char *p[] = { m->subscription };
-	const struct pg_result *r = pg_session_run(m->to.session, standing, 1, p);
+	const char *of[] = { m->capture, m->sources };
+	char *shape = cutover_ask(&m->from, shapes, 2, of);
+	const char *p[] = { m->subscription, shape };
+	const struct pg_result *r = pg_session_run(m->to.session, standing, 2, p);
 	bool anyway = m->from.call.given[OPTION_UNVERIFIED];
 	char what[CUTOVER_TEXT_BYTES], mend[CUTOVER_TEXT_BYTES + 2 * CONFIG_TARGET_BYTES],
 		command[2 * CONFIG_TARGET_BYTES];
 	enum exit_code code = EXIT_OK;
 	int proved = 0;
 
+	free(shape);
+	if (p[1] == NULL)
+		return EXIT_UNREACHABLE;
 	if (pg_error(r) != NULL)
 		return session_failed(m->to.call.config, "cannot see what is proved", r);
 	for (int i = 0; i < pg_rows(r) && code == EXIT_OK; i++) {
 		const char *why = doubt(m, r, i, &code);
 
+		judge_columns(m, pg_text(r, i, 0), pg_text(r, i, 5), good);
 		proved += why == NULL && code == EXIT_OK;
 		if (why == NULL || code != EXIT_OK)
 			continue;
@@ -96,12 +120,39 @@ static char *keep(const struct pg_result *r, int column)
 	return pg_is_null(r, 0, column) ? NULL : strdup(pg_text(r, 0, column));
 }
 
-/* Does not say which result it is of: a query that was made by one of ours. */
-static enum step run(const struct cutover_side *side, const char *sql, int count, const char *const *p,
-		     const struct pg_result **r)
+/* A statement gets what is left of --timeout: the sums read whole tables, and nobody may write meanwhile. Does not say which result it is of: a query that was
+ * made by one of ours. */
+static enum step run(const struct proof *x, const struct cutover_side *side, const char *sql, int count,
+		     const char *const *p, const struct pg_result **r)
 {
-	*r = pg_session_run(side->session, sql, count, p);
-	return pg_error(*r) == NULL ? STEP_DONE : cutover_failed(side, "cannot compare", *r);
+	int64_t left = x->m->limit_ms - (loop_now_ms() - x->m->begun_ms);
+	char limit[64];
+	bool over = left < 1;
+
+	snprintf(limit, sizeof limit, "SET LOCAL statement_timeout = %" PRId64, left < INT32_MAX ? left : INT32_MAX);
+	if (!over) {
+		*r = pg_session_run(side->session, limit, 0, NULL);
+		if (pg_error(*r) == NULL)
+			*r = pg_session_run(side->session, sql, count, p);
+		if (pg_error(*r) == NULL)
+			return STEP_DONE;
+		over = strcmp(pg_sqlstate(*r), "57014") == 0;
+	}
+	if (!over)
+		return cutover_failed(side, "cannot compare", *r);
+	fprintf(stderr, "boxhaul: table %s was not compared within --timeout\n", x->tab);
+	return STEP_TAKE_BACK;
+}
+
+/* The first value, malloc'ed; NULL for NULL. */
+static enum step ask(const struct proof *x, const struct cutover_side *side, const char *sql, int count,
+		     const char *const *p, char **to)
+{
+	const struct pg_result *r;
+	enum step step = run(x, side, sql, count, p, &r);
+
+	*to = step == STEP_DONE ? keep(r, 0) : NULL;
+	return step;
 }
 
 static void tell_progress(struct proof *x)
@@ -124,7 +175,7 @@ static enum step compare(struct proof *x, const char *said)
 	const char *p[] = { x->m->token, x->m->subscription, x->tab, x->columns, said };
 	const struct pg_result *r;
 	enum step step = run(
-		&x->m->to,
+		x, &x->m->to,
 		"SELECT c.kind, pg_catalog.to_jsonb(c.key)::pg_catalog.text"
 		" FROM boxhaul.move_compare($1::pg_catalog.uuid, $2, $3, $4::pg_catalog.text[], $5::pg_catalog.jsonb) c",
 		5, p, &r);
@@ -133,15 +184,6 @@ static enum step compare(struct proof *x, const char *said)
 		if (x->found < SHOWN)
 			cutover_tell(x->m, "%s: table=%s key=%s", pg_text(r, i, 0), x->tab, pg_text(r, i, 1));
 	return step;
-}
-
-/* Rows of the target, by the keys that they have there: [key, ...]. */
-static enum step compare_keys(struct proof *x, const char *keys)
-{
-	const struct pg_result *r;
-	enum step step = run(&x->m->from, x->rows_of, 1, &keys, &r);
-
-	return step == STEP_DONE ? compare(x, pg_text(r, 0, 0)) : step;
 }
 
 /* The rows of a result, each a value of JSON, as one array; NULL: out of memory. */
@@ -166,72 +208,104 @@ static char *array_of(const struct pg_result *r)
 	return all;
 }
 
-/* What a query finds, some rows at a time: neither a table nor what was written for a day has to fit into memory. */
-static enum step page(struct proof *x, const struct cutover_side *side, const char *query,
-		      enum step (*each)(struct proof *x, const char *rows))
+struct query {
+	const struct cutover_side *side;
+	const char *sql;
+	int count;
+	const char *const *p;
+};
+
+/* What a query finds, some rows or megabytes at a time: neither a table nor what was written for a day has to fit into memory, nor some hundred wide rows into a value of
+ * JSON. read: how many there were. */
+static enum step page(struct proof *x, const struct query *q, enum step (*each)(struct proof *x, const char *rows),
+		      int64_t *read)
 {
 	static const char open[] = "DECLARE boxhaul_rows NO SCROLL CURSOR FOR ";
-	size_t bytes = sizeof open + strlen(query);
+	size_t bytes = sizeof open + strlen(q->sql);
 	char *declare = malloc(bytes), *rows;
 	const struct pg_result *r;
 	enum step step = STEP_TAKE_BACK;
 	int count = 0;
 
 	if (declare != NULL) {
-		snprintf(declare, bytes, "%s%s", open, query);
-		step = run(side, declare, 0, NULL, &r);
+		snprintf(declare, bytes, "%s%s", open, q->sql);
+		step = run(x, q->side, declare, q->count, q->p, &r);
 	}
 	free(declare);
 	while (step == STEP_DONE && x->found < SHOWN) {
-		step = run(side, "FETCH 200 FROM boxhaul_rows", 0, NULL, &r);
+		step = run(x, q->side, "SELECT p.p FROM boxhaul.move_page() p (p)", 0, NULL, &r);
 		count = step == STEP_DONE ? pg_rows(r) : 0;
 		if (count == 0)
 			break;
 		rows = array_of(r);
 		step = rows != NULL ? each(x, rows) : STEP_TAKE_BACK;
 		free(rows);
-		x->rows += count;
+		*read += count;
 		tell_progress(x);
-		if (step == STEP_DONE && cutover_is_over(x->m)) {
-			fprintf(stderr, "boxhaul: table %s was not compared within --timeout\n", x->tab);
-			step = STEP_TAKE_BACK;
-		}
 	}
-	return step == STEP_DONE ? run(side, "CLOSE boxhaul_rows", 0, NULL, &r) : step;
+	return step == STEP_DONE ? run(x, q->side, "CLOSE boxhaul_rows", 0, NULL, &r) : step;
+}
+
+/* Rows of the target, by the keys that they have there: [key, ...]. What is no value of the source's type is no key of a row there. */
+static enum step compare_keys(struct proof *x, const char *keys)
+{
+	const char *p[] = { x->tab, keys };
+	const struct pg_result *r;
+	int64_t again = 0;
+	enum step step = run(x, &x->m->from,
+			     "SELECT r.readable, r.unreadable FROM boxhaul.verify_readable($1, $2::pg_catalog.jsonb) r",
+			     2, p, &r);
+	char *readable = step == STEP_DONE ? keep(r, 0) : NULL, *unreadable = step == STEP_DONE ? keep(r, 1) : NULL;
+	const char *known[] = { readable };
+	const struct query rows = { &x->m->from, x->rows_of, 1, known };
+
+	if (step == STEP_DONE && (readable == NULL || unreadable == NULL))
+		step = STEP_TAKE_BACK;
+	if (step == STEP_DONE && strcmp(unreadable, "[]") != 0)
+		step = compare(x, unreadable);
+	if (step == STEP_DONE)
+		step = page(x, &rows, compare, &again);
+	free(readable);
+	free(unreadable);
+	return step;
 }
 
 static enum step compare_since(struct proof *x)
 {
-	const char *rows[] = { x->m->capture, x->tab, x->columns, x->hashes, x->since_from };
+	const char *p[] = { x->m->capture, x->tab, x->columns, x->hashes, x->since_from };
 	const char *keys[] = { x->m->subscription, x->tab, x->since_to };
-	char *query =
-		cutover_ask(&x->m->from, "SELECT boxhaul.move_rows($1, $2, $3::pg_catalog.text[], $4, $5)", 5, rows);
-	enum step step = STEP_UNKNOWN;
+	struct query rows = { .side = &x->m->from }, ours = { .side = &x->m->to };
+	char *rows_sql = NULL, *keys_sql = NULL;
+	enum step step =
+		ask(x, rows.side, "SELECT boxhaul.move_rows($1, $2, $3::pg_catalog.text[], $4, $5)", 5, p, &rows_sql);
 
-	x->rows_of = query != NULL
-			     ? cutover_ask(&x->m->from,
-					   "SELECT boxhaul.move_rows_of($1, $2, $3::pg_catalog.text[], $4)", 4, rows)
-			     : NULL;
-	if (x->rows_of != NULL)
-		step = page(x, &x->m->from, query, compare);
-	free(query);
-	if (step == STEP_DONE) {
-		query = cutover_ask(&x->m->to, "SELECT boxhaul.move_keys($1, $2, $3)", 3, keys);
-		step = query != NULL ? page(x, &x->m->to, query, compare_keys) : STEP_UNKNOWN;
-		free(query);
-	}
+	if (step == STEP_DONE)
+		step = ask(x, rows.side, "SELECT boxhaul.move_rows_of($1, $2, $3::pg_catalog.text[], $4)", 4, p,
+			   &x->rows_of);
+	if (step == STEP_DONE)
+		step = ask(x, ours.side, "SELECT boxhaul.move_keys($1, $2, $3)", 3, keys, &keys_sql);
+	rows.sql = rows_sql;
+	ours.sql = keys_sql;
+	if (step == STEP_DONE)
+		step = page(x, &rows, compare, &x->rows);
+	if (step == STEP_DONE)
+		step = page(x, &ours, compare_keys, &x->rows);
+	free(rows_sql);
+	free(keys_sql);
 	return step;
 }
 
 /* How many keys there are, and their sum: "12 -345". */
-static enum step sum_of(const struct cutover_side *side, const char *query, const char *of, const char *tab,
+static enum step sum_of(const struct proof *x, const struct cutover_side *side, const char *query, const char *of,
 			char to[static 96], int64_t *count)
 {
-	const char *p[] = { of, tab };
-	char *sql = cutover_ask(side, query, 2, p);
+	const char *p[] = { of, x->tab };
+	char *sql;
 	const struct pg_result *r;
-	enum step step = sql != NULL ? run(side, sql, 0, NULL, &r) : STEP_UNKNOWN;
+	enum step step = ask(x, side, query, 2, p, &sql);
 
+	if (step == STEP_DONE)
+		step = run(x, side, sql, 0, NULL, &r);
 	free(sql);
 	if (step != STEP_DONE)
 		return step;
@@ -248,10 +322,10 @@ static enum step compare_all_or_since(struct proof *x)
 	const char *why = x->since_from == NULL || x->since_to == NULL ? "no pass that stands has proved it"
 								       : "the keys there are not those here";
 	enum step step =
-		sum_of(&x->m->from, "SELECT boxhaul.move_sum_of_source($1, $2)", x->m->capture, x->tab, from, &here);
+		sum_of(x, &x->m->from, "SELECT boxhaul.move_sum_of_source($1, $2)", x->m->capture, from, &here);
 
 	if (step == STEP_DONE)
-		step = sum_of(&x->m->to, "SELECT boxhaul.move_sum_of_target($1, $2)", x->m->subscription, x->tab, to,
+		step = sum_of(x, &x->m->to, "SELECT boxhaul.move_sum_of_target($1, $2)", x->m->subscription, to,
 			      &there);
 	if (step != STEP_DONE)
 		return step;
@@ -270,37 +344,39 @@ static enum step compare_all_or_since(struct proof *x)
 	return step;
 }
 
+static const char way_of_target[] =
+	"SELECT w.columns, w.hashes, CASE WHEN s.why IS NULL THEN s.pass END,"
+	" CASE WHEN s.why IS NULL AND NOT boxhaul.move_reshaped((SELECT boxhaul.capture_relation(t.target)"
+	" FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab), s.horizon) THEN s.horizon END, w.unknown"
+	" FROM boxhaul.verify_way($1, $2, $3::pg_catalog.jsonb) w, boxhaul.verify_standing($1) s WHERE s.tab = $2";
+
 /* What is compared, how, and since when. */
 static enum step find_way(struct proof *x)
 {
-	const char *shape_of[] = { x->tab };
-	char *shape = cutover_ask(&x->m->from, "SELECT boxhaul.capture_verify_shape($1)", 1, shape_of);
+	const char *of[] = { x->m->capture, x->tab };
+	char *shape, *name;
+	enum step step = ask(x, &x->m->from, "SELECT boxhaul.capture_verify_shape($1, $2)", 2, of, &shape);
 	const char *way[] = { x->m->subscription, x->tab, shape };
 	const char *pass[] = { x->m->capture, x->tab, NULL, NULL };
 	const struct pg_result *r;
-	enum step step =
-		shape == NULL
-			? STEP_UNKNOWN
-			: run(&x->m->to,
-			      "SELECT w.columns, w.hashes, CASE WHEN s.why IS NULL THEN s.pass END,"
-			      " CASE WHEN s.why IS NULL AND NOT boxhaul.move_reshaped((SELECT boxhaul.capture_relation(t.target)"
-			      " FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab), s.horizon) THEN s.horizon END FROM boxhaul.verify_way($1, $2, $3::pg_catalog.jsonb) w,"
-			      " boxhaul.verify_standing($1) s WHERE s.tab = $2",
-			      3, way, &r);
-	char *name;
 
+	if (step == STEP_DONE)
+		step = run(x, &x->m->to, way_of_target, 3, way, &r);
 	free(shape);
+	if (step == STEP_DONE && !pg_is_null(r, 0, 4)) {
+		fprintf(stderr, "boxhaul: table %s has columns of which the copy has not been told: %s\n", x->tab,
+			pg_text(r, 0, 4));
+		step = STEP_TAKE_BACK;
+	}
 	if (step != STEP_DONE)
 		return step;
 	pass[3] = x->columns = keep(r, 0);
 	x->hashes = keep(r, 1);
 	pass[2] = name = keep(r, 2);
 	x->since_to = keep(r, 3);
-	step = run(&x->m->from, "SELECT boxhaul.move_horizon($1, $2, $3::pg_catalog.uuid, $4::pg_catalog.text[])", 4,
-		   pass, &r);
+	step = ask(x, &x->m->from, "SELECT boxhaul.move_horizon($1, $2, $3::pg_catalog.uuid, $4::pg_catalog.text[])", 4,
+		   pass, &x->since_from);
 	free(name);
-	if (step == STEP_DONE)
-		x->since_from = keep(r, 0);
 	return step;
 }
 
@@ -320,27 +396,31 @@ static enum step prove_table(struct cutover *m, const char *tab, int64_t *found)
 	return step;
 }
 
+/* Outside of a table's turn. */
+static enum step say(const struct cutover_side *side, const char *sql)
+{
+	const struct pg_result *r = pg_session_run(side->session, sql, 0, NULL);
+
+	return pg_error(r) == NULL ? STEP_DONE : cutover_failed(side, "cannot compare", r);
+}
+
 static const char begin[] = "BEGIN; SELECT boxhaul.move_pin()";
 
 static enum step prove_tables(struct cutover *m, int64_t *found)
 {
-	const char *p[] = { m->sources };
-	const struct pg_result *r;
-	enum step step = run(&m->from, begin, 0, NULL, &r);
+	enum step step = say(&m->from, begin);
+	struct proof x = { .m = m, .tab = "" };
 
 	if (step == STEP_DONE)
-		step = run(&m->to, begin, 0, NULL, &r);
+		step = say(&m->to, begin);
 	for (int i = 1; step == STEP_DONE; i++) {
 		char at[16], *tab;
-		const char *one[] = { p[0], at };
+		const char *one[] = { m->sources, at };
 
 		snprintf(at, sizeof at, "%d", i);
-		tab = cutover_ask(&m->from, "SELECT ($1::pg_catalog.text[])[$2::pg_catalog.int4]", 2, one);
-		if (tab == NULL || tab[0] == '\0') {
-			step = tab != NULL ? STEP_DONE : STEP_UNKNOWN;
-			free(tab);
+		step = ask(&x, &m->from, "SELECT ($1::pg_catalog.text[])[$2::pg_catalog.int4]", 2, one, &tab);
+		if (step != STEP_DONE || tab == NULL)
 			break;
-		}
 		step = prove_table(m, tab, found);
 		free(tab);
 	}
@@ -351,13 +431,12 @@ enum step cutover_prove(struct cutover *m)
 {
 	char command[2 * CONFIG_TARGET_BYTES];
 	int64_t found = 0;
-	const struct pg_result *r;
 	enum step step = prove_tables(m, &found), ended;
 
 	/* What was found is on record before anything is taken back. */
-	ended = run(&m->to, step == STEP_DONE ? "COMMIT" : "ROLLBACK", 0, NULL, &r);
+	ended = say(&m->to, step == STEP_DONE ? "COMMIT" : "ROLLBACK");
 	if (ended == STEP_DONE)
-		ended = run(&m->from, "ROLLBACK", 0, NULL, &r);
+		ended = say(&m->from, "ROLLBACK");
 	if (step != STEP_DONE || ended != STEP_DONE)
 		return step != STEP_DONE ? step : ended;
 	if (found == 0)

@@ -43,6 +43,8 @@ static void print_table(struct verify *v, const struct verify_table *t)
 		printf("not proved: %s\n", t->why);
 	else
 		printf("proved between %s and %s\n", t->from, t->to);
+	if (t->kept[0] != '\0')
+		printf("table %s: not set right: %s\n", t->tab, t->kept);
 }
 
 static json_t *json_of(struct verify *v, const struct verify_table *t)
@@ -54,10 +56,11 @@ static json_t *json_of(struct verify *v, const struct verify_table *t)
 		json_array_append_new(keys, json_pack("{s:s, s:o, s:b}", "kind", pg_text(r, i, 0), "key",
 						      json_loads(pg_text(r, i, 1), JSON_DECODE_ANY, NULL), "repaired",
 						      (int)(pg_text(r, i, 2)[0] != '\0')));
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:o}", "table", t->tab,
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:o}", "table", t->tab,
 			 "subscription", t->subscription, "capture", t->capture, "verdict", words_of(t), "rows",
 			 (json_int_t)t->rows, "ranges", (json_int_t)t->ranges, "different", (json_int_t)t->found,
-			 "left", (json_int_t)t->left, "from", t->from, "to", t->to, "why", t->why, "keys", keys);
+			 "left", (json_int_t)t->left, "from", t->from, "to", t->to, "why", t->why, "kept", t->kept,
+			 "keys", keys);
 }
 
 static void tell_json(struct verify *v)

@@ -51,34 +51,34 @@ static enum exit_code add_tables(struct verify *v, const struct config_capture *
 	return EXIT_OK;
 }
 
+static const char way_of_table[] =
+	"SELECT coalesce(w.columns::text, ''), w.hashes, w.state, coalesce(w.unknown, '') FROM boxhaul.verify_way($1, $2, $3) w";
+
 /* Hashes say something only where each column is the same here and there. */
 static enum exit_code find_way(struct verify *v, struct verify_table *t)
 {
 	enum exit_code code;
-	const char *shape = session_value(v->source, v->call, "SELECT boxhaul.capture_verify_shape($1)", 1,
-					  (const char *[]){ t->tab }, &code);
+	const char *shape = session_value(v->source, v->call, "SELECT boxhaul.capture_verify_shape($1, $2)", 2,
+					  (const char *[]){ t->capture, t->tab }, &code);
 	const struct pg_result *r;
 
 	if (shape == NULL)
 		return code;
-	r = pg_session_run(
-		v->target,
-		"SELECT coalesce(w.columns::text, ''), w.hashes, w.state FROM boxhaul.verify_way($1, $2, $3) w", 3,
-		(const char *[]){ t->subscription, t->tab, shape });
+	r = pg_session_run(v->target, way_of_table, 3, (const char *[]){ t->subscription, t->tab, shape });
 	if (pg_error(r) != NULL)
 		return session_failed(v->to.config, "cannot see how a table is made", r);
-	if (strlen(pg_text(r, 0, 0)) >= sizeof t->columns) {
-		fprintf(stderr, "boxhaul: table %s has too many columns to be verified\n", t->tab);
-		return EXIT_FAILED;
-	}
-	snprintf(t->columns, sizeof t->columns, "%s", pg_text(r, 0, 0));
 	t->hashes = pg_text(r, 0, 1)[0] == 't';
-	if (strcmp(pg_text(r, 0, 2), "complete") == 0)
-		return EXIT_OK;
-	fprintf(stderr,
-		"boxhaul: table %s is not complete in the target yet (%s): verify it when all its rows are there\n",
-		t->tab, pg_text(r, 0, 2));
-	return EXIT_FAILED;
+	if (strlen(pg_text(r, 0, 0)) >= sizeof t->columns)
+		snprintf(t->why, sizeof t->why, "it has too many columns");
+	else if (strcmp(pg_text(r, 0, 2), "complete") != 0)
+		snprintf(t->why, sizeof t->why, "it is not complete in the target yet (%s)", pg_text(r, 0, 2));
+	else if (pg_text(r, 0, 3)[0] != '\0')
+		snprintf(
+			t->why, sizeof t->why,
+			"the source has columns of which the copy has not been told: %s; `boxhaul capture resync` sends them",
+			pg_text(r, 0, 3));
+	snprintf(t->columns, sizeof t->columns, "%s", pg_text(r, 0, 0));
+	return EXIT_OK;
 }
 
 enum exit_code verify_find(struct verify *v)
@@ -108,21 +108,27 @@ enum exit_code verify_find(struct verify *v)
 
 /* --- a pass --- */
 
-/* keys NULL: all rows. */
+/* keys NULL: all rows. Where it cannot begin the table's `why` says so, and other tables go on. */
 static enum exit_code begin(struct verify *v, struct verify_table *t, bool whole, const char *keys, bool repair)
 {
-	enum exit_code code;
 	const char *p[] = { t->capture,
 			    t->tab,
 			    t->columns[0] != '\0' ? t->columns : NULL,
 			    whole ? "true" : "false",
 			    keys,
 			    repair ? "true" : "false" };
-	const char *pass = session_value(v->source, v->call,
-					 "SELECT boxhaul.capture_verify($1, $2, $3::text[], $4, $5, $6)", 6, p, &code);
+	const struct pg_result *r =
+		pg_session_run(v->source, "SELECT boxhaul.capture_verify($1, $2, $3::text[], $4, $5, $6)", 6, p);
+	enum exit_code code = EXIT_OK;
 
-	if (pass != NULL)
-		snprintf(t->pass, sizeof t->pass, "%s", pass);
+	if (pg_error(r) == NULL)
+		snprintf(t->pass, sizeof t->pass, "%s", pg_text(r, 0, 0));
+	else
+		code = session_failed(v->call->config, "cannot verify", r);
+	if (code == EXIT_FAILED) {
+		snprintf(t->why, sizeof t->why, "%s", pg_error(r));
+		code = EXIT_OK;
+	}
 	return code;
 }
 
@@ -221,10 +227,13 @@ enum exit_code verify_all(struct verify *v)
 	enum exit_code code = EXIT_OK;
 
 	for (size_t i = 0; i < v->count && code == EXIT_OK; i++)
-		code = begin(v, &v->table[i], !v->table[i].hashes, NULL, false);
+		if (v->table[i].why[0] == '\0')
+			code = begin(v, &v->table[i], !v->table[i].hashes, NULL, false);
 	for (size_t i = 0; i < v->count && code == EXIT_OK; i++) {
 		struct verify_table *t = &v->table[i];
 
+		if (t->why[0] != '\0')
+			continue;
 		code = finish(v, t, &t->found);
 		t->left = t->found;
 		snprintf(t->full, sizeof t->full, "%s", t->pass);
@@ -238,23 +247,63 @@ static const char keys_of_pass[] =
 	"SELECT pg_catalog.jsonb_agg(d.key)::text FROM (SELECT DISTINCT pg_catalog.to_jsonb(x.key) AS key FROM boxhaul.verify_difference x"
 	" WHERE x.subscription = $1 AND x.tab = $2 AND x.pass = $3::uuid) d";
 
-static enum exit_code repair(struct verify *v, struct verify_table *t)
+/* What the source's types cannot read is no key there, and no pass can ask for it: such rows are told of, and stay. Returns the others, malloc'ed; NULL: it
+ * failed, and said so. */
+static char *readable_keys(struct verify *v, struct verify_table *t, const char *keys, int64_t *stay,
+			   enum exit_code *code)
 {
-	enum exit_code code;
-	int64_t mended = 0;
-	const char *found = session_value(v->target, &v->to, keys_of_pass, 3,
-					  (const char *[]){ t->subscription, t->tab, t->full }, &code);
-	char *keys = found != NULL ? strdup(found) : NULL;
+	const struct pg_result *r = pg_session_run(
+		v->source,
+		"SELECT nullif(r.readable, '[]'), pg_catalog.jsonb_array_length(r.unreadable) FROM boxhaul.verify_readable($1, $2::jsonb) r",
+		2, (const char *[]){ t->tab, keys });
 
-	if (keys == NULL)
-		return code != EXIT_OK ? code : EXIT_FAILED;
-	code = begin(v, t, true, keys, true);
-	if (code == EXIT_OK)
+	*code = EXIT_FAILED;
+	if (pg_error(r) != NULL) {
+		*code = session_failed(v->call->config, "cannot look at the keys that differ", r);
+		return NULL;
+	}
+	*stay = strtoll(pg_text(r, 0, 1), NULL, 10);
+	if (*stay > 0)
+		snprintf(t->kept, sizeof t->kept,
+			 "%" PRId64 " keys of the target are none that the source can have: delete them there, logged in as the sink",
+			 *stay);
+	return strdup(pg_is_null(r, 0, 0) ? "" : pg_text(r, 0, 0));
+}
+
+/* What could not be set right ends neither the pass nor the proof of the others. */
+static enum exit_code repair_keys(struct verify *v, struct verify_table *t, const char *keys)
+{
+	int64_t mended = 0;
+	enum exit_code code = begin(v, t, true, keys, true);
+
+	if (code == EXIT_OK && t->why[0] == '\0')
 		code = finish(v, t, &mended);
+	if (code == EXIT_OK && t->why[0] != '\0' && t->pass[0] != '\0') {
+		snprintf(t->kept, sizeof t->kept, "%s", t->why);
+		t->why[0] = '\0';
+	}
 	if (code == EXIT_OK && t->why[0] == '\0')
 		code = begin(v, t, true, keys, false);
 	if (code == EXIT_OK && t->why[0] == '\0')
 		code = finish(v, t, &t->left);
+	return code;
+}
+
+static enum exit_code repair(struct verify *v, struct verify_table *t)
+{
+	enum exit_code code;
+	int64_t stay = 0;
+	const char *found = session_value(v->target, &v->to, keys_of_pass, 3,
+					  (const char *[]){ t->subscription, t->tab, t->full }, &code);
+	char *keys = found != NULL ? readable_keys(v, t, found, &stay, &code) : NULL;
+
+	if (keys == NULL)
+		return code != EXIT_OK ? code : EXIT_FAILED;
+	code = EXIT_OK;
+	t->left = 0;
+	if (keys[0] != '\0')
+		code = repair_keys(v, t, keys);
+	t->left += stay;
 	free(keys);
 	return code;
 }

@@ -17,6 +17,7 @@ struct verify_table {
 	int64_t left;                                 /* what still differs */
 	char from[48], to[48];                        /* what it says was so at some time between, of each row */
 	char why[512];                                /* it proves nothing; "" = it does */
+	char kept[512];                               /* what a repair could not set right; "" = nothing of the kind */
 };
 
 struct verify {
@@ -34,7 +35,7 @@ struct verify {
 /* The tables that sinks of the target make of the captures of the source's configuration; with --table, that one. */
 enum exit_code verify_find(struct verify *v);
 
-/* A pass over each, and its end. */
+/* A pass over each, and its end. Of a table that cannot be verified `why` says so, and the others are. */
 enum exit_code verify_all(struct verify *v);
 
 /* What differs is read once more, row by row, and set right; and once more, to prove it. */

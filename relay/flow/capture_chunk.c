@@ -214,6 +214,9 @@ void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *eff
 
 void capture_chunk_look(struct capture_chunk *c, uint32_t table)
 {
+	/* Columns that were added say so in the log with the next change alone: what was known before the rows began is too little. */
+	capture_query_free(c->tables[table].query);
+	c->tables[table].query = NULL;
 	capture_chunk_ask(c, &(struct capture_effect){ .kind = CAPTURE_EFFECT_CONTROL, .chunk = { .table = table } },
 			  NULL);
 }

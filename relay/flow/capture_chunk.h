@@ -51,7 +51,7 @@ void capture_chunk_session_down(struct capture_chunk *c);
 /* Carries out a question. `range`: of a chunk of rows; else NULL. It is copied. One question at a time. */
 void capture_chunk_ask(struct capture_chunk *c, const struct capture_effect *effect, const struct capture_range *range);
 
-/* Asks what a table looks like, if that is not known. A question like the others: one at a time, and looked() is its answer. */
+/* Asks what a table looks like now. A question like the others: one at a time, and looked() is its answer. */
 void capture_chunk_look(struct capture_chunk *c, uint32_t table);
 
 /* The transaction under which a table is read whole is not wanted any more, or the lead is gone, or new: no answer comes to what was asked before. */

@@ -437,6 +437,19 @@ class MoveSqlTest(unittest.TestCase):
         self.sql("SELECT boxhaul.move_sequences_set(%s, %s)", json.dumps(tables), json.dumps(found))
         self.assertEqual(self.one("SELECT nextval('target.bills_number_seq')"), 522)  # never back
 
+    def test_rows_come_in_pieces_that_fit(self):
+        """Some hundred of a megabyte each are too much for one value of JSON."""
+        s = self.session(None)
+        with s.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("DECLARE boxhaul_rows NO SCROLL CURSOR FOR SELECT repeat('x', CASE WHEN n <= 20 THEN 1500000 ELSE 1 END) FROM generate_series(1, 500) n")
+            pieces = []
+            while not pieces or pieces[-1]:
+                cursor.execute("SELECT p.p FROM boxhaul.move_page() p (p)")
+                pieces.append([len(text) for (text,) in cursor.fetchall()])
+        self.assertEqual([len(piece) for piece in pieces], [6, 6, 6, 200, 200, 82, 0])
+        self.assertEqual(sum(map(sum, pieces)), 20 * 1500000 + 480)
+
     def test_a_sequence_without_room_is_named(self):
         self.sql("CREATE SCHEMA target; CREATE TABLE target.lines (id smallserial PRIMARY KEY)")
         with self.assertRaisesRegex(errors.NumericValueOutOfRange, "target.lines_id_seq would have to stand at 40001"):
