@@ -135,12 +135,46 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_carried (
     PRIMARY KEY (capture, ordinal)
 );
 
+-- On PostgreSQL 13 what boxhaul itself says in the log (capture_emit()); before and after the statement that says it, empty. It has a key for those who copy
+-- tables: a publication of all tables refuses a DELETE without one. Nobody scans it, and so its end need not be given back under a lock.
+CREATE TABLE IF NOT EXISTS boxhaul.capture_signal (
+    id      bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    prefix  text   NOT NULL,
+    content text   NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = false);
+
 -- Outbox tables of others whose rows a trigger copies (outbox_attach()).
 CREATE TABLE IF NOT EXISTS boxhaul.outbox_table (
     tab         oid         NOT NULL PRIMARY KEY,
     mapping     jsonb       NOT NULL,
     attached_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- --- signals ---
+
+-- What boxhaul itself has to say in the log, in its transaction and at its place there: `boxhaul.token`, of a move (013), and `boxhaul.applied`, that a sink
+-- writes what follows (011). From 14 on it is a logical message. pgoutput of 13 sends none: there it is a row of boxhaul.capture_signal, which every capture has
+-- in its publication of inserts (capture_plan_publications()). A row has its place and its transaction as a message has, so who reads the log makes
+-- the same of both (relay/format/signal_row.h). The row is gone at once: the log keeps that it was inserted, and the publication says no more of it.
+CREATE OR REPLACE FUNCTION boxhaul.capture_emit(prefix text, content text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    made bigint;
+BEGIN
+    IF current_setting('server_version_num')::integer >= 140000 THEN
+        PERFORM pg_logical_emit_message(true, prefix, content);
+        RETURN;
+    END IF;
+    INSERT INTO boxhaul.capture_signal (prefix, content) VALUES (capture_emit.prefix, capture_emit.content) RETURNING id INTO made;
+    DELETE FROM boxhaul.capture_signal s WHERE s.id = made;
+END
+$$;
+
+-- What a capture has in its publication of inserts for that.
+CREATE OR REPLACE FUNCTION boxhaul.capture_signal_tables() RETURNS text[]
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN current_setting('server_version_num')::integer < 140000 THEN ARRAY['boxhaul.capture_signal'] ELSE '{}' END
+$$;
 
 -- --- small things ---
 
@@ -349,9 +383,7 @@ BEGIN
      WHERE r.capture = capture_forked.name AND t.capture = r.capture AND t.tab = r.tab AND t.state = 'waiting';
     PERFORM boxhaul.capture_verify_void(capture_forked.name, NULL);
     -- A transaction that is cut off in the stream ends where another one begins. This one begins behind it.
-    IF current_setting('server_version_num')::integer >= 140000 THEN
-        PERFORM pg_logical_emit_message(true, 'boxhaul.token', gen_random_uuid()::text);
-    END IF;
+    PERFORM boxhaul.capture_emit('boxhaul.token', gen_random_uuid()::text);
     UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = capture_forked.name;  -- whoever leads has other books
 END
 $$;
@@ -844,14 +876,17 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_may_select(relation oid, columns text
            OR NOT EXISTS (SELECT FROM unnest(columns) c WHERE NOT has_column_privilege(relation, c, 'SELECT'))
 $$;
 
--- Tables of the capture that are not as the configuration has them: not there, published by none or by the other publication. And a
--- publication that is missing, or does not send what it is to send. The words say what is to be done, but for the command.
+-- Tables of the capture that are not as the configuration has them: not there, published by none or by the other publication. (Its signals, where they are rows,
+-- are one of its tables.) And a publication that is missing, or does not send what it is to send. The words say what is to be done, but for the command.
 CREATE OR REPLACE FUNCTION boxhaul.capture_differs(name text) RETURNS TABLE (tab text, why text)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     WITH wanted AS (
         SELECT t.tab, boxhaul.capture_relation(t.tab) AS relation,
                'boxhaul_' || t.capture || CASE WHEN t.inserts_only THEN '_inserts' ELSE '' END AS publication, t.inserts_only
-          FROM boxhaul.capture_table t WHERE t.capture = capture_differs.name),
+          FROM boxhaul.capture_table t WHERE t.capture = capture_differs.name
+        UNION ALL
+        SELECT s.tab, boxhaul.capture_relation(s.tab), 'boxhaul_' || capture_differs.name || '_inserts', true
+          FROM unnest(boxhaul.capture_signal_tables()) s (tab)),
     publication AS (SELECT p.pubname::text AS pubname, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot
                       FROM pg_publication p WHERE p.pubname IN ('boxhaul_' || capture_differs.name, 'boxhaul_' || capture_differs.name || '_inserts'))
     SELECT NULL, format('there is no publication %s', n.publication)
@@ -1676,7 +1711,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_publications(capture text, table
         SELECT x.name, x.publish, x.every, x.tables, p.oid AS publication, pg_get_userbyid(p.pubowner) AS owner,
                p.pubinsert AND p.pubviaroot AND p.pubupdate = x.every AND p.pubdelete = x.every AND p.pubtruncate = x.every AND NOT p.puballtables AS fits
           FROM (VALUES ('boxhaul_' || capture, 'insert, update, delete, truncate', true, tables),
-                       ('boxhaul_' || capture || '_inserts', 'insert', false, inserts_only)) x (name, publish, every, tables)
+                       ('boxhaul_' || capture || '_inserts', 'insert', false, inserts_only || boxhaul.capture_signal_tables())) x (name, publish, every, tables)
           LEFT JOIN pg_publication p ON p.pubname = x.name),
     wanted AS (SELECT w.name, f.relation, f.name AS "table" FROM w, boxhaul.capture_table_facts(w.tables) f
                 WHERE f.kind IN ('r', 'p') AND f.persistence = 'p' AND (NOT w.every OR f.key IS NOT NULL AND f.identity <> 'n')),
@@ -1839,7 +1874,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interva
     boxhaul.capture_relations(oid), boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid),
     boxhaul.capture_type(oid), boxhaul.capture_rows_estimate(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
-    boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
+    boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_signal_tables(), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
     boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_over(text, bigint),
     boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer) TO boxhaul_capture;
 
@@ -1851,7 +1886,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.cap
     boxhaul.capture_drop(text), boxhaul.capture_discard(bigint), boxhaul.capture_give_up(text, bigint, text) TO boxhaul_relay;
 
 -- The monitor sees everything but bodies.
-GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_status, boxhaul.capture_progress,
+GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_status, boxhaul.capture_progress, boxhaul.capture_signal,
     boxhaul.outbox_table TO boxhaul_monitor;
 GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, position, tab, key, died_at)
    ON boxhaul.capture_letter TO boxhaul_monitor;
@@ -1859,7 +1894,7 @@ GRANT SELECT (capture, ordinal, lane, low_water, message_id, subject, bytes, pos
    ON boxhaul.capture_carried TO boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_diverged(text), boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
     boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid), boxhaul.capture_rows_estimate(oid),
-    boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text),
+    boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_signal_tables(),
     boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;
 

@@ -864,7 +864,7 @@ BEGIN
     IF until_n > 0 THEN
         IF current_setting('wal_level') = 'logical' THEN
             -- Whoever captures this database knows by it what was not done here (boxhaul-capture(7)).
-            PERFORM pg_logical_emit_message(true, 'boxhaul.applied', subscription);
+            PERFORM boxhaul.capture_emit('boxhaul.applied', subscription);
         END IF;
         SET CONSTRAINTS ALL DEFERRED;
         BEGIN
@@ -1122,7 +1122,7 @@ GRANT SELECT, UPDATE ON boxhaul.sink, boxhaul.sink_table TO boxhaul_sink;
 GRANT SELECT, INSERT, DELETE ON boxhaul.sink_held, boxhaul.sink_seen TO boxhaul_sink;
 GRANT EXECUTE ON FUNCTION
     boxhaul.sink_apply(text, bigint, integer, bigint, bigint, bigint, bigint[], text[], text[], text[], bytea[], jsonb[], bigint[], text[], bigint),
-    boxhaul.sink_open(text, bigint, integer, bigint, bigint), boxhaul.sink_moved(text, bigint, bigint, bigint, bigint),
+    boxhaul.capture_emit(text, text), boxhaul.sink_open(text, bigint, integer, bigint, bigint), boxhaul.sink_moved(text, bigint, bigint, bigint, bigint),
     boxhaul.sink_define(text, jsonb, text, integer), boxhaul.sink_may_replicate(), boxhaul.sink_troubles(text, text[], text[]),
     boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_value(regclass, text, text, text),
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),

@@ -264,20 +264,8 @@ BEGIN
     UPDATE boxhaul.move_source x
        SET state = 'fenced', since = clock_timestamp(), fenced_lsn = coalesce(x.fenced_lsn, pg_current_wal_insert_lsn())
      WHERE x.token = m.token;
-    PERFORM boxhaul.move_emit(m.token);
+    PERFORM boxhaul.capture_emit('boxhaul.token', m.token::text);
     RETURN NULL;
-END
-$$;
-
--- The token, into the log, in this transaction.
-CREATE OR REPLACE FUNCTION boxhaul.move_emit(token uuid) RETURNS void
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-BEGIN
-    IF current_setting('server_version_num')::integer < 140000 THEN
-        RAISE EXCEPTION 'boxhaul: PostgreSQL before 14 does not send messages out of its log, and a move needs one'
-            USING ERRCODE = 'feature_not_supported';
-    END IF;
-    PERFORM pg_logical_emit_message(true, 'boxhaul.token', token::text);
 END
 $$;
 
@@ -407,9 +395,7 @@ BEGIN
     FOR r IN SELECT x.r FROM unnest(m.tables) t (tab), boxhaul.capture_relations(boxhaul.capture_relation(t.tab)) x (r) ORDER BY 1 LOOP
         PERFORM boxhaul.fence_off(r);
     END LOOP;
-    IF current_setting('server_version_num')::integer >= 140000 THEN
-        PERFORM boxhaul.move_emit(m.token);
-    END IF;
+    PERFORM boxhaul.capture_emit('boxhaul.token', m.token::text);
     UPDATE boxhaul.move_target x SET state = 'open', since = clock_timestamp() WHERE x.token = m.token;
     RETURN 'open';
 END

@@ -185,7 +185,7 @@ static const char capture_state[] =
 	"SELECT c.stream, c.state, c.paused_at IS NOT NULL, (SELECT pg_catalog.string_agg(t.tab || ' (' || coalesce(t.reason, t.state) || ')', ', ')"
 	" FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state <> 'complete' AND NOT t.inserts_only),"
 	" (SELECT pg_catalog.count(*) FROM boxhaul.capture_letter l WHERE l.capture = c.name),"
-	" pg_catalog.current_setting('server_version_num')::integer >= 140000, boxhaul.capture_diverged(c.name)"
+	" boxhaul.capture_diverged(c.name)"
 	" FROM boxhaul.capture c WHERE c.name = $1";
 
 static enum exit_code judge_capture(struct cutover *m, char stream[static CUTOVER_TEXT_BYTES], bool *good)
@@ -217,11 +217,8 @@ static enum exit_code judge_capture(struct cutover *m, char stream[static CUTOVE
 		snprintf(what, sizeof what, "%s changes were never sent: they are dead letters", pg_text(r, 0, 4));
 		*good = cutover_judge(false, what, mend);
 	}
-	if (pg_text(r, 0, 5)[0] != 't')
-		*good = cutover_judge(false, "the source is older than PostgreSQL 14",
-				      "its log does not bring messages, and a cut-over needs one");
-	if (!pg_is_null(r, 0, 6)) {
-		snprintf(what, sizeof what, "copies may differ: %s", pg_text(r, 0, 6));
+	if (!pg_is_null(r, 0, 5)) {
+		snprintf(what, sizeof what, "copies may differ: %s", pg_text(r, 0, 5));
 		*good = cutover_judge(false, what, mend);
 	}
 	return EXIT_OK;

@@ -400,8 +400,8 @@ struct capture_parcel *capture_maker_message(struct capture_maker *m, const stru
 
 /* --- our own --- */
 
-#define PREFIX_TOKEN EMITTED_PREFIX ".token"
-#define PREFIX_APPLIED EMITTED_PREFIX ".applied"
+#define PREFIX_TOKEN OWN_PREFIX "token"
+#define PREFIX_APPLIED OWN_PREFIX "applied"
 
 enum { TOKEN_CHARACTERS = 36 }; /* a uuid's */
 

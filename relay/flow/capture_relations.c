@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/capture/capture_types.h"
+#include "format/signal_row.h"
 #include "format/sql_name.h"
 
 /* What the books know of a table. */
@@ -182,6 +183,9 @@ static void identify(const struct capture_relations *r, struct capture_relation 
 	x->table = CAPTURE_NO_TABLE;
 	x->outbox = NULL;
 	x->tab = "";
+	x->signals = signal_row_is_of(&x->shape);
+	if (x->signals)
+		return;
 	for (uint32_t i = 0; i < r->table_count; i++)
 		if (strcmp(r->tables[i].name.schema, x->shape.schema) == 0 &&
 		    strcmp(r->tables[i].name.table, x->shape.table) == 0) {

@@ -21,6 +21,7 @@ struct capture_relation {
 	uint32_t table;                           /* of the capture, as the core counts them; or CAPTURE_NO_TABLE */
 	const struct config_outbox_table *outbox; /* or NULL */
 	const char *tab;                          /* as the configuration names it; "": it does not */
+	bool signals;                             /* its rows are boxhaul's own (format/signal_row.h) */
 	bool told;                                /* consumers know these columns */
 };
 

@@ -5,9 +5,7 @@
 
 #include "format/emitted.h"
 #include "format/pgoutput.h"
-
-/* Logical messages that begin so are boxhaul's own, and no message: they only say where the stream is. */
-#define OWN_PREFIX EMITTED_PREFIX "."
+#include "format/signal_row.h"
 
 struct waiting {
 	struct capture_event event;
@@ -229,6 +227,35 @@ static struct capture_relation *relation_of(struct capture_stream *s, uint32_t o
 	return x;
 }
 
+static bool is_own(const struct pgoutput_message *m)
+{
+	return strncmp(m->message.prefix, OWN_PREFIX, strlen(OWN_PREFIX)) == 0;
+}
+
+/* A logical message of a transaction, which has its number by now. */
+static void take_message(struct capture_stream *s, const struct pgoutput_message *m)
+{
+	/* A sink writes its mark before all else: only there it says of the whole transaction whose it is. */
+	if (s->change == 0 && capture_maker_skips(s->maker, m))
+		s->skipping = true;
+	if (s->skipping)
+		return;
+	if (capture_maker_is_token(s->maker, m))
+		offer(s, CAPTURE_CHANGE_OTHER, capture_maker_token(s->maker, at(s, NUMBER_CHANGE), m));
+	else if (!is_own(m) && capture_maker_wants(s->maker, m))
+		offer(s, CAPTURE_CHANGE_OTHER, capture_maker_message(s->maker, at(s, NUMBER_CHANGE), m));
+}
+
+/* Where the server sends no messages: a row that says what one would say, and is never sent as a row. */
+static void take_signal(struct capture_stream *s, const struct capture_relation *x, const struct pgoutput_message *m)
+{
+	char prefix[SIGNAL_PREFIX_BYTES];
+	struct pgoutput_message signal;
+
+	if (m->kind == PGOUTPUT_INSERT && signal_row_read(&x->shape, &m->change.row, prefix, &signal))
+		take_message(s, &signal);
+}
+
 static void take_change(struct capture_stream *s, const struct pgoutput_message *m)
 {
 	struct capture_relation *x = relation_of(s, m->change.oid);
@@ -239,6 +266,10 @@ static void take_change(struct capture_stream *s, const struct pgoutput_message 
 	if ((m->kind != PGOUTPUT_DELETE && m->change.row.count != x->shape.count) ||
 	    (m->change.has_old != PGOUTPUT_OLD_NONE && m->change.old.count != x->shape.count)) {
 		breaks(s, "a row with other columns than its table");
+		return;
+	}
+	if (x->signals) {
+		take_signal(s, x, m);
 		return;
 	}
 	if (x->outbox != NULL) {
@@ -277,10 +308,8 @@ static void take_truncate(struct capture_stream *s, const struct pgoutput_messag
 
 static void take_logical(struct capture_stream *s, const struct pgoutput_message *m)
 {
-	bool ours = strncmp(m->message.prefix, OWN_PREFIX, strlen(OWN_PREFIX)) == 0;
-
 	if (!m->message.transactional) {
-		if (ours)
+		if (is_own(m))
 			put_event(s, &(struct capture_event){ .kind = CAPTURE_EVENT_POSITION,
 							      .position = { .lsn = m->message.lsn } });
 		else if (capture_maker_wants(s->maker, m))
@@ -288,15 +317,7 @@ static void take_logical(struct capture_stream *s, const struct pgoutput_message
 		return;
 	}
 	s->change = s->changes++;
-	/* A sink writes its mark before all else: only there it says of the whole transaction whose it is. */
-	if (s->change == 0 && capture_maker_skips(s->maker, m))
-		s->skipping = true;
-	if (s->skipping)
-		return;
-	if (capture_maker_is_token(s->maker, m))
-		offer(s, CAPTURE_CHANGE_OTHER, capture_maker_token(s->maker, at(s, NUMBER_CHANGE), m));
-	else if (!ours && capture_maker_wants(s->maker, m))
-		offer(s, CAPTURE_CHANGE_OTHER, capture_maker_message(s->maker, at(s, NUMBER_CHANGE), m));
+	take_message(s, m);
 }
 
 /* --- transactions --- */

@@ -12,8 +12,9 @@
 
 #include "core/refusal.h"
 
-/* pg_logical_emit_message's prefix. Whatever begins with it and a dot is boxhaul's own, and no message. */
+/* pg_logical_emit_message's prefix. Whatever begins with it and a dot is boxhaul's own, and no message: a signal, or a mark that only says where the stream is. */
 #define EMITTED_PREFIX "boxhaul"
+#define OWN_PREFIX EMITTED_PREFIX "."
 
 /* None of the texts is terminated; they point into the content. */
 struct emitted {

@@ -99,7 +99,6 @@ class MoveRun(MoveFaults, Injector):
         for server in (self.nats, self.old, self.new):
             server.start()
         self.sides = {name: Side(name, server.conninfo("shop", SERVICE)) for name, server in self.servers.items()}
-        self.moving = all(self._version(server) >= 140000 for server in self.servers.values())
         urls = [node.url() for node in [self.nats, *getattr(self.nats, "others", [])]]
         ends = {"old": (FORTH, BACK, "cdc.shop", "back.shop"), "new": (BACK, FORTH, "back.shop", "cdc.shop")}
         self.relays = {name: [self._relay(workspace, name, n, urls, *ends[name]) for n in range(self.options.relays)] for name in ends}
@@ -107,15 +106,13 @@ class MoveRun(MoveFaults, Injector):
         for name, schema in (("old", "shop"), ("new", "moved")):
             self._make(name, schema)
         for name, end in (("old", FORTH), ("new", BACK)):
-            if self.moving or name == "old":
-                self._must(name, "capture", "start", end[0])
+            self._must(name, "capture", "start", end[0])
             for relay in self.relays[name]:
                 relay.start()
-            if self.moving or name == "old":  # its stream is there then
-                wait_until(lambda name=name: self._ask(name, "SELECT state FROM boxhaul.capture") == [("live",)], f"the capture of the {name} one to be live")
-        if self.moving:
-            wait_until(lambda: self._ask("old", "SELECT 1 FROM boxhaul.inbox_position WHERE subscription = %s", BACK[2]), "the way back's sink to be known")
-            self._must("old", "inbox", "pause", BACK[2])
+            # Its stream is there then.
+            wait_until(lambda name=name: self._ask(name, "SELECT state FROM boxhaul.capture") == [("live",)], f"the capture of the {name} one to be live")
+        wait_until(lambda: self._ask("old", "SELECT 1 FROM boxhaul.inbox_position WHERE subscription = %s", BACK[2]), "the way back's sink to be known")
+        self._must("old", "inbox", "pause", BACK[2])
         wait_until(self._complete, "the copy to be complete", progress=lambda: self._status("new"))
 
     @staticmethod
@@ -130,7 +127,7 @@ class MoveRun(MoveFaults, Injector):
         inbox = [{"name": back[2], "stream": back[1], "subjects": [subject_back + ".*.*"], "tables": sinks(name == "new"),
                   "snapshot": "required" if name == "new" else "none"}]
         server = self.servers[name]
-        groups = {"capture": captures, "inbox": inbox} if self.moving else {"capture": captures} if name == "old" else {"inbox": inbox}
+        groups = {"capture": captures, "inbox": inbox}
         return workspace.add(Relay(self.program, workspace.path(f"{name}{n + 1}"), {
             "name": name, "nats": {"urls": urls}, "postgres": {"conninfo": server.conninfo("shop", DAEMON), "migrate_conninfo": server.conninfo("shop")}, **groups}))
 
@@ -147,7 +144,7 @@ class MoveRun(MoveFaults, Injector):
         with contextlib.closing(server.connect("shop")) as connection, connection.cursor() as cursor:
             cursor.execute(OLD if name == "old" else NEW)
             cursor.execute(GRANTS.format(schema=schema, service=SERVICE))
-            if name == "new" and self.moving:  # the copy is fenced from its beginning
+            if name == "new":  # the copy is fenced from its beginning
                 for pair in sinks(True):
                     cursor.execute("SELECT boxhaul.fence_relation(%s::regclass, %s, 'it is written in the old database')", (pair["to"], pair["to"]))
 
@@ -203,7 +200,7 @@ class MoveRun(MoveFaults, Injector):
     # -- the switch
 
     def _switch_all(self):
-        for back, at in draw_switches(self.options.seed, self.options.seconds) if self.moving else []:
+        for back, at in draw_switches(self.options.seed, self.options.seconds):
             self.healed.wait(max(0.0, self.begun + at - time.monotonic()))
             with self.rows:
                 try:
@@ -248,7 +245,7 @@ class MoveRun(MoveFaults, Injector):
         """Whether both databases would take a write: while a transaction is open that has written into a table of the one, no fence can come there; if the
         other takes one meanwhile, two owners are there."""
         dice = random.Random(f"probes {self.options.seed}")
-        while self.moving and not self.stopping.wait(0.05):
+        while not self.stopping.wait(0.05):
             names = dice.sample(("old", "new"), 2)
             table = dice.choice(("customers", "scratch", "stock"))
             with contextlib.suppress(psycopg2.OperationalError, psycopg2.InterfaceError):
@@ -409,7 +406,7 @@ class MoveRun(MoveFaults, Injector):
 
     def _judge(self):
         rows = {name: {table: self._rows(name, table) for table in KEYS} for name in self.servers}
-        owners = [name for name in self.servers if self._takes("customers", [name])] if self.moving else ["old"]
+        owners = [name for name in self.servers if self._takes("customers", [name])]
         self.verdict = judge(Found(self.owner, rows, self.shop.expected(), owners, self.both, self.reports, self.unrepaired, self.shop.errors))
         self.problems += self.verdict.violations()
         for name in self.servers:

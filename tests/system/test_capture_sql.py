@@ -68,6 +68,8 @@ class CaptureSqlTest(unittest.TestCase):
         pg.create_login(LEGACY)
         pg.execute(f"ALTER ROLE {READER} REPLICATION")
         pg.execute(MONOLITH, dbname="template_of_all")
+        if int(pg.execute("SHOW server_version_num")[0][0]) < 140000:
+            pg.execute("ALTER PUBLICATION boxhaul_shop_inserts ADD TABLE boxhaul.capture_signal", dbname="template_of_all")
         for user in (pg.superuser, READER, OPERATOR, MONITOR, WRITER, LEGACY):
             pg.execute(f"ALTER ROLE {user} SET statement_timeout = '{DEADLINE}s'")  # no test hangs
         return pg
@@ -179,6 +181,21 @@ class Life(CaptureSqlTest):
         self.assertIn("there is no publication boxhaul_shop_inserts", said)
         self.assertIn("public.orders: it is not in publication boxhaul_shop", said)
         self.assertEqual(self.books(), ("none", None, 0))
+
+    def test_signals_are_published_where_they_are_rows(self):
+        """PostgreSQL 13 sends no messages: without them a sink's changes would go back to where they came from, and a cut-over would wait for its token."""
+        self.define()
+        self.sql("ALTER PUBLICATION boxhaul_shop_inserts SET TABLE events")
+        if self.version >= 140000:
+            self.assertEqual(self.sql("SELECT * FROM boxhaul.capture_differs(%s)", NAME), [])
+            return
+        said = self.refused(errors.ObjectNotInPrerequisiteState, OPERATOR, "SELECT boxhaul.capture_start(%s)", NAME)
+        self.assertIn("boxhaul.capture_signal: it is not in publication boxhaul_shop_inserts", said)
+        (statement,), = self.sql("SELECT statement FROM boxhaul.capture_plan_publications(%s, ARRAY['public.orders', 'public.parts'], ARRAY['public.events'])"
+                                 " WHERE verdict = 'todo'", NAME)
+        self.sql(statement)
+        self.assertEqual(self.sql("SELECT * FROM boxhaul.capture_differs(%s)", NAME), [])
+        self.go_live()
 
     def test_a_publication_that_sends_something_else(self):
         self.define()

@@ -38,8 +38,6 @@ class CutoverTest(CaptureTest):
 
     def setUp(self):
         super().setUp()
-        if int(self.pg.execute("SHOW server_version_num")[0][0]) < 150000:
-            self.skipTest("session_replication_role cannot be granted")
         self.there = f"{self.database}_new"
         self.pg.execute(f"CREATE DATABASE {self.there} TEMPLATE migrated")
         self.addCleanup(self._forget)

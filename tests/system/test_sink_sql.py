@@ -451,7 +451,7 @@ class Transactions(SinkTest):
         self.sql("SELECT boxhaul.inbox_resume(%s)", NAME)
         self.take_well()
 
-    def test_its_transactions_are_told_by_a_message(self):
+    def test_its_transactions_are_told_by_a_signal(self):
         self.start()
         self.sql("SELECT pg_create_logical_replication_slot('seen', 'test_decoding')")
         try:
@@ -460,7 +460,10 @@ class Transactions(SinkTest):
             words = [data for _lsn, _xid, data in self.sql("SELECT * FROM pg_logical_slot_get_changes('seen', NULL, NULL)")]
         finally:
             self.sql("SELECT pg_drop_replication_slot('seen')")
-        self.assertTrue(words[1].startswith("message: transactional: 1 prefix: boxhaul.applied, sz: 4 content:move"), words)
+        told = (r"message: transactional: 1 prefix: boxhaul\.applied, sz: 4 content:move" if self.version >= 140000 else
+                r"table boxhaul\.capture_signal: INSERT: id\[bigint\]:\d+ prefix\[text\]:'boxhaul\.applied' content\[text\]:'move'")
+        self.assertRegex(words[1], "^" + told)
+        self.assertEqual(self.sql("SELECT count(*) FROM boxhaul.capture_signal"), [(0,)])
 
 
 class Errors(SinkTest):

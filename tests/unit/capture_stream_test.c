@@ -191,11 +191,11 @@ static void commit(uint64_t lsn)
 	send_message();
 }
 
-static void describe(uint32_t oid, const char *table, const char *third)
+static void describe_in(const char *schema, uint32_t oid, const char *table, const char *second, const char *third)
 {
 	begin_message('R');
 	put32(oid);
-	put_text("public");
+	put_text(schema);
 	put_text(table);
 	put8('d');
 	put16(3);
@@ -204,7 +204,7 @@ static void describe(uint32_t oid, const char *table, const char *third)
 	put32(20);
 	put32(UINT32_MAX);
 	put8(0);
-	put_text("name");
+	put_text(second);
 	put32(25);
 	put32(UINT32_MAX);
 	put8(0);
@@ -212,6 +212,11 @@ static void describe(uint32_t oid, const char *table, const char *third)
 	put32(25);
 	put32(UINT32_MAX);
 	send_message();
+}
+
+static void describe(uint32_t oid, const char *table, const char *third)
+{
+	describe_in("public", oid, table, "name", third);
 }
 
 static void insert(uint32_t oid, const char *row)
@@ -419,6 +424,42 @@ static void tokens(void)
 	capture_maker_configure(maker, 1, "db");
 }
 
+/* PostgreSQL 13 sends no messages: there rows say the same, at the same places. */
+static void signals_that_are_rows(void)
+{
+	begin(31, 0x1800);
+	describe_in("boxhaul", 9, "capture_signal", "prefix", "content");
+	insert(9, "1|boxhaul.applied|back");
+	insert(1, "5|a|b");
+	truncate_both(1, 2);
+	commit(0x1800);
+	is_text(so_far(), "B31 C1810 ", "what a sink has applied is not sent");
+	begin(32, 0x1900);
+	insert(1, "5|a|b");
+	insert(9, "2|boxhaul.applied|back");
+	insert(1, "6|a|b");
+	commit(0x1900);
+	is_text(so_far(), "B32 row2 row8! C1910 ", "a mark behind a change says nothing, and no such row is sent");
+	capture.format = CAPTURE_FORMAT_TEXT;
+	capture_maker_configure(maker, 1, "db");
+	begin(33, 0x1a00);
+	insert(9, "3|boxhaul.token|6f1c1b1e-0000-4000-8000-000000000001");
+	commit(0x1a00);
+	is_text(so_far(), "B33 other2! C1A10 ", "a token");
+	begin(34, 0x1b00);
+	insert(9, "4|boxhaul.token|?");
+	insert(9, "5|-|6f1c1b1e-0000-4000-8000-000000000001");
+	insert(9, "6|orders/paid/7|x");
+	insert(9, "7|boxhaul.a_name_that_is_longer_than_any_of_those_that_we_have_given_one|x");
+	update(9, NULL, "8|boxhaul.token|6f1c1b1e-0000-4000-8000-000000000001");
+	describe_in("boxhaul", 9, "capture_signal", "prefix", "words");
+	insert(9, "9|boxhaul.token|6f1c1b1e-0000-4000-8000-000000000001");
+	commit(0x1b00);
+	is_text(so_far(), "B34 C1B10 ", "what is no signal is nothing");
+	capture.format = CAPTURE_FORMAT_ROW;
+	capture_maker_configure(maker, 1, "db");
+}
+
 static void what_is_not_taken(void)
 {
 	takes_any = false;
@@ -482,6 +523,7 @@ int main(void)
 	the_rest();
 	what_a_sink_applied();
 	tokens();
+	signals_that_are_rows();
 	what_is_not_taken();
 	no_sense();
 	capture_stream_free(stream);
