@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 DEADLINE = 120  # seconds: generous everywhere, for a slow machine is no fault
+ENDLESS = 10 * DEADLINE  # and so long although something goes on: what is waited for will not come
 
 # --pdeathsig fires when the THREAD that forked ends. So one thread that lives as long as we do forks them all.
 _launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
@@ -65,17 +66,18 @@ def _is_free(port):
 
 def wait_until(condition, what, deadline=DEADLINE, pause=None, progress=lambda: None):
     """Poll until condition() is true; what it waited for stands in the error (a function is asked for it then). The deadline begins anew whenever
-    progress() says something else than before: how long much work takes is a matter of the machine.
+    progress() says something else than before: how long much work takes is a matter of the machine. But not for ever: where others are at
+    work all the while, there is always something else.
 
     Without a pause it asks the less often the longer it has waited, by a tenth of that: each question may be a session with a server,
     and whoever is waited for needs the processor."""
     begin = time.monotonic()
-    end, before = begin + deadline, progress()
+    end, last, before = begin + deadline, begin + max(deadline, ENDLESS), progress()
     while not (result := condition()):
-        if time.monotonic() > end:
-            if (now := progress()) == before:
-                raise TimeoutError(f"waited {deadline} s for {what() if callable(what) else what}")
-            end, before = time.monotonic() + deadline, now
+        if (moment := time.monotonic()) > end:
+            if (now := progress()) == before or moment > last:
+                raise TimeoutError(f"waited {moment - begin:.0f} s for {what() if callable(what) else what}")
+            end, before = moment + deadline, now
         time.sleep(min(max(0.03, (time.monotonic() - begin) / 10), 0.15) if pause is None else pause)
     return result
 

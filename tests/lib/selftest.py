@@ -3,6 +3,7 @@
 
 import contextlib
 import glob
+import itertools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import textwrap
 import threading
 import time
 import unittest
+import unittest.mock
 
 import psycopg2
 
@@ -412,6 +414,10 @@ class Waiting(unittest.TestCase):
         with self.assertRaises(TimeoutError):
             wait_until(lambda: False, "nothing", deadline=0, pause=0.01, progress=look)
         self.assertEqual(looks, [0, 1, 2, 3, 4, 5, 5])
+
+    def test_it_has_an_end_although_something_moves_for_ever(self):
+        with unittest.mock.patch("process.ENDLESS", 0.05), self.assertRaises(TimeoutError):
+            wait_until(lambda: False, "nothing", deadline=0, pause=0.01, progress=itertools.count().__next__)
 
 
 class AllFiles(unittest.TestCase):

@@ -70,6 +70,13 @@ class Postgres(Process):
             cursor.execute(sql, values)
             return cursor.fetchall() if cursor.description else None
 
+    def copy_database(self, template, name):
+        """A new database that is what another one is. Page by page through the log, as it is done from PostgreSQL 15 on, costs twice the
+        processor time of a copy of the files, and there is nothing else in the server that its checkpoints would have to write."""
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            how = " STRATEGY file_copy" if connection.server_version >= 150000 else ""
+            cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}{how}")
+
     def create_login(self, user, *groups):
         """A user that logs in (by TCP with our one password) as a member of groups."""
         self.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{self.password}'"

@@ -213,7 +213,7 @@ class SystemTest(unittest.TestCase):
         self._message_numbers = itertools.count(1)
         self._revive()
         self.database = f"test_{next(self._numbers)}"
-        self.pg.execute(f"CREATE DATABASE {self.database} TEMPLATE migrated")
+        self.pg.copy_database("migrated", self.database)
         self.addCleanup(self._clean_up)
 
     def run(self, result=None):
@@ -372,7 +372,7 @@ class SystemTest(unittest.TestCase):
         """Let the shops go on until they have committed that many messages more, and for so long at least."""
         goal, end = self.committed() + messages, time.monotonic() + seconds
         self.wait(lambda: self.committed() >= goal and time.monotonic() >= end, f"{messages} messages to be committed",
-                  progress=self.committed)
+                  DEADLINE + seconds, progress=self.committed)
 
     # -- the end of a test
 

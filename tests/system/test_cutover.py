@@ -39,7 +39,7 @@ class CutoverTest(CaptureTest):
     def setUp(self):
         super().setUp()
         self.there = f"{self.database}_new"
-        self.pg.execute(f"CREATE DATABASE {self.there} TEMPLATE migrated")
+        self.pg.copy_database("migrated", self.there)
         self.addCleanup(self._forget)
         self.probes = 1000
 

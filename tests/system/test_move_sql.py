@@ -76,7 +76,7 @@ class MoveSqlTest(unittest.TestCase):
     def setUp(self):
         MoveSqlTest.number += 1
         self.database = f"monolith_{MoveSqlTest.number}"
-        self.pg.execute(f"CREATE DATABASE {self.database} TEMPLATE template_of_all")
+        self.pg.copy_database("template_of_all", self.database)
         self.connections = []
         self.addCleanup(self._clean_up)
 

@@ -349,7 +349,7 @@ class Subscriptions(DatabaseTest):
         """A copy of all tables, and a relay on it. What was copied has been sent where it came from: it is not stored twice."""
         relay = self.start_quick()
         copy = f"{self.database}_copy"
-        self.pg.execute(f"CREATE DATABASE {copy} TEMPLATE migrated")
+        self.pg.copy_database("migrated", copy)
         self.addCleanup(self.pg.execute, f"DROP DATABASE {copy} WITH (FORCE)")
         self.sql("CREATE TABLE business (id int PRIMARY KEY)")
         self.pg.execute("CREATE TABLE business (id int PRIMARY KEY)", dbname=copy)

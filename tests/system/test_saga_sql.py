@@ -118,7 +118,7 @@ class SagaTest(unittest.TestCase):
             pg.create_login(user, role)
         pg.execute(SERVICE, dbname="shop")
         for name in ("stock", "bank"):
-            pg.execute(f"CREATE DATABASE {name} TEMPLATE shop")
+            pg.copy_database("shop", name)
         for user in (pg.superuser, RELAY, WRITER, WORKER, MONITOR):
             pg.execute(f"ALTER ROLE {user} SET statement_timeout = '{DEADLINE}s'")  # no test hangs
         cls.services = [Service(pg, name) for name in ("shop", "stock", "bank")]

@@ -81,7 +81,7 @@ class Verify(CaptureTest):
     def setUp(self):
         super().setUp()
         self.target = f"{self.database}_target"
-        self.pg.execute(f"CREATE DATABASE {self.target} TEMPLATE migrated")
+        self.pg.copy_database("migrated", self.target)
         self.pg.execute(TARGET, dbname=self.target)
         if not self.pg.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (SINK,)):
             self.pg.create_login(SINK, "boxhaul_relay", "boxhaul_sink")
