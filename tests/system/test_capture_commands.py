@@ -376,7 +376,7 @@ class Words(CommandTest):
         self.say(relay, "capture", "start", NAME)
         self.wait(lambda: self.state() == "live", "the slot")
         relay.stop()
-        self.assertIn("no daemon reads it", self.say(relay, "capture", "status", NAME))
+        self.wait(lambda: "no daemon reads it" in self.say(relay, "capture", "status", NAME), "its session to end")
 
     def test_a_dead_letter(self):
         relay = self.start_capture()

@@ -114,8 +114,8 @@ class Renamed(CheckTest):
         self.assertIn(f"a daemon takes the messages of subscription {NAME}", refused.stdout)
         old.stop()
         said = f"Subscription {NAME} is not in this configuration, and no daemon takes it; 3 message(s) wait"
+        self.wait(lambda: said in new.command("status").stdout, "the session of who has stopped to end")
         (line,) = [line for line in self.check(new)["warn"] if line.startswith(said)]
-        self.assertIn(said, new.command("status").stdout)
         self.assertIn(said, new.command("inbox", "show", NAME).stdout)
         self.assertRegex(new.command("inbox", "list").stdout, rf"(?m)^{NAME} .*left behind$")
         words = re.search(r"`boxhaul ([^`]*)`", line).group(1).split()

@@ -19,12 +19,25 @@ class Watched(_TakeTest):
     def told(self, relay):
         return self.status(relay)["subscriptions"][0]
 
-    def wait_state(self, relay, state):
-        self.wait(lambda: self.status(relay).get("state") == state, f"the state to be {state}")
-        return self.status(relay)
+    def wait_state(self, relay, state, pattern=""):
+        """Until it is in this state and its summary says that. What is not connected yet is stalled, too; and a relay knows what it
+        has looked at last."""
+        status = {}
+
+        def said():
+            status.clear()
+            status.update(self.status(relay))
+            return status.get("state") == state and re.search(pattern, status["summary"])
+        self.wait(said, lambda: f"the state to be {state}, and {pattern!r} in {status.get('summary')!r}")
+        return status
+
+    def wait_figures(self, relay, **figures):
+        self.wait(lambda: {name: self.figure(relay, name) for name in figures} == figures, f"the figures to be {figures}")
 
     def figure(self, relay, name):
-        return float(re.search(rf'(?m)^boxhaul_inbox_{name}{{subscription="{NAME}"}} (\S+)$', relay.get("/metrics")[1]).group(1))
+        """None: it is not known (yet)."""
+        found = re.search(rf'(?m)^boxhaul_inbox_{name}{{subscription="{NAME}"}} (\S+)$', relay.get("/metrics")[1])
+        return found and float(found.group(1))
 
     def follow(self, action):
         """Runs the command that stands in an action, as it stands there."""
@@ -75,8 +88,7 @@ class Watched(_TakeTest):
             js.purge(STREAM)
         self.publish(2)
         relay.start()
-        told = self.wait_state(relay, "stalled")
-        self.assertIn("has stopped at a gap: sequences 4 to 8 left stream ORDERS before they were taken", told["summary"])
+        told = self.wait_state(relay, "stalled", "has stopped at a gap: sequences 4 to 8 left stream ORDERS before they were taken")
         self.assertEqual(relay.get("/readyz")[0], 503)
         self.assertIn("at a gap", relay.get("/readyz")[1])
         self.assertEqual((self.figure(relay, "stopped"), self.told(relay)["stop"]), (1, "gap"))
@@ -115,8 +127,7 @@ class Watched(_TakeTest):
             js.call(f"CONSUMER.CREATE.{STREAM}.other", {"stream_name": STREAM, "config": {"name": "other", "ack_policy": "none",
                                                                                          "inactive_threshold": 600_000_000_000}})
         relay = self.add_taker().start()
-        told = self.wait_state(relay, "stalled")
-        self.assertRegex(told["summary"], rf"^Subscription {NAME} takes nothing, for no consumer of stream {STREAM} works: .*maximum consumers")
+        self.wait_state(relay, "stalled", rf"^Subscription {NAME} takes nothing, for no consumer of stream {STREAM} works: .*maximum consumers")
         self.assertEqual(relay.get("/readyz")[0], 503)
         with self.jetstream() as js:
             js.call(f"CONSUMER.DELETE.{STREAM}.other")
@@ -130,8 +141,7 @@ class Watched(_TakeTest):
         with self.jetstream() as js:
             js.publish("orders.paid", b"", {"Status": "503"})
         relay = self.start_taker()
-        told = self.wait_state(relay, "stalled")
-        self.assertIn(f"no consumer of stream {STREAM} works: the consumer: nobody answers under its name", told["summary"])
+        self.wait_state(relay, "stalled", f"no consumer of stream {STREAM} works: the consumer: nobody answers under its name")
         with self.jetstream() as js:
             js.delete_message(STREAM, 2)
         self.publish(2)
@@ -146,9 +156,8 @@ class Watched(_TakeTest):
         self.work(fail=[b"m1"])
         while self.work():
             pass
-        told = self.wait_state(relay, "degraded")
-        self.assertRegex(told["summary"], r"^Subscription billing: row 1 \(key bad\) is held: this one is bad; 4 wait parked")
-        self.assertEqual((self.figure(relay, "held"), self.figure(relay, "parked"), self.figure(relay, "waiting")), (1, 4, 4))
+        self.wait_figures(relay, held=1, parked=4, waiting=4)
+        told = self.wait_state(relay, "degraded", r"^Subscription billing: row 1 \(key bad\) is held: this one is bad; 4 wait parked")
         self.assertEqual(self.told(relay)["blocked"], {"id": 1, "key": "bad", "state": "held", "error": "this one is bad"})
         self.assertEqual(relay.get("/readyz")[0], 200)
         self.assertIn(told["summary"], self.say(relay, "status"))
@@ -165,7 +174,7 @@ class Watched(_TakeTest):
         self.publish(1)
         self.wait_taken()
         self.say(relay, "inbox", "pause", NAME)
-        self.wait_state(relay, "degraded")
+        self.wait_state(relay, "degraded", "is paused")
         self.assertEqual(relay.stop(), 0)
         told = json.loads(self.say(relay, "status", "--json"))
         self.assertIn("is paused: nothing is taken or handed out", told["summary"])
@@ -175,11 +184,10 @@ class Watched(_TakeTest):
     def test_a_handler_that_is_not_there(self):
         relay = self.add_taker(handler="public.nobody").start()
         self.publish(1)
-        told = self.wait_state(relay, "stalled")
-        self.assertIn("The handler of subscription billing cannot be called: ", told["summary"])
+        self.wait_state(relay, "stalled", "^The handler of subscription billing cannot be called: ")
         self.sql("CREATE FUNCTION nobody(r boxhaul.inbox) RETURNS void LANGUAGE sql AS ''")
         self.wait_state(relay, "ok")
-        self.assertEqual(self.figure(relay, "handled_total"), 1)
+        self.wait_figures(relay, handled_total=1)
 
 
 if __name__ == "__main__":

@@ -296,8 +296,10 @@ class Permissions(OperationTest):
         self.publish(denied[0])  # unordered
         self.writer("w").write("k", 5).write(None, 5).commit()
         reason = "not permitted to publish to the subject"
-        self.wait(lambda: self.states() == {"parked": {reason}}, "the denied lanes to be parked, and only those")
-        self.assertEqual(len(self.sql("SELECT id FROM boxhaul.messages WHERE state = 'parked'")), 7)
+
+        def parked():
+            return len(self.sql("SELECT id FROM boxhaul.messages WHERE state = 'parked'"))
+        self.wait(lambda: (self.states(), parked()) == ({"parked": {reason}}, 7), "the denied lanes to be parked, and only those")
         for subject in denied[:2]:
             self.wait_for_log(relay, level="error", msg=f'Permissions Violation for Publish to "{subject}"')
         self.wait_for_log(relay, level="warn", msg="lane is held back", why=reason)

@@ -147,7 +147,7 @@ class Served(UpgradeTest):
         new.start().wait_until_ready()
         self.open_shop()
         self.let_trade(100)
-        self.assertTrue(self.leads(new))
+        self.wait(lambda: self.leads(new), "it to lead")  # the session of who has stopped may live a moment longer
         self.assertEqual(self.behind(new), 1)
         self.assert_told(new, f"the schema has version {self.version}, this boxhaul serves it and knows {self.version + 1}: "
                               f"run `boxhaul migrate -c {new.config}` when it suits")
@@ -166,7 +166,7 @@ class Served(UpgradeTest):
         old = self.start_relay(outbox={"safety_poll": "1s"})
         self.open_shop()
         self.let_trade(100)
-        self.assertTrue(self.leads(old))
+        self.wait(lambda: self.leads(old), "it to lead")
         self.assertEqual(self.behind(old), -1)
         self.assert_told(old, f"the schema has version {self.version + 1} and serves relays of an older one, this boxhaul knows "
                               f"{self.version}: install the newer boxhaul when it suits")
