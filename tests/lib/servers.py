@@ -96,7 +96,7 @@ class Postgres(Process):
         raise unittest.SkipTest(f"this PostgreSQL {version} came without {name}, and no installed one is new enough")
 
     def start(self):
-        if not os.path.exists(self.data):
+        if not os.path.exists(os.path.join(self.data, "PG_VERSION")):  # what is mounted there may be empty
             self._initdb()
         argv = [os.path.join(self.programs, "postgres"), "-D", self.data, "-p", str(self.port)]
         for name, value in self.settings.items():

@@ -107,6 +107,8 @@ def disk_full(world, fault, about):
     does not end when it is told to.)"""
     node = _node(world, fault, about)
     disk = world.cluster.disks[fault["which"] if fault["who"] == "any" else world.cluster.nodes.index(node)]
+    if not disk.mounted:
+        raise Skipped(f"no small file system: {disk.reason}")
     with world.claim(about["node"]):
         disk.fill()
         yield

@@ -7,12 +7,12 @@ The rig itself talks to the servers directly, so it sees and mends what the othe
 
 import contextlib
 import os
-import subprocess
 import threading
 import time
 
 import psycopg2
 
+from disk import Disk
 from jetstream import SECOND, JetStream
 from nats_client import Client, NatsError
 from network import Network
@@ -123,7 +123,7 @@ class Cluster:
         self.network = network
         self.nodes = [Nats(workspace.path(f"nats{n + 1}"), ping_interval="2s", ping_max=2, write_deadline="4s")
                       for n in range(size)]
-        self.disks = [Disk(os.path.join(node.directory, "jetstream")) for node in self.nodes]
+        self.disks = [Disk(os.path.join(node.directory, "jetstream"), DISK_MB) for node in self.nodes]
         for node, disk in zip(self.nodes, self.disks):
             workspace.add(disk)
             workspace.add(node)
@@ -198,36 +198,6 @@ class Cluster:
                 name = jetstream.info(STREAM).get("cluster", {}).get("leader")
                 return next((node for node in self.nodes if self.name(node) == name), self.nodes[0])
         return self.nodes[0]
-
-
-class Disk:
-    """A small file system of its own under a broker's store, where we may mount one. Then it can be full."""
-
-    def __init__(self, directory):
-        self.directory, self.mounted, self.reason = directory, False, None
-
-    def mount(self):
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "chaos", self.directory],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        self.mounted, self.reason = done.returncode == 0, done.stdout.strip()
-
-    def fill(self):
-        if not self.mounted:
-            raise Skipped(f"no small file system: {self.reason}")
-        with open(os.path.join(self.directory, "filler"), "wb", buffering=0) as f:
-            for block in (1 << 20, 1 << 12, 1):
-                with contextlib.suppress(OSError):
-                    while True:
-                        f.write(bytes(block))
-
-    def clear(self):
-        os.unlink(os.path.join(self.directory, "filler"))
-
-    def close(self):
-        if self.mounted:
-            subprocess.run(["umount", self.directory], check=True)
-            self.mounted = False
 
 
 class World:

@@ -155,7 +155,7 @@ class Positions(CaptureTest):
         self.sql("UPDATE legacy.orders SET changed_by = 'x' WHERE id < 20")
         # Unrelated log behind it: keepalives tell positions far above.
         self.sql("CREATE TABLE noise AS SELECT n FROM generate_series(1, 10000) n")
-        self.wait(lambda: self.pg.execute("SELECT sent_lsn > %s::pg_lsn + 100000 FROM pg_stat_replication WHERE application_name = %s",
+        self.wait(lambda: self.pg.execute("SELECT sent_lsn - %s::pg_lsn > 100000 FROM pg_stat_replication WHERE application_name = %s",
                                           (here, f"boxhaul-{NAME}")) == [(True,)], "the server to have sent it")
         time.sleep(1.5)
         self.assertTrue(self.sql("SELECT %s::pg_lsn <= %s::pg_lsn", (self.slot()[0], here))[0][0], f"{self.slot()} {here} {before}")

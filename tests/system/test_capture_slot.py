@@ -138,7 +138,7 @@ class Promotions(SlotTest):
         """As tools for high availability do it before PostgreSQL 17: the slot's files go to the standby, which does not run."""
         name, = self.books("slot")
         shutil.copytree(os.path.join(self.pg.data, "pg_replslot", name), os.path.join(twin.data, "pg_replslot", name),
-                        copy_function=lambda *paths: os.chmod(shutil.copy(*paths), 0o600))
+                        ignore=shutil.ignore_patterns("*.tmp", "xid-*"), copy_function=lambda *paths: os.chmod(shutil.copy(*paths), 0o600))
         subprocess.run(["chown", "-R", "--reference", twin.data, os.path.join(twin.data, "pg_replslot")], check=True)
 
     def write_phantoms(self):
