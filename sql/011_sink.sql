@@ -445,13 +445,14 @@ BEGIN
 END
 $$;
 
--- A TRUNCATE, or where a foreign key from elsewhere or a missing right forbids it, the same by DELETE.
+-- A TRUNCATE, or where a foreign key from elsewhere or a missing right forbids it, the same by DELETE. So does a deferred foreign key of the table itself
+-- that has yet to look at rows of this transaction (where foreign keys act here): what is looked at then is what is there at its end.
 CREATE OR REPLACE FUNCTION boxhaul.sink_truncate(t boxhaul.sink_table) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
     BEGIN
         EXECUTE format('TRUNCATE %s', t.target::regclass);
-    EXCEPTION WHEN feature_not_supported OR insufficient_privilege THEN
+    EXCEPTION WHEN feature_not_supported OR insufficient_privilege OR object_in_use THEN
         EXECUTE format('DELETE FROM %s', t.target::regclass);
     END;
 END

@@ -16,14 +16,15 @@ enum { PIN, DRAW, HORIZON, SHAPE, END };
 
 enum { KEEP_MS = 60000 }; /* a session that nobody has asked anything for so long is not needed */
 
-/* Rows by the index of the key, and no other way; one process reads them. A table that is read whole is read from its beginning, and its transaction may wait for
+/* Rows by the index of the key, and no other way; one process reads them. What must be sorted nevertheless costs so much by the planner's count that each such chunk
+ * would be compiled: a second, for some rows. A table that is read whole is read from its beginning, and its transaction may wait for
  * the stream. A position that was asked for is flushed when it is answered, so the stream gets there
  * at once (before 17 a message outside of a transaction waits for the WAL writer). */
 static const char pin[] =
 	"SELECT pg_catalog.set_config(s.name, v.value, false)"
 	" FROM (VALUES ('synchronous_commit', 'local'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),"
 	" ('enable_sort', 'off'), ('enable_incremental_sort', 'off'), ('max_parallel_workers_per_gather', '0'),"
-	" ('synchronize_seqscans', 'off'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'))"
+	" ('jit', 'off'), ('synchronize_seqscans', 'off'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'))"
 	" AS v (name, value) JOIN pg_catalog.pg_settings s USING (name)";
 
 static const struct pg_statement statements[] = {

@@ -191,6 +191,8 @@ char *capture_query_top(const struct capture_query *q)
 	return capture_query_finish(f, &text);
 }
 
+/* The rows of the keys first, then their order: OFFSET keeps the two apart. In one, a session that must not sort would walk over the whole table by its index, and look
+ * for each row among the keys. */
 char *capture_query_repair(const struct capture_query *q)
 {
 	char *text = NULL;
@@ -199,9 +201,8 @@ char *capture_query_repair(const struct capture_query *q)
 
 	if (f == NULL)
 		return NULL;
-	fputs("(SELECT ", f);
+	fputs("(SELECT r.*, NULL::pg_catalog.text, NULL::pg_catalog.int8 FROM (SELECT ", f);
 	capture_query_write_columns(f, q);
-	fputs(", NULL::pg_catalog.text, NULL::pg_catalog.int8", f);
 	capture_query_write_from(f, q);
 	fputs("(", f);
 	capture_query_write_key(f, q, "t.");
@@ -209,9 +210,9 @@ char *capture_query_repair(const struct capture_query *q)
 	for (uint16_t part = 1; part <= q->shape.key_count; part++)
 		fprintf(f, "%sk.key[%u]::%s", part > 1 ? ", " : "", part,
 			q->columns[capture_shape_key(&q->shape, part)].type_name);
-	fputs(" FROM boxhaul.capture_repair k WHERE k.capture = $1 AND k.tab = $2 AND k.reading = $3::pg_catalog.int8) ORDER BY ",
+	fputs(" FROM boxhaul.capture_repair k WHERE k.capture = $1 AND k.tab = $2 AND k.reading = $3::pg_catalog.int8) OFFSET 0) r ORDER BY ",
 	      f);
-	capture_query_write_key(f, q, "t.");
+	capture_query_write_key(f, q, "r.");
 	fputs(")", f);
 	capture_query_write_end(f, q);
 	return capture_query_finish(f, &text);

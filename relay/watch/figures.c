@@ -168,7 +168,7 @@ const struct figure figures[] = {
 	COUNTER("boxhaul_capture_snapshot_rows_total", STATUS, "Rows that were there before the capture, read in chunks and stored.", OF_CAPTURE(snapshot_rows))
 	COUNTER("boxhaul_capture_chunks_total", STATUS, "Chunks of such rows that were read.", OF_CAPTURE(chunks))
 	COUNTER("boxhaul_capture_void_chunks_total", STATUS, "Chunks that were read again, because a commit could not be seen yet or the columns had changed.", OF_CAPTURE(void_chunks))
-	COUNTER("boxhaul_capture_repairs_total", STATUS, "Rows that were read again, because a change came without a value that it had left as it was.", OF_CAPTURE(repairs))
+	GAUGE("boxhaul_capture_repairs", STATUS, "Chunks of rows that are still to be read again, because a change came without a value that it had left as it was.", OF_CAPTURE(repairs))
 	COUNTER("boxhaul_capture_left_out_total", STATUS, "Logical messages of a configured prefix that were left out, because they were emitted outside of transactions.", OF_CAPTURE(left_out))
 	COUNTER("boxhaul_capture_chain_broken_total", STATUS, "Commit order: times the chain of expected sequences was broken, and begun again behind what the stream holds.", OF_CAPTURE(chain_broken))
 	COUNTER("boxhaul_capture_foreign_total", STATUS, "Commit order: messages of somebody else that were met in the stream.", OF_CAPTURE(foreign))

@@ -667,6 +667,16 @@ class Untrusted(SinkTest):
         self.sql("ALTER TABLE shop.orders DISABLE TRIGGER note")
         self.take_well()
 
+    def test_a_truncate_behind_rows_that_a_foreign_key_has_yet_to_look_at(self):
+        self.start()
+        self.stream.alone("c", "public.orders", order(1))
+        with self.stream.transaction():
+            self.stream.change("c", "public.lines", line(1, 1))
+            self.stream.change("t", "public.lines")
+            self.stream.change("c", "public.lines", line(1, 2))
+        self.take_well()
+        self.assertEqual(self.sql("SELECT line FROM shop.lines"), [(2,)])
+
     def test_foreign_keys_are_looked_at_when_the_transaction_ends(self):
         self.start()
         with self.stream.transaction():
