@@ -521,14 +521,32 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_superseded(name text) RETURNS TABLE (
             OR x.slot_name = c.slot AND (c.state = 'creating' OR c.state = 'gap' AND c.reason = 'let_go'))
 $$;
 
--- Ends whoever uses the slot: under the lock of the capture nobody else may. With `clean` those that are superseded, too; where nobody uses one
--- any more it is dropped. With the rights of the caller, who has to be a role that may end these sessions and drop slots. Returns in words
--- what was done; NULL: nothing.
+-- A session as the daemon's for this capture: its login, and the name that it gives all of them. Whoever else uses a slot of ours was put there
+-- by somebody, and is not ended by us: only named.
+CREATE OR REPLACE FUNCTION boxhaul.capture_is_ours(name text, pid integer, login text DEFAULT session_user) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT coalesce((SELECT a.usename = login AND a.application_name = 'boxhaul-' || capture_is_ours.name
+                       FROM pg_stat_activity a WHERE a.pid = capture_is_ours.pid), false)
+$$;
+
+-- Who uses a slot, in words. When it came only those are told who may see it.
+CREATE OR REPLACE FUNCTION boxhaul.capture_user_of(slot text, pid integer) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('replication slot %s is used by pid %s (%s%s%s), which is no session of this capture: SELECT pg_terminate_backend(%s) ends it',
+                  slot, p.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown'), ' of ' || a.usename,
+                  ', since ' || to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'), p.pid)
+      FROM (VALUES (capture_user_of.pid)) p (pid) LEFT JOIN pg_stat_activity a ON a.pid = p.pid
+$$;
+
+-- Ends whoever of ours uses the slot: under the lock of the capture it is what a former leader has left. With `clean` those that are superseded, too;
+-- where nobody uses one any more it is dropped. With the rights of the caller, who has to be a role that may end these sessions and drop
+-- slots. Returns in words what was done; NULL: nothing. 55006: somebody else uses one.
 CREATE OR REPLACE FUNCTION boxhaul.capture_free(name text, epoch bigint, clean boolean) RETURNS text
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    s   record;
-    did text[] := '{}';
+    s        record;
+    did      text[] := '{}';
+    stranger text;
 BEGIN
     IF NOT EXISTS (SELECT FROM boxhaul.capture x WHERE x.name = capture_free.name AND x.epoch = capture_free.epoch) THEN
         PERFORM boxhaul.capture_over(capture_free.name, capture_free.epoch);
@@ -539,14 +557,19 @@ BEGIN
              UNION ALL
              SELECT p.slot, p.pid, true FROM boxhaul.capture_superseded(capture_free.name) p WHERE clean
     LOOP
-        IF s.pid IS NOT NULL THEN
+        IF boxhaul.capture_is_ours(capture_free.name, s.pid) THEN
             PERFORM pg_terminate_backend(s.pid);
             did := did || format('ended session %s, which used slot %s', s.pid, s.slot);
+        ELSIF s.pid IS NOT NULL THEN
+            stranger := coalesce(stranger, boxhaul.capture_user_of(s.slot, s.pid));
         ELSIF s.drop THEN
             PERFORM pg_drop_replication_slot(s.slot);
             did := did || format('dropped slot %s', s.slot);
         END IF;
     END LOOP;
+    IF stranger IS NOT NULL THEN
+        RAISE EXCEPTION 'boxhaul: %', stranger USING ERRCODE = 'object_in_use';
+    END IF;
     RETURN nullif(array_to_string(did, '; '), '');
 END
 $$;
@@ -1875,7 +1898,8 @@ GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interva
     boxhaul.capture_type(oid), boxhaul.capture_rows_estimate(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
     boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_signal_tables(), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
-    boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_over(text, bigint),
+    boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_is_ours(text, integer, text),
+    boxhaul.capture_user_of(text, integer), boxhaul.capture_over(text, bigint),
     boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer) TO boxhaul_capture;
 
 -- Who operates has the relay's role.

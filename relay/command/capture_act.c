@@ -157,15 +157,17 @@ enum exit_code command_capture_resync(const struct call *call)
 
 /* --- drop --- */
 
-/* The daemon that read it lets go when it learns that the capture is gone: until then its walsender uses the slot. */
+/* The daemon that read it lets go when it learns that the capture is gone: until then its walsender uses the slot. Somebody else who does is named. */
 static const char drop_slots[] =
 	"SELECT pg_catalog.pg_terminate_backend(s.active_pid) FROM pg_catalog.pg_replication_slots s"
-	" WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ ('^boxhaul_' || $1 || '_[0-9]+$') AND s.active_pid IS NOT NULL";
+	" WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ ('^boxhaul_' || $1 || '_[0-9]+$')"
+	" AND boxhaul.capture_is_ours($1, s.active_pid)";
 static const char drop_free[] =
 	"SELECT s.slot_name, pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s"
 	" WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ ('^boxhaul_' || $1 || '_[0-9]+$') AND s.active_pid IS NULL";
 static const char slots_left[] =
-	"SELECT pg_catalog.string_agg(s.slot_name, ', ') FROM pg_catalog.pg_replication_slots s"
+	"SELECT pg_catalog.string_agg(s.slot_name || coalesce(pg_catalog.format(' (pid %s, %s of %s)', a.pid, a.application_name, a.usename), ''), ', ')"
+	" FROM pg_catalog.pg_replication_slots s LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid"
 	" WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ ('^boxhaul_' || $1 || '_[0-9]+$')";
 
 static const char slots_without_books[] =

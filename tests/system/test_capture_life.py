@@ -1,11 +1,14 @@
 """What an operator does to a capture that runs: tables that come and go with a reload, under load, with kill -9 in the middle."""
 
+import os
 import random
+import re
 import signal
+import subprocess
 import unittest
 
 from captures import NAME, STREAM, CaptureTest
-from harness import SERVICE
+from harness import RELAY, SERVICE
 from legacy import TABLES
 
 MORE = "legacy.more"
@@ -125,6 +128,31 @@ class Tables(LifeTest):
         self.let_work(50)
         self.audit_capture(self.source_of(TABLES))
         self.assertNotIn("not sent", str([m.payload for m in self.stored(STREAM)]))
+
+
+class Strangers(LifeTest):
+    def test_one_who_uses_the_slot(self):
+        """With our own login, even: it is named, with the command that ends it, and left alone. Once that was done the capture goes on."""
+        relay = self.start_whole()
+        self.wait_confirmed()
+        relay.stop()
+        slot, = self.books("slot")
+        stranger = subprocess.Popen([self.pg.program("pg_recvlogical"), "-d", self.pg.conninfo(self.database, RELAY), "-S", slot,
+                                     "--start", "-f", os.devnull, "--no-loop", "--fsync-interval=0", "--status-interval=0", "-o", "proto_version=1",
+                                     "-o", f"publication_names=boxhaul_{NAME}"], stderr=subprocess.DEVNULL)
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        self.wait(lambda: self.slot("active_pid") != (None,), "it to use the slot")
+        pid, = self.slot("active_pid")
+        relay.start()
+        self.sql("UPDATE legacy.orders SET customer = 'meanwhile' WHERE id < 10")
+        said = self.wait(lambda: re.search(rf"Capture {NAME} reads nothing: .*pid {pid} \(pg_recvlogical of {RELAY}, since [^;]*: (SELECT pg_terminate_backend\(\d+\))",
+                                           relay.get("/status")[1]), "it to be named", progress=lambda: relay.get("/status")[1])
+        self.assertEqual(relay.get("/readyz")[0], 503)
+        self.assertIn(f"pid {pid}", self.say(relay, "capture", "status", NAME))
+        self.assertEqual((stranger.poll(), self.slot("active_pid")), (None, (pid,)))
+        self.pg.execute(said[1])
+        self.audit_capture()
 
 
 if __name__ == "__main__":

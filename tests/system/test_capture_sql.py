@@ -429,9 +429,20 @@ class Gaps(CaptureSqlTest):
         self.ask(READER, "SELECT boxhaul.capture_free(%s, %s, true)", NAME, self.epoch)
         self.assertEqual(self.pg.execute("SELECT count(*) FROM pg_replication_slots"), [(1,)])
 
+    def test_a_stranger_who_uses_the_slot_is_named(self):
+        """Our login is not enough: sessions of the daemon have a name, too."""
+        self.go_live()
+        stream = self.connect(READER, connection_factory=LogicalReplicationConnection, application_name="pg_recvlogical")
+        with stream.cursor() as cursor:
+            cursor.start_replication(slot_name="boxhaul_shop_1", options={"proto_version": "1", "publication_names": "boxhaul_shop"})
+            wait_until(lambda: self.examine()[3], "the slot to be in use")
+            with self.assertRaisesRegex(errors.ObjectInUse, rf"pid {self.examine()[3]} \(pg_recvlogical of {READER}, since .*pg_terminate_backend"):
+                self.ask(READER, "SELECT boxhaul.capture_free(%s, %s, true)", NAME, self.epoch)
+            self.assertIsNotNone(self.examine()[3])
+
     def test_who_uses_the_slot_is_ended(self):
         self.go_live()
-        stream = self.connect(READER, connection_factory=LogicalReplicationConnection)
+        stream = self.connect(READER, connection_factory=LogicalReplicationConnection, application_name=f"boxhaul-{NAME}")
         with stream.cursor() as cursor:
             cursor.start_replication(slot_name="boxhaul_shop_1", options={"proto_version": "1", "publication_names": "boxhaul_shop"})
             wait_until(lambda: self.examine()[3], "the slot to be in use")
