@@ -106,6 +106,10 @@ class CaptureTest(OperationTest):
         rows = self.pg.execute(f"SELECT {columns} FROM pg_replication_slots WHERE slot_name = %s", self.books("slot"))
         return rows[0] if rows else None
 
+    def wait_slot_free(self):
+        """A session may live on for a moment when who had it has ended."""
+        self.wait(lambda: self.slot("active") == (False,), "the slot to be free")
+
     def unfinished(self):
         return [tab for (tab,) in self.sql("SELECT tab FROM boxhaul.capture_table WHERE state <> 'complete' ORDER BY tab")]
 

@@ -630,6 +630,7 @@ class Explain(Answers):
         self.explain(relay, 3, "message 3 waits behind message 1 of its key, which is pending")
         relay.start()
         self.wait_settled()
+        self.wait(lambda: self.status(relay)["summary"] == "All is delivered", "the relay to have looked again")
         text = self.explain(relay, 2, f"message 2 is sent: stored in {STREAM} as sequence 2", "marked ", "relay          All is delivered")
         ident = self.sql("SELECT message_id FROM boxhaul.outbox WHERE id = 2")[0][0]
         self.assertIn(f"subject orders.paid, key k, Nats-Msg-Id {ident}", text)

@@ -465,11 +465,15 @@ class MoveSqlTest(unittest.TestCase):
     def standbys(self):
         return self.sql("SELECT standby, behind FROM boxhaul.move_standbys(pg_current_wal_flush_lsn())")
 
+    def drop_slots(self):
+        wait_until(lambda: not self.pg.execute("SELECT FROM pg_replication_slots WHERE active"), "the slots to be free")
+        self.pg.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+
     def test_standbys_that_have_not_the_fence(self):
         self.assertEqual(self.standbys(), [])
         self.sql("SELECT pg_create_logical_replication_slot('no_standby', 'pgoutput')")
         self.sql("SELECT pg_create_physical_replication_slot('mirror', true)")
-        self.addCleanup(lambda: self.pg.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"))
+        self.addCleanup(self.drop_slots)
         standby = Postgres(self.workspace.path(f"standby_{self.number}"), primary_slot_name="mirror", max_prepared_transactions=4).clone(self.pg, self.pg.port)
         self.addCleanup(standby.close)
         standby.start()
