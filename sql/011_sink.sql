@@ -337,19 +337,53 @@ BEGIN
 END
 $$;
 
--- Before a row is written of a table that is read into rows from before: takes away those that have a value of it in a unique index, under another key, and
--- have not come in this reading. They are stale. At this place the source has the value under this key, so under no other one. A row here that has come
--- is what the source has, for each of its changes since was applied; one that has not is from before, and comes yet, if it is still there. `line` is of our
--- columns where a function makes it; own: rows or keys that are this row.
-CREATE OR REPLACE FUNCTION boxhaul.sink_make_room(t boxhaul.sink_table, line jsonb, own jsonb[]) RETURNS void
+-- The conditions under which a row of `at` is in the way of another one: of each unique index and exclusion constraint the columns that it looks at; what it compares, as
+-- expressions of these, and whether a row counts (its predicate); and the condition, as of a row `t` and of the other one's values `w1`, `w2` ... of `c`.
+-- An index on columns of the key alone is none: there the row is the same one.
+CREATE OR REPLACE FUNCTION boxhaul.sink_rivals(at regclass, key text[]) RETURNS TABLE (columns text[], expressions text[], predicate text, condition text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT x.columns, x.expressions, x.predicate,
+           (SELECT string_agg(format(CASE WHEN x.nulls_too THEN '(%1$s %2$s (SELECT c.w%3$s FROM c) OR %1$s IS NULL AND (SELECT c.w%3$s FROM c) IS NULL)'
+                                          ELSE '%1$s %2$s (SELECT c.w%3$s FROM c)' END, e.e, format('OPERATOR(%I.%s)', s.nspname, o.oprname), e.n), ' AND ' ORDER BY e.n)
+              FROM unnest(x.expressions, x.operators) WITH ORDINALITY AS e (e, o, n)
+              JOIN pg_operator o ON o.oid = e.o JOIN pg_namespace s ON s.oid = o.oprnamespace)
+      FROM (SELECT ARRAY(SELECT a.attname::text FROM pg_attribute a
+                          WHERE a.attrelid = i.indrelid AND (a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]) AND a.attnum > 0
+                                OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+                                                                    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
+                          ORDER BY a.attnum) AS columns,
+                   ARRAY(SELECT format('(%s)', pg_get_indexdef(i.indexrelid, n, true)) FROM generate_series(1, i.indnkeyatts) n ORDER BY n) AS expressions,
+                   coalesce(pg_get_expr(i.indpred, i.indrelid), 'true') AS predicate,
+                   -- Before 15 there is no such column.
+                   coalesce((to_jsonb(i) -> 'indnullsnotdistinct')::boolean, false) AS nulls_too,
+                   coalesce((SELECT f.conexclop FROM pg_constraint f WHERE f.conindid = i.indexrelid AND f.contype = 'x'),
+                            ARRAY(SELECT m.amopopr FROM unnest(i.indclass::oid[]) WITH ORDINALITY AS k (class, n) JOIN pg_opclass p ON p.oid = k.class
+                                    JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype AND m.amopstrategy = 3
+                                   ORDER BY k.n)) AS operators,
+                   i.indexrelid
+              FROM pg_index i WHERE i.indrelid = at AND (i.indisunique OR i.indisexclusion) AND i.indisvalid) x
+      JOIN pg_index i ON i.indexrelid = x.indexrelid
+     WHERE NOT (i.indisunique AND i.indexprs IS NULL AND (SELECT array_agg(a.attname::text) FROM pg_attribute a
+                 WHERE a.attrelid = at AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])) <@ sink_rivals.key)
+$$;
+
+-- Before a row is written: takes away stale ones that are in its way under another key, by a unique index (of columns or expressions, partial or not) or an exclusion
+-- constraint. Which are stale?
+--   read      a table that is read into rows from before: those that have not come in this reading. At this place the source has the value under this key,
+--             so under no other one. A row here that has come is what the source has, for each of its changes since was applied; one that has not is from before,
+--             and comes yet, if it is still there.
+--   repaired  (012) those that a pass has found to differ, and that are not set right yet: their turn comes in the same pass.
+-- `line` is of our columns where a function makes it; own: rows or keys that are this row. A constraint that looks at a column that the row does not say, because it is
+-- the target's own, makes no room.
+CREATE OR REPLACE FUNCTION boxhaul.sink_make_room(t boxhaul.sink_table, line jsonb, own jsonb[], repaired boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    members text[] := CASE t.function WHEN '' THEN t.source_columns ELSE t.target_columns END;
     keys    text[] := CASE t.function WHEN '' THEN t.source_key ELSE t.target_key END;
     at      regclass := t.target::regclass;
     same    text;     -- a row here is the row
     written text;     -- its key
-    taken   text;     -- it has the row's value
+    said    text;     -- the row's columns
+    rival   record;
 BEGIN
     SELECT string_agg(format('t.%I = %s', k.c, boxhaul.sink_value(at, k.c, 'o', k.m)), ' AND '), string_agg(format('t.%I::text', k.c), ', ' ORDER BY k.n)
       INTO same, written FROM unnest(t.target_key, keys) WITH ORDINALITY AS k (c, m, n);
@@ -358,16 +392,20 @@ BEGIN
        AND EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.confrelid = at AND f.confdeltype IN ('c', 'n', 'd')) THEN
         RETURN;
     END IF;
-    FOR taken IN
-        SELECT string_agg(format('t.%I = %s', x.col, boxhaul.sink_value(at, x.col, '$1', x.member)), ' AND ')
-          FROM (SELECT i.indexrelid, a.attname::text AS col,
-                       CASE WHEN t.function <> '' THEN a.attname::text ELSE members[array_position(t.target_columns, a.attname::text)] END AS member
-                  FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])
-                 WHERE i.indrelid = at AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL) x
-         GROUP BY x.indexrelid HAVING NOT array_agg(x.col) <@ t.target_key AND bool_and(x.member IS NOT NULL)  -- no column that is the target's own
+    FOR rival IN
+        SELECT r.*, (SELECT string_agg(format('%s AS %I', boxhaul.sink_value(at, c.col, '$1', c.member), c.col), ', ')
+                       FROM (SELECT col, CASE WHEN t.function <> '' THEN col ELSE t.source_columns[array_position(t.target_columns, col)] END AS member
+                               FROM unnest(r.columns) col) c HAVING bool_and(coalesce(line ? c.member, false))) AS says
+          FROM boxhaul.sink_rivals(at, t.target_key) r
     LOOP
-        EXECUTE format('DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT FROM unnest($2) o WHERE %s) AND NOT EXISTS '
-                       '(SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $3 AND s.source = $4 AND s.key = ARRAY[%s])', at, taken, same, written)
+        CONTINUE WHEN rival.says IS NULL;
+        EXECUTE format('WITH c AS MATERIALIZED (SELECT %s FROM (SELECT %s) x WHERE %s) DELETE FROM %s AS t WHERE EXISTS (SELECT FROM c) AND %s AND (%s) AND NOT EXISTS '
+                       '(SELECT FROM unnest($2) o WHERE %s) AND ',
+                       (SELECT string_agg(format('%s AS w%s', e, n), ', ' ORDER BY n) FROM unnest(rival.expressions) WITH ORDINALITY AS u (e, n)),
+                       rival.says, rival.predicate, at, rival.condition, rival.predicate, same)
+             || format(CASE WHEN repaired THEN 'EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = $3 AND d.tab = $4 AND d.key = ARRAY[%s] '
+                                               'AND d.proved_at IS NULL AND d.repaired_at IS NULL)'
+                            ELSE 'NOT EXISTS (SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $3 AND s.source = $4 AND s.key = ARRAY[%s])' END, written)
           USING line, own, t.subscription, t.source;
     END LOOP;
 END
@@ -1128,7 +1166,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_value(regclass, text, text, text),
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
     boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),
-    boxhaul.sink_make_room(boxhaul.sink_table, jsonb, jsonb[]),
+    boxhaul.sink_rivals(regclass, text[]), boxhaul.sink_make_room(boxhaul.sink_table, jsonb, jsonb[], boolean),
     boxhaul.sink_set(boxhaul.sink_table, jsonb[]), boxhaul.sink_rows(boxhaul.sink_table, text, jsonb[]), boxhaul.sink_sweep(boxhaul.sink_table),
     boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
     boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),

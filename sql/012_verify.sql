@@ -370,6 +370,11 @@ DECLARE
     n       bigint  := 0;
     bad     bigint  := 0;
     mended  bigint  := 0;
+    t       boxhaul.sink_table;
+    ours    jsonb;
+    kept    text;               -- the first one that could not be set right, and why
+    err     text;
+    detail_ text;
 BEGIN
     FOR r IN SELECT * FROM boxhaul.verify_compare(subscription, table_, names, ARRAY(SELECT jsonb_array_elements_text(said -> 'columns')), said -> 'rows') LOOP
         n := n + 1;
@@ -383,13 +388,24 @@ BEGIN
             INSERT INTO boxhaul.verify_difference (subscription, tab, pass, kind, key) VALUES (verify_rows.subscription, table_, name, r.kind, r.key);
         END IF;
         CONTINUE WHEN NOT repairs;
-        -- As the sink applies a row that was read, or deleted.
-        PERFORM boxhaul.sink_rows(t, CASE WHEN r.kind = 'surplus' THEN 'take' ELSE 'put' END,
-                    ARRAY[CASE WHEN r.kind = 'surplus' THEN (SELECT jsonb_object_agg(k.name, k.value) FROM unnest(names, r.key) AS k (name, value)) ELSE r.line END])
-           FROM boxhaul.sink_table t WHERE t.subscription = verify_rows.subscription AND t.source = table_;
-        UPDATE boxhaul.verify_difference d SET repaired_at = clock_timestamp()
-         WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.key = r.key AND d.repaired_at IS NULL;
-        mended := mended + 1;
+        SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = verify_rows.subscription AND x.source = table_;
+        -- As the sink applies a row that was read, or deleted. One that cannot be set right hinders no other.
+        BEGIN
+            IF r.kind = 'surplus' THEN
+                PERFORM boxhaul.sink_rows(t, 'take', ARRAY[(SELECT jsonb_object_agg(k.name, k.value) FROM unnest(names, r.key) AS k (name, value))]);
+            ELSE
+                ours := CASE t.function WHEN '' THEN r.line ELSE boxhaul.sink_translate(t, r.line) END;
+                PERFORM boxhaul.sink_make_room(t, ours, ARRAY[ours], true);
+                PERFORM boxhaul.sink_rows(t, 'put', ARRAY[r.line]);
+            END IF;
+            UPDATE boxhaul.verify_difference d SET repaired_at = clock_timestamp()
+             WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.key = r.key AND d.repaired_at IS NULL;
+            mended := mended + 1;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS err = MESSAGE_TEXT, detail_ = PG_EXCEPTION_DETAIL;
+            kept := coalesce(kept, format('row %s: %s%s', to_jsonb(r.key), err, ' (' || nullif(detail_, '') || ')')
+                                   || CASE WHEN SQLSTATE LIKE '23%' THEN ': change the constraint, or the rows here that are in its way' ELSE '' END);
+        END;
     END LOOP;
     -- What differed once, and is as it should be now.
     IF EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.proved_at IS NULL AND d.pass <> name) THEN
@@ -400,7 +416,7 @@ BEGIN
                             WHERE e.subscription = d.subscription AND e.tab = d.tab AND e.key = d.key AND e.pass = name AND e.proved_at IS NULL);
     END IF;
     UPDATE boxhaul.verify_result v
-       SET rows = v.rows + n, ranges = v.ranges + 1, different = v.different + bad, repaired = v.repaired + mended, reading = number
+       SET rows = v.rows + n, ranges = v.ranges + 1, different = v.different + bad, repaired = v.repaired + mended, reading = number, why = coalesce(v.why, kept)
      WHERE v.subscription = verify_rows.subscription AND v.tab = table_ AND v.pass = name;
 END
 $$;

@@ -807,6 +807,30 @@ class Snapshots(SinkTest):
         self.assertEqual(self.orders("id, client, doc"), [(1, "bob", "long"), (2, "ann", "long"), (13, "dan", "of 3"), (15, "eve", "of 5")])
         self.assertEqual(self.sql("SELECT id, name FROM shop.people ORDER BY 1"), [(1, "BOB"), (2, "ANN"), (13, "DAN")])
 
+    def test_each_kind_of_index_that_was_in_the_way(self):
+        """By an expression, with a predicate, of values that are all NULL, and by an exclusion."""
+        kinds = ["CREATE UNIQUE INDEX ON shop.orders (lower(client))", "CREATE UNIQUE INDEX ON shop.orders (client) WHERE id < 10",
+                 "CREATE UNIQUE INDEX ON shop.orders (lower(client), (id % 2)) WHERE total > 1",
+                 "ALTER TABLE shop.orders ADD EXCLUDE USING btree (client WITH =)", "ALTER TABLE shop.orders ADD UNIQUE (client) DEFERRABLE INITIALLY DEFERRED"]
+        if self.version >= 150000:
+            kinds.append("CREATE UNIQUE INDEX ON shop.orders (client) NULLS NOT DISTINCT")
+        for kind in kinds:
+            with self.subTest(kind):
+                self.again()
+                self.start("public.orders")
+                self.sql(kind)
+                names = ("ann", "bob", None, "dan") if "NULLS" in kind else ("ann", "bob", "cid", "dan")
+                for n, name in enumerate(names):
+                    self.stream.alone("c", "public.orders", order(2 * n + 1, name, doc=f"of {n}"))
+                self.take_well()
+                self.stream.begin("public.orders", "s2")
+                self.stream.change("r", "public.orders", order(1, names[2]))
+                self.stream.alone("u", "public.orders", order(3, "ann"))
+                self.stream.alone("u", "public.orders", order(15, names[3], doc="moved"), old={"id": "5"})
+                self.stream.end("public.orders", "s2")
+                self.take_well()
+                self.assertEqual(self.orders("id, client"), [(1, names[2]), (3, "ann"), (15, names[3])])
+
     def test_a_value_that_two_rows_have_that_have_come(self):
         self.start()
         self.sql("CREATE UNIQUE INDEX ON shop.orders (client)")

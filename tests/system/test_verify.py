@@ -172,6 +172,33 @@ class Verify(CaptureTest):
         here = self.on_target("SELECT order_id, line, sku, amount, note FROM moved.order_lines ORDER BY 1, 2")
         self.assertEqual(here, self.sql("SELECT order_id, line, sku, amount, note FROM legacy.order_lines ORDER BY 1, 2"))
 
+    def test_values_that_have_changed_places(self):
+        """A row that is set right makes room for itself: what has its value differs, too, and its turn comes. By columns, by an expression, where a condition holds."""
+        for unique in ("moved.orders (client)", "moved.orders (lower(client))", "moved.orders (client) WHERE id < 50"):
+            with self.subTest(unique):
+                self.on_target(f"CREATE UNIQUE INDEX places ON {unique}")
+                self.on_target("""
+                    UPDATE moved.orders SET client = 'away' WHERE id = 7;
+                    UPDATE moved.orders SET client = 'customer 7' WHERE id = 8;
+                    UPDATE moved.orders SET client = 'customer 8' WHERE id = 7;
+                    DELETE FROM moved.orders WHERE id = 9;
+                    INSERT INTO moved.orders (id, client) VALUES (-1, 'customer 9')""")
+                self.assertIn("different=4 left=0 unproved=0", self.verify("--repair"))
+                self.on_target("DROP INDEX moved.places")
+                self.assertEqual(self.on_target("SELECT id, client FROM moved.orders WHERE id < 10 ORDER BY id"), [(n, f"customer {n}") for n in range(1, 10)])
+
+    def test_a_row_in_the_way_that_is_right(self):
+        """The target is stricter than the source: that is said, and hinders no other row."""
+        self.sql("UPDATE legacy.orders SET customer = 'twin' WHERE id IN (30, 31)")
+        self.wait(lambda: self.on_target("SELECT count(*) FROM moved.orders WHERE client = 'twin'") == [(2,)], "both to be there")
+        self.on_target("DELETE FROM moved.orders WHERE id = 31; UPDATE moved.orders SET client = 'hand ' || id WHERE id IN (5, 50); CREATE UNIQUE INDEX twins ON moved.orders (client)")
+        said = self.verify("--repair", status=1)
+        self.assertIn("different=3 left=1 unproved=0", said)
+        self.assertIn('table legacy.orders: not set right: row ["31"]: duplicate key value violates unique constraint "twins" (Key (client)=(twin) already exists.): '
+                      "change the constraint, or the rows here that are in its way", said)
+        self.on_target("DROP INDEX moved.twins")
+        self.assertIn("left=0", self.verify("--repair"))
+
     def test_the_end_of_a_pass_over_a_large_table(self):
         """The sink allows itself nested loops alone, and nobody has counted the marks: all the same, each row does not read each mark. That would take minutes, and a
         sink that is cut off by its time-out comes to the same place again."""
