@@ -246,6 +246,8 @@ static void print_table(const struct out *out, const json_t *t, const json_t *to
 		out_print(out, INK_PLAIN, ", %lld to be read once more", inbox_number(t, "repairs"));
 	if (look_is(t, "inserts_only"))
 		out_print(out, INK_DIM, "  inserts only");
+	if (strcmp(look_text(t, "snapshot"), "whole") == 0)
+		out_print(out, INK_DIM, "  read whole");
 	if (ails)
 		out_print(out, INK_BAD, "  %s", utf8_line(look_text(t, "reason"), reason, sizeof reason));
 	putchar('\n');

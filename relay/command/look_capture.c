@@ -25,6 +25,7 @@ static size_t fill_tables(const json_t *tables, struct capture_table_facts *to)
 				.reason = look_text(t, "reason"),
 				.rows = number(t, "rows"),
 				.estimate = number(t, "rows_estimate"),
+				.whole = strcmp(look_text(t, "snapshot"), "whole") == 0,
 				.rate = -1,
 			};
 	return n;

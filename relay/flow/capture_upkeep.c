@@ -430,7 +430,10 @@ static void on_forked(void *arg, const struct pg_result *result)
 	log_error(u->log, "copies of these tables are to be compared", KS("capture", capture(u)->name),
 		  KS("tables", tables), KS("do", "boxhaul verify --repair, or boxhaul capture resync for each"));
 	stop_being_live(u, "a promotion took changes back that were sent");
-	over(u);
+	/* What is asked for already was asked for behind this, under an epoch that is over: its answer says so, and leads again. To lead twice would make
+	 * ourselves the predecessor whom we wait for. */
+	if (!u->asking)
+		over(u);
 }
 
 void capture_upkeep_forked(struct capture_upkeep *u, uint64_t fork, const char *phantom)

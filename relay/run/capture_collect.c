@@ -100,6 +100,7 @@ static void collect_tables(struct capture_one *c, struct capture_one_facts *f)
 			.state = state_of(c, i),
 			.reason = capture_chunk_trouble(c->chunk, i),
 			.rows = t->rows,
+			.whole = t->whole,
 			.estimate = (uint64_t)(estimate > 0 ? estimate : c->tables[i].estimate),
 			.rate = c->led ? c->tables[i].rate : -1,
 		};

@@ -14,6 +14,7 @@ struct capture_table_facts {
 		state; /* in the words of the books: waiting, reading, read, complete, unproved, refused; "" = it has no snapshot */
 	const char *reason;      /* why it is refused, unproved, or not published; "" */
 	uint64_t rows, estimate; /* of the snapshot: stored so far; about so many are to come in all, 0 = not known */
+	bool whole;              /* it is read in one piece, under one transaction */
 	double rate;             /* rows a second of it, in the last ten seconds; negative = not known */
 };
 

@@ -112,8 +112,10 @@ class Whole(CaptureTest):
     def test_rows_that_were_there_and_inserts_meanwhile(self):
         self.visit()
         self.let_visit(10)
-        self.start_capture(WHOLE)
+        relay = self.start_capture(WHOLE)
         self.wait_complete()
+        self.assertRegex(self.say(relay, "capture", "status", NAME), rf"{TABLE} .*read whole")
+        self.assertIn((TABLE, True), [(t["name"], t["whole"]) for t in relay.status()["captures"][0]["tables"]])
         self.let_visit(50)
         copy = self.judge()
         self.assertGreaterEqual(copy.counts["r"], ROWS)

@@ -95,7 +95,7 @@ function capture(c) {
 /* Those whose rows are not all stored. */
 function draw_captures(all) {
 	const rows = all.flatMap(c => c.tables.filter(t => t.state !== null && t.state !== "complete").map(t => element("tr", ...[c.name, t.name,
-		t.reason === null ? t.state : `${t.state}: ${t.reason}`, number(t.rows), t.estimate_rows > 0 ? number(t.estimate_rows) : "-",
+		`${t.state}${t.whole ? ", whole" : ""}${t.reason === null ? "" : `: ${t.reason}`}`, number(t.rows), t.estimate_rows > 0 ? number(t.estimate_rows) : "-",
 		t.rate === null ? "-" : t.rate.toFixed(0)].map(text => element("td", text)))));
 
 	at("capture").hidden = all.length === 0;
