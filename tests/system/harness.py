@@ -40,6 +40,7 @@ from shop import Habits, Ledger, Shop, create_schema, seal  # noqa: E402
 
 STREAM = "ORDERS"
 SERVICE, RELAY = "shop_service", "shop_relay"  # who logs in
+ANSWERS = 20  # seconds that a relay which runs is asked for its status
 UNDRAINED = 5  # what `boxhaul run` ends with when it was told to end at once
 ASKED_FOR = (None, 0, UNDRAINED, -signal.SIGKILL)  # statuses of a relay that has not failed
 
@@ -313,8 +314,12 @@ class SystemTest(unittest.TestCase):
             return jetstream.count(stream)
 
     def status(self, relay):
-        """What the relay says of itself; {} when it does not answer."""
-        return relay.status()
+        """What the relay says of itself. One that runs is asked until it answers: it may have been started a moment ago, and the machine
+        be busy. {} when it does not."""
+        end = time.monotonic() + ANSWERS
+        while not (said := relay.status()) and relay.alive() and not relay.stopped() and time.monotonic() < end:
+            time.sleep(0.05)
+        return said
 
     def metric(self, relay, name):
         """One number of the relay's metrics; one that has just been started may not answer yet."""
