@@ -1574,6 +1574,8 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_server(capture text, messages bo
                (SELECT setting::bigint * 1024 * 1024 FROM pg_settings WHERE pg_settings.name = 'max_slot_wal_keep_size') AS keep_bytes,
                coalesce(current_setting('idle_replication_slot_timeout', true), '0') AS idle,
                current_setting('synchronous_standby_names') AS standbys,
+               coalesce(current_setting('synchronized_standby_slots', true), '') AS synchronized,
+               EXISTS (SELECT FROM pg_replication_slots r WHERE r.slot_type = 'physical') AS has_standby,
                (SELECT r.rolreplication OR r.rolsuper
                        OR EXISTS (SELECT FROM pg_roles x WHERE x.rolname = 'rds_replication' AND pg_has_role(r.oid, x.oid, 'MEMBER'))
                   FROM pg_roles r WHERE r.rolname = login) AS may_read)
@@ -1625,6 +1627,17 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_server(capture text, messages bo
     UNION ALL
     SELECT 'idle_replication_slot_timeout', 'warn', format('%s: a daemon that is stopped for longer loses its slot', s.idle),
            'set idle_replication_slot_timeout = 0', 'ALTER SYSTEM SET idle_replication_slot_timeout = 0' FROM s WHERE s.idle NOT IN ('0', '0s')
+    UNION ALL
+    -- From 17 on a slot can be on the standbys, too. Before, and without a standby, there is nothing to be said.
+    SELECT 'failover', CASE WHEN s.synchronized = '' THEN 'note' ELSE 'warn' END, format('slot %s is not copied to standbys: a promotion is a gap', r.slot_name),
+           format('stop the daemon, and set it: psql "dbname=%s replication=database" -c "ALTER_REPLICATION_SLOT %s (FAILOVER)"', current_database(), r.slot_name), NULL
+      FROM s, pg_replication_slots r
+     WHERE s.version >= 170000 AND s.has_standby AND r.database = current_database() AND r.slot_name ~ format('^boxhaul_%s_[0-9]+$', capture)
+       AND NOT (to_jsonb(r) ->> 'failover')::boolean
+    UNION ALL
+    SELECT 'failover', 'note', 'synchronized_standby_slots is empty: what is sent may be lost by a promotion, and with failover = "auto" a slot is not copied to standbys',
+           'set synchronized_standby_slots to the slots of the standbys that may be promoted', NULL
+      FROM s WHERE s.version >= 170000 AND s.has_standby AND s.synchronized = ''
     UNION ALL
     SELECT 'login', 'ok', format('%s may read the log', login), NULL, NULL FROM s WHERE s.may_read
     UNION ALL

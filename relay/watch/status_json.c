@@ -97,7 +97,8 @@ static json_t *table_of(const struct capture_table_facts *t)
 {
 	return json_pack("{s:o, s:o, s:o, s:b, s:I, s:I, s:o}", "name", text_of(t->name), "state",
 			 text_or_null(t->state), "reason", text_or_null(t->reason), "whole", t->whole, "rows",
-			 (json_int_t)t->rows, "estimate_rows", (json_int_t)t->estimate, "rate", t->rate >= 0 ? json_real(t->rate) : json_null());
+			 (json_int_t)t->rows, "estimate_rows", (json_int_t)t->estimate, "rate",
+			 t->rate >= 0 ? json_real(t->rate) : json_null());
 }
 
 static json_t *capture_of(const struct capture_one_facts *c)

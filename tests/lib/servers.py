@@ -166,6 +166,16 @@ class Postgres(Process):
             self.password = f.read()
         self._run("cp", "-a", os.path.join(directory, "data"), self.directory)
 
+    def follow(self, kept, source, slot):
+        """Become a standby of source, over this physical slot, from what keep() of it has copied; it copies slots that are for a failover, too."""
+        self.begin_with(kept)
+        self._write_private("pgpass", f"*:*:*:*:{self.password}\n")
+        self.settings.update(primary_conninfo=f"host=127.0.0.1 port={source.port} user={self.superuser} dbname=postgres connect_timeout=10 "
+                             f"passfile={os.path.join(self.directory, 'pgpass')}",
+                             primary_slot_name=slot, hot_standby_feedback="on", sync_replication_slots="on")
+        self._write_private(os.path.join("data", "standby.signal"), "")
+        return self
+
     def promote(self):
         """A standby becomes a primary; returns when it accepts writes."""
         self.execute("SELECT pg_promote(true, 60)")
