@@ -136,7 +136,7 @@ const struct setting settings[] = {
 		  "where that cannot be, it is warned of. single: each message is a publish of its own, and a key has one in "
 		  "flight. `boxhaul check` says which of the two is used, and why." },
 	{ "streams.batch_messages", SETTING_INTEGER, OF(batch_messages), RANGE(16, 65536), .standard = "1000",
-	  .help = "Messages in one batch at most; then it ends, and the next begins. No more than delivery.window counts." },
+	  .help = "Messages in one batch at most; then it ends, and the next begins when all of it is stored. With replicas more may be faster." },
 	{ "streams.foreign", SETTING_WORD, OF(foreign), .standard = "stop", WORDS("stop", "pass"),
 	  .help = "Owned, and somebody else has published to it: the stream stops until the relay is paused and resumed (stop), "
 		  "or it is only said (pass)." },

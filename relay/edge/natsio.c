@@ -167,13 +167,15 @@ static void was_written(void *arg, struct natsio_link *k)
 bool natsio_send(struct natsio *io, const struct natsio_message *m)
 {
 	struct natsio_link *k = io->link;
+	int held = k != NULL ? natsConnection_Buffered(k->nc) : 0;
 	char reply[NATSIO_INBOX_REPLY_BYTES];
 	natsMsg *msg = NULL;
 	natsStatus s;
 
 	/* The core's window bounds what is in flight; this bounds what a stopped server could make us hold. */
-	if (k == NULL || natsConnection_Buffered(k->nc) > BUFFERED_MAX_BYTES)
+	if (k == NULL || held > BUFFERED_MAX_BYTES)
 		return false;
+	natsio_held_write(&io->held, k, held);
 	natsio_inbox_write(&k->inbox, m, reply);
 	s = natsMsg_Create(&msg, m->subject, reply, m->payload, (int)m->bytes);
 	for (size_t i = 0; s == NATS_OK && i < m->header_count; i++)

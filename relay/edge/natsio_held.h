@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct natsio_link;
+
 struct natsio_held {
 	int64_t deadline_ms; /* no message is written from then on; the owner's to set */
 	bool any;
@@ -23,5 +25,8 @@ void natsio_held_nothing(struct natsio_held *h);
 /* Why what is held may not be written now, in words; NULL: it may, or there is nothing. The caller then drops the connection with it:
  * nats.c would write it later. */
 const char *natsio_held_why_not(const struct natsio_held *h, int64_t now_ms);
+
+/* Before one more is made: writes what k's nats.c holds (bytes) where that is much, and may be written. */
+void natsio_held_write(struct natsio_held *h, struct natsio_link *k, int bytes);
 
 #endif

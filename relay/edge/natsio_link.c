@@ -56,6 +56,19 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	k->handlers->was_read(k->handlers->arg, k);
 }
 
+static void write_held(struct natsio_link *k)
+{
+	natsConnection_ProcessWriteEvent(k->nc);
+	k->full = atomic_load(&k->want_write);
+	natsio_link_poll(k);
+}
+
+void natsio_link_write(struct natsio_link *k)
+{
+	if (!k->full && atomic_load(&k->want_write))
+		write_held(k);
+}
+
 static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct natsio_link *k = w->data;
@@ -64,9 +77,7 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int revents)
 	(void)revents;
 	if (k->nc == NULL || !k->handlers->may_write(k->handlers->arg, k))
 		return;
-	natsConnection_ProcessWriteEvent(k->nc);
-	k->full = atomic_load(&k->want_write);
-	natsio_link_poll(k);
+	write_held(k);
 	k->handlers->was_written(k->handlers->arg, k);
 }
 

@@ -63,6 +63,9 @@ void natsio_link_poll(struct natsio_link *k);
 /* On the loop's thread: polls it no more, and closes our copy of the descriptor. */
 void natsio_link_stop_polling(struct natsio_link *k);
 
+/* On the loop's thread, of a connected link: writes what nats.c holds, as far as the socket takes it, and not where it has just not taken all. */
+void natsio_link_write(struct natsio_link *k);
+
 /* Opens inbox and lanes of a connected link. */
 bool natsio_link_subscribe(struct natsio_link *k);
 

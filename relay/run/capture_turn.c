@@ -422,6 +422,8 @@ void capture_turn_effects(struct capture_one *c)
 {
 	struct capture_effect f;
 
+	/* What is handed over is written meanwhile, or later: not after the lease. */
+	natsio_deadline(c->nats, capture_send_deadline(c->core));
 	while (capture_next(c->core, &f))
 		carry_out(c, &f);
 }
@@ -471,7 +473,6 @@ void capture_turn(struct capture_one *c)
 		capture_turn_go_on(c);
 	if (c->wants_stream && now >= c->start_at_ms && pg_walsender_is_idle(c->walsender))
 		start_stream(c);
-	/* What was handed over is written later: not after the lease. */
 	natsio_deadline(c->nats, capture_send_deadline(c->core));
 	at = capture_deadline(c->core);
 	if (c->wants_stream)

@@ -300,9 +300,10 @@ static void turn_outbox(struct relay *r)
 	struct effect f;
 
 	relay_step(r, (struct event){ .kind = EVENT_TICK });
+	/* What is handed over is written meanwhile, or later: not after the lease. */
+	natsio_deadline(r->nats, delivery_send_deadline(r->core));
 	while (delivery_next(r->core, &f))
 		carry_out(r, &f);
-	/* What was handed over is written later: not after the lease. */
 	natsio_deadline(r->nats, delivery_send_deadline(r->core));
 	loop_timer_at(r->core_timer, delivery_deadline(r->core));
 }

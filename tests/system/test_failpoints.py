@@ -2,6 +2,7 @@
 and each time all that was committed is stored, once and in order."""
 
 import signal
+import time
 import unittest
 
 from harness import RELAY, STREAM, UNDRAINED
@@ -31,6 +32,26 @@ class Failpoints(StruckTest):
         self.start_relay(**QUICK)
         self.wait(lambda: self.sql("SELECT count(*) FROM boxhaul.outbox") == [(0,)], "every slot to be truncated")
         print(f"failpoints={len(points)} struck={struck} committed={committed}")
+
+    def test_stalled_in_the_middle_of_a_window(self):
+        """A turn makes a window, and writes it in pieces. In its middle the relay stands still until its lease is over, another one has sent the
+        rest, and the stream has forgotten what it would drop as a repeat: of what is made after that nothing is written."""
+        self.failpoints()
+        settings = {**QUICK, "delivery": {**QUICK["delivery"], "queue": 1024, "window": 512}}
+        self.migrate(**settings)
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["orders.>"], duplicate_window=100_000_000)
+            self.sql("INSERT INTO boxhaul.outbox (subject, payload) SELECT 'orders.paid', convert_to(repeat('x', 2000), 'UTF8') FROM generate_series(1, 400)")
+            victim = self.strike("handed_over", "stall", 200, **settings)
+            self.assertGreater(jetstream.count(STREAM), 0, "the first pieces of the window")
+            self.depose()
+            self.add_relay(**settings).start()
+            self.wait(lambda: jetstream.count(STREAM) >= 400, "the other one to send what is left")
+            self.wait_settled()
+            time.sleep(1)  # the stream forgets
+            victim.resume()
+            self.wait(lambda: self.status(victim)["role"] == "standby", "the victim to know that it leads no more")
+            self.assertEqual(jetstream.count(STREAM), 400)
 
     def strike_and_recover(self, point, action):
         """The victim meets its fate while the shop trades; then it, or a fresh relay, brings everything home."""

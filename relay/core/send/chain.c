@@ -29,7 +29,9 @@
  * just then. So the first look waits until the lease of the earlier leader is over and what it sent has arrived (predecessor.c). The same
  * holds of a foreign message that comes while a window is in flight: it takes the place of one of ours, and the next one may stand right
  * behind it. It is seen by that one, which was refused, and said; but those two stand in another order. So it may be with a stream that is made
- * anew while a window, or the answer that opens one, is on its way, and whose sequences begin just there. */
+ * anew while a window, or the answer that opens one, is on its way, and whose sequences begin just there: nothing that a message can ask for tells the
+ * two streams apart (Nats-Expected-Stream is a name, and an expected last message id that is wrong kills a stream with replicas). One at a time would
+ * do, and is what the chain is there to be faster than. The look behind the next break finds the other stream. */
 #include "core/send/chain.h"
 
 #include <assert.h>
