@@ -3,7 +3,10 @@
 The yardstick is the bare publisher with a PubAck for each message, on the same subjects and with the same headers: what a client
 can do that knows nothing of batches. In the same turns the relay drains the same backlog by single messages."""
 
+import statistics
+
 import runs
+import trips
 from arena import STREAM, SUBJECTS
 from report import Figure, Skipped
 
@@ -85,4 +88,34 @@ def batch_hot_key(bench):
     return [Figure("batch_hot_key_ratio", target=">= 0.9", rounds=ratios, notes=runs.notes(relay=ours, bare_publisher=bare) + [_batches(ours)])]
 
 
-FIGURES = {"batch_ratio": batch, "batch_ratio_r3": batch_r3, "batch_hot_key_ratio": batch_hot_key}
+def _asleep(bench, arena, database, send):
+    """(microseconds from the sending of COMMIT to stored, batches begun), of single messages that wake a relay. (Where others keep the machine
+    busy a message may be stored before its producer hears that it has committed.)"""
+    relay = arena.relay(database, streams=_stream(send)).start().wait_until_ready()
+    trips.sleep_deeply(database)
+    found = trips.Trips(bench, arena, database, bench.pick(40, 400), trips.GAP_MS, "i").us["stored_from_send"]
+    (said,) = relay.status()["streams"]
+    if relay.stop() != 0:
+        raise relay.died()
+    return statistics.median(found), said["batches_total"]
+
+
+def batch_latency(bench):
+    """commit to stored, one message after the other to a relay that sleeps: where it may send in batches, by where it sends single messages"""
+    p50, begun = {"single": [], "batch": []}, 0
+    with bench.batched_arena() as arena:
+        _may_be_asked(arena)
+        arena.create_stream()
+        database = arena.database()
+        for number in range(bench.rounds):
+            bench.say(f"idle latency: round {number + 1} of {bench.rounds}")
+            for send, found in p50.items():
+                us, batches = _asleep(bench, arena, database, send)
+                found.append(us)
+                begun += batches
+    return [Figure("batch_idle_latency_ratio", target="<= 1.05", rounds=[b / s for b, s in zip(p50["batch"], p50["single"])], notes=[
+        "p50 in us, round by round: " + "; ".join(f"{send} {' '.join(f'{us:.0f}' for us in found)}" for send, found in p50.items()),
+        f"batches begun: {begun}"])]
+
+
+FIGURES = {"batch_idle_latency_ratio": batch_latency, "batch_ratio": batch, "batch_ratio_r3": batch_r3, "batch_hot_key_ratio": batch_hot_key}
