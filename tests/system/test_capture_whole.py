@@ -132,10 +132,12 @@ class Whole(CaptureTest):
         """kill -9: it is begun anew under a new number, and consumers are told."""
         self.visit()
         relay, readings = self.start_capture({**WHOLE, "chunk_rows": 3}), [0]  # slow enough to be met
-        for _ in range(KILLS):
+        for n in range(KILLS):
             self.wait(lambda: self.table(f"state = 'reading' AND rows > 0 AND reading > {readings[-1]}") == (True,), "its rows to be read", pause=0.005)
             relay.kill9()
             readings.append(self.table("reading")[0])
+            if n + 1 == KILLS:  # nobody has to meet it any more
+                relay.configure({**relay.settings, "capture": [{**relay.settings["capture"][0], "chunk_rows": WHOLE["chunk_rows"]}]})
             relay.start()
         self.wait_complete()
         relay.kill9()
