@@ -264,9 +264,11 @@ static char *readable_keys(struct verify *v, struct verify_table *t, const char 
 	}
 	*stay = strtoll(pg_text(r, 0, 1), NULL, 10);
 	if (*stay > 0)
-		snprintf(t->kept, sizeof t->kept,
-			 "%" PRId64 " keys of the target are none that the source can have: delete them there, logged in as the sink",
-			 *stay);
+		snprintf(
+			t->kept, sizeof t->kept,
+			"%" PRId64
+			" keys of the target are none that the source can have: delete them there, logged in as the sink",
+			*stay);
 	return strdup(pg_is_null(r, 0, 0) ? "" : pg_text(r, 0, 0));
 }
 
