@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.sink_table (
     target_key     text[],
     slow           boolean     NOT NULL DEFAULT false,   -- two texts may be one key here: nothing is put together
     put            text,                             -- statements, made of the above: sink_statement()
+    fill           text,
     set_           text,
     move           text,
     take           text,
@@ -176,6 +177,7 @@ $$;
 
 -- The statement that does something with many rows. $1 is an array of objects whose members are the values of columns, as texts.
 --   put   insert them, or where the key is there, set what they say
+--   fill  the same, and $1 is an array of messages that have such objects as `rows`
 --   set   set what they say, and return the numbers of those that are not there
 --   move  $1 is one row, $2 the object with its old key
 --   take  delete them
@@ -191,11 +193,12 @@ DECLARE
     moves text := (SELECT string_agg(format('%1$I = excluded.%1$I', k.c), ', ') FROM unnest(columns) AS k (c) WHERE k.c <> ALL (key));
 BEGIN
     CASE kind
-    WHEN 'put' THEN
-        RETURN format('INSERT INTO %s AS t (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM unnest($1) AS m (m) ON CONFLICT (%s) DO %s', target,
+    WHEN 'put', 'fill' THEN
+        RETURN format('INSERT INTO %s AS t (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s ON CONFLICT (%s) DO %s', target,
                       (SELECT string_agg(quote_ident(c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY AS k (c, n)),
                       (SELECT string_agg(boxhaul.sink_value(target, k.c, 'm.m', k.m), ', ' ORDER BY k.n)
                          FROM unnest(columns, members) WITH ORDINALITY AS k (c, m, n)),
+                      CASE kind WHEN 'put' THEN 'unnest($1) AS m (m)' ELSE 'unnest($1) AS b (b), jsonb_array_elements(b.b -> ''rows'') AS m (m)' END,
                       (SELECT string_agg(quote_ident(c), ', ') FROM unnest(key) AS k (c)),
                       coalesce('UPDATE SET ' || moves, 'NOTHING'));
     WHEN 'set' THEN
@@ -260,14 +263,15 @@ BEGIN
     IF t.function <> '' THEN
         UPDATE boxhaul.sink_table x
            SET shape = sink_prepare.shape, source_columns = froms, target_columns = tos, source_key = keys, target_key = ours, slow = boxhaul.sink_is_slow(at, ours, types),
-               put = NULL, set_ = NULL, move = NULL,
+               put = NULL, fill = NULL, set_ = NULL, move = NULL,
                take = boxhaul.sink_statement('take', at, ours, ours, ours, ours), mark = boxhaul.sink_statement('mark', at, ours, ours, ours, ours)
          WHERE x.subscription = t.subscription AND x.source = t.source;
         RETURN;
     END IF;
     UPDATE boxhaul.sink_table x
        SET shape = sink_prepare.shape, source_columns = froms, target_columns = tos, source_key = keys, target_key = ours, slow = boxhaul.sink_is_slow(at, ours, types),
-           put = boxhaul.sink_statement('put', at, froms, tos, keys, ours), set_ = boxhaul.sink_statement('set', at, froms, tos, keys, ours),
+           put = boxhaul.sink_statement('put', at, froms, tos, keys, ours), fill = boxhaul.sink_statement('fill', at, froms, tos, keys, ours),
+           set_ = boxhaul.sink_statement('set', at, froms, tos, keys, ours),
            move = boxhaul.sink_statement('move', at, froms, tos, keys, ours), take = boxhaul.sink_statement('take', at, froms, tos, keys, ours),
            mark = boxhaul.sink_statement('mark', at, froms, tos, keys, ours)
      WHERE x.subscription = t.subscription AND x.source = t.source;
@@ -526,27 +530,28 @@ BEGIN
 END
 $$;
 
--- Applies one message as the log has it. False: it is nothing for the tables here, or before their beginning.
-CREATE OR REPLACE FUNCTION boxhaul.sink_one(subscription text, op text, source text, body jsonb, token text) RETURNS boolean
+-- Applies one message as the log has it. Returns how many changes and rows took effect; 0: it is nothing for the tables here, or before their beginning.
+CREATE OR REPLACE FUNCTION boxhaul.sink_one(subscription text, op text, source text, body jsonb, token text) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     t     boxhaul.sink_table;
     whole boolean := NOT coalesce(body, '{}') ? 'unchanged';
+    line  jsonb;
 BEGIN
     IF token IS NOT NULL THEN
         IF to_regprocedure('boxhaul.sink_token(text, text)') IS NOT NULL THEN
             EXECUTE 'SELECT boxhaul.sink_token($1, $2)' USING subscription, token;
         END IF;
-        RETURN false;
+        RETURN 0;
     END IF;
     CASE
     WHEN op = 'v' THEN
         IF to_regprocedure('boxhaul.sink_verify(text, jsonb)') IS NOT NULL THEN
             EXECUTE 'SELECT boxhaul.sink_verify($1, $2)' USING subscription, body;
         END IF;
-        RETURN false;
+        RETURN 0;
     WHEN op = 'end' THEN  -- its header says all
-        RETURN false;
+        RETURN 0;
     WHEN coalesce(op, '') NOT IN ('c', 'r', 'u', 'd', 't', 's', 'snapshot-begin', 'snapshot-end') OR source IS NULL THEN
         RAISE EXCEPTION 'boxhaul: a message of the stream is no change of a captured table'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Let the subscription take the subjects of the capture alone (by default cdc.NAME.*.*).';
@@ -558,7 +563,7 @@ BEGIN
     END IF;
     SELECT * INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_one.subscription AND x.source = sink_one.source;
     IF t.source IS NULL THEN
-        RETURN false;
+        RETURN 0;
     END IF;
     IF op IN ('s', 'snapshot-begin') AND body ? 'columns' THEN
         PERFORM boxhaul.sink_prepare(t.subscription, t.source, body -> 'columns');
@@ -566,26 +571,31 @@ BEGIN
     END IF;
     IF op = 'snapshot-begin' THEN
         PERFORM boxhaul.sink_begin_table(t, body ->> 'snapshot');
-        RETURN true;
+        RETURN 1;
     ELSIF op = 's' THEN
-        RETURN true;
+        RETURN 1;
     ELSIF t.state = 'incomplete' THEN
-        RETURN false;
+        RETURN 0;
     ELSIF op = 'snapshot-end' THEN
         IF t.state = 'reading' AND t.snapshot = body ->> 'snapshot' THEN
             PERFORM boxhaul.sink_sweep(t);
         END IF;
-        RETURN true;
+        RETURN 1;
     ELSIF op = 't' THEN
         PERFORM boxhaul.sink_truncate(t);
-        RETURN true;
-    ELSIF t.take IS NULL OR NOT body ? 'key' THEN
+        RETURN 1;
+    ELSIF t.take IS NULL OR NOT body ?| ARRAY['key', 'rows'] THEN
         RAISE EXCEPTION 'boxhaul: nothing has said what table % looks like', t.source
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Have its rows sent anew: boxhaul capture resync NAME CAPTURE %s', t.source);
     END IF;
     CASE
     WHEN op = 'd' THEN
         PERFORM boxhaul.sink_rows(t, 'take', ARRAY[body -> 'key']);
+    WHEN body ? 'rows' THEN
+        FOR line IN SELECT jsonb_array_elements(body -> 'rows') LOOP
+            PERFORM boxhaul.sink_rows(t, 'put', ARRAY[line]);
+        END LOOP;
+        RETURN jsonb_array_length(body -> 'rows');
     WHEN op <> 'u' THEN
         PERFORM boxhaul.sink_rows(t, 'put', ARRAY[body -> 'row']);
     WHEN body ? 'old' AND NOT body -> 'old' @> (body -> 'key') THEN
@@ -595,7 +605,7 @@ BEGIN
     ELSE
         PERFORM boxhaul.sink_rows(t, CASE WHEN whole THEN 'set whole' ELSE 'set' END, ARRAY[body -> 'row']);
     END CASE;
-    RETURN true;
+    RETURN 1;
 END
 $$;
 
@@ -689,8 +699,34 @@ BEGIN
 END
 $$;
 
--- Applies messages in order: what can be put together so, all else where it stands. Returns how many took effect.
-CREATE OR REPLACE FUNCTION boxhaul.sink_run(subscription text, ops text[], sources text[], bodies jsonb[], tokens text[], alone boolean[]) RETURNS bigint
+-- Messages of several rows of one table, one behind the other. Returns how many rows took effect.
+CREATE OR REPLACE FUNCTION boxhaul.sink_fill(subscription text, source text, bodies jsonb[]) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    t boxhaul.sink_table;
+    n bigint;
+BEGIN
+    SELECT * INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_fill.subscription AND x.source = sink_fill.source;
+    IF t.source IS NULL OR t.state = 'incomplete' THEN
+        RETURN 0;
+    ELSIF t.take IS NULL THEN
+        RAISE EXCEPTION 'boxhaul: nothing has said what table % looks like', t.source USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    n := (SELECT sum(jsonb_array_length(b -> 'rows')) FROM unnest(bodies) b);
+    IF t.fill IS NULL OR t.sweep THEN
+        PERFORM boxhaul.sink_rows(t, 'put', ARRAY(SELECT l.line FROM unnest(bodies) WITH ORDINALITY AS b (body, n),
+                                                         jsonb_array_elements(b.body -> 'rows') WITH ORDINALITY AS l (line, n) ORDER BY b.n, l.n));
+    ELSE
+        EXECUTE t.fill USING bodies;
+        UPDATE boxhaul.sink_table x SET rows = x.rows + n WHERE x.subscription = t.subscription AND x.source = t.source;
+    END IF;
+    RETURN n;
+END
+$$;
+
+-- Applies messages in order: what can be put together so, all else where it stands. took: changes and rows that took effect; skipped: messages that had none.
+CREATE OR REPLACE FUNCTION boxhaul.sink_run(subscription text, ops text[], sources text[], bodies jsonb[], tokens text[], alone boolean[],
+                                            OUT took bigint, OUT skipped bigint)
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     n     integer := cardinality(ops);
@@ -698,10 +734,12 @@ DECLARE
     live  text[];                -- tables that are applied
     slow  text[];
     stand integer[];             -- messages that keep their place
-    took  bigint := 0;
     more  bigint;
     i     integer;
+    j     integer;
 BEGIN
+    took := 0;
+    skipped := 0;
     WHILE a <= n LOOP
         -- What a message that keeps its place has changed counts for what is behind it.
         SELECT array_agg(t.source) FILTER (WHERE t.state <> 'incomplete'), array_agg(t.source) FILTER (WHERE t.slow) INTO live, slow
@@ -717,13 +755,24 @@ BEGIN
                    FROM unnest(ops[a:i - 1], sources[a:i - 1], bodies[a:i - 1]) WITH ORDINALITY AS x (op, source, body, n) WHERE x.source = ANY (live);
             END IF;
             took := took + more;
+            skipped := skipped + i - a - more;
+        ELSE
+            skipped := skipped + i - a;
         END IF;
-        IF i <= n AND boxhaul.sink_one(subscription, ops[i], sources[i], bodies[i], tokens[i]) THEN
-            took := took + 1;
+        EXIT WHEN i > n;
+        j := i;
+        IF ops[i] = 'r' AND bodies[i] ? 'rows' THEN
+            WHILE j < n AND ops[j + 1] = 'r' AND sources[j + 1] = sources[i] AND bodies[j + 1] ? 'rows' LOOP
+                j := j + 1;
+            END LOOP;
+            more := boxhaul.sink_fill(subscription, sources[i], bodies[i:j]);
+        ELSE
+            more := boxhaul.sink_one(subscription, ops[i], sources[i], bodies[i], tokens[i]);
         END IF;
-        a := i + 1;
+        took := took + more;
+        skipped := skipped + CASE WHEN more = 0 THEN j - i + 1 ELSE 0 END;
+        a := j + 1;
     END LOOP;
-    RETURN took;
 END
 $$;
 
@@ -855,7 +904,10 @@ DECLARE
     sources  text[];
     alone    boolean[];
     took     bigint := 0;
+    ignored  bigint := 0;
     step     bigint;
+    nothing  bigint;
+    more     bigint;
     passed   bigint := coalesce(cardinality(seqs), 0);
     goal     bigint := to_position;
     err      text;
@@ -915,7 +967,7 @@ BEGIN
               FROM (SELECT m.n, CASE WHEN m.token IS NULL AND m.why IS NULL THEN convert_from(m.payload, 'UTF8')::jsonb END AS body
                       FROM unnest(raw[1:until_n], tokens[1:until_n], why[1:until_n]) WITH ORDINALITY AS m (payload, token, why, n)
                      ORDER BY m.n OFFSET 0) x;
-            took := boxhaul.sink_run(subscription, ops, sources, bodies, tokens, alone);
+            SELECT r.took, r.skipped INTO took, ignored FROM boxhaul.sink_run(subscription, ops, sources, bodies, tokens, alone) r;
             SET CONSTRAINTS ALL IMMEDIATE;
         EXCEPTION WHEN OTHERS THEN
             took := -1;
@@ -923,6 +975,7 @@ BEGIN
         IF took < 0 THEN
             -- One by one, transaction by transaction, in the order of the log; the statements are made anew, for the target may have changed.
             took := 0;
+            ignored := 0;
             a := 1;
             cuts := boxhaul.sink_cuts(s.split, txs, lasts);
             IF until_n > coalesce(cuts[cardinality(cuts)], 0) THEN
@@ -930,6 +983,7 @@ BEGIN
             END IF;
             FOREACH b IN ARRAY cuts LOOP
                 step := 0;
+                nothing := 0;
                 i := a;
                 BEGIN
                     IF a = 1 THEN
@@ -939,10 +993,13 @@ BEGIN
                     SET CONSTRAINTS ALL DEFERRED;
                     FOR k IN a .. b LOOP
                         i := k;
-                        step := step + boxhaul.sink_alone(subscription, raw[i], tokens[i], why[i])::integer;
+                        more := boxhaul.sink_alone(subscription, raw[i], tokens[i], why[i]);
+                        step := step + more;
+                        nothing := nothing + (more = 0)::integer;
                     END LOOP;
                     SET CONSTRAINTS ALL IMMEDIATE;
                     took := took + step;
+                    ignored := ignored + nothing;
                 EXCEPTION WHEN OTHERS THEN
                     GET STACKED DIAGNOSTICS err = MESSAGE_TEXT, state_ = RETURNED_SQLSTATE, hint_ = PG_EXCEPTION_HINT, detail_ = PG_EXCEPTION_DETAIL;
                     trouble := format('%s%s (message %s of the stream%s)', err, ': ' || nullif(detail_, ''), all_seqs[i], ', transaction ' || txs[i]);
@@ -982,7 +1039,7 @@ BEGIN
     UPDATE boxhaul.sink x
        SET position = goal, place = coalesce((SELECT p FROM unnest(places[1:until_n]) WITH ORDINALITY AS u (p, n) WHERE p IS NOT NULL ORDER BY u.n DESC LIMIT 1), x.place),
            split = CASE WHEN trouble IS NULL THEN tx END,
-           applied = x.applied + took, skipped = x.skipped + until_n - took,
+           applied = x.applied + took, skipped = x.skipped + ignored,
            transactions = x.transactions + (SELECT count(DISTINCT u.t) FROM unnest(txs[1:until_n]) AS u (t)) - (txs[1] IS NOT DISTINCT FROM x.split AND until_n > 0 AND x.split IS NOT NULL)::integer,
            missing = (SELECT coalesce(sum(t.missing), 0) FROM boxhaul.sink_table t WHERE t.subscription = sink_apply.subscription),
            error = sink_apply.trouble, error_state = state_, error_hint = CASE WHEN trouble IS NOT NULL THEN boxhaul.sink_advice(state_, hint_) END,
@@ -1026,7 +1083,7 @@ END
 $$;
 
 -- One message in the order of the log, from its bytes.
-CREATE OR REPLACE FUNCTION boxhaul.sink_alone(subscription text, payload bytea, token text, why text) RETURNS boolean
+CREATE OR REPLACE FUNCTION boxhaul.sink_alone(subscription text, payload bytea, token text, why text) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     body jsonb;
@@ -1072,7 +1129,7 @@ BEGIN
         ELSIF (t.target, t.mapping, t.function) IS DISTINCT FROM (c.target, c.mapping, c.function) THEN
             UPDATE boxhaul.sink_table x
                SET target = c.target, mapping = c.mapping, function = c.function, state = 'incomplete', snapshot = NULL,
-                   put = NULL, set_ = NULL, move = NULL, take = NULL, mark = NULL
+                   put = NULL, fill = NULL, set_ = NULL, move = NULL, take = NULL, mark = NULL
              WHERE x.subscription = t.subscription AND x.source = t.source;
             did := did || format('table %s goes to %s in another way, and has to be read anew', c.source, c.target);
         END IF;
@@ -1170,7 +1227,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_set(boxhaul.sink_table, jsonb[]), boxhaul.sink_rows(boxhaul.sink_table, text, jsonb[]), boxhaul.sink_sweep(boxhaul.sink_table),
     boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
     boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),
-    boxhaul.sink_many(text, text[], text[], jsonb[]), boxhaul.sink_run(text, text[], text[], jsonb[], text[], boolean[]),
+    boxhaul.sink_many(text, text[], text[], jsonb[]), boxhaul.sink_fill(text, text, jsonb[]), boxhaul.sink_run(text, text[], text[], jsonb[], text[], boolean[]),
     boxhaul.sink_outcomes(text[], text[], jsonb[]), boxhaul.sink_cuts(text, text[], boolean[]),
     boxhaul.sink_last_cut(text, text[], boolean[]), boxhaul.sink_alone(text, bytea, text, text), boxhaul.sink_advice(text, text), boxhaul.sink_complete(text) TO boxhaul_sink;
 GRANT EXECUTE ON FUNCTION boxhaul.sink_figures(text), boxhaul.sink_check(jsonb), boxhaul.sink_troubles(text, text[], text[]), boxhaul.sink_may_replicate() TO boxhaul_relay;

@@ -14,6 +14,10 @@
 #include "format/capture_verify.h"
 #include "format/pgoutput.h"
 
+/* What a server or a stream refuses, beside what can never be sent, it refuses for its size (core/refusal.c). Each takes more than this on the wire, or is none
+ * for rows. */
+enum { CAPTURE_MAKER_NEVER_REFUSED_BYTES = 4096 };
+
 /* What makes them. Each of them returns NULL when out of memory. What can never be sent has a defect, and is a dead letter in its turn. */
 struct capture_maker;
 
@@ -59,7 +63,7 @@ struct capture_parcel *capture_maker_columns(struct capture_maker *m, const stru
 struct capture_parcel *capture_maker_outbox(struct capture_maker *m, const struct capture_place *place,
 					    const struct capture_relation *x, const struct pgoutput_message *message);
 
-/* May it never be stored? And what says, behind it, that its transaction ends. */
+/* May it never be stored? (Then for its size, which is above that of CAPTURE_MAKER_NEVER_REFUSED_BYTES, or for a defect.) And what says, behind it, that its transaction ends. */
 bool capture_maker_may_be_refused(const struct capture_parcel *p);
 struct capture_parcel *capture_maker_end(struct capture_maker *m, const struct capture_place *place);
 
@@ -84,15 +88,21 @@ bool capture_maker_skips(const struct capture_maker *m, const struct pgoutput_me
 
 /* Of the snapshot. */
 struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row);
+
+/* Several rows of one window in one message, each of which was made as above and is no defect: their shape, snapshot, reading and table (`of`; its values do not count). Who reads a table of its own
+ * stream alone wants that: a row as text in the order of the commits. */
+bool capture_maker_puts_together(const struct config_capture *c);
+struct capture_parcel *capture_maker_rows(struct capture_maker *m, const struct capture_read_row *of,
+					  const struct capture_parcel *const *rows, size_t count);
+
 struct capture_parcel *capture_maker_control(struct capture_maker *m, const struct capture_read_control *control);
 
 /* Of a verify pass: a row, by its hash, or whole (`hash` is NULL), or that there is none (`absent`: of its values the key alone counts); the rows of a window,
- * which were made so (`last` is the last one of the chunk); that the pass begins, or ends. What a pass reads is told apart by its own id. */
+ * which were made so; that the pass begins, or ends. What a pass reads is told apart by its own id. */
 struct capture_parcel *capture_maker_verify(struct capture_maker *m, const struct capture_verify *v,
 					    const struct capture_read_row *row, const char *hash, bool absent);
 struct capture_parcel *capture_maker_window(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
-					    const char *tab, const struct capture_parcel *const *rows, size_t count,
-					    const struct capture_parcel *last);
+					    const char *tab, const struct capture_parcel *const *rows, size_t count);
 struct capture_parcel *capture_maker_pass(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
 					  const char *tab, bool end);
 

@@ -122,7 +122,7 @@ static void put_key(struct body *b)
 	const struct capture_shape *shape = b->c->shape;
 	bool first = true;
 
-	if (shape->key_count == 0 || b->c->op >= CAPTURE_OP_TRUNCATE)
+	if (shape->key_count == 0 || b->c->op >= CAPTURE_OP_TRUNCATE || b->c->body != NULL)
 		return;
 	capture_text_say(b->out, ",\"key\":{");
 	for (uint16_t part = 1; part <= shape->key_count; part++) {
@@ -185,7 +185,14 @@ static void write_plain(struct body *b, const char *op)
 	put_key(b);
 	if (has_row(c)) {
 		capture_text_say(b->out, ",\"row\":");
+		b->w->row_at = b->out->count;
 		put_row(b);
+		b->w->row_bytes = b->out->count - b->w->row_at;
+	}
+	if (c->body != NULL) {
+		capture_text_say(b->out, ",\"rows\":[");
+		capture_text_put(b->out, c->body->bytes, c->body->count);
+		capture_text_char(b->out, ']');
 	}
 	if (has_old(c)) {
 		capture_text_say(b->out, ",\"old\":");

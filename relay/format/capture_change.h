@@ -50,7 +50,8 @@ struct capture_change {
 		snapshot; /* the snapshot's id; of READ, SNAPSHOT_BEGIN, SNAPSHOT_END; else NULL, or of SHAPE the one under way */
 	uint64_t reading;  /* of READ, VERIFY */
 	const char *token; /* of TOKEN */
-	/* Of VERIFY: its body (format/capture_verify.h), and what tells it from the others of its pass, whose id is `snapshot`. */
+	/* Of VERIFY: its body (format/capture_verify.h), and what tells it from the others of its pass, whose id is `snapshot`. Of a READ of several rows, which has no `row`: these, with
+	 * commas between them, and what tells it from the others of its reading. */
 	const struct capture_text *body;
 	const void *id;
 	size_t id_bytes;

@@ -229,7 +229,7 @@ static bool write_id(struct capture_writer *w, const struct capture_change *c, u
 	const char *word = ops[c->op];
 	char nth[40];
 
-	if (c->op == CAPTURE_OP_VERIFY)
+	if (c->id != NULL)
 		return capture_identity_row(&w->identity, c->place.system, c->snapshot, c->shape->schema,
 					    c->shape->table, c->reading, c->id, c->id_bytes, id);
 	if (!row && c->place.commit_lsn != 0)

@@ -8,6 +8,7 @@
  *                v of a verify pass, which has a body of its own (format/capture_verify.h)
  *     key        of the row as it is now; of a deleted one as it was. Not where the table has no key
  *     row        as it is now; not of d, t, s
+ *     rows       of an r, in the place of key and row: several rows of one snapshot, each as in `row` (format = text, order = commit)
  *     old        as it was: what the replica identity gives. Of a u with a key that stays: only with REPLICA IDENTITY FULL
  *     unchanged  columns that are stored out of line and were not sent, because they did not change: they stand in no row, and are never null
  *     at         the time of the commit; not of r

@@ -45,6 +45,8 @@ struct capture_writer {
 	struct capture_identity identity;
 	struct capture_text payload, headers, key, encoded, piece;
 	size_t header_count, wire_bytes;
+	size_t row_at,
+		row_bytes; /* of a change with a row, where no other format is wanted: where that stands in the payload; 0: nowhere */
 	char subject[MESSAGE_SUBJECT_MAX_BYTES + 1];
 	char why[256];
 };

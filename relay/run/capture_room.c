@@ -70,6 +70,7 @@ struct capture_settings capture_room_settings(const struct capture_one *c)
 	return (struct capture_settings){
 		.send = send,
 		.in_commit_order = conf->order == CONFIG_ORDER_COMMIT,
+		.rows_together = capture_maker_puts_together(conf),
 		.tables = (uint32_t)capture_tables_count(conf),
 		.chunk_rows = conf->chunk_rows,
 		.chunk_share = conf->chunk_share,

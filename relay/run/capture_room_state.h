@@ -166,8 +166,9 @@ void capture_room_end_stream(struct capture_one *c);
 /* capture_passes.c: the messages of verify passes. The pass over a table as what is written; shape: what the table looks like. */
 struct capture_verify capture_verify_of(struct capture_one *c, uint32_t table, uint64_t reading,
 					const struct capture_shape *shape);
-/* The message for the rows of a window, and the core's answer. */
-void capture_verify_window(struct capture_one *c, const struct capture_effect *f);
+
+/* capture_windows.c: the messages for the rows of a window, and the core's answer. */
+void capture_windows_make(struct capture_one *c, const struct capture_effect *f);
 
 /* capture_events.c */
 struct pg_handlers capture_events_of_control(struct capture_one *c);

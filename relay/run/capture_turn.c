@@ -403,7 +403,7 @@ static void carry_out(struct capture_one *c, const struct capture_effect *f)
 	case CAPTURE_EFFECT_CHUNK:
 	case CAPTURE_EFFECT_CHUNK_END: ask(c, f); break;
 	case CAPTURE_EFFECT_LET_GO: capture_chunk_forget(c->chunk); break;
-	case CAPTURE_EFFECT_WINDOW: capture_verify_window(c, f); break;
+	case CAPTURE_EFFECT_WINDOW: capture_windows_make(c, f); break;
 	case CAPTURE_EFFECT_CONTROL: control(c, f); break;
 	case CAPTURE_EFFECT_MARK: ok = mark(c, f->mark); break;
 	case CAPTURE_EFFECT_FETCH: ok = capture_room_fetch(c, f); break;

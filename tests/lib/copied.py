@@ -89,6 +89,10 @@ def parse(stored, unkeyed=()):
         raise Damaged(f"no event: {stored.payload[:80]!r}") from e
     if op not in OPERATIONS:
         raise Damaged(f"op {op}")
+    if op == "r" and "rows" in body:
+        if not (isinstance(body["rows"], list) and len(body["rows"]) > 1 and all(isinstance(row, dict) for row in body["rows"])) or {"key", "row"} & set(body):
+            raise Damaged("r with rows that are none")
+        return Event(stored.seq, stored.msg_id, op, table, {}, None, None, [], None, False, body)
     if op in tuple("rcud") and not isinstance(body.get("key"), dict) and not (op in "rc" and table in unkeyed and "key" not in body):
         raise Damaged(f"{op} without a key")
     if op in tuple("rcu") and not isinstance(body.get("row"), dict):
@@ -129,6 +133,7 @@ class Copy:
         self.faults, self.examples, self.counts = collections.Counter(), [], collections.Counter()
         self.events, self.compared, self.verified = [], 0, 0
         self.met = collections.defaultdict(set)  # by pass: the keys that it has said something of
+        self.keys = {}                           # by table: the columns of its key, as the stream said last
         self._ids, self._before = {}, None
 
     def fault(self, kind, what):
@@ -152,12 +157,25 @@ class Copy:
             except Damaged as e:
                 self.fault("damaged", f"{e}, at {stored.seq}")
                 continue
-            self.events.append(event)
-            self.counts[event.op] += 1
+            events = self._each(event)
+            self.events += events
+            self.counts[event.op] += len(events)
             if self._is_new(event):
                 self._judge_place(event)
-                self._apply(event)
+                for one in events:
+                    self._apply(one)
         return self
+
+    def _each(self, event):
+        """Of a message of several rows an event for each. Their keys are known by what was said of the table's columns."""
+        if "columns" in event.body and event.op != "v":
+            keys = sorted((c for c in event.body["columns"] if "key" in c), key=lambda c: c["key"])
+            self.keys[event.table] = [c["name"] for c in keys]
+        if event.op != "r" or "rows" not in event.body:
+            return [event]
+        if not self.keys.get(event.table):
+            self.fault("damaged", f"rows of {event.table} without a key, at {event.seq}")
+        return [event._replace(row=row, key={name: row[name] for name in self.keys.get(event.table, ())}) for row in event.body["rows"]]
 
     def _is_new(self, event):
         """Whoever consumes drops a second copy; it must not be there all the same."""

@@ -123,6 +123,16 @@ class Judge(unittest.TestCase):
     def test_truncate(self):
         self.judge([message(1, "c", row=row()), message(2, "t"), message(3, "c", key=2, row=row(2))], row(2))
 
+    def test_several_rows_in_one_message(self):
+        columns = [{"name": "id", "type": 23, "key": 1}, {"name": "v", "type": 25}]
+        def rows(seq, *rows):
+            return Stored(seq, f"cdc.{T}", {"Nats-Msg-Id": [f"id-{seq}"]}, json.dumps({"op": "r", "table": T, "rows": rows}).encode())
+        begun = message(1, "snapshot-begin", columns=columns)
+        self.assertEqual(self.judge([begun, rows(2, row(), row(2))], row(), row(2)).counts["r"], 2)
+        self.judge([begun, message(2, "u", row=row(v="b")), rows(3, row(2), row())], row(), row(2), faults={"stale": 1})
+        self.judge([rows(1, row(), row(2))], faults={"damaged": 1, "surplus": 1})
+        self.judge([begun, rows(2, row())], faults={"damaged": 1})
+
     def test_what_was_rolled_back(self):
         self.judge([message(1, "c", row=row(changed_by="undone c1-1"))], row(changed_by="undone c1-1"), faults={"uncommitted": 1})
 

@@ -4,6 +4,7 @@
 
 #include "capture_world.h"
 #include "check_capture.h"
+#include "draw.h"
 
 static struct host *alive(struct capture_sim *s, const struct capture_happening *h)
 {
@@ -114,13 +115,24 @@ static void common(struct capture_sim *s, struct host *h, const struct effect *f
 static void tell_window(struct capture_sim *s, struct host *h)
 {
 	struct capture_event ev = { .kind = CAPTURE_EVENT_WINDOW };
-	struct payload p = h->windowed;
+	struct capture_row messages[CAPTURE_KEYS] = { { .key = NULL } };
+	struct payload p[CAPTURE_KEYS];
+	struct windowed w = h->windowed;
 
-	ev.window.none = p.m.window == UINT32_MAX;
-	ev.window.row.bytes = 20;
-	ev.window.row.lane = 1 + capture_mix(p.m.table, 98);
+	for (uint32_t i = 0; i < w.count; i++) {
+		p[i] = w.payload[i];
+		messages[i].bytes = 20;
+		messages[i].lane = 1 + capture_mix(p[i].m.table, 98);
+		messages[i].slot = CAPTURE_NO_SLOT;
+	}
+	ev.window.none = w.none;
+	ev.window.messages = messages;
+	ev.window.rows = w.rows;
+	ev.window.count = w.count;
 	capture_host_step(s, h, &ev);
-	capture_host_keep(s, h, ev.window.row.slot, &p);
+	for (uint32_t i = 0; i < w.count; i++)
+		if (messages[i].slot != CAPTURE_NO_SLOT)
+			capture_host_keep(s, h, messages[i].slot, &p[i]);
 }
 
 static void on_window(struct capture_sim *s, const struct capture_happening *h)
@@ -134,29 +146,48 @@ static void on_window(struct capture_sim *s, const struct capture_happening *h)
 }
 
 /* One message for the rows in these slots. */
-static void window(struct capture_sim *s, struct host *h, const struct capture_effect *f)
+static struct payload put_together(struct capture_sim *s, struct host *h, const struct capture_effect *f,
+				   const uint32_t *slots, uint32_t count)
 {
 	struct payload p = { .used = true };
 	struct window *w = &s->window[s->windows];
-	struct capture_happening *a;
 
 	demand(s, s->windows + 1 < MAX_WINDOWS, "the simulator is too small");
-	for (size_t i = 0; i < f->window.count; i++) {
-		const struct payload *row = &h->payload[f->window.slots[i]];
+	for (uint32_t i = 0; i < count; i++) {
+		const struct payload *row = &h->payload[slots[i]];
 
-		demand(s, row->used && row->m.kind == MESSAGE_VERIFY, "a window has a row that was let go");
+		demand(s, row->used && (row->m.kind == MESSAGE_VERIFY || row->m.kind == MESSAGE_ROW),
+		       "a window has a row that was let go");
 		w->key[w->count] = row->m.key;
 		w->content[w->count++] = row->m.content;
 	}
-	demand(s, h->payload[f->window.last].used, "a window ends with a row that was let go");
 	p.m = (struct message){ .kind = MESSAGE_WINDOW, .table = (uint8_t)f->window.table, .window = s->windows++ };
 	p.m.reading = f->window.reading;
 	p.m.pass = capture_table_at(h->core, f->window.table)->pass;
-	p.m.id = capture_mix(capture_mix(f->window.table, h->payload[f->window.last].m.key),
+	/* Of all attempts of this reading no two messages end with the same row that are not the same, or need not both be there (core/capture/README.md). */
+	p.m.id = capture_mix(capture_mix(f->window.table, h->payload[slots[count - 1]].m.key),
 			     capture_mix(capture_mix(p.m.reading, p.m.pass), 5));
-	if (prng_below(&s->dice, 5) == 0)
-		p.m.window = UINT32_MAX;
-	h->windowed = p;
+	return p;
+}
+
+/* Messages of as many rows as the dice want. */
+static void window(struct capture_sim *s, struct host *h, const struct capture_effect *f)
+{
+	struct windowed *w = &h->windowed;
+	struct capture_happening *a;
+	uint32_t most = CAPTURE_KEYS;
+
+	if (s->plan.settings.rows_together)
+		most = ONE_OF(&s->dice, 1, 2, CAPTURE_KEYS, CAPTURE_KEYS);
+	*w = (struct windowed){ .none = prng_below(&s->dice, 5) == 0 };
+	for (size_t at = 0; at < f->window.count; w->count++) {
+		uint32_t rows = f->window.count - at < most ? (uint32_t)(f->window.count - at) : most;
+
+		w->rows[w->count] = rows;
+		if (rows > 1)
+			w->payload[w->count] = put_together(s, h, f, f->window.slots + at, rows);
+		at += rows;
+	}
 	h->windowed_at = ++s->numbers;
 	if (prng_below(&s->dice, 2) == 0) {
 		tell_window(s, h);

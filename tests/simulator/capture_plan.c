@@ -162,6 +162,8 @@ void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 	p->whole_table = CAPTURE_TABLES;
 	if (p->settings.in_commit_order && !p->whole_rows && p->every.end_lost == 0 && prng_below(dice, 3) == 0)
 		p->whole_table = (uint32_t)prng_below(dice, p->tables);
+	/* (By no die of its own: every seed keeps its story.) */
+	p->settings.rows_together = p->settings.in_commit_order && !p->whole_rows && p->window_us / 1000 % 2 == 0;
 	/* A bucket is not verified. */
 	if (p->whole_rows)
 		p->every.verify = 0;

@@ -191,6 +191,13 @@ struct payload {
 	uint16_t defect;
 };
 
+/* The messages that stand for the rows of a window; where rows[i] is 1 there is none. */
+struct windowed {
+	bool none;
+	uint32_t count, rows[CAPTURE_KEYS];
+	struct payload payload[CAPTURE_KEYS];
+};
+
 /* The answer to a question of the reader session, as the server gave it. */
 struct answer {
 	bool failed;
@@ -227,8 +234,8 @@ struct host {
 	struct capture *core;
 	struct payload payload[MAX_SLOTS];
 	int cursor[CAPTURE_TABLES], top[CAPTURE_TABLES]; /* of the books, when it took the lead */
-	uint64_t question;       /* of the reader session; what comes for an older one is void */
-	struct payload windowed; /* the message of a window, until the core has it */
+	uint64_t question;        /* of the reader session; what comes for an older one is void */
+	struct windowed windowed; /* the messages of a window, until the core has them */
 	uint64_t windowed_at;
 	uint32_t asked_keys[CAPTURE_TABLES]; /* the same */
 	struct capture_effect asked;

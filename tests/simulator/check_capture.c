@@ -241,6 +241,19 @@ static void row_stored(struct capture_sim *s, const struct message *m)
 	       m->key, m->content.val, m->content.toast, at.now.val, at.now.toast);
 }
 
+static void rows_stored(struct capture_sim *s, const struct message *m)
+{
+	const struct window *w = &s->window[m->window];
+
+	for (uint32_t i = 0; i < w->count; i++) {
+		struct message row = *m;
+
+		row.key = w->key[i];
+		row.content = w->content[i];
+		row_stored(s, &row);
+	}
+}
+
 /* --- verify passes --- */
 
 static bool are_same(const struct content *a, const struct content *b)
@@ -311,14 +324,18 @@ void check_capture_stored(struct capture_sim *s, const struct message *m)
 		      s->op[m->op].content.val, s->op[m->op].toast_sent ? s->op[m->op].content.toast : 0);
 	else
 		trace(s, "stream  %u: %s %u/%u, reading %u: %u/%u", s->sequence + 1,
-		      m->kind == MESSAGE_ROW ? "row" : "control", m->table, m->key, m->reading, m->content.val,
-		      m->content.toast);
+		      m->kind == MESSAGE_ROW      ? "row"
+		      : m->kind == MESSAGE_WINDOW ? "window"
+						  : "control",
+		      m->table, m->key, m->reading, m->content.val, m->content.toast);
 	if (m->kind == MESSAGE_CHANGE)
 		change_stored(s, m);
 	else if (m->kind == MESSAGE_ROW && m->table == s->plan.whole_table)
 		unkeyed_stored(s, m, m->content.val);
 	else if (m->kind == MESSAGE_ROW)
 		row_stored(s, m);
+	else if (m->kind == MESSAGE_WINDOW && m->pass == 0)
+		rows_stored(s, m);
 	else if (m->kind == MESSAGE_CONTROL && m->table == s->plan.whole_table)
 		unkeyed_told(s, m);
 	else if (m->pass != 0)

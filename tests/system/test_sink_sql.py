@@ -101,6 +101,9 @@ class Stream:
         self.index += 1
         return self._send(body, {"Boxhaul-Position": f"{self.tx}.{self.index}", "Boxhaul-Tx": self.tx, "Boxhaul-Index": str(self.index)})
 
+    def rows(self, table, *rows):
+        return self._send({"op": "r", "table": table, "rows": rows, "snapshot": "s1"}, {"Boxhaul-Chunk": "s1-0"})
+
     def alone(self, *change, **options):
         with self.transaction():
             return self.change(*change, **options)
@@ -754,6 +757,63 @@ class Snapshots(SinkTest):
         self.assertEqual([n for n, in self.orders("id")], [1, 2, 9, 13])
         self.assertEqual(self.sql("SELECT swept, sweep FROM boxhaul.sink_table WHERE source = 'public.orders'"), [(3, False)])
         self.assertEqual(self.sql("SELECT 1 FROM boxhaul.sink_seen"), [])
+
+    def test_several_rows_in_one_message(self):
+        """Alone and together with what stands around them; where the table is new, where rows are there from before, and by a function."""
+        def write(s):
+            self.define()
+            self.lead()
+            s.rows("public.orders", order(8))  # before the beginning
+            for table in ("public.orders", "public.people"):
+                s.begin(table)
+            s.rows("public.orders", order(1), order(2))
+            s.rows("public.orders", order(3), order(4))
+            s.rows("public.people", *({"id": str(n), "name": name, "age": "17"} for n, name in enumerate(("ann", "test person", "cid"), 1)))
+            s.rows("public.unknown", {"id": "1"}, {"id": "2"})
+            s.alone("u", "public.orders", order(2, "bob"), unchanged=["doc"])
+            s.alone("d", "public.orders", order(3))
+            s.rows("public.orders", order(5), order(6))
+
+        def check():
+            self.assertEqual(self.orders("id, client"), [(1, "ann"), (2, "bob"), (4, "ann"), (5, "ann"), (6, "ann")])
+            self.assertEqual(self.sql("SELECT id, name FROM shop.people ORDER BY 1"), [(1, "ANN"), (3, "CID")])
+            self.assertEqual(self.sink("applied, skipped"), (2 + 6 + 3 + 2, 2))  # what begins, rows, rows, changes; before the beginning, unknown
+            self.assertEqual(self.sql("SELECT source, rows FROM boxhaul.sink_table WHERE rows > 0 ORDER BY 1"), [("public.orders", 8), ("public.people", 3)])
+        for size in (1000, 1):
+            with self.subTest(size=size):
+                self.again()
+                write(self.stream)
+                for upto in range(len(self.stream.messages) if size == 1000 else 1, len(self.stream.messages) + 1):
+                    self.take_well(upto)
+                check()
+
+    def test_rows_that_come_again_in_one_message(self):
+        """Those of an attempt that was broken off and of the next one may meet in one batch; and rows from before go at the end."""
+        self.start()
+        for n in (1, 2, 7):
+            self.stream.alone("c", "public.orders", order(n))
+        self.take_well()
+        self.stream.begin("public.orders", "s2")
+        self.stream.rows("public.orders", order(1), order(2, "bob"))
+        self.stream.rows("public.orders", order(2, "cid"), order(3))
+        self.stream.end("public.orders", "s2")
+        self.take_well()
+        self.assertEqual(self.orders("id, client"), [(1, "ann"), (2, "cid"), (3, "ann")])
+
+    def test_a_row_among_several_that_is_refused(self):
+        self.define()
+        self.lead()
+        self.sql("CREATE UNIQUE INDEX ON shop.orders (client)")
+        self.stream.begin("public.orders")
+        self.stream.rows("public.orders", order(1, "ann"), order(2, "bob"))
+        self.stream.rows("public.orders", order(3, "cid"), order(4, "ann"))
+        taken, trouble = self.take()
+        self.assertEqual((taken, self.orders("id")), (None, [(1,), (2,)]))
+        self.assertIn("duplicate key", trouble)
+        self.assertIn("(message 3 of the stream)", trouble)
+        self.sql("DROP INDEX shop.orders_client_idx")
+        self.take_well()
+        self.assertEqual(self.orders("id"), [(1,), (2,), (3,), (4,)])
 
     def test_a_column_of_ones_own_makes_no_room(self):
         """It has the name of one of the source's, and is not mapped: its values say nothing of rows there."""

@@ -771,6 +771,44 @@ static void other_outboxes(void)
 	is_text(why, "the table public.outbox has no column \"id\"", "is told");
 }
 
+static void together(void)
+{
+	struct capture_text body = { .bytes = NULL };
+	struct capture_change one = { .op = CAPTURE_OP_READ,
+				      .shape = &orders,
+				      .row = row,
+				      .snapshot = snapshot,
+				      .reading = 1,
+				      .place = { .system = 7000000000000000001 } },
+			      two = one;
+	static const char want[] =
+		"{\"op\":\"r\",\"table\":\"public.orders\",\"rows\":[{\"id\":\"42\",\"total\":\"9.90\",\"doc\":\"{\\\"a\\\": 1.0}\"},{}],"
+		"\"snapshot\":\"8d3c0f8e-0000-4000-8000-000000000001\"}";
+	struct capture_message m;
+	char alone[UUID_CHARACTERS + 1];
+
+	style.format = CAPTURE_FORMAT_TEXT;
+	is_number(capture_event_write(&w, &style, &one, &m), REASON_NONE, "a row that was there");
+	memcpy(alone, m.id, sizeof alone);
+	ok(w.row_bytes > 0 && memcmp((const char *)m.payload + w.row_at, "{\"id\":\"42\"", 10) == 0,
+	   "it is known where the row stands");
+	capture_text_put(&body, (const char *)m.payload + w.row_at, w.row_bytes);
+	capture_text_say(&body, ",{}");
+	two.row = NULL;
+	two.body = &body;
+	two.id = "w42";
+	two.id_bytes = 3;
+	is_number(capture_event_write(&w, &style, &two, &m), REASON_NONE, "several in one message");
+	ok(m.payload_bytes == strlen(want) && memcmp(m.payload, want, m.payload_bytes) == 0,
+	   "each stands there as it does alone");
+	ok(strcmp(alone, m.id) != 0 && m.key == NULL, "it has an id of its own, and no key");
+	style.subject = "cdc.{key}";
+	is_number(capture_event_write(&w, &style, &two, &m), DEFECT_SUBJECT_NULL, "no subject is that of several rows");
+	style.subject = "cdc.{capture}.{schema}.{table}";
+	style.format = CAPTURE_FORMAT_ROW;
+	capture_text_free(&body);
+}
+
 int main(void)
 {
 	rows();
@@ -791,6 +829,7 @@ int main(void)
 	pg_transactional_outbox();
 	go_outbox();
 	other_outboxes();
+	together();
 	capture_message_free(&w);
 	return done_testing();
 }

@@ -24,9 +24,9 @@ enum {
 
 static uint32_t slots_of_chunks(const struct capture_settings *s)
 {
-	return s->tables == 0
-		       ? 0
-		       : CHUNKS_IN_MEMORY * (s->chunk_rows + 1) + OF_A_WALK * s->tables + 2 * LIMIT_CAPTURE_STEPS;
+	return s->tables == 0 ? 0
+			      : CHUNKS_IN_MEMORY * capture_reading_slots_of_chunk(s) + OF_A_WALK * s->tables +
+					2 * LIMIT_CAPTURE_STEPS;
 }
 
 uint32_t capture_slots(const struct capture_settings *s)

@@ -89,7 +89,7 @@ static bool ask_chunk(struct capture_reading *r, uint32_t table, enum capture_ch
 	const struct capture_table *t = &r->table[table];
 
 	if ((!between && !MUTANT(chunk_in_transaction)) || !capture_walks_have_room(r) ||
-	    capture_rows_chunk_room(r->rows) < r->set->chunk_rows) {
+	    capture_rows_chunk_room(r->rows) < capture_reading_slots_of_chunk(r->set)) {
 		r->stopped_ms = NEVER;
 		return false;
 	}
@@ -150,7 +150,6 @@ static bool ask_window(struct capture_reading *r, struct capture_effect *f)
 	f->window.reading = r->table[r->at].reading;
 	f->window.slots = chunk_slots(&r->chunk);
 	f->window.count = r->chunk.left;
-	f->window.last = r->last_slot;
 	r->asked = ASKED_WINDOW;
 	return true;
 }

@@ -117,31 +117,47 @@ static void close_window(struct capture_reading *r)
 	chunk_forget(&r->chunk);
 }
 
-/* Of a verify pass the rows that are left are one message, which the owner makes: the log stands still until it is there (capture_questions_holds), so
- * it stands where the rows would. */
+static bool go_together(const struct capture_reading *r)
+{
+	return r->table[r->at].pass != 0 || (r->set->rows_together && r->kind == CAPTURE_CHUNK_ROWS);
+}
+
+/* Of a verify pass, and where rows go together, those that are left are messages of several, which the owner makes: the log stands still until they are there
+ * (capture_questions_holds), so they stand where the rows would. */
 static void look_at_window(struct capture_reading *r)
 {
 	if (!r->chunk.open || r->end != END_KNOWN || r->position < r->end_lsn)
 		return;
-	if (r->table[r->at].pass != 0 && r->chunk.left > 0)
+	if (go_together(r) && r->chunk.left > 0)
 		r->window_due = true;
 	else
 		close_window(r);
 }
 
+static void put_message(struct capture_reading *r, struct capture_row *message, uint32_t rows)
+{
+	if (rows == 1) {
+		chunk_emit_first(&r->chunk);
+		return;
+	}
+	chunk_drop_first(&r->chunk, rows);
+	message->slot = capture_rows_take(r->rows, message, true);
+	capture_rows_append(r->rows, message->slot);
+}
+
 void capture_reading_window(struct capture_reading *r, struct capture_event *ev)
 {
-	ev->window.row.slot = CAPTURE_NO_SLOT;
+	size_t count = ev->window.none ? 0 : ev->window.count;
+
+	for (size_t i = 0; i < count; i++)
+		ev->window.messages[i].slot = CAPTURE_NO_SLOT;
 	if (r->asked != ASKED_WINDOW)
 		return;
 	r->asked = ASKED_NOTHING;
 	r->window_due = false;
 	r->stats->windows++;
-	if (!ev->window.none) {
-		chunk_drop_all(&r->chunk);
-		ev->window.row.slot = capture_rows_take(r->rows, &ev->window.row, true);
-		capture_rows_append(r->rows, ev->window.row.slot);
-	}
+	for (size_t i = 0; i < count; i++)
+		put_message(r, &ev->window.messages[i], ev->window.rows[i]);
 	close_window(r);
 }
 

@@ -91,6 +91,12 @@ struct capture_reading {
 	size_t note_first, note_count;
 };
 
+/* A chunk takes so many slots at most: one for each row, and until those are let go one for the message that stands for two of them or more. */
+static inline uint32_t capture_reading_slots_of_chunk(const struct capture_settings *s)
+{
+	return s->chunk_rows + s->chunk_rows / 2;
+}
+
 static inline bool capture_reading_state_is_unfinished(const struct capture_table *t)
 {
 	return t->state == CAPTURE_TABLE_WAITING || t->state == CAPTURE_TABLE_READING || t->state == CAPTURE_TABLE_READ;

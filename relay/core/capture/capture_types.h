@@ -37,6 +37,7 @@ struct capture_settings {
 	struct delivery_settings send;
 	bool in_commit_order; /* order = "commit": the stream is owned, one sequence. Else the lane of each row counts */
 	uint32_t tables;      /* rows and books name them 0 .. tables-1; 0: none has rows to be read */
+	bool rows_together; /* only in commit order: rows of a chunk that nothing came between go out in messages of several (CAPTURE_EFFECT_WINDOW) */
 	uint32_t chunk_rows;  /* >= 1 */
 	uint32_t chunk_share; /* 1 .. 100: per cent of the time that chunks may take from the stream */
 	uint32_t
@@ -219,8 +220,12 @@ struct capture_event {
 			uint64_t lsn;
 		} chunk_end;
 		struct {
-			bool none; /* they cannot be one message: each goes out as it is */
-			struct capture_row row;
+			bool none; /* each goes out as it is */
+			/* Messages in the place of the rows, in their order: messages[i] is for the next rows[i] of them, all together for each one. Where that is 1 the row goes
+			 * out as it is, and messages[i] does not count. */
+			struct capture_row *messages;
+			const uint32_t *rows;
+			size_t count;
 		} window;
 		struct {
 			uint32_t table;
@@ -384,8 +389,6 @@ struct capture_effect {
 			uint32_t reading;
 			const uint32_t *slots; /* of the core, until the answer: in key order, at least one */
 			size_t count;
-			uint32_t
-				last; /* the last row of the chunk, which may have gone out: what tells this window from the others */
 		} window;
 		const struct capture_mark *mark;
 		struct {

@@ -28,7 +28,7 @@ void chunk_destroy(struct chunk *c)
 void chunk_forget(struct chunk *c)
 {
 	c->open = false;
-	c->count = c->left = 0;
+	c->count = c->left = c->first = 0;
 }
 
 /* --- the index --- */
@@ -67,6 +67,7 @@ void chunk_open(struct chunk *c, uint32_t table, struct capture_row *rows, size_
 	c->open = true;
 	c->table = table;
 	c->count = c->left = count;
+	c->first = 0;
 	for (size_t i = 0; i < count; i++) {
 		uint32_t *bucket;
 
@@ -115,22 +116,35 @@ const uint32_t *chunk_slots(struct chunk *c)
 	return c->slots;
 }
 
-void chunk_drop_all(struct chunk *c)
+static struct chunk_row *first_left(struct chunk *c)
 {
-	for (size_t i = 0; i < c->count; i++) {
-		if (c->row[i].slot == CAPTURE_NO_SLOT)
-			continue;
-		capture_rows_drop(c->rows, c->row[i].slot);
-		c->row[i].slot = CAPTURE_NO_SLOT;
+	assert(c->left > 0);
+	while (c->row[c->first].slot == CAPTURE_NO_SLOT)
+		c->first++;
+	return &c->row[c->first];
+}
+
+void chunk_emit_first(struct chunk *c)
+{
+	emit(c, first_left(c));
+}
+
+void chunk_drop_first(struct chunk *c, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct chunk_row *row = first_left(c);
+
+		capture_rows_drop(c->rows, row->slot);
+		row->slot = CAPTURE_NO_SLOT;
+		c->left--;
 	}
-	c->left = 0;
 }
 
 size_t chunk_emit_all(struct chunk *c)
 {
 	size_t left = c->left;
 
-	for (size_t i = 0; c->left > 0; i++)
-		emit(c, &c->row[i]);
+	while (c->left > 0)
+		chunk_emit_first(c);
 	return left;
 }

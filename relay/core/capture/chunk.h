@@ -26,6 +26,7 @@ struct chunk {
 	struct chunk_row *row; /* in key order */
 	uint32_t *slots;       /* what chunk_slots() returned */
 	size_t count, left, capacity;
+	size_t first; /* none before it is left */
 	uint32_t *bucket; /* index + 1 of a row; 0: empty */
 	size_t buckets;   /* a power of two */
 };
@@ -45,8 +46,11 @@ bool chunk_emit(struct chunk *c, const void *key, uint32_t key_bytes);
 /* The slots of all that are left, in key order; c->left of them, until the chunk is stepped again. */
 const uint32_t *chunk_slots(struct chunk *c);
 
-/* None is left: one message stands for them, which is the caller's. */
-void chunk_drop_all(struct chunk *c);
+/* The first one that is left goes out, in key order. */
+void chunk_emit_first(struct chunk *c);
+
+/* The first `count` that are left are no more: a message stands for them, which is the caller's. */
+void chunk_drop_first(struct chunk *c, size_t count);
 
 /* All that are left go out, in key order. Returns how many. */
 size_t chunk_emit_all(struct chunk *c);

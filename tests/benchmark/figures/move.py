@@ -292,29 +292,41 @@ def proving(bench):
 
 
 def applying(bench):
-    """CPU of a sink's session for a row, by SQL alone: batches of 1,000 and of 100 messages, inserts in transactions of 20"""
+    """CPU of a sink's session for a row, by SQL alone: batches of 1,000 and of 100 messages, inserts in transactions of 20; and rows that were there"""
     count = bench.messages_of(20_000, 200_000)
+    changes, rows = [_change(number, count) for number in range(count)], [_rows(number) for number in range(0, count, ROWS_OF_MESSAGE)]
     with bench.own_arena() as service:
-        large, small = ([_apply(service, count, size) for _ in range(bench.rounds)] for size in (1000, 100))
+        large, small, read = ([_apply(service, messages, size) / count for _ in range(bench.rounds)]
+                              for messages, size in ((changes, 1000), (changes, 100), (rows, 500)))
     return [Figure("move_apply_us", unit="us a row", rounds=large, notes=["batches of 1,000 messages"]),
-            Figure("move_apply_small_us", unit="us a row", rounds=small, notes=["batches of 100 messages"])]
+            Figure("move_apply_small_us", unit="us a row", rounds=small, notes=["batches of 100 messages"]),
+            Figure("move_apply_rows_us", unit="us a row", rounds=read, notes=[f"batches of 500 messages of {ROWS_OF_MESSAGE} rows"])]
 
 
 SHAPE = [{"name": name, "type": type_, "typmod": -1, **({"key": 1} if name == "id" else {})} for name, type_ in (
     ("id", 20), ("customer", 23), ("amount", 1700), ("state", 25), ("at", 1184), ("note", 25))]
 
 
-def _message(number, size):
+ROWS_OF_MESSAGE = 18  # as a capture puts them together
+
+
+def _row(number):
+    return {"id": str(number), "customer": "7", "amount": "3.50", "state": "open", "at": "2026-11-30 17:45:00.123456+00", "note": "boxhaul " * 12}
+
+
+def _rows(number):
+    return {"op": "r", "table": TABLE, "rows": [_row(n) for n in range(number, number + ROWS_OF_MESSAGE)], "snapshot": "s"}, {"Boxhaul-Chunk": "s-1"}
+
+
+def _change(number, size):
     tx = f"0/{number // 20:X}.849253375684112"
-    key = {"id": str(number)}
-    body = {"op": "c", "table": TABLE, "key": key, "row": {**key, "customer": "7", "amount": "3.50", "state": "open", "at": "2026-11-30 17:45:00.123456+00",
-                                                           "note": "boxhaul " * 12}, "at": "2026-11-30T17:45:00.123456Z"}
+    body = {"op": "c", "table": TABLE, "key": {"id": str(number)}, "row": _row(number), "at": "2026-11-30T17:45:00.123456Z"}
     last = {"Boxhaul-Last": "1"} if number % 20 == 19 or number == size - 1 else {}
     return body, {"Boxhaul-Tx": tx, "Boxhaul-Position": f"{tx}.{number % 20 + 1}", **last}
 
 
-def _apply(service, count, size):
-    """A session that is given what a daemon would give it; what its arguments cost by themselves is taken off."""
+def _apply(service, changes, size):
+    """us of a session that is given what a daemon would give it; what its arguments cost by themselves is taken off."""
     with service.database() as database, contextlib.closing(database.connect(RELAY)) as connection, connection.cursor() as cursor:
         service.pg.execute(f"GRANT boxhaul_sink TO {RELAY}; GRANT SET ON PARAMETER session_replication_role TO {RELAY}")
         database.execute(TARGET)
@@ -324,9 +336,9 @@ def _apply(service, count, size):
         epoch = cursor.fetchone()[0]
         cursor.execute("SELECT boxhaul.inbox_open(%s, %s, '2026', 0, NULL)", (NAME, epoch))
         begin = {"op": "snapshot-begin", "table": TABLE, "columns": SHAPE, "snapshot": "s", "format": "text", "order": "commit"}
-        messages = [(begin, {}), *(_message(number, count) for number in range(count))]
+        messages = [(begin, {}), *changes]
         pid, used, position = connection.info.backend_pid, 0.0, 0
-        for first in [0, *range(1, count + 1, size)]:
+        for first in [0, *range(1, len(messages), size)]:
             batch = messages[first:first + size] if first else messages[:1]
             values = {"epoch": epoch, "at": position, "to": position + len(batch), "seqs": list(range(position + 1, position + len(batch) + 1)),
                       "bodies": [json.dumps(body, separators=(",", ":")).encode() for body, _ in batch], "headers": [json.dumps(headers) for _, headers in batch]}
@@ -340,7 +352,7 @@ def _apply(service, count, size):
             if (said := cursor.fetchone()) != (len(batch), None):
                 raise RuntimeError(f"the batch was not applied: {said}")
             position += len(batch)
-        return used / count
+        return used
 
 
 FIGURES = {"move_copy_ratio": copying, "move_stream_ratio": streaming, "move_lag_p50_ms": lagging, "move_verify": proving, "move_apply_us": applying}

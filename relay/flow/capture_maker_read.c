@@ -1,0 +1,140 @@
+/* What is read: rows of a snapshot, and verify passes. */
+#include "flow/capture_maker.h"
+#include "flow/capture_maker_state.h"
+#include "format/sql_name.h"
+
+/* --- the snapshot --- */
+
+struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row)
+{
+	struct capture_change c = { .op = CAPTURE_OP_READ,
+				    .shape = row->shape,
+				    .row = row->values,
+				    .place = { .system = m->style.system },
+				    .snapshot = row->snapshot,
+				    .reading = row->reading,
+				    .nth = row->nth };
+	struct capture_parts p = { .tab = row->tab,
+				   .table = row->table,
+				   .key = &m->key,
+				   .row_is_part = capture_maker_puts_together(&m->config->captures[m->index]) };
+
+	capture_pack_key(&m->key, row->shape, row->values);
+	return capture_maker_make(m, &c, &p);
+}
+
+/* What a message is told apart by within the reading (and the pass): a letter, and a key. No key of a row begins with a letter. */
+static void write_id(struct capture_maker *m, char what, const void *key, size_t bytes)
+{
+	capture_text_reset(&m->id);
+	capture_text_char(&m->id, what);
+	capture_text_put(&m->id, key, bytes);
+}
+
+/* One behind the other. */
+static void write_rows(struct capture_maker *m, const struct capture_parcel *const *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		capture_text_say(&m->body, i > 0 ? "," : "");
+		capture_text_put(&m->body, rows[i]->part, rows[i]->part_bytes);
+	}
+}
+
+struct capture_parcel *capture_maker_rows(struct capture_maker *m, const struct capture_read_row *of,
+					  const struct capture_parcel *const *rows, size_t count)
+{
+	struct capture_change c = { .op = CAPTURE_OP_READ,
+				    .shape = of->shape,
+				    .place = { .system = m->style.system },
+				    .snapshot = of->snapshot,
+				    .reading = of->reading,
+				    .body = &m->body };
+	struct capture_parts p = { .tab = of->tab, .table = of->table };
+
+	capture_text_reset(&m->body);
+	write_rows(m, rows, count);
+	write_id(m, 'w', rows[count - 1]->key, rows[count - 1]->key_bytes);
+	c.id = m->id.bytes;
+	c.id_bytes = m->id.count;
+	return m->body.failed || m->id.failed ? NULL : capture_maker_make(m, &c, &p);
+}
+
+struct capture_parcel *capture_maker_control(struct capture_maker *m, const struct capture_read_control *control)
+{
+	struct sql_name name = { .schema = "" };
+	struct capture_shape nameless = { .schema = name.schema, .table = name.table };
+	struct capture_change c = { .op = control->end ? CAPTURE_OP_SNAPSHOT_END : CAPTURE_OP_SNAPSHOT_BEGIN,
+				    .shape = control->shape != NULL ? control->shape : &nameless,
+				    .place = { .system = m->style.system },
+				    .snapshot = control->snapshot,
+				    .reading = control->reading,
+				    .nth = control->nth };
+	struct capture_parts p = { .tab = control->tab, .table = control->table };
+
+	sql_name_read(control->tab, &name);
+	return capture_maker_make(m, &c, &p);
+}
+
+/* --- verify passes --- */
+
+static struct capture_parcel *make_verify(struct capture_maker *m, const struct capture_verify *v,
+					  struct capture_parts *p)
+{
+	struct capture_change c = { .op = CAPTURE_OP_VERIFY,
+				    .shape = v->shape,
+				    .place = { .system = m->style.system },
+				    .snapshot = v->pass,
+				    .reading = v->reading,
+				    .body = &m->body };
+
+	c.id = m->id.bytes;
+	c.id_bytes = m->id.count;
+	return m->body.failed || m->id.failed ? NULL : capture_maker_make(m, &c, p);
+}
+
+struct capture_parcel *capture_maker_verify(struct capture_maker *m, const struct capture_verify *v,
+					    const struct capture_read_row *row, const char *hash, bool absent)
+{
+	struct capture_parts p = { .tab = row->tab, .table = row->table, .key = &m->key };
+	struct capture_parcel *c;
+	bool ok;
+
+	capture_pack_key(&m->key, row->shape, row->values);
+	capture_text_reset(&m->body);
+	capture_verify_open(&m->body, v, "rows");
+	p.part_at = m->body.count;
+	ok = capture_verify_row(&m->body, v, row->values, hash, absent);
+	p.part_bytes = m->body.count - p.part_at;
+	capture_verify_close(&m->body, "rows");
+	write_id(m, 'k', m->key.bytes, m->key.count);
+	c = make_verify(m, v, &p);
+	if (c != NULL && !ok && c->defect == REASON_NONE)
+		c->defect = DEFECT_COLUMN;
+	return c;
+}
+
+struct capture_parcel *capture_maker_window(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
+					    const char *tab, const struct capture_parcel *const *rows, size_t count)
+{
+	struct capture_parts p = { .tab = tab, .table = table };
+
+	capture_text_reset(&m->body);
+	capture_verify_open(&m->body, v, "rows");
+	write_rows(m, rows, count);
+	capture_verify_close(&m->body, "rows");
+	write_id(m, 'w', rows[count - 1]->key, rows[count - 1]->key_bytes);
+	return make_verify(m, v, &p);
+}
+
+struct capture_parcel *capture_maker_pass(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
+					  const char *tab, bool end)
+{
+	struct capture_parts p = { .tab = tab, .table = table };
+	const char *what = end ? "end" : "begin";
+
+	capture_text_reset(&m->body);
+	capture_verify_open(&m->body, v, what);
+	capture_verify_close(&m->body, what);
+	write_id(m, end ? 'e' : 'b', "", 0);
+	return make_verify(m, v, &p);
+}

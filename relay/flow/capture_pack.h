@@ -1,0 +1,35 @@
+/* From a message that was made to a parcel: one allocation, with what the core and the books want to know of it. */
+#ifndef BOXHAUL_FLOW_CAPTURE_PACK_H
+#define BOXHAUL_FLOW_CAPTURE_PACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/refusal.h"
+#include "flow/capture_parcel.h"
+#include "format/capture_message.h"
+#include "format/capture_shape.h"
+#include "format/pgoutput.h"
+
+/* What there is to know of it beside the message. All is borrowed. */
+struct capture_parts {
+	const char *tab;
+	uint32_t table;
+	const struct capture_place *place;                     /* NULL: of no transaction */
+	const struct capture_text *key, *repair_key, *columns; /* NULL, or empty: none */
+	enum reason defect;
+	bool read_instead;
+	bool written; /* by somebody, as a message: of no row */
+	bool moves_whole;
+	bool row_is_part;           /* the part is the row, wherever it stands */
+	size_t part_at, part_bytes; /* in the body */
+};
+
+/* The key of a row in one piece; empty where it has none, or not all of it was sent. */
+void capture_pack_key(struct capture_text *out, const struct capture_shape *s, const struct pgoutput_value *values);
+
+/* NULL when out of memory; free with free(). */
+struct capture_parcel *capture_pack(const struct capture_message *m, const struct capture_parts *p);
+
+#endif
