@@ -450,8 +450,10 @@ int main(int argc, char **argv)
 		help_print_one(stdout, call.command);
 		return EXIT_OK;
 	}
-	if (call.command->run == run)
+	if (call.command->run == run) {
 		process_hold_hangup();
+		process_keep_little();
+	}
 	if (call.text[OPTION_CONFIG] == NULL || (call.command->of_all && is_directory(call.text[OPTION_CONFIG])))
 		return call.command->run(&call);
 	return with_config(&call);

@@ -156,6 +156,14 @@ bool process_can_open(size_t count)
 	return n == count;
 }
 
+/* Left alone, the first large one that is freed makes the allocator keep all that are no larger from then on: between small ones they are holes that stay. */
+void process_keep_little(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+#endif
+}
+
 void process_give_back(void)
 {
 #ifdef __GLIBC__

@@ -38,6 +38,9 @@ bool process_can_open(size_t count);
  * we are not root; then nothing has changed. */
 bool process_become(const char *user);
 
+/* What is large goes back as soon as it is freed. Before the first large one. */
+void process_keep_little(void);
+
 /* Memory that was freed and that the allocator still holds goes back. May take milliseconds: for a quiet moment. */
 void process_give_back(void);
 

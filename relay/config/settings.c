@@ -155,7 +155,7 @@ const struct setting settings[] = {
 	{ "delivery.queue", SETTING_INTEGER, IN(delivery.queue_messages), RANGE(16, 65536), .standard = "4096",
 	  .help = "Messages in memory at most, those in flight included." },
 	{ "delivery.queue_bytes", SETTING_SIZE, .apply = APPLY_LIVE, IN(delivery.queue_bytes), RANGE(KIB, 1024 * MIB),
-	  .standard = "16MiB", .help = "Bytes in memory at most." },
+	  .standard = "16MiB", .help = "Bytes in memory at most. A capture has an eighth of that." },
 	{ "delivery.ack_timeout", SETTING_DURATION, .apply = APPLY_LIVE, IN(delivery.ack_timeout_ms),
 	  RANGE(100, 5 * MINUTE), .standard = "5s",
 	  .help = "Send again what the stream has not acknowledged by then." },

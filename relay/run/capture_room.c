@@ -10,6 +10,7 @@
 
 enum {
 	KEEP_BYTES = 64, /* of a message in memory, beside what it takes */
+	QUEUE_SHARE = 8, /* of delivery.queue_bytes a capture has one */
 	CHUNK_WAIT_MS = 1000,
 	CARRY_AFTER_MS = 2000,
 	READER_REST_MS = 1000,
@@ -57,6 +58,11 @@ void capture_room_end_stream(struct capture_one *c)
 	capture_stream_end(c->stream);
 }
 
+static uint32_t queue_bytes(const struct delivery_settings *s)
+{
+	return s->queue_bytes / QUEUE_SHARE > 0 ? s->queue_bytes / QUEUE_SHARE : 1;
+}
+
 struct capture_settings capture_room_settings(const struct capture_one *c)
 {
 	const struct config_capture *conf = capture_room_config(c);
@@ -65,6 +71,10 @@ struct capture_settings capture_room_settings(const struct capture_one *c)
 	send.streams = 1;
 	send.poison = POISON_SKIP;
 	send.ordering = ORDERING_STRICT;
+	/* A row is in memory here, and until it is written to the socket once more in nats.c; the largest one stands beside that in libpq, twice, and where its
+	 * message is made. So that large rows do not take more than small ones, a capture keeps less. */
+	send.queue_bytes = queue_bytes(&send);
+	send.window_bytes = send.window_bytes < send.queue_bytes ? send.window_bytes : send.queue_bytes;
 	if (c->cuts.alone)
 		send.window_messages = 1;
 	return (struct capture_settings){

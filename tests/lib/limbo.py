@@ -48,6 +48,12 @@ class Limbo:
 
     stop = close
 
+    def leave(self):
+        """It is gone; whoever waits for it goes on doing so."""
+        self._stopping.set()
+        self._thread.join()
+        self._connection.close()
+
     def waiting(self):
         """How many sessions wait for it now."""
         return self.pg.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")[0][0]

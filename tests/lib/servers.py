@@ -141,7 +141,7 @@ class Postgres(Process):
         assert not self.alive()
         shutil.rmtree(self.data, ignore_errors=True)
         self.password = source.password
-        self._make_directory()
+        self.make_directory()
         self._write_private("pgpass", f"*:*:*:*:{self.password}\n")
         upstream = f"host=127.0.0.1 port={port} user={self.superuser} passfile={os.path.join(self.directory, 'pgpass')}"
         self.settings["primary_conninfo"] = upstream + " connect_timeout=10"
@@ -161,7 +161,7 @@ class Postgres(Process):
     def begin_with(self, directory):
         """Before the first start: hold what keep() of a server of the same programs has copied, and have its password. (They are
         one system by PostgreSQL's own number then: a relay may take one for the other.)"""
-        self._make_directory()
+        self.make_directory()
         with open(os.path.join(directory, "password"), encoding="ascii") as f:
             self.password = f.read()
         self._run("cp", "-a", os.path.join(directory, "data"), self.directory)
@@ -198,13 +198,13 @@ class Postgres(Process):
         self._free_shared_memory()
 
     def _initdb(self):
-        self._make_directory()
+        self.make_directory()
         self._write_private("password", self.password)
         self._run(os.path.join(self.programs, "initdb"), "-D", self.data, "-U", self.superuser, "-E", "UTF8", "--locale=C", "--no-sync",
                   "--pwfile", os.path.join(self.directory, "password"),
                   "--auth-local=trust", "--auth-host=scram-sha-256")
 
-    def _make_directory(self):
+    def make_directory(self):
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         self._give(self.directory)
 
@@ -233,6 +233,14 @@ class Postgres(Process):
             return True
         except psycopg2.OperationalError:
             return False
+
+    def walsenders(self):
+        """How many of its processes send its log, also where it takes no questions any more."""
+        count = 0
+        for pid in self._children():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
+                count += "walsender" in f.read()
+        return count
 
     def _children(self):
         listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pid)], stdout=subprocess.PIPE, check=False)

@@ -168,8 +168,7 @@ class Positions(CaptureTest):
         self.sql("UPDATE legacy.orders SET changed_by = 'x' WHERE id < 20")
         # Unrelated log behind it: keepalives tell positions far above.
         self.sql("CREATE TABLE noise AS SELECT n FROM generate_series(1, 10000) n")
-        self.wait(lambda: self.pg.execute("SELECT sent_lsn - %s::pg_lsn > 100000 FROM pg_stat_replication WHERE application_name = %s",
-                                          (here, f"boxhaul-{NAME}")) == [(True,)], "the server to have sent it")
+        self.wait_sent(here)
         time.sleep(1.5)
         self.assertTrue(self.sql("SELECT %s::pg_lsn <= %s::pg_lsn", (self.slot()[0], here))[0][0], f"{self.slot()} {here} {before}")
         relay.kill9()
@@ -177,8 +176,34 @@ class Positions(CaptureTest):
         relay.start()
         self.audit_capture()
 
+    def test_rows_that_are_read_and_not_stored_hold_the_log(self):
+        """Pain 30: a chunk is out that NATS does not take, and keepalives tell positions far above. The slot stays where it is."""
+        relay = self.start_capture({"chunk_rows": 10, "chunk_share": 5})
+
+        def chunks():
+            return (relay.status().get("captures") or [{}])[0].get("chunks_total", 0)
+        self.wait(lambda: chunks() > 0, "a chunk to be read")
+        self.nats.pause()
+        before = chunks()
+        self.wait(lambda: chunks() > before, "another chunk to be read", progress=chunks)
+        (here,), = self.sql("SELECT pg_current_wal_insert_lsn()")
+        self.sql("CREATE TABLE noise AS SELECT n FROM generate_series(1, 10000) n")
+        self.wait_sent(here)
+        time.sleep(1.5)
+        self.assertTrue(self.sql("SELECT %s::pg_lsn <= %s::pg_lsn", (self.slot()[0], here))[0][0], f"{self.slot()} {here}")
+        self.assertTrue(self.unfinished())
+        relay.kill9()
+        self.nats.resume()
+        relay.start()
+        self.audit_capture()
+
+    def wait_sent(self, here):
+        """The server has sent much that lies behind this position."""
+        self.wait(lambda: self.pg.execute("SELECT sent_lsn - %s::pg_lsn > 100000 FROM pg_stat_replication WHERE application_name = %s",
+                                          (here, f"boxhaul-{NAME}")) == [(True,)], "the server to have sent it")
+
     def test_log_that_is_not_ours_is_let_go_and_nothing_is_written(self):
-        """Pains 7 and 30: an idle capture confirms what comes by, without a heartbeat, and marks nothing."""
+        """Pain 7: an idle capture confirms what comes by, without a heartbeat, and marks nothing."""
         self.start_capture()
         self.wait_complete()
         self.wait_confirmed()

@@ -125,7 +125,7 @@ class Sources(RoomTest):
 
     @classmethod
     def _start_migrated(cls):
-        cls.pg._make_directory()  # pylint: disable=protected-access
+        cls.pg.make_directory()
         cls.disk = Disk(cls.pg.data, 400)
         cls.addClassCleanup(cls.disk.close)
         cls.disk.mount(cls.pg.user)

@@ -4,6 +4,7 @@ over; what was read again makes the copy whole. And the server, which must be ab
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import unittest
 
@@ -12,6 +13,7 @@ import psycopg2
 from captures import NAME, SETTINGS, STREAM, CaptureTest
 from harness import RELAY
 from servers import Postgres
+from test_operation import log_lines
 
 
 class SlotTest(CaptureTest):
@@ -241,6 +243,32 @@ class Shutdown(SlotTest):
         self.pg.stop("fast")  # an error, if it takes too long
         self.pg.start()
         self.nats.start()
+        self.audit_capture()
+
+    def test_the_server_waits_for_somebody_else_and_we_do_not_come_back(self):
+        """Pain 11: a client that comes back again and again keeps it from ending. Here a standby does, that says nothing; nobody reads the log for us
+        meanwhile, and when the standby has gone, the server ends."""
+        relay = self.start_whole()
+        limbo = self.open_limbo(0)
+        limbo.silent = True
+        self.pg.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        self.pg.execute("SELECT pg_reload_conf()")
+        self.sql("UPDATE legacy.orders SET customer = 'the standby does not answer for it' WHERE id < 10")
+        self.wait_confirmed()
+        self.pg.send(signal.SIGINT)  # a fast shutdown
+        self.wait(lambda: self.pg.walsenders() == 1, "our walsender to be gone", progress=self.pg.walsenders)
+        refused = len(log_lines(relay))
+        seen = set()
+
+        def has_tried():
+            seen.add(self.pg.walsenders())
+            return len([line for line in log_lines(relay)[refused:] if "shutting down" in line.get("error", "") + line.get("why", "")])
+        self.wait(has_tried, "it to ask, and to be refused", pause=0.02)
+        self.assertTrue(self.pg.alive())
+        self.assertEqual(seen, {1})
+        limbo.leave()
+        self.pg.wait()
+        self.pg.start()
         self.audit_capture()
 
     def test_the_server_shuts_down_while_all_is_well(self):
