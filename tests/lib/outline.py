@@ -16,8 +16,8 @@ def outline(row):
 
 
 class _Forgotten(list):
-    def append(self, _event):
-        pass
+    def __iadd__(self, _events):
+        return self
 
 
 class Outline(Copy):
