@@ -20,22 +20,10 @@
 #include "config/config.h"
 #include "edge/loop.h"
 #include "edge/pg.h"
+#include "flow/capture_upkeep_handlers.h"
 #include "flow/served.h"
 
 struct capture_upkeep;
-
-enum { CAPTURE_UPKEEP_WORDS = 640 };
-
-struct capture_upkeep_handlers {
-	/* These four as in flow/capture_leader.h. */
-	void (*live)(void *arg, struct capture_ledger_books *books, int64_t asked_ms);
-	void (*not_live)(void *arg, const char *why);
-	void (*paused)(void *arg, uint64_t pause);
-	bool (*verify)(void *arg, struct capture_ledger_books *books);
-	/* Our epoch is over, and the session lives: somebody has changed the books. It has ended. */
-	void (*over)(void *arg);
-	void *arg;
-};
 
 /* NULL when out of memory. `login`: for the session that makes the slot; its texts are borrowed, as everything else is. */
 struct capture_upkeep *capture_upkeep_create(struct loop *l, struct pg *pg, const struct pg_options *login,
