@@ -1959,6 +1959,8 @@ BEGIN
             'oldest_seconds', extract(epoch FROM clock_timestamp() - s.oldest_waiting)::float8,
             'moved_seconds', extract(epoch FROM clock_timestamp() - s.moved_at)::float8,
             'led', boxhaul.inbox_leading_pid(s.subscription) IS NOT NULL,
+            'verify', (SELECT to_jsonb(v) FROM boxhaul.verify_figures(s.subscription) v
+                        WHERE EXISTS (SELECT FROM boxhaul.sink_table t WHERE t.subscription = s.subscription)),
             'sink', (SELECT to_jsonb(k) - 'subscription' - 'stream' - 'position' FROM boxhaul.sink_status k WHERE k.subscription = s.subscription),
             'paused', boxhaul.pause_text(s.paused_at, s.paused_by, s.pause_reason),
             'blocked', (SELECT coalesce(jsonb_agg(to_jsonb(b) - 'subscription' || jsonb_build_object(

@@ -453,6 +453,25 @@ CREATE OR REPLACE FUNCTION boxhaul.verify_standing(subscription text)
      WHERE t.subscription = verify_standing.subscription
 $$;
 
+-- The same of all of them, for the daemon that looks every few seconds. different: rows that differ, counted up to 10,000, and a table that has some; unproved: tables
+-- that no pass proves; proved_us: how long ago the passes began that prove them, the oldest of them; NULL: not all are proved.
+CREATE OR REPLACE FUNCTION boxhaul.verify_figures(subscription text)
+    RETURNS TABLE (different bigint, different_tab text, unproved bigint, proved_us bigint)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    WITH open AS MATERIALIZED (
+        SELECT d.tab FROM boxhaul.verify_difference d WHERE d.subscription = verify_figures.subscription AND d.proved_at IS NULL LIMIT 10000),
+    proof AS (
+        SELECT CASE WHEN r.why IS NULL AND r.making IS NOT DISTINCT FROM boxhaul.verify_making(t.subscription, t.source)
+                         AND NOT EXISTS (SELECT FROM open o WHERE o.tab = t.source) THEN r.began_at END AS began
+          FROM boxhaul.sink_table t
+          LEFT JOIN LATERAL (SELECT v.began_at, v.why, v.making FROM boxhaul.verify_result v
+                              WHERE v.subscription = t.subscription AND v.tab = t.source AND NOT v.keys AND v.ended_at IS NOT NULL
+                              ORDER BY v.ended_at DESC LIMIT 1) r ON true
+         WHERE t.subscription = verify_figures.subscription)
+    SELECT (SELECT count(*) FROM open), (SELECT min(o.tab) FROM open o), (SELECT count(*) FROM proof p WHERE p.began IS NULL),
+           (SELECT (extract(epoch FROM clock_timestamp() - min(p.began)) * 1000000)::bigint FROM proof p HAVING count(*) = count(p.began))
+$$;
+
 -- What a pass says, for the sink that comes to it (011): in the sink's transaction, with all applied that stands before it in the stream, and nothing behind. It
 -- never stops the sink: what cannot be compared is put down as such. The settings are those under which the source has made its texts.
 CREATE OR REPLACE FUNCTION boxhaul.sink_verify(subscription text, payload jsonb) RETURNS void
@@ -586,7 +605,7 @@ GRANT SELECT ON boxhaul.verify_result, boxhaul.verify_difference TO boxhaul_rela
 GRANT EXECUTE ON FUNCTION boxhaul.verify_close(text, text, uuid) TO boxhaul_sink;
 GRANT EXECUTE ON FUNCTION boxhaul.verify_making(text, text) TO boxhaul_sink, boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.row_hash(text[]) TO boxhaul_relay, boxhaul_monitor;
-GRANT EXECUTE ON FUNCTION boxhaul.verify_standing(text) TO boxhaul_relay, boxhaul_monitor;
+GRANT EXECUTE ON FUNCTION boxhaul.verify_standing(text), boxhaul.verify_figures(text) TO boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.verify_way(text, text, jsonb) TO boxhaul_relay, boxhaul_monitor;
 
 INSERT INTO boxhaul.schema_version (version, name) VALUES (12, 'verify') ON CONFLICT DO NOTHING;

@@ -53,8 +53,10 @@ static const struct {
 	[INBOX_STATEMENT_WATCH] = { "inbox_watch", "SELECT boxhaul.inbox_watch($1)" },
 	[INBOX_STATEMENT_FIGURES] = { "inbox_figures",
 				      "SELECT waiting, handled, oldest_us, parked, held, dead, standing, id, key, state, error,"
-				      " CASE WHEN $2::pg_catalog.bool THEN boxhaul.saga_unclocked() END, k.applied, k.incomplete, k.missing"
-				      " FROM boxhaul.inbox_figures($1) LEFT JOIN boxhaul.sink_figures($1) k ON true" },
+				      " CASE WHEN $2::pg_catalog.bool THEN boxhaul.saga_unclocked() END, k.applied, k.incomplete, k.missing,"
+				      " v.different, v.different_tab, v.unproved, v.proved_us"
+				      " FROM boxhaul.inbox_figures($1) LEFT JOIN boxhaul.sink_figures($1) k ON true"
+				      " LEFT JOIN LATERAL boxhaul.verify_figures($1) v ON k.applied IS NOT NULL" },
 	[INBOX_STATEMENT_CLEAN_SAGAS] = { "saga_clean",
 					  "SELECT boxhaul.saga_clean(pg_catalog.make_interval(secs => $1::pg_catalog.float8 / 1000),"
 					  " NULL, $2::pg_catalog.int4)" },

@@ -135,7 +135,8 @@ bool inbox_ledger_clean_sagas(struct pg *pg, uint64_t retention_ms, pg_answer *a
 
 /* One row: rows that wait, that are handled; how long the oldest waits, in microseconds; parked, held, dead letters, lanes that stand; and of
  * the row to be looked at first: id, key, state, error. Then, with `sagas`, how many of them are open that no daemon is the clock of;
- * of a sink, the changes that took effect, tables that are not complete, updates that found no row. */
+ * of a sink, the changes that took effect, tables that are not complete, updates that found no row; and rows that differ, a table that has some, tables
+ * that are not proved, and for how many microseconds all are. */
 bool inbox_ledger_figures(struct pg *pg, const char *subscription, bool sagas, pg_answer *answer, void *arg);
 
 #endif

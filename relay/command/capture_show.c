@@ -224,10 +224,45 @@ static const json_t *told_of(const json_t *told, const char *table)
 	return NULL;
 }
 
+static bool is_verified(const json_t *told)
+{
+	return strcmp(look_text(told, "state"), "verifying") == 0;
+}
+
+/* "verifying: 1200 rows of about 5000, 24 %, 3 s left" */
+static const char *pass_text(const json_t *told, char to[static CAPTURE_PASS_BYTES])
+{
+	double rows = look_number(told, "rows"), all = look_number(told, "estimate_rows"),
+	       rate = look_number(told, "rate");
+	char share[96] = "", left[32], rest[64] = "";
+
+	if (all > 0)
+		snprintf(share, sizeof share, " of about %.0f, %.0f %%", all, rows < all ? 100 * rows / all : 100);
+	if (rate > 0 && all > rows)
+		snprintf(rest, sizeof rest, ", %s left", duration_text((all - rows) / rate, left, sizeof left));
+	snprintf(to, CAPTURE_PASS_BYTES, "verifying: %.0f rows%s%s", rows, share, rest);
+	return to;
+}
+
+const char *capture_show_pass(const json_t *told, char to[static CAPTURE_PASS_BYTES])
+{
+	char text[CAPTURE_PASS_BYTES];
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach (look_at(told, "tables"), i, t)
+		if (is_verified(t)) {
+			snprintf(to, CAPTURE_PASS_BYTES, "table %.120s is verified; %.300s", look_text(t, "name"),
+				 pass_text(t, text));
+			return to;
+		}
+	return NULL;
+}
+
 static void print_table(const struct out *out, const json_t *t, const json_t *told)
 {
 	const char *state = look_text(t, "state");
-	char name[128], reason[LINE_BYTES];
+	char name[128], reason[LINE_BYTES], pass[CAPTURE_PASS_BYTES];
 	bool reads = strcmp(state, "reading") == 0, ails = look_at(t, "reason") != NULL;
 
 	out_print(out, INK_PLAIN, "  %-32s ", utf8_line(look_text(t, "tab"), name, sizeof name));
@@ -242,6 +277,8 @@ static void print_table(const struct out *out, const json_t *t, const json_t *to
 		out_print(out, INK_PLAIN, " of about %lld", inbox_number(t, "rows_estimate"));
 	if (reads)
 		print_rest(out, told_of(told, look_text(t, "tab")), t);
+	if (is_verified(told_of(told, look_text(t, "tab"))))
+		out_print(out, INK_WARN, "  %s", pass_text(told_of(told, look_text(t, "tab")), pass));
 	if (inbox_number(t, "repairs") > 0)
 		out_print(out, INK_PLAIN, ", %lld to be read once more", inbox_number(t, "repairs"));
 	if (look_is(t, "inserts_only"))

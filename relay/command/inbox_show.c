@@ -111,8 +111,9 @@ enum ink inbox_judge(const json_t *o, const struct config *config, char what[sta
 	if (inbox_is_left(o, config, what, mend))
 		return INK_WARN;
 	snprintf(what, INBOX_SAID_BYTES,
-		 inbox_number(o, "waiting") > 0 ? "Subscription %s: messages wait for workers"
-						: "Subscription %s: all that was taken is handled",
+		 look_at(o, "sink") != NULL       ? "Subscription %s: all that was taken is applied"
+		 : inbox_number(o, "waiting") > 0 ? "Subscription %s: messages wait for workers"
+						  : "Subscription %s: all that was taken is handled",
 		 look_text(o, "subscription"));
 	one = json_pack("[O]", o);
 	look_inbox_fill(one, NULL, &look);
@@ -197,9 +198,42 @@ static void print_blocked(const struct out *out, const json_t *o)
 	}
 }
 
+static const char *proof_of(const json_t *o, char to[static INBOX_STANDING_BYTES])
+{
+	long long different = inbox_number(o, "verify.different"), unproved = inbox_number(o, "verify.unproved");
+	char age[32];
+
+	if (different > 0)
+		snprintf(to, INBOX_STANDING_BYTES, "%lld row(s) differ, in %.100s", different,
+			 look_text(o, "verify.different_tab"));
+	else if (unproved > 0)
+		snprintf(to, INBOX_STANDING_BYTES, "%lld table(s) not verified", unproved);
+	else
+		snprintf(to, INBOX_STANDING_BYTES, "equal, by verify passes that began %s ago or later",
+			 duration_text(look_number(o, "verify.proved_us") / 1e6, age, sizeof age));
+	return to;
+}
+
+const char *inbox_standing(const json_t *o, char to[static INBOX_STANDING_BYTES])
+{
+	char proof[INBOX_STANDING_BYTES], age[32] = "-";
+
+	if (look_at(o, "sink") != NULL) {
+		snprintf(to, INBOX_STANDING_BYTES, "%lld changes applied; %.180s", inbox_number(o, "sink.applied"),
+			 proof_of(o, proof));
+		return to;
+	}
+	if (look_at(o, "oldest_seconds") != NULL)
+		duration_text(look_number(o, "oldest_seconds"), age, sizeof age);
+	snprintf(to, INBOX_STANDING_BYTES, "%lld wait, the oldest for %s; %lld parked, %lld dead",
+		 inbox_number(o, "waiting"), age, inbox_number(o, "parked"), inbox_number(o, "dead"));
+	return to;
+}
+
 /* A subscription with tables. */
 static void print_sink(const struct out *out, const json_t *o)
 {
+	char proof[INBOX_STANDING_BYTES];
 	const json_t *t;
 	size_t i;
 
@@ -209,6 +243,7 @@ static void print_sink(const struct out *out, const json_t *o)
 	letter_line(out, "source", "%s of its log, committed at %.19s",
 		    look_text(o, "sink.lsn")[0] != '\0' ? look_text(o, "sink.lsn") : "-",
 		    look_text(o, "sink.committed_at")[0] != '\0' ? look_text(o, "sink.committed_at") : "-");
+	letter_line(out, "proof", "%s", proof_of(o, proof));
 	letter_line(out, "held back", "%lld message(s) of a transaction that is not whole yet",
 		    inbox_number(o, "sink.held"));
 	json_array_foreach (look_at(o, "sink.tables"), i, t)

@@ -21,6 +21,11 @@ enum { INBOX_SAID_BYTES = 2560 };
 enum ink inbox_judge(const json_t *o, const struct config *config, char what[static INBOX_SAID_BYTES],
 		     char mend[static INBOX_SAID_BYTES]);
 
+enum { INBOX_STANDING_BYTES = 256 };
+
+/* What waits; or of a sink, what it has applied, and what verify passes have found of its tables. */
+const char *inbox_standing(const json_t *o, char to[static INBOX_STANDING_BYTES]);
+
 /* Nobody takes it, and this configuration does not either: renamed, or given up. What that is, and what to do. */
 bool inbox_is_left(const json_t *o, const struct config *config, char what[static INBOX_SAID_BYTES],
 		   char mend[static INBOX_SAID_BYTES]);

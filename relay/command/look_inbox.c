@@ -55,9 +55,13 @@ static void fill_backlog(const json_t *o, struct inbox_backlog *b)
 		.sink = look_at(o, "sink") != NULL,
 		.applied = number(o, "sink.applied"),
 		.missing = number(o, "sink.missing"),
+		.different = number(o, "verify.different"),
+		.unproved = number(o, "verify.unproved"),
+		.proved_us = look_at(o, "verify.proved_us") != NULL ? (int64_t)look_number(o, "verify.proved_us") : -1,
 		.blocked_id = (int64_t)number(w, "id"),
 		.blocked_has_key = look_at(w, "key") != NULL,
 	};
+	utf8_line(look_text(o, "verify.different_tab"), b->different_table, sizeof b->different_table);
 	utf8_line(look_text(w, "key"), b->blocked_key, sizeof b->blocked_key);
 	snprintf(b->blocked_state, sizeof b->blocked_state, "%s", look_text(w, "state"));
 	utf8_line(look_text(w, "error"), b->blocked_error, sizeof b->blocked_error);

@@ -243,15 +243,13 @@ static void print_inbox(const struct page *p, const struct config *config)
 
 	json_array_foreach (look_at(p->look, "inbox"), i, o) {
 		const json_t *told = told_of(p, "relay.subscriptions", look_text(o, "subscription"));
-		char what[INBOX_SAID_BYTES], mend[INBOX_SAID_BYTES], a[32], lag[64] = "";
+		char what[INBOX_SAID_BYTES], mend[INBOX_SAID_BYTES], lag[64] = "", standing[INBOX_STANDING_BYTES];
 
 		inbox_judge(o, config, what, mend);
 		if (look_at(told, "lag_messages") != NULL)
 			snprintf(lag, sizeof lag, ", %.0f in the stream not taken", look_number(told, "lag_messages"));
-		line(p, name, "%s from %s: position %.0f%s; %.0f wait, the oldest for %s; %.0f parked, %.0f dead",
-		     look_text(o, "subscription"), look_text(o, "stream"), look_number(o, "position"), lag,
-		     look_number(o, "waiting"), age(o, "oldest_seconds", a), look_number(o, "parked"),
-		     look_number(o, "dead"));
+		line(p, name, "%s from %s: position %.0f%s; %s", look_text(o, "subscription"), look_text(o, "stream"),
+		     look_number(o, "position"), lag, inbox_standing(o, standing));
 		if (mend[0] != '\0')
 			line(p, "", "%s: %s", what, mend);
 		name = "";
@@ -275,13 +273,16 @@ static void print_sagas(const struct page *p)
 static void print_captures(const struct page *p, const struct config *config)
 {
 	const char *name = "captures";
+	char pass[CAPTURE_PASS_BYTES];
 	const json_t *o;
 	struct wrong w;
 	size_t i;
 
 	json_array_foreach (look_at(p->look, "captures"), i, o) {
+		const char *verified = capture_show_pass(told_of(p, "relay.captures", look_text(o, "name")), pass);
+
 		capture_show_judge(o, config, &w);
-		line(p, name, "%s", w.what);
+		line(p, name, "%s%s%s", w.what, verified != NULL ? "; " : "", verified != NULL ? verified : "");
 		if (w.mend[0] != '\0')
 			line(p, "", "%s", w.mend);
 		name = "";

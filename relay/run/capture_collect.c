@@ -74,6 +74,12 @@ void capture_collect_tick(struct capture_one *c, int64_t now)
 
 /* --- tables --- */
 
+/* A verify pass is under way: its rows are all stored. */
+static bool is_verified(const struct capture_table *t)
+{
+	return t->pass != 0 && t->state != CAPTURE_TABLE_COMPLETE;
+}
+
 static const char *state_of(const struct capture_one *c, uint32_t i)
 {
 	static const char *const words[] = {
@@ -84,6 +90,8 @@ static const char *state_of(const struct capture_one *c, uint32_t i)
 
 	if (!c->led)
 		return "";
+	if (is_verified(capture_table_at(c->core, i)))
+		return "verifying";
 	return c->tables[i].unproved ? "unproved" : words[capture_table_at(c->core, i)->state];
 }
 
@@ -104,7 +112,8 @@ static void collect_tables(struct capture_one *c, struct capture_one_facts *f)
 			.estimate = (uint64_t)(estimate > 0 ? estimate : c->tables[i].estimate),
 			.rate = c->led ? c->tables[i].rate : -1,
 		};
-		f->unfinished += c->led && t->state != CAPTURE_TABLE_COMPLETE;
+		f->verifying += c->led && is_verified(t);
+		f->unfinished += c->led && t->state != CAPTURE_TABLE_COMPLETE && !is_verified(t);
 	}
 }
 

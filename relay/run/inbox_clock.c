@@ -156,6 +156,10 @@ static void on_counted(void *arg, const struct pg_result *r)
 	b->applied = b->sink ? (uint64_t)pg_int8(r, 0, 12) : 0;
 	b->incomplete = b->sink ? (uint64_t)pg_int8(r, 0, 13) : 0;
 	b->missing = b->sink ? (uint64_t)pg_int8(r, 0, 14) : 0;
+	b->different = b->sink ? (uint64_t)pg_int8(r, 0, 15) : 0;
+	words_of(r, 16, b->different_table, sizeof b->different_table);
+	b->unproved = b->sink ? (uint64_t)pg_int8(r, 0, 17) : 0;
+	b->proved_us = b->sink && !pg_is_null(r, 0, 18) ? pg_int8(r, 0, 18) : -1;
 }
 
 /* Who has an outbox asks with what waits there. */

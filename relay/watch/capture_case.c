@@ -188,6 +188,10 @@ static bool has_ailing_table(const struct capture_one_facts *c, const char *targ
 	if (is_state(t, "waiting", "reading"))
 		return wrong_say(w, false, "Capture %s: table %s is not read: %s", c->name, t->name, t->reason) &&
 		       wrong_advise(w, "mend the cause: it is tried again within a minute");
+	if (is_state(t, "verifying", "verifying"))
+		return wrong_say(w, false, "Capture %s: the verify pass over table %s does not go on: %s", c->name,
+				 t->name, t->reason) &&
+		       wrong_advise(w, "mend the cause: it is tried again within a minute");
 	if (is_state(t, "unproved", "refused"))
 		return wrong_say(w, false, "Capture %s: table %s is %s: %s", c->name, t->name, t->state, t->reason) &&
 		       wrong_advise(w, "mend the cause; then `boxhaul capture resync %s %s %s` reads it again", target,

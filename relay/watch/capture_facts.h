@@ -11,11 +11,12 @@
 struct capture_table_facts {
 	const char *name; /* "public.orders" */
 	const char *
-		state; /* in the words of the books: waiting, reading, read, complete, unproved, refused; "" = it has no snapshot */
-	const char *reason;      /* why it is refused, unproved, or not published; "" */
-	uint64_t rows, estimate; /* of the snapshot: stored so far; about so many are to come in all, 0 = not known */
-	bool whole;              /* it is read in one piece, under one transaction */
-	double rate;             /* rows a second of it, in the last ten seconds; negative = not known */
+		state; /* in the words of the books: waiting, reading, read, complete, unproved, refused; verifying: a verify pass over it is under way; "" = it has no snapshot */
+	const char *reason; /* why it is refused, unproved, or not published; "" */
+	uint64_t rows,
+		estimate; /* of the snapshot, or of the pass: stored so far; about so many are to come in all, 0 = not known */
+	bool whole;  /* it is read in one piece, under one transaction */
+	double rate; /* rows a second of it, in the last ten seconds; negative = not known */
 };
 
 /* Everything is borrowed, until the loop's next callback. No text is NULL. Counters are of this process, and only grow. */
@@ -74,6 +75,7 @@ struct capture_one_facts {
 	uint64_t carried;      /* changes in the books that wait for their key */
 	bool carried_full;     /* as many as may be: when memory is full, too, the log is not read on */
 	size_t unfinished;     /* tables whose snapshot is not complete */
+	size_t verifying;      /* tables over which a verify pass is under way */
 	size_t table_count;
 	const struct capture_table_facts *table;
 };

@@ -32,6 +32,7 @@ enum figure_place {
 	SUBSCRIPTION,         /* one for each subscription: in its struct inbox_subscription_facts */
 	SUBSCRIPTION_BACKLOG, /* one for each whose backlog is known */
 	SUBSCRIPTION_SINK,    /* the same, and that is a sink */
+	SUBSCRIPTION_PROVED,  /* the same, and all its tables are proved */
 	SUBSCRIPTION_STATS,   /* one for each: in the core's struct inbox_stats */
 	SUBSCRIPTION_HANDLER, /* one for each that has a handler */
 	SUBSCRIPTION_LAG,     /* one for each whose lag is known, in messages */

@@ -83,6 +83,8 @@ static const void *of_subscription(enum figure_place place, const struct inbox_s
 	switch (place) {
 	case SUBSCRIPTION_BACKLOG: return s->backlog->known ? s->backlog : NULL;
 	case SUBSCRIPTION_SINK: return s->backlog->known && s->backlog->sink ? s->backlog : NULL;
+	case SUBSCRIPTION_PROVED:
+		return s->backlog->known && s->backlog->sink && s->backlog->proved_us >= 0 ? s->backlog : NULL;
 	case SUBSCRIPTION_STATS: return s->stats;
 	case SUBSCRIPTION_HANDLER: return s->has_handler ? &s->handler : NULL;
 	case SUBSCRIPTION_LAG: return s->lag_known ? s : NULL;
@@ -209,6 +211,7 @@ static bool one_of_many(const struct figure *g, const struct figure_source *s, s
 	case SUBSCRIPTION:
 	case SUBSCRIPTION_BACKLOG:
 	case SUBSCRIPTION_SINK:
+	case SUBSCRIPTION_PROVED:
 	case SUBSCRIPTION_STATS:
 	case SUBSCRIPTION_HANDLER:
 	case SUBSCRIPTION_LAG:

@@ -149,6 +149,10 @@ const struct figure figures[] = {
 	GAUGE("boxhaul_inbox_sink_incomplete_tables", STATUS, "Tables of a sink of which not all rows have come yet. Leader only.", OF_SUBSCRIPTION_SINK(incomplete))
 	GAUGE("boxhaul_inbox_sink_missing", STATUS, "Updates of complete tables that found no row: the tables are not what the source has. Leader only.", OF_SUBSCRIPTION_SINK(missing))
 
+	GAUGE("boxhaul_inbox_sink_different", STATUS, "Rows of a sink's tables that verify passes have found to differ from the source, and no later pass has proved to be equal; counted up to 10,000. Leader only.", OF_SUBSCRIPTION_SINK(different))
+	GAUGE("boxhaul_inbox_sink_unproved_tables", STATUS, "Tables of a sink that no verify pass has proved: none has ended, or the last one has found differences that are still open, or could not compare. Leader only.", OF_SUBSCRIPTION_SINK(unproved))
+	GAUGE("boxhaul_inbox_sink_proved_seconds", STATUS, "How long ago the verify passes began that prove the tables of a sink: of each table the last one, of these the oldest. It is not there while a table is unproved. Leader only.", .label = "subscription", .place = SUBSCRIPTION_PROVED, .kind = MICROSECONDS, .offset = offsetof(struct inbox_backlog, proved_us))
+
 	GAUGE("boxhaul_capture_leader", STATUS, "1 if this relay reads the capture's log.", OF_CAPTURE(leads))
 	GAUGE("boxhaul_capture_gap", STATUS, "1 while nothing is read until somebody decides: the replication slot is gone, lost, or another one, the server is another one, or the stream lost its end.", EACH("capture", CAPTURE_GAP))
 	GAUGE("boxhaul_capture_diverged", STATUS, "1 while copies of its tables may have changes that a promotion took back; also until it was looked whether there are any.", EACH("capture", CAPTURE_DIVERGED))
@@ -176,8 +180,9 @@ const struct figure figures[] = {
 	GAUGE("boxhaul_capture_dead_letters", STATUS, "Dead letters of the capture that stand in the table now. Leader only.", OF_CAPTURE_WAL(dead_letters))
 	GAUGE("boxhaul_capture_carried", STATUS, "Changes that wait for their key, kept with the books. Leader only.", OF_CAPTURE_WAL(carried))
 	GAUGE("boxhaul_capture_unfinished_tables", STATUS, "Tables whose rows from before the capture are not all stored.", .label = "capture", .place = CAPTURE, .kind = SIZE, .offset = offsetof(struct capture_one_facts, unfinished))
-	GAUGE("boxhaul_capture_table_rows", NOWHERE, "Rows of the table's snapshot that are stored so far, by table.", OF_CAPTURE_TABLE(rows))
-	GAUGE("boxhaul_capture_table_estimate_rows", NOWHERE, "About so many rows the table's snapshot has in all, by table; 0 if nobody knows.", OF_CAPTURE_TABLE(estimate))
+	GAUGE("boxhaul_capture_verifying_tables", STATUS, "Tables over which a verify pass is under way.", .label = "capture", .place = CAPTURE, .kind = SIZE, .offset = offsetof(struct capture_one_facts, verifying))
+	GAUGE("boxhaul_capture_table_rows", NOWHERE, "Rows of the table's snapshot, or of the verify pass over it that is under way or was last, that are stored so far, by table.", OF_CAPTURE_TABLE(rows))
+	GAUGE("boxhaul_capture_table_estimate_rows", NOWHERE, "About so many rows the table's snapshot, or the verify pass over it, has in all, by table; 0 if nobody knows.", OF_CAPTURE_TABLE(estimate))
 
 	GAUGE("boxhaul_saga_clock", STATUS, "1 while this relay takes the deadlines of the sagas that are started in its database.", IN(SAGAS_HERE, struct saga_facts, runs))
 	GAUGE("boxhaul_saga_open", NOWHERE, "Sagas that have not ended, by name and state. Leader only.", EACH("saga", SAGAS_OPEN))

@@ -67,6 +67,21 @@ static bool has_missing(const struct inbox_subscription_facts *s, const char *ta
 	       wrong_advise(c, "`boxhaul capture resync NAME CAPTURE` at the source sends the rows of its tables anew");
 }
 
+/* A verify pass has found them, and none since has proved that they are gone. */
+static bool has_differences(const struct inbox_subscription_facts *s, const char *target, struct wrong *c)
+{
+	const struct inbox_backlog *b = s->backlog;
+
+	(void)target;
+	return b->different > 0 &&
+	       wrong_say(c, false, "Subscription %s: %" PRIu64 " row%s of its tables differ%s from the source, in %s",
+			 s->name, b->different, b->different == 1 ? "" : "s", b->different == 1 ? "s" : "",
+			 b->different_table) &&
+	       wrong_advise(
+		       c,
+		       "find out who has written them; `boxhaul verify --repair NAME --to FILE` sets them right (NAME: the source, FILE: this configuration); boxhaul-runbook(7) says what to do: sink-different");
+}
+
 static bool takes_in_vain(const struct inbox_subscription_facts *s, const char *target, struct wrong *c)
 {
 	return s->in_vain &&
@@ -144,7 +159,7 @@ static bool is_wrong_with_sagas(const struct inbox_facts *f, const char *target,
 typedef bool check(const struct inbox_subscription_facts *s, const char *target, struct wrong *c);
 
 static check *const checks[] = { has_stopped, is_not_led,  cannot_be_moved,  takes_in_vain, cannot_be_handled,
-				 is_paused,   has_blocked, has_dead_letters, has_missing };
+				 is_paused,   has_blocked, has_dead_letters, has_missing,   has_differences };
 
 enum { OF_ALL = 3 + SAGA_CASES, CHECKS = sizeof checks / sizeof checks[0] };
 

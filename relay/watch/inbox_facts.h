@@ -23,6 +23,9 @@ struct inbox_backlog {
 	bool blocked_has_key;
 	bool sink;                             /* it applies changes to tables: */
 	uint64_t applied, incomplete, missing; /* changes; tables that are not complete; updates that found no row */
+	uint64_t different, unproved;          /* rows that verify passes found to differ; tables that none proves */
+	int64_t proved_us; /* how long ago the oldest of the passes that prove its tables began; negative: not all are proved */
+	char different_table[160]; /* one that has such rows, as the source names it; "" */
 	char blocked_key[64], blocked_state[16], blocked_error[256];
 };
 

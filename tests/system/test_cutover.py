@@ -246,13 +246,26 @@ class Proof(CutoverTest):
         self.assertEqual(self.owners(), [self.there])
         self.assert_equal()
 
+    def sink_told(self):
+        """The sink of the copy, as its daemon tells."""
+        told, = self.status(self.new)["subscriptions"]
+        return told
+
     def test_a_pass_that_found_something(self):
         """In the copy, by hand: each kind of difference; repaired, it is no hindrance."""
         self.open_both(verify=False)
         self.at(self.there, "UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1);"
                             "DELETE FROM legacy.orders WHERE id = 7; INSERT INTO legacy.stock (place, sku, on_hand) VALUES ('nowhere', 'surplus', 1)")
         self.assertIn("left=3", self.verify(status=1))
+        self.wait(lambda: self.sink_told().get("sink_different") == 3, "the daemon to know of it", progress=self.sink_told)
+        self.assertIn(f"Subscription {SINK}: 3 rows of its tables differ from the source, in legacy.order", self.status(self.new)["summary"])
+        self.assertIn("boxhaul verify --repair", self.status(self.new)["action"])
+        self.assertIn("3 row(s) differ, in legacy.order", self.say(self.new, "status"))
         self.told(self.assert_refused("FAIL  table legacy.orders: 1 differences are open: `boxhaul verify "))
+        self.wait(lambda: self.sink_told().get("sink_proved_seconds") is not None, "the daemon to know of the proof", progress=self.sink_told)
+        self.assertEqual((self.sink_told()["sink_different"], self.sink_told()["sink_unproved_tables"]), (0, 0))
+        self.assertEqual(self.status(self.new)["state"], "ok")
+        self.assertIn("equal, by verify passes that began ", self.say(self.new, "status"))
         self.cutover()
         self.assert_equal()
 

@@ -24,7 +24,7 @@ from test_operation import PAGES, QUICK, OperationTest, health, log_lines, strea
 
 PACKAGING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging")
 RUNBOOK = {"down", "lag", "stalled", "dead-letters", "nats-down", "postgresql-down", "no-leader", "exceptions",
-           "reload-failed", "paused", "unrouted", "stream-lost", "batches", "inbox-stopped", "inbox-late", "inbox-failing",
+           "reload-failed", "paused", "unrouted", "stream-lost", "batches", "inbox-stopped", "inbox-late", "inbox-failing", "sink-different",
            "sagas-stuck", "sagas-late", "capture-stopped", "capture-gap", "capture-diverged", "capture-late", "capture-wal", "capture-waits",
            "capture-dead-letters", "capture-carried"}
 

@@ -105,6 +105,23 @@ class Verify(CaptureTest):
         self.sink.join()
         self.sink.connection.close()
 
+    def captured(self):
+        """(state of legacy.orders, tables that are verified, tables whose rows are not all stored), as the daemon tells."""
+        told, = self.status(self.relay)["captures"]
+        state, = (table["state"] for table in told["tables"] if table["name"] == "legacy.orders")
+        return state, told["verifying_tables"], told["unfinished_tables"]
+
+    def test_a_pass_under_way_is_told(self):
+        """A lock on its table holds it."""
+        with contextlib.closing(self.pg.connect(self.database)) as holder, holder.cursor() as cursor:
+            cursor.execute("BEGIN; LOCK TABLE legacy.orders IN ACCESS EXCLUSIVE MODE")
+            self.sql("SELECT boxhaul.capture_verify('shop', 'legacy.orders')")
+            self.wait(lambda: self.captured() == ("verifying", 1, 0), "the pass to be told", progress=self.captured)
+            for words in (("status",), ("capture", "status", "shop")):
+                self.assertIn("verifying: 0 rows of about ", self.say(self.relay, *words))
+            holder.rollback()
+        self.wait(lambda: self.captured() == ("complete", 0, 0), "the pass to end", progress=self.captured)
+
     def on_target(self, statement, values=None):
         return self.pg.execute(statement, values, self.target)
 

@@ -70,7 +70,16 @@ function subscription(s) {
 	const oldest = s.oldest_unhandled_seconds;
 
 	return element("tr", ...[s.name, s.stream, state, number(s.lag_messages), number(s.waiting), oldest === null ? "-" : duration(oldest),
-		number(s.parked), number(s.dead_letters)].map(text => element("td", text)));
+		number(s.parked), number(s.dead_letters), proof(s)].map(text => element("td", text)));
+}
+
+/* Of a sink. */
+function proof(s) {
+	if ((s.sink_different ?? null) === null)
+		return "-";
+	if (s.sink_different > 0)
+		return `${number(s.sink_different)} rows differ`;
+	return (s.sink_proved_seconds ?? null) === null ? `${number(s.sink_unproved_tables)} tables are not` : `equal, ${duration(s.sink_proved_seconds)} ago`;
 }
 
 /* By thousands, as base/bytes.c. */
@@ -92,11 +101,18 @@ function capture(c) {
 		bytes(c.retained_bytes), number(c.stored_total), number(c.dead_letters)].map(text => element("td", text)));
 }
 
-/* Those whose rows are not all stored. */
+/* How far the rows of a table are, and how long it takes at this rate. */
+function share(t) {
+	const part = t.estimate_rows > 0 ? `${Math.min(100, 100 * t.rows / t.estimate_rows).toFixed(0)} %` : "-";
+
+	return t.rate > 0 && t.estimate_rows > t.rows ? `${part}, ${duration((t.estimate_rows - t.rows) / t.rate)} left` : part;
+}
+
+/* Those whose rows are not all stored, or are being verified. */
 function draw_captures(all) {
 	const rows = all.flatMap(c => c.tables.filter(t => t.state !== null && t.state !== "complete").map(t => element("tr", ...[c.name, t.name,
 		`${t.state}${t.whole ? ", whole" : ""}${t.reason === null ? "" : `: ${t.reason}`}`, number(t.rows), t.estimate_rows > 0 ? number(t.estimate_rows) : "-",
-		t.rate === null ? "-" : t.rate.toFixed(0)].map(text => element("td", text)))));
+		t.rate === null ? "-" : t.rate.toFixed(0), share(t)].map(text => element("td", text)))));
 
 	at("capture").hidden = all.length === 0;
 	at("captures").replaceChildren(...all.map(capture));
