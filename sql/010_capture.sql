@@ -91,7 +91,8 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_repair (
 );
 CREATE INDEX IF NOT EXISTS capture_repair_of ON boxhaul.capture_repair (capture, tab, reading);
 
--- Dead letters of captures: the change with all that is known of it. They outlive the capture.
+-- Dead letters of captures: the change with all that is known of it. They outlive the capture. held: it stands in capture_carried, too, and what follows
+-- with the same key waits behind it until somebody decides (poison = "hold").
 CREATE TABLE IF NOT EXISTS boxhaul.capture_letter (
     id         bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     capture    text        NOT NULL,
@@ -105,13 +106,16 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_letter (
     position   text,
     tab        text,
     key        text,
+    held       boolean     NOT NULL DEFAULT false,
     died_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX IF NOT EXISTS capture_letter_of ON boxhaul.capture_letter (capture, id);
 
 -- Changes that their key keeps waiting (order = "key"), whole: so no key keeps the log. They are sent before anything newer of their key, and
 -- go from here with the mark that says so. lane: what has an order between it, as the daemon hashes it. low_water: if one is stored, then above
--- this sequence of the stream; NULL: anywhere. defect: why it can never be sent, though its turn has not come.
+-- this sequence of the stream; NULL: anywhere; -1: nowhere, for it was never sent, and a dead letter of its key is held, which it is itself or stands
+-- behind. defect: why it can never be sent, though its turn has not come. held: a dead letter, which has a row in capture_letter, too; no leader sends it, nor
+-- what stands behind it, before somebody decides (capture_redrive(), capture_discard(), capture_give_up()).
 CREATE TABLE IF NOT EXISTS boxhaul.capture_carried (
     capture    text        NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
     ordinal    bigint      NOT NULL,
@@ -131,6 +135,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_carried (
     why        text,
     attempts   integer     NOT NULL DEFAULT 0,
     reason     text,
+    held       boolean     NOT NULL DEFAULT false,
     carried_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (capture, ordinal)
 );
@@ -334,6 +339,11 @@ BEGIN
      WHERE x.name = was.name RETURNING * INTO books;
     -- The log brings again what is not marked, with all of it that was carried.
     DELETE FROM boxhaul.capture_carried x WHERE x.capture = was.name AND x.ordinal > was.ordinal;
+    DELETE FROM boxhaul.capture_letter l WHERE l.capture = was.name AND l.held AND l.ordinal > was.ordinal;
+    -- A decision that the lost tail had may have let go what stands here as never sent. It was sent after all that we have, so above our low water.
+    IF promoted THEN
+        PERFORM boxhaul.capture_may_send(was, NULL);
+    END IF;
     -- Numbers of readings that the lost tail had given are not given again: a row's message is known by its number and key, and would be taken for one that
     -- is there, with what was in it then.
     IF promoted THEN
@@ -666,13 +676,15 @@ $$;
 --   carried      changes that wait for their key: columns of boxhaul.capture_carried, but for payload, headers and key: `payloads` has these three
 --                for each, behind those of the letters
 --   gone         ordinals: what was carried, and is stored, or a letter of this mark
+--   held         [{"ordinal", "reason", "attempts"}]: of what is carried with this mark or was before: dead letters that hold their key from now on. "stops" as
+--                of letters
 --   void         the stream has lost its end: what is carried may stand anywhere in it
 --
 -- A table that is not there any more was dropped from the configuration: what is said of it is void.
 CREATE OR REPLACE FUNCTION boxhaul.capture_mark(name text, epoch bigint, mark jsonb, payloads bytea[] DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
-    PERFORM set_config('synchronous_commit', CASE WHEN mark ? 'letters' OR mark ? 'carried' THEN 'on' ELSE 'local' END, true);
+    PERFORM set_config('synchronous_commit', CASE WHEN mark ?| ARRAY['letters', 'carried', 'held'] THEN 'on' ELSE 'local' END, true);
     UPDATE boxhaul.capture x
        SET end_lsn = (mark ->> 'end_lsn')::pg_lsn, commit_time = coalesce((mark -> 'commit_time')::bigint, x.commit_time),
            ordinal = (mark -> 'ordinal')::bigint, low_water = (mark -> 'low_water')::bigint,
@@ -712,12 +724,14 @@ BEGIN
                jsonb_to_record(e.letter) AS l (ordinal bigint, message_id uuid, subject text, headers jsonb, reason text, attempts integer,
                                                position text, tab text, key text)
          ORDER BY e.n;
-        PERFORM boxhaul.capture_pause(capture_mark.name, 'boxhaul',
-                    format('TRUNCATE %s: a bucket cannot be told. Purge what it has of the table, then boxhaul capture resync, and resume', e ->> 'tab'))
+        PERFORM boxhaul.capture_stop(capture_mark.name, e ->> 'tab')
            FROM jsonb_array_elements(mark -> 'letters') e WHERE (e -> 'stops')::boolean;
     END IF;
     IF mark ?| ARRAY['carried', 'gone', 'void'] THEN
         PERFORM boxhaul.capture_mark_carried(capture_mark.name, mark, payloads);
+    END IF;
+    IF mark ? 'held' THEN
+        PERFORM boxhaul.capture_mark_held(capture_mark.name, mark -> 'held');
     END IF;
 END
 $$;
@@ -743,6 +757,42 @@ BEGIN
                                             wire_bytes bigint, position text, tab text, key text, defect integer, why text, attempts integer,
                                             reason text);
 END
+$$;
+
+-- Of what is carried: dead letters that hold their key. In the transaction that carries them, or a later one: so there is no letter without its change.
+CREATE OR REPLACE FUNCTION boxhaul.capture_mark_held(name text, held jsonb) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    WITH h AS (
+        UPDATE boxhaul.capture_carried x
+           SET held = true, attempts = (e -> 'attempts')::integer, reason = (e ->> 'reason') || coalesce(': ' || x.why, '')
+          FROM jsonb_array_elements(capture_mark_held.held) e
+         WHERE x.capture = capture_mark_held.name AND x.ordinal = (e -> 'ordinal')::bigint AND NOT x.held
+        RETURNING x.*
+    )
+    INSERT INTO boxhaul.capture_letter (capture, ordinal, message_id, subject, payload, reason, attempts, position, tab, key, held)
+    SELECT h.capture, h.ordinal, h.message_id, h.subject, h.payload, h.reason, h.attempts, h.position, h.tab, h.key_shown, true FROM h ORDER BY h.ordinal;
+    PERFORM boxhaul.capture_stop(capture_mark_held.name, x.tab)
+       FROM jsonb_array_elements(capture_mark_held.held) e
+       JOIN boxhaul.capture_carried x ON x.capture = capture_mark_held.name AND x.ordinal = (e -> 'ordinal')::bigint
+      WHERE (e -> 'stops')::boolean;
+END
+$$;
+
+-- What cannot be told makes the copy wrong as a whole.
+CREATE OR REPLACE FUNCTION boxhaul.capture_stop(name text, tab text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    PERFORM boxhaul.capture_pause(name, 'boxhaul',
+                format('TRUNCATE %s: a bucket cannot be told. Purge what it has of the table, then boxhaul capture resync, and resume', tab));
+END
+$$;
+
+-- What is carried and was never sent, because a dead letter holds its key (NULL: any), may be sent from now on: above what holds for all that is not settled.
+CREATE OR REPLACE FUNCTION boxhaul.capture_may_send(c boxhaul.capture, lane bigint) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    UPDATE boxhaul.capture_carried x SET low_water = nullif(c.low_water, -1)
+     WHERE x.capture = c.name AND x.low_water = -1 AND (capture_may_send.lane IS NULL OR x.lane = capture_may_send.lane)
 $$;
 
 -- What is carried, by its ordinals: it is sent now. What an operator has given up meanwhile is not among it. Fails where the epoch is over.
@@ -1112,50 +1162,102 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM boxhaul.capture_unknown(capture_drop.name);
     END IF;
+    UPDATE boxhaul.capture_letter l SET held = false WHERE l.capture = capture_drop.name AND l.held;  -- what waited behind them is gone
     PERFORM pg_notify('boxhaul', 'capture');
     RETURN ARRAY(SELECT s.slot_name::text FROM pg_replication_slots s
                   WHERE s.slot_name ~ ('^boxhaul_' || capture_drop.name || '_\d+$') AND s.database = current_database() ORDER BY 1);
 END
 $$;
 
--- A dead letter is given up. Its change cannot be sent again from here: the order of its stream has gone on.
-CREATE OR REPLACE FUNCTION boxhaul.capture_discard(id bigint) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-BEGIN
-    DELETE FROM boxhaul.capture_letter l WHERE l.id = capture_discard.id;
-    RETURN FOUND;
-END
-$$;
-
--- A change that waits for its key, and is never to be sent: it becomes a dead letter, and what stands behind it in its key goes on. False: it is
--- not carried (any more). One of a transaction that no mark has passed yet is refused: whoever leads next reads that transaction again, and what
--- was given up would be sent.
-CREATE OR REPLACE FUNCTION boxhaul.capture_give_up(name text, ordinal bigint, given_up_by text DEFAULT NULL) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+-- An operator decides about what is carried. One of a transaction that no mark has passed yet is refused: whoever leads next reads that transaction
+-- again, and what was given up would be sent. NULL: it is not carried (any more). Whoever leads has other books from here on: it marks nothing more, and
+-- begins anew (so nobody sends what was decided about in another way, and nobody keeps a key that was let go).
+CREATE OR REPLACE FUNCTION boxhaul.capture_decide(name text, ordinal bigint) RETURNS boxhaul.capture_carried
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    x      boxhaul.capture_carried;
-    marked bigint;
+    c boxhaul.capture;
+    x boxhaul.capture_carried;
 BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
     -- Under the lock that a mark takes: what is being marked as stored is gone first.
-    SELECT c.ordinal INTO marked FROM boxhaul.capture c WHERE c.name = capture_give_up.name FOR UPDATE;
+    SELECT * INTO c FROM boxhaul.capture y WHERE y.name = capture_decide.name FOR UPDATE;
     IF NOT FOUND THEN
-        PERFORM boxhaul.capture_unknown(capture_give_up.name);
+        PERFORM boxhaul.capture_unknown(capture_decide.name);
     END IF;
-    IF ordinal > marked AND EXISTS (SELECT FROM boxhaul.capture_carried d WHERE d.capture = capture_give_up.name AND d.ordinal = capture_give_up.ordinal) THEN
+    SELECT * INTO x FROM boxhaul.capture_carried d WHERE d.capture = c.name AND d.ordinal = capture_decide.ordinal FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF x.ordinal > c.ordinal THEN
         RAISE EXCEPTION 'change % is of a transaction that is not settled as a whole yet', ordinal
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Say it again when the rest of that transaction is stored, or waits here, too.';
     END IF;
-    DELETE FROM boxhaul.capture_carried d WHERE d.capture = capture_give_up.name AND d.ordinal = capture_give_up.ordinal RETURNING * INTO x;
+    DELETE FROM boxhaul.capture_letter l WHERE l.capture = c.name AND l.ordinal = x.ordinal AND l.held;
+    IF x.held THEN
+        PERFORM boxhaul.capture_may_send(c, x.lane);
+    END IF;
+    UPDATE boxhaul.capture y SET epoch = y.epoch + 1 WHERE y.name = c.name;
+    PERFORM pg_notify('boxhaul', 'capture');
+    RETURN x;
+END
+$$;
+
+-- A dead letter is given up. One that holds its key: what follows with the same key goes on.
+CREATE OR REPLACE FUNCTION boxhaul.capture_discard(id bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    l boxhaul.capture_letter;
+    x boxhaul.capture_carried;
+BEGIN
+    SELECT * INTO l FROM boxhaul.capture_letter y WHERE y.id = capture_discard.id;
+    IF l.held THEN
+        x := boxhaul.capture_decide(l.capture, l.ordinal);
+        DELETE FROM boxhaul.capture_carried d WHERE d.capture = x.capture AND d.ordinal = x.ordinal;
+        RETURN x.ordinal IS NOT NULL;
+    END IF;
+    DELETE FROM boxhaul.capture_letter y WHERE y.id = capture_discard.id;
+    RETURN FOUND;
+END
+$$;
+
+-- A dead letter that holds its key is sent again, in its old place, before all that waits behind it. False: there is no such letter. Any other cannot be: the
+-- order of its stream has gone on.
+CREATE OR REPLACE FUNCTION boxhaul.capture_redrive(id bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    l boxhaul.capture_letter;
+    x boxhaul.capture_carried;
+BEGIN
+    SELECT * INTO l FROM boxhaul.capture_letter y WHERE y.id = capture_redrive.id;
     IF NOT FOUND THEN
         RETURN false;
+    ELSIF NOT l.held THEN
+        RAISE EXCEPTION 'dead letter % does not hold its key: the order of its stream has gone on', id
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('Read its table again, as its rows are now: boxhaul capture resync NAME %s %s', l.capture, coalesce(l.tab, 'TABLE'));
     END IF;
+    x := boxhaul.capture_decide(l.capture, l.ordinal);
+    UPDATE boxhaul.capture_carried d SET held = false WHERE d.capture = x.capture AND d.ordinal = x.ordinal;
+    RETURN x.ordinal IS NOT NULL;
+END
+$$;
+
+-- A change that waits for its key, and is never to be sent: it becomes a dead letter, and what stands behind it in its key goes on. False: it is
+-- not carried (any more).
+CREATE OR REPLACE FUNCTION boxhaul.capture_give_up(name text, ordinal bigint, given_up_by text DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    x boxhaul.capture_carried := boxhaul.capture_decide(name, ordinal);
+BEGIN
+    IF x.ordinal IS NULL THEN
+        RETURN false;
+    END IF;
+    DELETE FROM boxhaul.capture_carried d WHERE d.capture = x.capture AND d.ordinal = x.ordinal;
     INSERT INTO boxhaul.capture_letter (capture, ordinal, message_id, subject, payload, reason, attempts, position, tab, key)
     VALUES (x.capture, x.ordinal, x.message_id, x.subject, x.payload,
             format('given up by %s: %s', coalesce(given_up_by, session_user), coalesce(x.reason, 'its key took nothing')), x.attempts, x.position,
             x.tab, x.key_shown);
-    UPDATE boxhaul.capture c SET epoch = c.epoch + 1 WHERE c.name = x.capture;  -- whoever leads has other books
-    PERFORM pg_notify('boxhaul', 'capture');
     RETURN true;
 END
 $$;
@@ -1175,6 +1277,7 @@ SELECT c.name, c.state, c.reason, c.detail, c.stream, c.incarnation, c.slot, c.e
        (SELECT count(*) FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.state <> 'complete') AS unfinished,
        boxhaul.capture_letters_standing(c.name) AS letters,
        (SELECT count(*) FROM boxhaul.capture_carried k WHERE k.capture = c.name) AS carried,
+       (SELECT count(*) FROM boxhaul.capture_carried k WHERE k.capture = c.name AND k.held) AS held,
        boxhaul.capture_diverged(c.name) AS diverged
   FROM boxhaul.capture c
   LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = c.slot
@@ -1193,9 +1296,9 @@ SELECT t.capture, t.tab, t.state, t.reason, t.snapshot, t.inserts_only, t.rows, 
 CREATE OR REPLACE FUNCTION boxhaul.capture_letters(by_capture text DEFAULT NULL, by_reason text DEFAULT NULL, above bigint DEFAULT -1,
                                                    most integer DEFAULT NULL)
     RETURNS TABLE (id bigint, capture text, ordinal bigint, message_id uuid, subject text, tab text, key text, "position" text, reason text,
-                   attempts integer, died_at timestamptz)
+                   attempts integer, held boolean, died_at timestamptz)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT l.id, l.capture, l.ordinal, l.message_id, l.subject, l.tab, l.key, l.position, l.reason, l.attempts, l.died_at
+    SELECT l.id, l.capture, l.ordinal, l.message_id, l.subject, l.tab, l.key, l.position, l.reason, l.attempts, l.held, l.died_at
       FROM boxhaul.capture_letter l
      WHERE l.id > above AND (by_capture IS NULL OR l.capture = by_capture)
        AND (by_reason IS NULL OR strpos(lower(l.reason), lower(by_reason)) > 0)
@@ -1920,14 +2023,14 @@ GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, 
     boxhaul.capture_status, boxhaul.capture_progress, boxhaul.outbox_table TO boxhaul_relay;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_define(text, text, jsonb), boxhaul.capture_start(text), boxhaul.capture_pause(text, text, text),
     boxhaul.capture_resume(text), boxhaul.capture_resync(text, text), boxhaul.capture_add(text, text, text, boolean),
-    boxhaul.capture_drop(text), boxhaul.capture_discard(bigint), boxhaul.capture_give_up(text, bigint, text) TO boxhaul_relay;
+    boxhaul.capture_drop(text), boxhaul.capture_discard(bigint), boxhaul.capture_redrive(bigint), boxhaul.capture_give_up(text, bigint, text) TO boxhaul_relay;
 
 -- The monitor sees everything but bodies.
 GRANT SELECT ON boxhaul.capture, boxhaul.capture_table, boxhaul.capture_repair, boxhaul.capture_status, boxhaul.capture_progress, boxhaul.capture_signal,
     boxhaul.outbox_table TO boxhaul_monitor;
-GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, position, tab, key, died_at)
+GRANT SELECT (id, capture, ordinal, message_id, subject, reason, attempts, position, tab, key, held, died_at)
    ON boxhaul.capture_letter TO boxhaul_monitor;
-GRANT SELECT (capture, ordinal, lane, low_water, message_id, subject, bytes, position, tab, key_shown, attempts, reason, carried_at)
+GRANT SELECT (capture, ordinal, lane, low_water, message_id, subject, bytes, position, tab, key_shown, attempts, reason, held, carried_at)
    ON boxhaul.capture_carried TO boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_diverged(text), boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
     boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid), boxhaul.capture_rows_estimate(oid),

@@ -72,7 +72,7 @@ static const struct {
 	[CAPTURE_STATEMENT_FREE] = { "capture_free", "SELECT boxhaul.capture_free($1, $2, $3)" },
 	[CAPTURE_STATEMENT_RESYNC] = { "capture_resync", "SELECT boxhaul.capture_resync($1)" },
 	[CAPTURE_STATEMENT_WAITS] = { "capture_waits", "SELECT boxhaul.capture_waits($1)" },
-	[CAPTURE_STATEMENT_CARRIED] = { "capture_carried", "SELECT k.ordinal, k.lane, k.low_water, k.bytes"
+	[CAPTURE_STATEMENT_CARRIED] = { "capture_carried", "SELECT k.ordinal, k.lane, k.low_water, k.bytes, k.held"
 							   " FROM boxhaul.capture_carried k WHERE k.capture = $1"
 							   " ORDER BY k.ordinal" },
 	[CAPTURE_STATEMENT_FETCH] = { "capture_fetch",

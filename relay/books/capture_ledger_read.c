@@ -186,7 +186,7 @@ bool capture_ledger_read_tables(const struct pg_result *r, const struct config_c
 
 bool capture_ledger_read_carried(const struct pg_result *r, struct capture_ledger_books *b)
 {
-	enum { ORDINAL, LANE, LOW_WATER, BYTES };
+	enum { ORDINAL, LANE, LOW_WATER, BYTES, HELD };
 	size_t count = (size_t)pg_rows(r);
 
 	free(b->carried);
@@ -199,6 +199,7 @@ bool capture_ledger_read_carried(const struct pg_result *r, struct capture_ledge
 			.low_water =
 				pg_is_null(r, i, LOW_WATER) ? LOW_WATER_UNKNOWN : (uint64_t)pg_int8(r, i, LOW_WATER),
 			.bytes = (uint32_t)pg_int8(r, i, BYTES),
+			.held = pg_int8(r, i, HELD) != 0,
 		};
 	return b->carried != NULL && count <= LIMIT_CAPTURE_CARRIED;
 }

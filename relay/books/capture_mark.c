@@ -295,6 +295,26 @@ static bool put_carried(json_t *mark, const struct capture_mark_books *m, struct
 	return false;
 }
 
+/* What stands there of it besides is on record already, or is with this mark. */
+static json_t *held_of(const struct capture_mark_books *m, const struct capture_held *h)
+{
+	struct capture_letter as = { .ordinal = h->ordinal, .reason = h->reason };
+	json_t *o = json_object();
+
+	return whole(o, put_int(o, "ordinal", h->ordinal) && put_reason(o, m, &as, NULL) &&
+				(h->reason != DEFECT_TRUNCATE || put(o, "stops", json_true())) &&
+				put_int(o, "attempts", h->attempts));
+}
+
+static bool put_held(json_t *mark, const struct capture_mark_books *m)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < m->mark->held_count; i++)
+		json_array_append_new(list, held_of(m, &m->mark->held[i]));
+	return put_list(mark, "held", list, m->mark->held_count);
+}
+
 static bool put_end(json_t *mark, const struct stream_end *end)
 {
 	return end->sequence == 0 || (put_int(mark, "stream_sequence", (int64_t)end->sequence) &&
@@ -313,7 +333,7 @@ char *capture_mark_text(const struct capture_mark_books *m, struct array *payloa
 	    put_int(o, "ordinal", m->mark->ordinal) &&
 	    (m->mark->low_water == LOW_WATER_UNKNOWN || put_int(o, "low_water", (int64_t)m->mark->low_water)) &&
 	    put_end(o, &m->mark->end) && put_tables(o, m) && put_repairs(o, m) && put_letters(o, m, payloads) &&
-	    put_carried(o, m, payloads))
+	    put_carried(o, m, payloads) && put_held(o, m))
 		text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

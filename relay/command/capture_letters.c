@@ -1,5 +1,5 @@
-/* `boxhaul capture dead-letters`, `capture discard`, `capture give-up`: changes that could not be sent. They cannot be sent again, for the order of their stream has
- * gone on; what their rows are now, a resync of the table brings. */
+/* `boxhaul capture dead-letters`, `capture redrive`, `capture discard`, `capture give-up`: changes that could not be sent. Those that hold their key
+ * can be sent again, in their place. The others cannot, for the order of their stream has gone on; what their rows are now, a resync of the table brings. */
 #include <stdio.h>
 
 #include "command/commands.h"
@@ -41,6 +41,27 @@ static enum exit_code discard(struct pg_session *s, const struct call *call)
 		printf(was[0] == 't' ? "letter %s is given up\n" : "there is no letter %s\n", call->arguments[i]);
 	}
 	return EXIT_OK;
+}
+
+static enum exit_code redrive(struct pg_session *s, const struct call *call)
+{
+	enum exit_code code = EXIT_OK;
+
+	for (int i = 0; i < call->count; i++) {
+		const char *was = session_value(s, call, "SELECT boxhaul.capture_redrive($1)", 1,
+						(const char *[]){ call->arguments[i] }, &code);
+
+		if (was == NULL)
+			return code;
+		printf(was[0] == 't' ? "letter %s is sent again, in its old place\n" : "there is no letter %s\n",
+		       call->arguments[i]);
+	}
+	return EXIT_OK;
+}
+
+enum exit_code command_capture_redrive(const struct call *call)
+{
+	return inbox_with_session(call, redrive);
 }
 
 static enum exit_code give_up(struct pg_session *s, const struct call *call)

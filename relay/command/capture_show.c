@@ -312,7 +312,7 @@ static void print_carried(const struct out *out, const json_t *o)
 
 	if (inbox_number(o, "carried") == 0)
 		return;
-	letter_line(out, "carried", "%lld", inbox_number(o, "carried"));
+	letter_line(out, "carried", "%lld (%lld hold their key)", inbox_number(o, "carried"), inbox_number(o, "held"));
 	json_array_foreach (look_at(o, "waiting"), i, l) {
 		out_print(out, INK_PLAIN, "  %-8lld %s %s: ", inbox_number(l, "ordinal"), look_text(l, "tab"),
 			  utf8_line(look_text(l, "key_shown"), key, sizeof key));

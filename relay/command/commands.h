@@ -87,6 +87,7 @@ enum exit_code command_cutover(const struct call *call);
 
 /* Changes that could not be sent: look at them; give them up. */
 enum exit_code command_capture_letters(const struct call *call);
+enum exit_code command_capture_redrive(const struct call *call);
 enum exit_code command_capture_discard(const struct call *call);
 enum exit_code command_capture_give_up(const struct call *call);
 

@@ -65,6 +65,7 @@ static void fill(const json_t *o, const struct config *config, struct capture_on
 		.lag_us = -1,
 		.dead_letters = number(o, "letters"),
 		.carried = number(o, "carried"),
+		.held = number(o, "held"),
 		.carried_full = number(o, "carried") >= LIMIT_CAPTURE_CARRIED,
 		.unfinished = (size_t)number(o, "unfinished"),
 	};

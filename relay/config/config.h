@@ -100,6 +100,7 @@ struct config_capture {
 	struct config_stream stream; /* its subjects are made of the templates of all that is sent to it */
 	char *subject;               /* a template (format/capture_subject.h) for tables; not of a bucket */
 	enum config_capture_order order;
+	enum poison_policy poison; /* POISON_HOLD only with CONFIG_ORDER_KEY */
 	enum capture_format format;
 	enum capture_int8 int8;
 	enum config_capture_snapshot

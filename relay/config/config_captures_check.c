@@ -274,6 +274,19 @@ static void check_whole(struct loader *l, size_t i)
 			"stands behind: set order = \"commit\", or snapshot = \"keys\"");
 }
 
+/* As of an owned stream (config_check_lists.c). */
+static void check_poison(struct loader *l, size_t i)
+{
+	const struct config_capture *c = &l->c->captures[i];
+
+	if (c->poison == POISON_HOLD && c->order == CONFIG_ORDER_COMMIT)
+		complaint_at(
+			l, config_check_node(l, "capture", i, "poison"),
+			"capture.poison: stream %s is to be in one order, and poison = \"hold\" would stop all of it behind one "
+			"dead letter: use \"skip\", or order = \"key\"",
+			c->stream.name != NULL ? c->stream.name : "?");
+}
+
 static void check_capture(struct loader *l, size_t i)
 {
 	const struct config_capture *c = &l->c->captures[i];
@@ -292,6 +305,7 @@ static void check_capture(struct loader *l, size_t i)
 	check_owner(l, i);
 	check_skip(l, i);
 	check_whole(l, i);
+	check_poison(l, i);
 	if (!is_used(l->c, c))
 		complaint_at(l, config_check_node(l, "capture", i, NULL),
 			     "this group of capture has nothing to capture: add tables = [ \"schema.table\" ]; or say "

@@ -295,6 +295,10 @@ const struct setting settings[] = {
 	{ "capture.order", SETTING_WORD, OF_CAPTURE(order), .standard = "commit", WORDS("commit", "key"),
 	  .help = "commit: in the order in which transactions committed, on a stream of its own. key: in order per table and key, "
 		  "on a stream that others may use, too." },
+	{ "capture.poison", SETTING_WORD, .apply = APPLY_LIVE, OF_CAPTURE(poison), .standard = "skip",
+	  WORDS("skip", "hold"),
+	  .help = "A change that can never be stored becomes a dead letter. Behind it its key goes on (skip), or waits for `capture redrive` "
+		  "or `capture discard` (hold); that needs order = \"key\"." },
 	{ "capture.format", SETTING_WORD, OF_CAPTURE(format), .standard = "row",
 	  WORDS("row", "text", "debezium", "cloudevents"),
 	  .help = "row: JSON, for people and most consumers. text: JSON with each column as PostgreSQL writes it, from which a table "

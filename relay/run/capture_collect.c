@@ -208,6 +208,7 @@ void capture_collect(struct capture_one *c, struct capture_one_facts *f)
 		.dead = s->send->dead,
 		.dead_letters = look->letters,
 		.carried = s->carried,
+		.held = s->held,
 		.carried_full = s->carried_full,
 	};
 	collect_stream(c, &lead, s, f);

@@ -69,7 +69,7 @@ struct capture_settings capture_room_settings(const struct capture_one *c)
 	struct delivery_settings send = c->room->config->delivery;
 
 	send.streams = 1;
-	send.poison = POISON_SKIP;
+	send.poison = conf->poison;
 	send.ordering = ORDERING_STRICT;
 	/* A row is in memory here, and until it is written to the socket once more in nats.c; the largest one stands beside that in libpq, twice, and where its
 	 * message is made. So that large rows do not take more than small ones, a capture keeps less. */
@@ -202,7 +202,7 @@ static bool open_edges(struct capture_one *c)
 	struct capture_room *r = c->room;
 	struct pg_options pg = servers_postgres_capture(r->config, c->client);
 	struct natsio_options nats = servers_nats(r->config, c->client);
-	struct pg_handlers of_control = capture_events_of_control(c), of_reader = capture_events_of_reader(c);
+	struct pg_handlers of_control = capture_events_of_control(c), of_reader = capture_reader_events_of_session(c);
 	struct natsio_handlers of_nats = capture_nats_handlers(c);
 	struct pg_walsender_handlers of_walsender = capture_events_of_walsender(c);
 
@@ -239,7 +239,7 @@ static bool open_flow(struct capture_one *c)
 	struct stream_scan_handlers of_scan = capture_nats_of_scan(c);
 	struct stored_time_handlers of_time = capture_nats_of_time(c);
 	struct capture_leader_handlers of_leader = capture_events_of_leader(c);
-	struct capture_chunk_handlers of_chunk = capture_events_of_chunk(c);
+	struct capture_chunk_handlers of_chunk = capture_reader_events_of_chunk(c);
 	struct capture_stream_handlers of_stream = capture_events_of_stream(c);
 	struct pg_options login = servers_postgres_capture(r->config, c->client);
 

@@ -172,11 +172,13 @@ void capture_windows_make(struct capture_one *c, const struct capture_effect *f)
 
 /* capture_events.c */
 struct pg_handlers capture_events_of_control(struct capture_one *c);
-struct pg_handlers capture_events_of_reader(struct capture_one *c);
 struct capture_leader_handlers capture_events_of_leader(struct capture_one *c);
-struct capture_chunk_handlers capture_events_of_chunk(struct capture_one *c);
 struct pg_walsender_handlers capture_events_of_walsender(struct capture_one *c);
 struct capture_stream_handlers capture_events_of_stream(struct capture_one *c);
+
+/* capture_reader_events.c */
+struct pg_handlers capture_reader_events_of_session(struct capture_one *c);
+struct capture_chunk_handlers capture_reader_events_of_chunk(struct capture_one *c);
 
 /* capture_nats.c */
 struct natsio_handlers capture_nats_handlers(struct capture_one *c);

@@ -296,6 +296,11 @@ static void tell(struct capture_one *c, const struct note *n)
 {
 	char target[CONFIG_TARGET_BYTES];
 
+	if (n->kind == NOTE_HELD) {
+		capture_note_held(c->room->log, n, c->reasons, capture_room_config(c)->name,
+				  config_target(c->room->config, target));
+		return;
+	}
 	note_tell(c->room->log, n, c->reasons, c->view.streams[0].name, stream_setup_detail(c->setup, 0),
 		  config_target(c->room->config, target));
 	if (n->kind == NOTE_STREAM_BLOCKED) {

@@ -203,9 +203,21 @@ static bool has_ailing_table(const struct capture_one_facts *c, const char *targ
 		       target, c->name, target, c->name, t->name);
 }
 
+/* As the outbox' are told of (verdict.c). */
+static bool has_held_letters(const struct capture_one_facts *c, const char *target, struct wrong *w)
+{
+	uint64_t n = c->held;
+
+	return n > 0 &&
+	       wrong_say(w, false, "Capture %s: %" PRIu64 " dead letter%s back what follows with the same key", c->name,
+			 n, n == 1 ? " holds" : "s hold") &&
+	       wrong_advise(w, "`boxhaul capture dead-letters %s %s` shows %s; then capture redrive or capture discard",
+			    target, c->name, n == 1 ? "it" : "them");
+}
+
 static bool has_dead_letters(const struct capture_one_facts *c, const char *target, struct wrong *w)
 {
-	uint64_t n = c->dead_letters;
+	uint64_t n = c->dead_letters > c->held ? c->dead_letters - c->held : 0;
 
 	return n > 0 &&
 	       wrong_say(w, false, "Capture %s: %" PRIu64 " change%s given up and stand%s as dead letter%s", c->name, n,
@@ -217,7 +229,7 @@ static bool has_dead_letters(const struct capture_one_facts *c, const char *targ
 /* Its stream takes others, and not these: a limit for each subject, or a right that is missing. */
 static bool carries(const struct capture_one_facts *c, const char *target, struct wrong *w)
 {
-	uint64_t n = c->carried;
+	uint64_t n = c->held == 0 ? c->carried : 0; /* else it is said already who keeps them waiting */
 
 	return n > 0 &&
 	       wrong_say(w, false, "Capture %s: %" PRIu64 " change%s for %s key, kept with its books", c->name, n,
@@ -261,10 +273,10 @@ static bool no_connection(const struct capture_facts *f, const char *target, str
 
 typedef bool check(const struct capture_one_facts *c, const char *target, struct wrong *w);
 
-static check *const checks[] = { has_gap,          is_not_read, is_not_led,       cannot_mark,
-				 is_broken,        is_diverged, is_blocked,       carries_all_it_may,
-				 is_not_started,   is_paused,   is_nearly_lost,   is_over_budget,
-				 has_ailing_table, carries,     has_dead_letters, waits };
+static check *const checks[] = { has_gap,          is_not_read,    is_not_led,         cannot_mark,      is_broken,
+				 is_diverged,      is_blocked,     carries_all_it_may, is_not_started,   is_paused,
+				 is_nearly_lost,   is_over_budget, has_ailing_table,   has_held_letters, carries,
+				 has_dead_letters, waits };
 
 enum { OF_ALL = 2, CHECKS = sizeof checks / sizeof checks[0] };
 

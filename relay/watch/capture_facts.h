@@ -73,6 +73,7 @@ struct capture_one_facts {
 	uint64_t dead;         /* changes that became dead letters */
 	uint64_t dead_letters; /* that stand in the table now, at the last look */
 	uint64_t carried;      /* changes in the books that wait for their key */
+	uint64_t held;         /* of these: dead letters that hold their key until somebody decides */
 	bool carried_full;     /* as many as may be: when memory is full, too, the log is not read on */
 	size_t unfinished;     /* tables whose snapshot is not complete */
 	size_t verifying;      /* tables over which a verify pass is under way */

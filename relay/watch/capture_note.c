@@ -1,5 +1,7 @@
 #include "watch/capture_note.h"
 
+#include <stdio.h>
+
 static const char *why_again(uint32_t reason)
 {
 	switch (reason) {
@@ -44,4 +46,17 @@ void capture_note_tell(struct log *log, const struct capture_note *n, const char
 			  KU("xid", n->xid));
 		break;
 	}
+}
+
+/* As note.c of the outbox'. */
+void capture_note_held(struct log *log, const struct note *n, const struct reasons *reasons, const char *capture,
+		       const char *target)
+{
+	char todo[1200], why[REASONS_TEXT_BYTES];
+
+	reasons_text(reasons, n->id, n->stream, n->reason, why, sizeof why);
+	snprintf(todo, sizeof todo, "boxhaul capture dead-letters %s %s, then capture redrive or capture discard",
+		 target, capture);
+	log_error(log, "dead letter holds its key until somebody decides", KS("capture", capture), KI("change", n->id),
+		  KS("why", why), KU("code", n->reason), KU("attempts", n->attempts), KS("do", todo));
 }

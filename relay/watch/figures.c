@@ -179,6 +179,7 @@ const struct figure figures[] = {
 	COUNTER("boxhaul_capture_dead_total", STATUS, "Changes that were given up and became dead letters.", OF_CAPTURE(dead))
 	GAUGE("boxhaul_capture_dead_letters", STATUS, "Dead letters of the capture that stand in the table now. Leader only.", OF_CAPTURE_WAL(dead_letters))
 	GAUGE("boxhaul_capture_carried", STATUS, "Changes that wait for their key, kept with the books. Leader only.", OF_CAPTURE_WAL(carried))
+	GAUGE("boxhaul_capture_held", STATUS, "Dead letters of the capture that hold back what follows with the same key until somebody redrives or discards them. Leader only.", OF_CAPTURE_WAL(held))
 	GAUGE("boxhaul_capture_unfinished_tables", STATUS, "Tables whose rows from before the capture are not all stored.", .label = "capture", .place = CAPTURE, .kind = SIZE, .offset = offsetof(struct capture_one_facts, unfinished))
 	GAUGE("boxhaul_capture_verifying_tables", STATUS, "Tables over which a verify pass is under way.", .label = "capture", .place = CAPTURE, .kind = SIZE, .offset = offsetof(struct capture_one_facts, verifying))
 	GAUGE("boxhaul_capture_table_rows", NOWHERE, "Rows of the table's snapshot, or of the verify pass over it that is under way or was last, that are stored so far, by table.", OF_CAPTURE_TABLE(rows))

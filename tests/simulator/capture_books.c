@@ -17,6 +17,7 @@ struct statement {
 	struct message letter[LIMIT_CAPTURE_LETTERS];
 	struct carried_message carry[LIMIT_CAPTURE_CARRIES];
 	int64_t gone[MAX_CARRIED];
+	struct capture_held held[MAX_CARRIED];
 	int64_t asked_ms;
 };
 
@@ -120,11 +121,35 @@ static void carry(struct capture_sim *s, const struct statement *st)
 		add_carried(s, &st->carry[i]);
 }
 
+static uint32_t place_of(const struct books *b, int64_t ordinal)
+{
+	uint32_t i = 0;
+
+	while (i < b->carries && b->carried[i].ordinal != ordinal)
+		i++;
+	return i;
+}
+
+static void hold(struct capture_sim *s, const struct statement *st)
+{
+	struct books *b = &s->pg.books;
+
+	for (size_t i = 0; i < st->mark.held_count; i++) {
+		uint32_t at = place_of(b, st->held[i].ordinal);
+
+		demand(s, at < b->carries, "what holds its key is not on record");
+		check_capture_held(s, &b->carried[at].m);
+		b->carried[at].held = true;
+		s->held++;
+	}
+}
+
 static void apply(struct capture_sim *s, const struct statement *st)
 {
 	struct books *b = &s->pg.books;
 
 	carry(s, st);
+	hold(s, st);
 	for (size_t i = 0; i < st->mark.repair_count; i++)
 		add_repair(s, &st->repair[i], st->repair_key[i]);
 	for (size_t i = 0; i < st->mark.cursor_count; i++)
@@ -184,7 +209,7 @@ static void copy_mark(struct capture_sim *s, const struct host *h, struct statem
 	st->asked_ms = s->now / MS;
 	demand(s,
 	       m->cursor_count > 0 || m->repair_count > 0 || m->letter_count > 0 || m->ordinal > m->from_ordinal ||
-		       m->carry_count > 0 || m->gone_count > 0 || m->carried_void,
+		       m->carry_count > 0 || m->gone_count > 0 || m->held_count > 0 || m->carried_void,
 	       "an idle capture marks");
 	demand(s, m->repair_count <= MAX_SLOTS, "the simulator is too small");
 	for (size_t i = 0; i < m->cursor_count; i++) {
@@ -214,6 +239,9 @@ static void copy_mark(struct capture_sim *s, const struct host *h, struct statem
 	demand(s, m->gone_count <= MAX_CARRIED, "the simulator is too small");
 	for (size_t i = 0; i < m->gone_count; i++)
 		st->gone[i] = m->gone[i];
+	demand(s, m->held_count <= MAX_CARRIED, "the simulator is too small");
+	for (size_t i = 0; i < m->held_count; i++)
+		st->held[i] = m->held[i];
 }
 
 void capture_books_mark(struct capture_sim *s, struct host *h, const struct capture_mark *mark)
@@ -296,6 +324,66 @@ void capture_books_fetch(struct capture_sim *s, struct host *h, const struct cap
 	fetch[place].count = f->fetch.count;
 	memcpy(fetch[place].ordinal, f->fetch.ordinals, f->fetch.count * sizeof fetch[place].ordinal[0]);
 	plan(s, h, prng_between(&s->dice, 1, s->plan.pg_us), on_fetch)->d = place;
+}
+
+/* --- what is held --- */
+
+bool capture_books_hold(const struct capture_sim *s, const struct message *m)
+{
+	const struct books *b = &s->pg.books;
+
+	for (uint32_t i = 0; i < b->carries; i++)
+		if (b->carried[i].held && b->carried[i].m.id == m->id)
+			return true;
+	return false;
+}
+
+static uint64_t sent_from_now_on(const struct books *b)
+{
+	return b->low_water != LOW_WATER_NONE ? b->low_water : LOW_WATER_UNKNOWN;
+}
+
+/* Of what is carried of the lane (0: of any) and was never sent: from here on it may be. */
+static void may_be_sent(struct books *b, uint64_t lane)
+{
+	for (uint32_t i = 0; i < b->carries; i++)
+		if ((lane == 0 || b->carried[i].lane == lane) && b->carried[i].low_water == LOW_WATER_NONE)
+			b->carried[i].low_water = sent_from_now_on(b);
+}
+
+void capture_books_promoted(struct capture_sim *s)
+{
+	may_be_sent(&s->pg.books, 0);
+}
+
+static uint32_t val_of(const struct capture_sim *s, const struct message *m)
+{
+	return m->kind == MESSAGE_CHANGE ? s->op[m->op].content.val : m->content.val;
+}
+
+/* As boxhaul.capture_decide(). Whoever leads has other books. */
+bool capture_books_decide(struct capture_sim *s, uint32_t carried, bool discard, bool mend)
+{
+	struct books *b = &s->pg.books;
+	struct carried_message *x = &b->carried[carried];
+
+	if (!x->held || (x->ordinal > b->ordinal && s->flaw != CAPTURE_FLAW_decided_torn))
+		return false;
+	trace(s, "operator %s ordinal %lld%s", discard ? "discards" : "redrives", (long long)x->ordinal,
+	      mend ? ", and it can be stored now" : "");
+	may_be_sent(b, x->lane);
+	x->held = false;
+	if (mend)
+		s->poison[val_of(s, &x->m)] = false;
+	if (discard) {
+		check_capture_lettered(s, &x->m);
+		for (uint32_t i = carried + 1; i < b->carries; i++)
+			b->carried[i - 1] = b->carried[i];
+		b->carries--;
+	}
+	b->epoch++;
+	s->decided++;
+	return true;
 }
 
 /* --- verify passes --- */
@@ -404,6 +492,7 @@ static void on_books(struct capture_sim *s, const struct capture_happening *h)
 		inherited[i] = (struct capture_inherited){ .ordinal = b->carried[i].ordinal,
 							   .lane = b->carried[i].lane,
 							   .low_water = b->carried[i].low_water,
+							   .held = b->carried[i].held,
 							   .bytes = 10 };
 	ev.leading.carried = inherited;
 	ev.leading.carried_count = b->carries;

@@ -152,6 +152,8 @@ void capture_broker_publish(struct capture_sim *s, struct host *h, const struct 
 	int64_t at = capture_soon(s, s->plan.bus_us);
 
 	demand(s, p->used, "a message is published whose payload was let go");
+	demand(s, h->epoch != s->pg.books.epoch || !capture_books_hold(s, &p->m),
+	       "what holds its key is sent without an operator's word");
 	if (h->connection == 0 || mishap(s, publish_lost))
 		return;
 	if (at <= h->arrival_at) /* one connection: in order */

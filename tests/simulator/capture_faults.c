@@ -97,6 +97,33 @@ static void fill_key(struct capture_sim *s, int64_t while_us)
 	s->key_full[i].until = s->now + while_us;
 }
 
+/* --- dead letters that hold their key --- */
+
+static void on_decide(struct capture_sim *s, const struct capture_happening *h);
+
+static void decide_later(struct capture_sim *s)
+{
+	capture_later(s, s->now + prng_spread(&s->operator_dice, 20 * MS, SECOND), on_decide);
+}
+
+/* Some of them; in the end all. What is sent again may be refused again, as long as nobody has looked why. */
+static void on_decide(struct capture_sim *s, const struct capture_happening *h)
+{
+	bool any = false;
+
+	(void)h;
+	for (uint32_t i = s->pg.books.carries; i-- > 0;) {
+		bool discard = prng_below(&s->operator_dice, 3) == 0;
+		bool mend = !discard && (capture_healed(s) || prng_below(&s->operator_dice, 3) != 0);
+
+		if (capture_healed(s) || prng_below(&s->operator_dice, 3) == 0)
+			any |= capture_books_decide(s, i, discard, mend);
+	}
+	if (any)
+		capture_hosts_lose_lead(s);
+	decide_later(s);
+}
+
 static void strike(struct capture_sim *s, enum capture_fault f)
 {
 	int64_t while_us = prng_spread(&s->dice, MS, SECOND);
@@ -148,6 +175,8 @@ void capture_faults_open(struct capture_sim *s)
 	for (enum capture_fault f = CAPTURE_FIRST_INTERVAL; f < CAPTURE_FAULTS; f++)
 		if (interval_of(s, f) > 0)
 			capture_later(s, capture_soon(s, 2 * interval_of(s, f)), on_fault)->a = f;
+	if (s->plan.settings.send.poison == POISON_HOLD)
+		decide_later(s);
 	/* A table that is added is added in every seed that has one. */
 	if (s->plan.late_table)
 		capture_later(s, s->now + prng_between(&s->dice, 0, s->plan.load_us), on_fault)->a =

@@ -157,7 +157,7 @@ static void tell_plan(void)
 
 static struct {
 	uint64_t changes, rows, early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, transactions,
-		carried, fetched, passes, verified, corrupted, found, wholes, let_go;
+		carried, fetched, held, decided, passes, verified, corrupted, found, wholes, let_go;
 } sum;
 
 static void add_up(void)
@@ -181,6 +181,8 @@ static void add_up(void)
 	sum.letters += s->letters;
 	sum.carried += s->carried;
 	sum.fetched += s->fetched;
+	sum.held += s->held;
+	sum.decided += s->decided;
 	sum.again += s->again;
 	sum.barriers += s->barriers;
 	sum.transactions += s->transactions;
@@ -191,7 +193,8 @@ static void tell_sum(void)
 	printf("transactions=%" PRIu64 "\nchanges=%" PRIu64 "\nrows=%" PRIu64 "\nearly=%" PRIu64 "\nchunks=%" PRIu64
 	       "\nvoids=%" PRIu64 "\nrepairs=%" PRIu64 "\n",
 	       sum.transactions, sum.changes, sum.rows, sum.early, sum.chunks, sum.voids, sum.repairs);
-	printf("carried=%" PRIu64 "\nfetched=%" PRIu64 "\n", sum.carried, sum.fetched);
+	printf("carried=%" PRIu64 "\nfetched=%" PRIu64 "\nheld=%" PRIu64 "\ndecided=%" PRIu64 "\n", sum.carried,
+	       sum.fetched, sum.held, sum.decided);
 	printf("passes=%" PRIu64 "\nverified=%" PRIu64 "\ncorrupted=%" PRIu64 "\nfound=%" PRIu64 "\n", sum.passes,
 	       sum.verified, sum.corrupted, sum.found);
 	printf("wholes=%" PRIu64 "\nlet_go=%" PRIu64 "\n", sum.wholes, sum.let_go);

@@ -305,6 +305,7 @@ void capture_pg_takes_over(struct capture_sim *s)
 	}
 	for (uint32_t i = 0; i < s->pg.books.repairs; i++)
 		s->pg.books.repair[i].reading += 1000;
+	capture_books_promoted(s);
 	for (uint32_t i = 0; i < s->plan.hosts; i++)
 		s->host[i].led = 0; /* leads of others may have been taken back: they are told by the timeline */
 	recover(s, true);

@@ -132,6 +132,19 @@ static void draw_held(struct capture_plan *p, struct prng *dice)
 	p->chance.ack_lost = ONE_OF(dice, 0, 100000);
 }
 
+/* Dead letters that hold their key. (Drawn of what was drawn, so that all other seeds stay what they are. Room in the books for more than a transaction
+ * has, and for all keys that have to be read once more: else what no operator may decide about yet could take all of it, and then nothing
+ * goes on before the daemon is told to skip (boxhaul-runbook(7): capture-dead-letters).) */
+static void draw_hold(struct capture_plan *p)
+{
+	if (p->settings.in_commit_order || p->pg_us % 2 == 0)
+		return;
+	p->settings.send.poison = POISON_HOLD;
+	p->settings.most_carried = 1000;
+	p->settings.most_repairs = 0;
+	p->chance.poison = 10000 + (uint32_t)(p->pg_us % 20) * 2000;
+}
+
 void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 {
 	static const enum mood of_eight[] = { CALM, LONE, RACE, RACE, FEW, MILD, ROUGH, ROUGH };
@@ -164,6 +177,7 @@ void capture_plan_draw(struct capture_plan *p, struct prng *dice)
 		p->whole_table = (uint32_t)prng_below(dice, p->tables);
 	/* (By no die of its own: every seed keeps its story.) */
 	p->settings.rows_together = p->settings.in_commit_order && !p->whole_rows && p->window_us / 1000 % 2 == 0;
+	draw_hold(p);
 	/* A bucket is not verified. */
 	if (p->whole_rows)
 		p->every.verify = 0;

@@ -27,6 +27,7 @@ void capture_sim_open(struct capture_sim *s, uint64_t seed, const struct overrid
 	s->seed = seed;
 	s->now = s->created = 1000 * SECOND; /* no clock begins at zero */
 	prng_seed(&s->dice, seed);
+	prng_seed(&s->operator_dice, ~seed);
 	capture_plan_draw(&s->plan, &s->dice);
 	capture_plan_shrink(&s->plan, o);
 	if (o->dice != 0)

@@ -54,6 +54,7 @@ struct capture_happening {
 	X(new_key, "a change of key is looked for under its new key")                      \
 	X(end_asked_of_flush, "the end of a chunk is where the log is flushed to")         \
 	X(carried_torn, "what was carried of a commit that is not marked stays on record") \
+	X(decided_torn, "an operator decides about what comes again with its commit")      \
 	X(keepalive_ahead, "a keepalive is handed over before what was sent before it")
 
 enum capture_flaw {
@@ -145,6 +146,7 @@ struct books {
 		int64_t ordinal;
 		uint64_t lane, low_water;
 		struct message m;
+		bool held;      /* a dead letter that holds its key */
 	} carried[MAX_CARRIED]; /* ascending */
 	uint32_t carries;
 };
@@ -258,7 +260,7 @@ enum capture_phase { CAPTURE_PHASE_LOAD, CAPTURE_PHASE_HEAL };
 
 struct capture_sim {
 	uint64_t seed;
-	struct prng dice;
+	struct prng dice, operator_dice;
 	struct capture_plan plan;
 	enum capture_phase phase;
 	int64_t now;
@@ -312,7 +314,7 @@ struct capture_sim {
 	uint64_t steps, faults;
 	uint64_t of_kind[CAPTURE_FAULTS];
 	uint64_t changes, rows, rows_early, chunks, voids, repairs, marks, phantoms, letters, again, barriers, carried,
-		fetched, passes, verified, corrupted, found, wholes, let_go;
+		fetched, held, decided, passes, verified, corrupted, found, wholes, let_go;
 	const struct overrides *overrides;
 	bool tracing, loud;
 	enum capture_flaw flaw;
@@ -400,6 +402,12 @@ uint32_t capture_broker_find(const struct capture_sim *s, uint64_t id);
 void capture_books_mark(struct capture_sim *s, struct host *h, const struct capture_mark *mark);
 void capture_books_fetch(struct capture_sim *s, struct host *h, const struct capture_effect *f);
 void capture_books_lead(struct capture_sim *s, struct host *h);
+/* Carried, and a dead letter that holds its key? */
+bool capture_books_hold(const struct capture_sim *s, const struct message *m);
+/* An operator's decision about one that is held and may be decided about; false: it is not. */
+bool capture_books_decide(struct capture_sim *s, uint32_t carried, bool discard, bool mend);
+/* A server that was promoted has lost decisions, and what was sent because of them may be stored. */
+void capture_books_promoted(struct capture_sim *s);
 /* An operator wants a table verified: all rows, or these keys (a bit for each). Nothing is done where its rows are not all read. */
 void capture_books_verify(struct capture_sim *s, uint32_t table, uint32_t keys);
 

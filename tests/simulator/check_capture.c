@@ -357,6 +357,13 @@ void check_capture_lettered(struct capture_sim *s, const struct message *m)
 	}
 }
 
+/* Who was given up for good does not wait for anybody again. (A promotion may have lost the decision.) */
+void check_capture_held(struct capture_sim *s, const struct message *m)
+{
+	demand(s, m->kind != MESSAGE_CHANGE || !s->op[m->op].lettered || s->plan.every.failover > 0,
+	       "operation %u was given up, and holds its key again", m->op);
+}
+
 /* --- the books, and what the server is told --- */
 
 static bool is_carried(const struct capture_sim *s, uint32_t op)

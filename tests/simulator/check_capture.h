@@ -14,6 +14,8 @@ void check_capture_stored(struct capture_sim *s, const struct message *m);
 void check_capture_taint(struct capture_sim *s, const struct op *op);
 
 /* It is on record as a dead letter. */
+/* It is put on record as one that holds its key. */
+void check_capture_held(struct capture_sim *s, const struct message *m);
 void check_capture_lettered(struct capture_sim *s, const struct message *m);
 
 /* The books went to this position. */

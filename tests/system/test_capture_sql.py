@@ -550,6 +550,30 @@ class Marks(CaptureSqlTest):
         self.assertEqual(self.sql("SELECT ordinal FROM boxhaul.capture_letter"), [(43,)])
 
 
+    def test_what_is_held(self):
+        """It and what stands behind it were never sent, until somebody decides."""
+        self.go_live()
+        carried = [{"ordinal": n, "lane": 7, "low_water": -1, "bytes": 10, "wire_bytes": 10, "tab": "public.orders", "why": "w" if n == 41 else None}
+                   for n in (41, 42, 43)]
+        self.mark(ordinal=42, low_water=5, carried=carried, payloads=[b"p", b"", None] * 3,
+                  held=[{"ordinal": n, "reason": "too large", "attempts": 2} for n in (41, 43)])
+        letters = "SELECT ordinal, reason, payload, held FROM boxhaul.capture_letter ORDER BY id"
+        self.assertEqual([(n, why, bytes(p), held) for n, why, p, held in self.sql(letters)],
+                         [(41, "too large: w", b"p", True), (43, "too large", b"p", True)])
+        self.assertEqual(self.sql("SELECT held, carried FROM boxhaul.capture_status"), [(2, 3)])
+        ids = {n: i for n, i in self.sql("SELECT ordinal, id FROM boxhaul.capture_letter")}
+        discard, redrive = "SELECT boxhaul.capture_discard(%s)", "SELECT boxhaul.capture_redrive(%s)"
+        self.assertIn("not settled as a whole", self.refused(errors.ObjectNotInPrerequisiteState, OPERATOR, discard, ids[43]))
+        self.assertEqual(self.ask(OPERATOR, redrive, ids[41]), [(True,)])
+        self.assertEqual(self.ask(OPERATOR, redrive, ids[41]), [(False,)])
+        self.assertEqual(self.sql("SELECT ordinal, held, low_water FROM boxhaul.capture_carried ORDER BY ordinal"),
+                         [(41, False, 5), (42, False, 5), (43, True, 5)])
+        # What is not marked comes again: without the letter.
+        self.sql("SELECT boxhaul.capture_lead(%s, 'next')", NAME)
+        self.assertEqual(self.sql("SELECT ordinal FROM boxhaul.capture_carried ORDER BY ordinal"), [(41,), (42,)])
+        self.assertEqual(self.sql(letters), [])
+
+
 class Barrier(CaptureSqlTest):
     def setUp(self):
         super().setUp()
@@ -972,6 +996,7 @@ class Rights(CaptureSqlTest):
         "capture_watch('shop', 0)": (READER,), "capture_resign('shop', 99, '0/1')": (READER,), "capture_try_lock('shop')": (READER,),
         "capture_start('shop')": (OPERATOR,), "capture_pause('shop')": (OPERATOR,), "capture_resume('shop')": (OPERATOR,),
         "capture_resync('shop')": (READER, OPERATOR), "capture_add('shop', 't')": (OPERATOR,), "capture_discard(1)": (OPERATOR,),
+        "capture_redrive(1)": (OPERATOR,), "capture_decide('shop', 1)": (),
         "capture_letters()": (OPERATOR, MONITOR), "capture_waits(1)": (READER, OPERATOR, MONITOR), "capture_differs('shop')": (READER, OPERATOR, MONITOR),
         "emit('a', 'b'::text)": (WRITER,), "emit_message('a', NULL, 'b', NULL)": (WRITER,),
         "outbox_attach('public.orders', '{}')": (), "outbox_detach('public.orders')": (), "outbox_copy(NULL, 'a', NULL, 'b', NULL, NULL)": (),

@@ -102,6 +102,7 @@ int main(void)
 					     .attempts = 2,
 					     .reason = REASON_SUBJECT_FULL },
 					   { .slot = 1, .ordinal = 44, .lane = 5, .low_water = LOW_WATER_UNKNOWN } };
+	const struct capture_held held[] = { { 43, DEFECT_MESSAGE_LONG, 2 }, { 44, DEFECT_TRUNCATE, 0 } };
 	const int64_t gone[] = { 40, 41 };
 	struct capture_mark_told told = { .table = 0, .columns = "[{\"name\":\"id\"}]" };
 	struct capture_mark mark = { .end_lsn = UINT64_C(0x13B001260),
@@ -154,5 +155,11 @@ int main(void)
 	      "{\"ordinal\":44,\"lane\":5,\"bytes\":0,\"wire_bytes\":0,\"key\":\"eu, 7, ?\",\"attempts\":0}],"
 	      "\"gone\":[40,41],\"void\":true}",
 	      &mark, NULL, 0, 6);
+	mark = (struct capture_mark){ .end_lsn = 1, .held = held, .held_count = 2 };
+	check("what holds its key",
+	      "{\"incarnation\":3,\"from\":0,\"end_lsn\":\"0/1\",\"ordinal\":0,\"held\":["
+	      "{\"ordinal\":43,\"reason\":\"message is larger than max_message_size or the server's max_payload\",\"attempts\":2},"
+	      "{\"ordinal\":44,\"reason\":\"the table was emptied by TRUNCATE, which a bucket cannot be told\",\"stops\":true,\"attempts\":0}]}",
+	      &mark, NULL, 0, 0);
 	return done_testing();
 }

@@ -19,34 +19,34 @@
 #define MESSAGES "messages = ( { prefix = \"p\"; subject = \"p.{name}\"; } );\n"
 
 /* Nothing in it is what it is by default. */
-#define OTHER                                                                                                             \
-	"name = \"other\"; envelope = \"cloudevents\"; event_source = \"/other\";\n"                                      \
-	"postgres = { conninfo = \"host=/x\"; password_file = \"/p\"; migrate_conninfo = \"host=/y\";\n"                  \
-	"  capture_conninfo = \"host=/z\"; };\n"                                                                          \
-	"nats = { urls = [ \"nats://a\", \"tls://b\" ]; user = \"u\"; password_file = \"/w\"; discover = true;\n"         \
-	"  jetstream_domain = \"hub\"; inbox_prefix = \"_INBOX_x\";\n"                                                    \
-	"  tls = { required = true; ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"                    \
-	"streams = ( { name = \"S\"; subjects = [ \"s.>\" ]; create = true; replicas = 3; duplicate_window = \"1h\";\n"   \
-	"  foreign = \"pass\"; send = \"batch\"; batch_messages = 77; } );\n"                                             \
-	"delivery = { ordering = \"none\"; poison = \"hold\"; window = 7; window_bytes = \"2MiB\"; queue = 99;\n"         \
-	"  queue_bytes = \"3MiB\"; ack_timeout = \"3m\"; retry_min = \"1ms\"; retry_max = \"2ms\";\n"                     \
-	"  mark_interval = \"6s\"; drain_timeout = \"1s\"; };\n"                                                          \
-	"outbox = { retention = \"2h\"; max_message_size = \"2KiB\"; wakeup = \"poll\"; safety_poll = \"40s\";\n"         \
-	"  sleep_after = \"1s\"; gap_grace = \"2s\"; lease = \"9s\"; };\n"                                                \
-	"inbox = ( { name = \"o\"; stream = \"S\"; subjects = [ \"a.b\" ]; start = 5; key = \"subject:2\"; lanes = 8;\n"  \
-	"  dedupe = \"position\"; handler = \"s.f\"; workers = 2; max_attempts = 3; stuck_after = \"2m\";\n"              \
-	"  crash_attempts = 0; handler_timeout = \"1s\"; poison = \"skip\"; retention = \"1d\"; on_gap = \"continue\";\n" \
-	"  queue = 16; queue_bytes = 1024; snapshot = \"none\"; transaction = 7; } );\n"                                  \
-	"capture = ( { name = \"c\"; tables = [ \"a.b\" ]; inserts_only = [ \"a.c\" ]; stream = \"C\"; create = true;\n"  \
-	"  skip_applied = [ \"o\" ]; sequences = [ \"a.s\" ]; whole_limit = \"2h\";\n"                                    \
-	"  replicas = 3; duplicate_window = \"1h\"; subject = \"c.{table}\"; order = \"key\"; format = \"text\";\n"       \
-	"  int8 = \"string\"; snapshot = \"none\"; chunk_rows = 7; chunk_bytes = \"1MiB\"; chunk_share = 9;\n"            \
-	"  wal_budget = \"1GB\"; on_budget = \"let_go\"; gap = \"resync\"; failover = \"off\"; } );\n"                    \
-	"outbox_tables = ( { table = \"a.o\"; subject = \"s.{c}\"; source = \"trigger\"; id = \"i\"; key = \"k\";\n"      \
-	"  payload = \"p\"; headers = \"h\"; header_columns = [ \"x\" ]; } );\n"                                          \
-	"messages = ( { prefix = \"m\"; subject = \"m.{key}\"; capture = \"c\"; } );\n"                                   \
-	"sagas = { stream = \"ANSWERS\"; replies = \"s.saga\"; tick = \"2s\"; retention = \"9d\"; };\n"                   \
-	"health = { listen = \"[::1]:9\"; stall_after = \"9m\"; };\n"                                                     \
+#define OTHER                                                                                                                     \
+	"name = \"other\"; envelope = \"cloudevents\"; event_source = \"/other\";\n"                                              \
+	"postgres = { conninfo = \"host=/x\"; password_file = \"/p\"; migrate_conninfo = \"host=/y\";\n"                          \
+	"  capture_conninfo = \"host=/z\"; };\n"                                                                                  \
+	"nats = { urls = [ \"nats://a\", \"tls://b\" ]; user = \"u\"; password_file = \"/w\"; discover = true;\n"                 \
+	"  jetstream_domain = \"hub\"; inbox_prefix = \"_INBOX_x\";\n"                                                            \
+	"  tls = { required = true; ca_file = \"/ca\"; cert_file = \"/c\"; key_file = \"/k\"; }; };\n"                            \
+	"streams = ( { name = \"S\"; subjects = [ \"s.>\" ]; create = true; replicas = 3; duplicate_window = \"1h\";\n"           \
+	"  foreign = \"pass\"; send = \"batch\"; batch_messages = 77; } );\n"                                                     \
+	"delivery = { ordering = \"none\"; poison = \"hold\"; window = 7; window_bytes = \"2MiB\"; queue = 99;\n"                 \
+	"  queue_bytes = \"3MiB\"; ack_timeout = \"3m\"; retry_min = \"1ms\"; retry_max = \"2ms\";\n"                             \
+	"  mark_interval = \"6s\"; drain_timeout = \"1s\"; };\n"                                                                  \
+	"outbox = { retention = \"2h\"; max_message_size = \"2KiB\"; wakeup = \"poll\"; safety_poll = \"40s\";\n"                 \
+	"  sleep_after = \"1s\"; gap_grace = \"2s\"; lease = \"9s\"; };\n"                                                        \
+	"inbox = ( { name = \"o\"; stream = \"S\"; subjects = [ \"a.b\" ]; start = 5; key = \"subject:2\"; lanes = 8;\n"          \
+	"  dedupe = \"position\"; handler = \"s.f\"; workers = 2; max_attempts = 3; stuck_after = \"2m\";\n"                      \
+	"  crash_attempts = 0; handler_timeout = \"1s\"; poison = \"skip\"; retention = \"1d\"; on_gap = \"continue\";\n"         \
+	"  queue = 16; queue_bytes = 1024; snapshot = \"none\"; transaction = 7; } );\n"                                          \
+	"capture = ( { name = \"c\"; tables = [ \"a.b\" ]; inserts_only = [ \"a.c\" ]; stream = \"C\"; create = true;\n"          \
+	"  skip_applied = [ \"o\" ]; sequences = [ \"a.s\" ]; whole_limit = \"2h\";\n"                                            \
+	"  replicas = 3; duplicate_window = \"1h\"; subject = \"c.{table}\"; order = \"key\"; format = \"text\";\n"               \
+	"  poison = \"hold\"; int8 = \"string\"; snapshot = \"none\"; chunk_rows = 7; chunk_bytes = \"1MiB\"; chunk_share = 9;\n" \
+	"  wal_budget = \"1GB\"; on_budget = \"let_go\"; gap = \"resync\"; failover = \"off\"; } );\n"                            \
+	"outbox_tables = ( { table = \"a.o\"; subject = \"s.{c}\"; source = \"trigger\"; id = \"i\"; key = \"k\";\n"              \
+	"  payload = \"p\"; headers = \"h\"; header_columns = [ \"x\" ]; } );\n"                                                  \
+	"messages = ( { prefix = \"m\"; subject = \"m.{key}\"; capture = \"c\"; } );\n"                                           \
+	"sagas = { stream = \"ANSWERS\"; replies = \"s.saga\"; tick = \"2s\"; retention = \"9d\"; };\n"                           \
+	"health = { listen = \"[::1]:9\"; stall_after = \"9m\"; };\n"                                                             \
 	"log = { level = \"warn\"; format = \"json\"; stats_interval = \"2m\"; };\n"
 
 #define OWNED \
@@ -792,6 +792,8 @@ static void wrong_captures(void)
 		{ "tables = [ \"a.b\" ]; " BUCKET " create = true;", "capture.create is not for target = \"kv\"" },
 		{ "tables = [ \"a.b\", \"c.b\" ]; " BUCKET, "a.b and c.b have the same keys in one bucket" },
 		{ "tables = [ \"a.b\" ]; skip_applied = [ \"s\" ];", "capture.skip_applied leaves changes out" },
+		{ "tables = [ \"a.b\" ]; poison = \"hold\";",
+		  "capture.poison: stream C is to be in one order, and poison = \"hold\" would stop all of it behind one dead letter: use \"skip\"" },
 		{ "inserts_only = [ \"a.b\" ]; " BUCKET, "capture.inserts_only is not for target = \"kv\"" },
 		{ "tables = [ \"a.b\" ]; table = [ \"a.b\" ];",
 		  "unknown key capture.table: did you mean capture.tables?" },

@@ -14,18 +14,20 @@ bool capture_carried_create(struct capture_carried *k, const struct capture_sett
 	k->most = set->most_carried != 0 ? set->most_carried : LIMIT_CAPTURE_CARRIED;
 	k->list = calloc(LIMIT_CAPTURE_CARRIED, sizeof *k->list);
 	k->gone = calloc(LIMIT_CAPTURE_CARRIED, sizeof *k->gone);
-	return k->list != NULL && k->gone != NULL;
+	k->hold = calloc(LIMIT_CAPTURE_CARRIED, sizeof *k->hold);
+	return k->list != NULL && k->gone != NULL && k->hold != NULL;
 }
 
 void capture_carried_destroy(struct capture_carried *k)
 {
 	free(k->list);
 	free(k->gone);
+	free(k->hold);
 }
 
 void capture_carried_forget(struct capture_carried *k)
 {
-	k->count = k->waiting = k->here = k->done = k->inherited = k->unwritten = 0;
+	k->count = k->waiting = k->here = k->done = k->inherited = k->unwritten = k->held = k->untold = 0;
 	memset(k->keeps, 0, sizeof k->keeps);
 	k->asked = k->look = k->was_voided = false;
 }
@@ -56,6 +58,8 @@ static void count(struct capture_carried *k, const struct carried *x, int by)
 	k->done += x->state == CARRIED_DONE ? (size_t)by : 0;
 	k->inherited += x->inherited && x->state != CARRIED_DONE ? (size_t)by : 0;
 	k->unwritten += x->unwritten ? (size_t)by : 0;
+	k->held += x->held ? (size_t)by : 0;
+	k->untold += x->untold ? (size_t)by : 0;
 }
 
 static void move(struct capture_carried *k, struct carried *x, int state)
@@ -123,10 +127,19 @@ bool capture_carried_lets(const struct capture_carried *k, struct sender *send, 
 
 /* --- the lead --- */
 
+/* Before all others, so that there is room for them: whoever put them on record held as many lanes back, and more. */
+static void inherit_held(struct sender *send, const struct capture_inherited *list, size_t listed)
+{
+	for (size_t i = 0; i < listed; i++)
+		if (list[i].held && !MUTANT(held_goes_on))
+			holding_inherit(send, scope_of_lane(list[i].lane), 1, list[i].ordinal, false);
+}
+
 void capture_carried_begin(struct capture_carried *k, struct sender *send, const struct capture_inherited *list,
 			   size_t listed)
 {
 	assert(listed <= LIMIT_CAPTURE_CARRIED);
+	inherit_held(send, list, listed);
 	for (size_t i = 0; i < listed; i++) {
 		struct carried x = {
 			.ordinal = list[i].ordinal,
@@ -134,13 +147,18 @@ void capture_carried_begin(struct capture_carried *k, struct sender *send, const
 			.bytes = list[i].bytes,
 			.slot = CAPTURE_NO_SLOT,
 			.state = CARRIED_OUT,
-			.inherited = true,
-			.doubt = { .sent_ms = SENT_BY_PREDECESSOR,
-				   .low_water = MUTANT(carried_unsought) ? LOW_WATER_NONE : list[i].low_water },
+			.inherited = list[i].low_water != LOW_WATER_NONE,
+			.held = list[i].held && !MUTANT(held_goes_on),
+			.doubt = NO_DOUBT,
 		};
 
+		if (x.inherited)
+			x.doubt = (struct doubt){ .sent_ms = SENT_BY_PREDECESSOR,
+						  .low_water = MUTANT(carried_unsought) ? LOW_WATER_NONE
+											: list[i].low_water };
+
 		/* Its lane is probed by its oldest. Where there is no room to hold it back, or no lane, it is wanted at once. */
-		if (x.lane != 0 && holding_inherit(send, scope_of_lane(x.lane), 1, 0, false))
+		if (x.held || (x.lane != 0 && holding_inherit(send, scope_of_lane(x.lane), 1, 0, false)))
 			x.scope = scope_of_lane(x.lane);
 		add(k, &x);
 	}
@@ -180,6 +198,15 @@ bool capture_carried_is_due(const struct capture_carried *k, int64_t now_ms)
 	return now_ms >= capture_carried_due_at(k);
 }
 
+/* One that is held, and on record as that with this mark at the latest, stands before it in its lane, or is it. */
+static bool is_held(const struct capture_carried *k, uint64_t lane)
+{
+	for (size_t i = 0; k->held > 0 && i < k->count; i++)
+		if (k->list[i].held && k->list[i].lane == lane)
+			return true;
+	return false;
+}
+
 static void take(struct capture_carried *k, int64_t ordinal, uint64_t low_water)
 {
 	struct capture_entry *e = capture_rows_entry(k->rows, ordinal);
@@ -195,7 +222,9 @@ static void take(struct capture_carried *k, int64_t ordinal, uint64_t low_water)
 		.slot = e->slot,
 		.state = CARRIED_WRITING,
 		.unwritten = true,
-		.level = low_water,
+		.held = e->held,
+		.untold = e->held,
+		.level = e->held || is_held(k, slot->lane) ? LOW_WATER_NONE : low_water,
 	};
 
 	add(k, &x);
@@ -240,14 +269,25 @@ bool capture_carried_between(const struct capture_carried *k, int64_t above, int
 
 bool capture_carried_want_mark(const struct capture_carried *k)
 {
-	return k->done > 0 || k->unwritten > 0 || k->was_voided;
+	return k->done > 0 || k->unwritten > 0 || k->untold > 0 || k->was_voided;
+}
+
+static void tell_held(struct capture_carried *k, struct carried *x, struct capture_mark *m)
+{
+	if (!x->untold)
+		return;
+	x->untold = false;
+	k->untold--;
+	if (!MUTANT(held_untold))
+		k->hold[m->held_count++] = (struct capture_held){ x->ordinal, x->reason, x->attempts };
 }
 
 void capture_carried_mark(struct capture_carried *k, struct capture_mark *m)
 {
 	m->carries = k->carry;
 	m->gone = k->gone;
-	m->carry_count = m->gone_count = 0;
+	m->held = k->hold;
+	m->carry_count = m->gone_count = m->held_count = 0;
 	m->carried_void = k->was_voided;
 	k->was_voided = false;
 	for (size_t i = 0; i < k->count; i++) {
@@ -255,6 +295,7 @@ void capture_carried_mark(struct capture_carried *k, struct capture_mark *m)
 
 		if (x->state == CARRIED_DONE)
 			k->gone[m->gone_count++] = x->ordinal;
+		tell_held(k, x, m);
 		if (x->state != CARRIED_WRITING || !x->unwritten)
 			continue;
 		x->unwritten = false;
@@ -302,7 +343,7 @@ void capture_carried_marked(struct capture_carried *k, const struct capture_mark
 
 bool capture_carried_is_wanted(struct sender *send, const struct carried *x)
 {
-	return x->scope == SCOPE_NONE || holding_takes(send, x->scope, x->ordinal);
+	return !x->held && (x->scope == SCOPE_NONE || holding_takes(send, x->scope, x->ordinal));
 }
 
 /* Ascending; and of a lane none whose elder is not coming, too: what is here could not be offered, and would take the room of those that can. */
@@ -396,6 +437,15 @@ void capture_carried_parked(struct capture_carried *k, struct carried *x, const 
 	k->look = true;
 }
 
+void capture_carried_held(struct capture_carried *k, struct carried *x, const struct outcome *o)
+{
+	capture_carried_parked(k, x, o);
+	count(k, x, -1);
+	x->reason = o->reason;
+	x->held = x->untold = true;
+	count(k, x, 1);
+}
+
 void capture_carried_done(struct capture_carried *k, struct carried *x, bool keep_slot)
 {
 	assert(x->state == CARRIED_SENT);
@@ -418,7 +468,7 @@ void capture_carried_void(struct capture_carried *k)
 
 void capture_carried_audit(const struct capture_carried *k)
 {
-	size_t waiting = 0, here = 0, done = 0, inherited = 0, unwritten = 0;
+	size_t waiting = 0, here = 0, done = 0, inherited = 0, unwritten = 0, held = 0, untold = 0;
 
 	for (size_t i = 0; i < k->count; i++) {
 		const struct carried *x = &k->list[i];
@@ -431,7 +481,10 @@ void capture_carried_audit(const struct capture_carried *k)
 		done += x->state == CARRIED_DONE;
 		inherited += x->inherited && x->state != CARRIED_DONE;
 		unwritten += x->unwritten;
+		held += x->held;
+		untold += x->untold;
+		assert(!x->held || x->state == CARRIED_WRITING || x->state == CARRIED_OUT);
 	}
 	assert(waiting == k->waiting && here == k->here && done == k->done && inherited == k->inherited &&
-	       unwritten == k->unwritten);
+	       unwritten == k->unwritten && held == k->held && untold == k->untold);
 }

@@ -17,7 +17,18 @@
  * the look-back of the next leader begins there.
  *
  * A commit that is not marked comes again under a new leader, with all that was carried of it: whoever takes the lead lets go of what stands above the
- * books' ordinal. */
+ * books' ordinal.
+ *
+ * Held (POISON_HOLD): what was refused for good is a dead letter that holds its key until an operator decides. It is carried as soon as it is the
+ * oldest of its key, or is it already, and is on record as held with the mark that has it, or the next one (`untold`).
+ *
+ * Nothing passes it: here its lane is held back by the sender, and by (2), for it is never wanted (capture_carried_is_wanted()); and so it is for
+ * whoever leads next, who holds its lane as the books say. What was held and is not on record as that is tried once more by the next leader,
+ * before all that waits behind it, and refused again. An operator's decision ends our lead (boxhaul.capture_decide()), so no leader holds what is
+ * decided, or sends what is not: the next one finds a row less, or one that waits as any other and is the oldest of its key.
+ *
+ * What stands behind it is not sent, so of what is carried there and was never sent nobody need look for a copy (`level`); else each new leader
+ * would read the stream from where the key was held on, however long ago. The decision says from where on it may be sent. */
 #ifndef BOXHAUL_CORE_CAPTURE_CAPTURE_CARRIED_H
 #define BOXHAUL_CORE_CAPTURE_CAPTURE_CARRIED_H
 
@@ -35,7 +46,10 @@ struct carried {
 	enum { CARRIED_WRITING, CARRIED_OUT, CARRIED_ASKED, CARRIED_HERE, CARRIED_SENT, CARRIED_DONE } state;
 	bool inherited; /* from the books of an earlier leader */
 	bool unwritten; /* WRITING: no mark has it yet */
-	uint64_t level; /* WRITING: it was never sent, so whatever will be of it is stored above this */
+	bool held;      /* it holds its key, until an operator decides */
+	bool untold;    /* held, and no mark says so yet */
+	uint64_t
+		level; /* WRITING: it was never sent, so whatever will be of it is stored above this; LOW_WATER_NONE: its key is held */
 };
 
 enum { CARRIED_KEYS = 4096 };
@@ -45,8 +59,8 @@ struct capture_carried {
 	struct capture_rows *rows;
 	struct carried *list; /* by ordinal, ascending */
 	size_t count, most;
-	/* Of these: that keep others back (all before SENT); that are HERE; DONE; inherited, and not DONE; that no mark has yet. */
-	size_t waiting, here, done, inherited, unwritten;
+	/* Of these: that keep others back (all before SENT); that are HERE; DONE; inherited, not DONE, and may be stored; that no mark has yet; held; untold. */
+	size_t waiting, here, done, inherited, unwritten, held, untold;
 	uint32_t keeps[CARRIED_KEYS]; /* by lane, hashed: how many keep others back */
 	bool asked;                   /* a fetch is under way */
 	bool look;                    /* there may be something to fetch */
@@ -54,6 +68,7 @@ struct capture_carried {
 	int64_t fetch[LIMIT_CAPTURE_FETCH];
 	struct capture_carry carry[LIMIT_CAPTURE_CARRIES]; /* of the mark under way */
 	int64_t *gone;                                     /* the same: these go */
+	struct capture_held *hold;                         /* and these hold their key */
 };
 
 bool capture_carried_create(struct capture_carried *k, const struct capture_settings *set, struct capture_rows *rows);
@@ -113,6 +128,7 @@ void capture_carried_sent(struct capture_carried *k, struct carried *x);
 
 /* It is SENT; these are what became of it. */
 void capture_carried_parked(struct capture_carried *k, struct carried *x, const struct outcome *o);
+void capture_carried_held(struct capture_carried *k, struct carried *x, const struct outcome *o);
 void capture_carried_done(struct capture_carried *k, struct carried *x, bool keep_slot);
 
 /* The stream has lost its end: copies may stand anywhere. */

@@ -68,6 +68,15 @@ void capture_marking_settle(struct capture_marking *m)
 	commits_settle(&m->commits, settled < limit ? settled : limit);
 }
 
+void capture_marking_reach(struct capture_marking *m)
+{
+	int64_t settled = capture_rows_settled(m->rows);
+
+	if (m->carried->held > 0 && settled <= capture_walks_limit(m->reading) &&
+	    capture_carried_between(m->carried, m->commits.settled.ordinal, settled) && !MUTANT(carried_unreached))
+		commits_reach(&m->commits, settled);
+}
+
 /* What is carried behind the position the next leader lets go of, for the log brings it again. It does not bring a row of a chunk, once a step says that the row is
  * stored: so no step is taken over anything that is carried behind the position. */
 static bool has_step(const struct capture_marking *m, size_t index, int64_t position)

@@ -56,6 +56,11 @@ size_t capture_marking_letter_room(const struct capture_marking *m);
 /* Takes in what was settled. To be called when outcomes were taken. */
 void capture_marking_settle(struct capture_marking *m);
 
+/* No transaction is open. Where something is held, rows of chunks are carried behind the last commit, and none is to come, a mark takes their ordinals without it: whoever
+ * leads next keeps them, their steps can be on record, and an operator may decide about one that is held. (All up to there is settled, so all
+ * that is committed at or below the position is; and what the log brings from there on has higher ordinals.) */
+void capture_marking_reach(struct capture_marking *m);
+
 /* Is there anything to put on record? (Also where it must wait for its time.) */
 bool capture_marking_wanted(const struct capture_marking *m);
 

@@ -194,7 +194,18 @@ void capture_rows_parked(struct capture_rows *r, const struct outcome *o, int64_
 	e->attempts = o->attempts;
 	e->reason = o->scope_reason;
 	e->parked_ms = e->parked_ms != 0 ? e->parked_ms : now_ms;
+	e->held = false;
 	r->parked++;
+}
+
+void capture_rows_held(struct capture_rows *r, const struct outcome *o, int64_t since_ms)
+{
+	struct capture_entry *e = capture_rows_entry(r, o->ticket);
+
+	capture_rows_parked(r, o, since_ms);
+	e->held = true;
+	e->reason = o->reason;
+	e->parked_ms = since_ms != 0 ? since_ms : 1;
 }
 
 void capture_rows_behind(struct capture_rows *r, int64_t ordinal, struct doubt doubt, int64_t since_ms)
@@ -208,6 +219,7 @@ void capture_rows_behind(struct capture_rows *r, int64_t ordinal, struct doubt d
 	e->doubt = doubt;
 	e->attempts = 0;
 	e->reason = 0;
+	e->held = false;
 	e->parked_ms = since_ms != 0 ? since_ms : 1;
 	r->parked++;
 }

@@ -24,6 +24,7 @@ struct capture_entry {
 	scope_id scope;     /* PARKED: what it waits for; SCOPE_NONE: for what is carried of its key */
 	struct doubt doubt; /* PARKED */
 	int64_t parked_ms;  /* when it was first PARKED; 0: it was not */
+	bool held;          /* PARKED: it was refused for good, and holds its key until an operator decides */
 };
 
 struct capture_slot {
@@ -86,6 +87,9 @@ static inline struct capture_entry *capture_rows_entry(const struct capture_rows
 /* What became of an ordinal that was offered. DONE: it gives back the entry's hold on its slot, but for a dead letter's. */
 void capture_rows_offered(struct capture_rows *r, int64_t ordinal);
 void capture_rows_parked(struct capture_rows *r, const struct outcome *o, int64_t now_ms);
+
+/* The same for one that holds its key: parked since then, whenever that is. */
+void capture_rows_held(struct capture_rows *r, const struct outcome *o, int64_t since_ms);
 void capture_rows_done(struct capture_rows *r, int64_t ordinal, bool keep_slot);
 
 /* One that is NEW waits for what is carried of its key, since then. */

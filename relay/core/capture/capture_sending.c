@@ -63,6 +63,17 @@ static void parked(struct capture *c, const struct outcome *o)
 		capture_rows_parked(&c->rows, o, c->now_ms);
 }
 
+/* It waits for an operator, who has to find it: it is carried as soon as nothing older of its key is in memory. */
+static void held(struct capture *c, const struct outcome *o)
+{
+	struct carried *x = capture_carried_find(&c->carried, o->ticket);
+
+	if (x != NULL)
+		capture_carried_held(&c->carried, x, o);
+	else
+		capture_rows_held(&c->rows, o, c->now_ms - (int64_t)c->set.carry_after_ms);
+}
+
 static void opened(struct capture *c, const struct outcome *o)
 {
 	c->offer_parked |= o->parked > 0;
@@ -74,7 +85,7 @@ static void take(struct capture *c, const struct outcome *o)
 	switch (o->kind) {
 	case OUTCOME_SETTLED: settled(c, o); break;
 	case OUTCOME_DEAD: dead(c, o); break;
-	case OUTCOME_HELD: assert(!"poison is skipped"); break;
+	case OUTCOME_HELD: held(c, o); break;
 	case OUTCOME_PARKED: parked(c, o); break;
 	case OUTCOME_OPEN: opened(c, o); break;
 	case OUTCOME_TRUNCATED: truncated(c); break;
@@ -87,9 +98,15 @@ static void take(struct capture *c, const struct outcome *o)
 void capture_sending_outcomes(struct capture *c)
 {
 	const struct outcome *o;
+	bool any_held = false;
 
-	while ((o = outcomes_take(c->outcomes)) != NULL)
+	while ((o = outcomes_take(c->outcomes)) != NULL) {
+		any_held |= o->kind == OUTCOME_HELD;
 		take(c, o);
+	}
+	/* What is held takes no room among the letters of a mark. */
+	if (any_held)
+		sender_dead_credit(c->send, capture_marking_letter_room(&c->marking));
 }
 
 void capture_sending_on_record(struct capture *c, size_t letters)
@@ -263,7 +280,7 @@ void capture_sending_probes(struct capture *c)
 		const struct capture_entry *e = capture_rows_entry(&c->rows, o);
 
 		for (; i < c->carried.count && (!more || c->carried.list[i].ordinal < o); i++)
-			if (c->carried.list[i].state < CARRIED_SENT)
+			if (c->carried.list[i].state < CARRIED_SENT && !c->carried.list[i].held)
 				choose(c, c->carried.list[i].scope, c->carried.list[i].ordinal);
 		if (!more)
 			break;

@@ -31,7 +31,7 @@ enum {
 #define CAPTURE_NO_SLOT UINT32_MAX
 
 struct capture_settings {
-	/* streams = 1; poison = POISON_SKIP; ordering = ORDERING_STRICT; owned and owned_stays follow from in_commit_order. queue_messages: changes in memory at most (rows of chunks
+	/* streams = 1; poison: POISON_HOLD only where it is not in_commit_order; ordering = ORDERING_STRICT; owned and owned_stays follow from in_commit_order. queue_messages: changes in memory at most (rows of chunks
 	 * have room of their own, see capture_slots()). lease_ms, mark_interval_ms, the back-off and the window as there; grace,
 	 * sleep, polls do not count. */
 	struct delivery_settings send;
@@ -120,6 +120,7 @@ struct capture_inherited {
 	int64_t ordinal;
 	uint64_t lane, low_water; /* as it was put there */
 	uint32_t bytes;
+	bool held; /* a dead letter: it holds its lane until an operator decides */
 };
 
 enum capture_event_kind {
@@ -294,10 +295,17 @@ struct capture_mark {
 	const struct capture_carry {
 		uint32_t slot;
 		int64_t ordinal;
-		uint64_t lane, low_water;
+		uint64_t lane;
+		uint64_t low_water; /* LOW_WATER_NONE: it stands at or behind one that is held, and was never sent */
 		uint32_t attempts, reason; /* reason: why its key takes nothing; 0: it waits behind others */
 	} * carries;                       /* whole, to be put on record */
 	size_t carry_count;
+	/* Of what is on record as carried with this mark, or was before: dead letters that hold their key from now on. */
+	const struct capture_held {
+		int64_t ordinal;
+		uint32_t reason, attempts;
+	} * held;
+	size_t held_count;
 	const int64_t *gone; /* ordinals of those that were stored, or are letters by now */
 	size_t gone_count;
 };
@@ -443,6 +451,7 @@ struct capture_stats {
 	uint64_t open_rows; /* of the chunk in memory */
 	uint64_t unsettled; /* rows that have an ordinal and are neither stored nor letters, nor carried */
 	uint32_t carried;   /* in the books, or on their way there */
+	uint32_t held;      /* of these: dead letters that hold their key until an operator decides */
 	bool carried_full; /* no more can be: what waits for its key stays in memory, and stops the reading when that is full */
 };
 

@@ -49,3 +49,10 @@ void commits_settle(struct commits *c, int64_t ordinal)
 		c->count--;
 	}
 }
+
+void commits_reach(struct commits *c, int64_t ordinal)
+{
+	commits_settle(c, ordinal);
+	if (c->count == 0 && ordinal > c->settled.ordinal)
+		c->settled.ordinal = ordinal;
+}

@@ -33,4 +33,7 @@ void commits_add(struct commits *c, struct commit commit);
 /* All messages up to this ordinal are settled, itself included. */
 void commits_settle(struct commits *c, int64_t ordinal);
 
+/* The same; and no transaction is open, so where no commit is to come, what stands behind the last one is of none: it is at or below that, too. */
+void commits_reach(struct commits *c, int64_t ordinal);
+
 #endif
