@@ -75,7 +75,7 @@ static enum exit_code find_way(struct verify *v, struct verify_table *t)
 	else if (pg_text(r, 0, 3)[0] != '\0')
 		snprintf(
 			t->why, sizeof t->why,
-			"the source has columns of which the copy has not been told: %s; `boxhaul capture resync` sends them",
+			"the source has columns of which the copy has not been told: %s; `boxhaul capture resync NAME CAPTURE TABLE` sends them",
 			pg_text(r, 0, 3));
 	snprintf(t->columns, sizeof t->columns, "%s", pg_text(r, 0, 0));
 	return EXIT_OK;
