@@ -177,7 +177,7 @@ static void is_stored(struct sender *s, struct message *m)
 	if (batch_is_owned(s, m->stream)) {
 		/* Each was to stand behind the one before, or not to be stored at all. */
 		lookback_acked(s, m, m->attempt, m->due, false);
-		chain_acked(s, m, m->attempt, m->due);
+		chain_acked(s, m, m->attempt, m->due, false);
 	}
 	sending_stored(s, m);
 }

@@ -133,9 +133,13 @@ void chain_sent(struct sender *s, struct message *m, struct effect *f)
 		s->blocks.stream[m->stream].probe = m->ticket;
 }
 
-/* Its number is taken: all is well. It stands somewhere else, and was the last to get a number: that one is free again. Else those
- * behind it have numbers that are too high. (An old attempt tells the same: the one in flight takes no sequence any more.) */
-void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence)
+/* Its number is taken: all is well. It stood there already, and was the last to get a number: that one is free again. Else those
+ * behind it have numbers that are too high.
+ *
+ * Is what stood there an older copy that was stored since the look, the look is worth nothing any more: copies of others may
+ * have come with it. What the outbox has read again may go out in another order than these, and then one that finds its own number taken by
+ * its copy would open a window whose later numbers come true behind what the copies hold, for the second of two that wait and not for the first. */
+void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence, bool duplicate)
 {
 	struct chain *c = &s->chain[m->stream];
 
@@ -148,14 +152,17 @@ void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, ui
 			chain_break(s, m->stream);
 		return;
 	}
-	if (sequence == m->due) {
+	if (sequence == m->due && ((attempt == m->attempt && !duplicate) || MUTANT(late_copy_passes))) {
 		if (attempt == m->attempt)
 			c->failures = 0;
 		c->proved_ms = s->now_ms;
 		chain_lane(s, m->stream)->limit = UINT32_MAX;
-	} else if (c->tail == m->due && !MUTANT(duplicate_takes_number)) {
+	} else if (c->tail == m->due && (sequence <= c->base || MUTANT(late_copy_passes)) &&
+		   !MUTANT(duplicate_takes_number)) {
 		c->tail--;
 	} else {
+		if (sequence > c->base)
+			c->failures = 0; /* something was stored: nobody is in the way */
 		chain_break(s, m->stream);
 	}
 }

@@ -23,7 +23,7 @@ void chain_changed(struct sender *s, uint16_t stream);
 void chain_sent(struct sender *s, struct message *m, struct effect *f);
 
 /* m, in memory still, is stored at this sequence: so says the answer to this attempt. */
-void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence);
+void chain_acked(struct sender *s, const struct message *m, uint16_t attempt, uint64_t sequence, bool duplicate);
 
 /* m, in flight, is about to become a dead letter: what stands behind it will be refused. */
 void chain_poisoned(struct sender *s, const struct message *m);

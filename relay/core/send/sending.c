@@ -141,7 +141,7 @@ void sending_acked(struct sender *s, const struct event *ev)
 		batch_found(s, m);
 	lookback_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence, ev->acked.duplicate);
 	if (owned)
-		chain_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence);
+		chain_acked(s, m, attempt_of(ev->acked.token), ev->acked.sequence, ev->acked.duplicate);
 	stored(s, m);
 	if (owned)
 		chain_changed(s, stream);
