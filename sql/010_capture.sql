@@ -463,7 +463,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_examine(name text, epoch bigint, conf
                                                    OUT state text, OUT reason text, OUT detail text, OUT exist boolean, OUT active_pid integer,
                                                    OUT confirmed_lsn pg_lsn, OUT retained bigint, OUT lag bigint, OUT spare bigint,
                                                    OUT pause bigint, OUT superseded boolean, OUT slot text,
-                                                   OUT incarnation integer, OUT paused text, OUT letters bigint, OUT pass bigint, OUT diverged text)
+                                                   OUT incarnation integer, OUT paused text, OUT letters bigint, OUT pass bigint, OUT diverged text, OUT copied boolean)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     c    boxhaul.capture;
@@ -484,6 +484,7 @@ BEGIN
     retained := pg_wal_lsn_diff(here, s.restart_lsn);
     lag := greatest(pg_wal_lsn_diff(here, s.confirmed_flush_lsn), 0);
     spare := s.safe_wal_size;
+    copied := coalesce((j ->> 'failover')::boolean, false);
     IF c.state = 'live' THEN
         IF NOT exist THEN
             reason := 'gone';
@@ -659,7 +660,8 @@ $$;
 -- Mark: one call, one transaction. Fails, and changes nothing, unless the caller's epoch, the slot's incarnation and the ordinal that it
 -- marked last are current. What it says is confirmed to the server after its answer, and never before (1). So it is on disk by then. A
 -- position that is lost in a failover comes again; but of a dead letter, and of what is carried, there is nothing else, so those wait for the
--- standbys that are to be waited for, too.
+-- standbys that are to be waited for, too. (Where the slot is copied to standbys what it says is confirmed only when they have the mark:
+-- core/capture/capture_marking.h.)
 --
 -- One value, an object. What has not changed is left out:
 --   incarnation  of the slot

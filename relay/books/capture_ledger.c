@@ -61,10 +61,11 @@ static const struct {
 	[CAPTURE_STATEMENT_GAP] = { "capture_gap", "SELECT boxhaul.capture_gap($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_EXAMINE] = { "capture_examine",
 					"SELECT state, reason, detail, exist, active_pid, confirmed_lsn, retained, lag, spare,"
-					" pause, superseded, slot, incarnation, paused, letters, pass, diverged"
+					" pause, superseded, slot, incarnation, paused, letters, pass, diverged, copied"
 					" FROM boxhaul.capture_examine($1, $2, $3)" },
 	[CAPTURE_STATEMENT_FORKED] = { "capture_forked", "SELECT taken, pg_catalog.array_to_string(tables, ', ')"
 							 " FROM boxhaul.capture_forked($1, $2, $3, $4)" },
+	[CAPTURE_STATEMENT_HERE] = { "capture_here", "SELECT pg_catalog.pg_current_wal_insert_lsn()" },
 	[CAPTURE_STATEMENT_MARK] = { "capture_mark", "SELECT boxhaul.capture_mark($1, $2, $3, $4)" },
 	[CAPTURE_STATEMENT_DIFFERS] = { "capture_differs", "SELECT tab, why FROM boxhaul.capture_differs($1)" },
 	[CAPTURE_STATEMENT_WATCH] = { "capture_watch",
@@ -293,6 +294,11 @@ bool capture_ledger_examine(struct pg *pg, const char *capture, int64_t epoch, u
 
 	return ask(pg, CAPTURE_STATEMENT_EXAMINE,
 		   (const char *[]){ capture, number(&e, epoch), position(&at, confirmed) }, 3, answer, arg);
+}
+
+bool capture_ledger_here(struct pg *pg, pg_answer *answer, void *arg)
+{
+	return ask(pg, CAPTURE_STATEMENT_HERE, NULL, 0, answer, arg);
 }
 
 bool capture_ledger_free_slot(struct pg *pg, const char *capture, int64_t epoch, bool superseded, pg_answer *answer,

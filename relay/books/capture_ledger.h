@@ -38,6 +38,7 @@ enum {
 	CAPTURE_STATEMENT_CARRIED,
 	CAPTURE_STATEMENT_FETCH,
 	CAPTURE_STATEMENT_FORKED,
+	CAPTURE_STATEMENT_HERE,
 	CAPTURE_STATEMENTS,
 };
 
@@ -196,6 +197,7 @@ struct capture_ledger_look {
 	char slot[CAPTURE_LEDGER_SLOT_BYTES];                                          /* "": there is none */
 	uint32_t incarnation;
 	bool exists;
+	bool copied;        /* to standbys (PostgreSQL 17) */
 	int64_t active_pid; /* of who uses it; 0: nobody */
 	uint64_t confirmed;
 	int64_t retained, lag; /* bytes of the log that it holds back; that are beyond what was confirmed */
@@ -208,6 +210,10 @@ struct capture_ledger_look {
 	bool superseded;  /* there are slots of ours that nothing is read from any more: capture_ledger_free_slot() */
 };
 void capture_ledger_read_look(const struct pg_result *result, struct capture_ledger_look *look);
+
+/* One row: (lsn) the server's insert position. capture_ledger_read_here(): 0 where it is not told. */
+bool capture_ledger_here(struct pg *pg, pg_answer *answer, void *arg);
+uint64_t capture_ledger_read_here(const struct pg_result *result);
 
 /* Ends whoever uses the slot, and with `superseded` those that are not needed any more: where nobody does they are dropped. One row: (text) what was
  * done, "" = nothing. An error where a session cannot be ended. */

@@ -267,7 +267,8 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 		PAUSED,
 		LETTERS,
 		PASS,
-		DIVERGED
+		DIVERGED,
+		COPIED
 	};
 
 	*l = (struct capture_ledger_look){ .state = CAPTURE_LEDGER_NONE };
@@ -288,6 +289,12 @@ void capture_ledger_read_look(const struct pg_result *r, struct capture_ledger_l
 	l->letters = (uint64_t)read_number(r, 0, LETTERS);
 	l->pass = (uint64_t)read_number(r, 0, PASS);
 	read_text(r, 0, DIVERGED, l->diverged, sizeof l->diverged);
+	l->copied = read_number(r, 0, COPIED) != 0;
+}
+
+uint64_t capture_ledger_read_here(const struct pg_result *r)
+{
+	return pg_error(r) == NULL ? (uint64_t)read_number(r, 0, 0) : 0;
 }
 
 void capture_ledger_read_differences(const struct pg_result *r, char *out, size_t size)

@@ -270,6 +270,7 @@ static void on_live(void *arg, struct capture_ledger_books *b, int64_t asked_ms)
 	ev.leading.commit_time = b->commit_time;
 	ev.leading.ordinal = b->ordinal;
 	ev.leading.wal_end = b->wal_end;
+	ev.leading.behind = capture_leader_look(c->leader).of_slot.look->copied ? b->wal_end : 0;
 	ev.leading.low_water = b->low_water;
 	ev.leading.end = c->end = b->end;
 	ev.leading.asked_ms = asked_ms;

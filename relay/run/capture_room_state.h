@@ -109,6 +109,7 @@ struct capture_one {
 	} control;                /* the message that is to be made, or was last */
 	struct sql_name verified; /* of the pass whose end is told */
 	struct capture_shape nameless;
+	bool mark_is_copied; /* the mark under way: to standbys that have the slot */
 	int64_t mark_asked_ms, mark_ordinal, renew_asked_ms, asked_ms;
 	uint64_t acked_before, rate;
 	int64_t tables_ms;      /* when the rates of the tables were taken */
@@ -166,6 +167,11 @@ void capture_room_end_stream(struct capture_one *c);
 /* capture_passes.c: the messages of verify passes. The pass over a table as what is written; shape: what the table looks like. */
 struct capture_verify capture_verify_of(struct capture_one *c, uint32_t table, uint64_t reading,
 					const struct capture_shape *shape);
+
+/* capture_marks.c: puts a mark on record, with the core's answer. False: it could not be sent. */
+bool capture_marks_make(struct capture_one *c, const struct capture_mark *m);
+/* Consumers are told of columns by this message: from its mark on the books have them. */
+void capture_marks_told(struct capture_one *c, const struct capture_parcel *p, int64_t ordinal);
 
 /* capture_windows.c: the messages for the rows of a window, and the core's answer. */
 void capture_windows_make(struct capture_one *c, const struct capture_effect *f);

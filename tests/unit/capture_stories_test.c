@@ -469,6 +469,45 @@ static void confirms_what_is_marked(void)
 	is_text(heard, "confirm 170", "an idle capture follows the log without a mark");
 }
 
+static void marked_below(uint64_t behind)
+{
+	now += 10;
+	step((struct capture_event){ .kind = CAPTURE_EVENT_MARKED, .marked = { .asked_ms = now, .behind = behind } });
+}
+
+/* The slot is on standbys: there it must not stand behind what a mark has that is not there. */
+static void confirms_what_standbys_have(void)
+{
+	leads(CAPTURE_TABLE_COMPLETE);
+	looked(0, false);
+	begin(727, 120);
+	change(0, "a");
+	commit(128);
+	acked();
+	position(150);
+	marked_below(160);
+	is_text(heard, "", "the log has not come to the mark, which is behind what it marks");
+	begin(728, 152);
+	change(0, "b");
+	commit(155);
+	acked();
+	marked_below(190);
+	is_text(heard, "", "nor has it with the next one");
+	position(170);
+	is_text(heard, "confirm 128", "it has come past the first mark");
+	position(180);
+	is_text(heard, "", "but not past the second, so nothing is idle");
+	begin(729, 182);
+	change(0, "c");
+	commit(185);
+	acked();
+	marked_below(200);
+	position(199);
+	is_text(heard, "confirm 155", "past the second");
+	position(200);
+	is_text(heard, "confirm 200", "past all of them: it is idle");
+}
+
 static void transaction_breaks_off(void)
 {
 	leads(CAPTURE_TABLE_COMPLETE);
@@ -981,6 +1020,7 @@ int main(int argc, char **argv)
 	commit_in_limbo();
 	row_before_the_change();
 	confirms_what_is_marked();
+	confirms_what_standbys_have();
 	transaction_breaks_off();
 	loses_the_end();
 	the_mark_names_the_end();

@@ -127,12 +127,12 @@ static void leading(struct capture *c, const struct capture_event *ev)
 	capture_sending_begin(c, ev);
 	c->publish_at = first_publish(c, ev->leading.predecessor_until_ms);
 	first = capture_sending_level(c);
-	capture_marking_begin(&c->marking, books, &ev->leading.end, &first);
+	capture_marking_begin(&c->marking, books, ev->leading.behind, &ev->leading.end, &first);
 }
 
 static void marked(struct capture *c, const struct capture_event *ev)
 {
-	size_t letters = lead_is_held(&c->lead) ? capture_marking_marked(&c->marking) : SIZE_MAX;
+	size_t letters = lead_is_held(&c->lead) ? capture_marking_marked(&c->marking, ev->marked.behind) : SIZE_MAX;
 
 	if (letters == SIZE_MAX)
 		return;
@@ -278,6 +278,7 @@ static void go_on(struct capture *c)
 	if (!c->log.open)
 		capture_marking_reach(&c->marking);
 	capture_piece_settled(&c->reading, c->log.end_lsn, c->marking.commits.settled.end_lsn);
+	capture_marking_came(&c->marking, c->log.idle_lsn);
 	/* A keepalive is confirmed only when nothing is left that came before it. */
 	if (capture_log_is_idle(c) || (MUTANT(confirm_in_flight) && !c->log.open))
 		capture_marking_idle(&c->marking, c->log.idle_lsn);

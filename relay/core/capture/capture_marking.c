@@ -27,16 +27,30 @@ void capture_marking_forget(struct capture_marking *m)
 {
 	m->under_way = false;
 	m->letter_count = 0;
-	m->confirmed = m->told = 0;
+	m->confirmed = m->told = m->behind = 0;
+	m->uncopied = m->uncopied_last = (struct capture_uncopied){ .lsn = 0 };
 }
 
-void capture_marking_begin(struct capture_marking *m, struct commit books, const struct stream_end *end,
-			   const struct level *first)
+/* Two are enough: of those between the last one says it all. */
+static void may_confirm(struct capture_marking *m, uint64_t lsn, uint64_t behind)
+{
+	if (MUTANT(confirm_uncopied))
+		behind = 0;
+	if (behind > m->behind)
+		m->behind = behind;
+	if (behind == 0)
+		m->confirmed = lsn > m->confirmed ? lsn : m->confirmed;
+	else
+		*(m->uncopied.lsn == 0 ? &m->uncopied : &m->uncopied_last) = (struct capture_uncopied){ lsn, behind };
+}
+
+void capture_marking_begin(struct capture_marking *m, struct commit books, uint64_t behind,
+			   const struct stream_end *end, const struct level *first)
 {
 	capture_end_begin(&m->end, end);
 	commits_begin(&m->commits, books);
 	m->marked = books;
-	m->confirmed = books.end_lsn;
+	may_confirm(m, books.end_lsn, behind);
 	m->next_ms = 0;
 	low_water_begin(&m->low_water, first);
 }
@@ -192,7 +206,7 @@ bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struc
 	return true;
 }
 
-size_t capture_marking_marked(struct capture_marking *m)
+size_t capture_marking_marked(struct capture_marking *m, uint64_t behind)
 {
 	size_t letters = m->mark.letter_count;
 
@@ -200,8 +214,7 @@ size_t capture_marking_marked(struct capture_marking *m)
 		return SIZE_MAX;
 	m->under_way = false;
 	m->marked = m->to;
-	if (m->to.end_lsn > m->confirmed)
-		m->confirmed = m->to.end_lsn;
+	may_confirm(m, m->to.end_lsn, behind);
 	capture_carried_marked(m->carried, &m->mark);
 	capture_walks_marked(m->reading, m->mark.cursor_count);
 	if (MUTANT(repair_unmarked))
@@ -218,9 +231,18 @@ size_t capture_marking_marked(struct capture_marking *m)
 
 /* --- what is confirmed --- */
 
+void capture_marking_came(struct capture_marking *m, uint64_t lsn)
+{
+	while (m->uncopied.lsn != 0 && lsn >= m->uncopied.behind) {
+		m->confirmed = m->uncopied.lsn > m->confirmed ? m->uncopied.lsn : m->confirmed;
+		m->uncopied = m->uncopied_last;
+		m->uncopied_last.lsn = 0;
+	}
+}
+
 void capture_marking_idle(struct capture_marking *m, uint64_t lsn)
 {
-	if (lsn > m->confirmed)
+	if (lsn > m->confirmed && lsn >= m->behind)
 		m->confirmed = lsn;
 }
 

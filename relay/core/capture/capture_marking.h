@@ -3,7 +3,11 @@
  *     settled prefix of whole commits --mark--> marked --status update--> confirmed
  *
  * Each is durable before the next is told: what is confirmed the server need not keep, so it must stand in the books; and what stands
- * in the books we never ask for again, so it must be stored, or be a dead letter in the same mark. */
+ * in the books we never ask for again, so it must be stored, or be a dead letter in the same mark.
+ *
+ * A slot that is copied to standbys may come there before the mark whose position it has: the mark is written behind that. If such a standby were promoted,
+ * the log would not bring again what only that mark has (a dead letter, what is carried, a key to be read once more). The server sends nothing of
+ * its log before the standbys have it (synchronized_standby_slots). So a position is confirmed when the log has come past the mark, too. */
 #ifndef BOXHAUL_CORE_CAPTURE_CAPTURE_MARKING_H
 #define BOXHAUL_CORE_CAPTURE_CAPTURE_MARKING_H
 
@@ -13,6 +17,11 @@
 #include "core/capture/commits.h"
 #include "core/low_water.h"
 
+/* May be confirmed when the log has come to `behind`. lsn 0: there is none. */
+struct capture_uncopied {
+	uint64_t lsn, behind;
+};
+
 struct capture_marking {
 	const struct capture_settings *set; /* borrowed, as are the next three */
 	struct capture_rows *rows;
@@ -21,6 +30,9 @@ struct capture_marking {
 	struct commits commits;
 	struct commit marked;
 	uint64_t confirmed, told; /* may be confirmed; was */
+	struct capture_uncopied uncopied,
+		uncopied_last; /* of the first mark that the log has not come past, and of the last one behind it */
+	uint64_t behind;       /* of the last mark of all; 0: it need not be waited for */
 	struct low_water low_water;
 	struct capture_end end;
 
@@ -43,9 +55,10 @@ void capture_marking_destroy(struct capture_marking *m);
 
 void capture_marking_forget(struct capture_marking *m);
 
-/* We lead: the books, with the end of the stream; and the level of low water that holds for all that is not settled. */
-void capture_marking_begin(struct capture_marking *m, struct commit books, const struct stream_end *end,
-			   const struct level *first);
+/* We lead: the books, with the end of the stream; and the level of low water that holds for all that is not settled. behind: the books were written below it,
+ * and are confirmed when the log has come so far; 0: at once. */
+void capture_marking_begin(struct capture_marking *m, struct commit books, uint64_t behind,
+			   const struct stream_end *end, const struct level *first);
 
 /* This ordinal is a dead letter: it counts as settled, because no mark passes it without the letter. Its slot is held. */
 void capture_marking_letter(struct capture_marking *m, const struct outcome *o, uint32_t slot);
@@ -76,8 +89,11 @@ bool capture_marking_next_end(struct capture_marking *m, int64_t now_ms, uint64_
 bool capture_marking_next(struct capture_marking *m, int64_t now_ms, const struct level *fresh,
 			  struct capture_effect *f);
 
-/* It is on record; so many letters with it. Or SIZE_MAX: nothing was under way. */
-size_t capture_marking_marked(struct capture_marking *m);
+/* It is on record, and was written below `behind`, as of capture_marking_begin(); so many letters with it. Or SIZE_MAX: nothing was under way. */
+size_t capture_marking_marked(struct capture_marking *m, uint64_t behind);
+
+/* The log has come so far. */
+void capture_marking_came(struct capture_marking *m, uint64_t lsn);
 
 /* Everything below this was sent to us, and nothing at all is in flight, in memory, open or unmarked. */
 void capture_marking_idle(struct capture_marking *m, uint64_t lsn);

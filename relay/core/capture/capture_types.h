@@ -158,6 +158,7 @@ struct capture_event {
 			uint64_t
 				wal_end; /* the insert position, asked for after the lead was taken: an earlier leader was streamed
 					      * nothing above it */
+			uint64_t behind;       /* of the books, as in `marked` */
 			uint64_t low_water;    /* of the stream, as in struct event */
 			struct stream_end end; /* commit order: of the last mark */
 			int64_t asked_ms;
@@ -241,6 +242,8 @@ struct capture_event {
 		} carried;
 		struct {
 			int64_t asked_ms;
+			uint64_t
+				behind; /* a position of the log behind the mark, where the slot is copied to standbys; 0: it is not */
 		} marked;
 		struct {
 			uint32_t table;
