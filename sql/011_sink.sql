@@ -391,9 +391,10 @@ DECLARE
 BEGIN
     SELECT string_agg(format('t.%I = %s', k.c, boxhaul.sink_value(at, k.c, 'o', k.m)), ' AND '), string_agg(format('t.%I::text', k.c), ', ' ORDER BY k.n)
       INTO same, written FROM unnest(t.target_key, keys) WITH ORDINALITY AS k (c, m, n);
-    -- Where foreign keys act here, rows of other tables would go with it, which nobody brings back: then the row that comes stops the sink, and says why.
+    -- Where foreign keys act here, on it or on a partition, rows of other tables would go with it, which nobody brings back: then the row that comes stops the sink, and says why.
     IF current_setting('session_replication_role') <> 'replica'
-       AND EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.confrelid = at AND f.confdeltype IN ('c', 'n', 'd')) THEN
+       AND EXISTS (SELECT FROM pg_constraint f
+                    WHERE f.contype = 'f' AND f.confrelid IN (SELECT at UNION ALL SELECT p.relid FROM pg_partition_tree(at) p) AND f.confdeltype IN ('c', 'n', 'd')) THEN
         RETURN;
     END IF;
     FOR rival IN

@@ -370,6 +370,7 @@ DECLARE
     n       bigint  := 0;
     bad     bigint  := 0;
     mended  bigint  := 0;
+    found   jsonb[] := '{}';    -- what differs
     t       boxhaul.sink_table;
     ours    jsonb;
     kept    text;               -- the first one that could not be set right, and why
@@ -388,7 +389,18 @@ BEGIN
             INSERT INTO boxhaul.verify_difference (subscription, tab, pass, kind, key) VALUES (verify_rows.subscription, table_, name, r.kind, r.key);
         END IF;
         CONTINUE WHEN NOT repairs;
-        SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = verify_rows.subscription AND x.source = table_;
+        found := found || to_jsonb(r);
+    END LOOP;
+    -- What differed once, and is as it should be now. Before anything is set right: what makes room takes rows that are known to differ, and would take this one.
+    IF EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.proved_at IS NULL AND d.pass <> name) THEN
+        UPDATE boxhaul.verify_difference d SET proved_at = clock_timestamp()
+         WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.proved_at IS NULL AND d.pass <> name
+           AND d.key IN (SELECT ARRAY(SELECT jsonb_array_elements_text(s -> 0)) FROM jsonb_array_elements(said -> 'rows') s)
+           AND NOT EXISTS (SELECT FROM boxhaul.verify_difference e
+                            WHERE e.subscription = d.subscription AND e.tab = d.tab AND e.key = d.key AND e.pass = name AND e.proved_at IS NULL);
+    END IF;
+    SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = verify_rows.subscription AND x.source = table_;
+    FOR r IN SELECT x.* FROM unnest(found) f, jsonb_to_record(f) AS x (key text[], kind text, line jsonb) LOOP
         -- As the sink applies a row that was read, or deleted. One that cannot be set right hinders no other.
         BEGIN
             IF r.kind = 'surplus' THEN
@@ -407,14 +419,6 @@ BEGIN
                                    || CASE WHEN SQLSTATE LIKE '23%' THEN ': change the constraint, or the rows here that are in its way' ELSE '' END);
         END;
     END LOOP;
-    -- What differed once, and is as it should be now.
-    IF EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.proved_at IS NULL AND d.pass <> name) THEN
-        UPDATE boxhaul.verify_difference d SET proved_at = clock_timestamp()
-         WHERE d.subscription = verify_rows.subscription AND d.tab = table_ AND d.proved_at IS NULL AND d.pass <> name
-           AND d.key IN (SELECT ARRAY(SELECT jsonb_array_elements_text(s -> 0)) FROM jsonb_array_elements(said -> 'rows') s)
-           AND NOT EXISTS (SELECT FROM boxhaul.verify_difference e
-                            WHERE e.subscription = d.subscription AND e.tab = d.tab AND e.key = d.key AND e.pass = name AND e.proved_at IS NULL);
-    END IF;
     UPDATE boxhaul.verify_result v
        SET rows = v.rows + n, ranges = v.ranges + 1, different = v.different + bad, repaired = v.repaired + mended, reading = number, why = coalesce(v.why, kept)
      WHERE v.subscription = verify_rows.subscription AND v.tab = table_ AND v.pass = name;
@@ -453,15 +457,17 @@ CREATE OR REPLACE FUNCTION boxhaul.verify_standing(subscription text)
      WHERE t.subscription = verify_standing.subscription
 $$;
 
--- The same of all of them, for the daemon that looks every few seconds. different: rows that differ, counted up to 10,000, and a table that has some; unproved: tables
--- that no pass proves; proved_us: how long ago the passes began that prove them, the oldest of them; NULL: not all are proved.
+-- The same of all of them, for the daemon that looks every few seconds. different: rows that differ, counted up to 10,000, and a table that has some (not of one that is not
+-- applied any more: no pass could prove it); unproved: tables that no pass proves, or that are not complete; proved_us: how long ago the passes began that prove them, the
+-- oldest of them; NULL: not all are proved.
 CREATE OR REPLACE FUNCTION boxhaul.verify_figures(subscription text)
     RETURNS TABLE (different bigint, different_tab text, unproved bigint, proved_us bigint)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     WITH open AS MATERIALIZED (
-        SELECT d.tab FROM boxhaul.verify_difference d WHERE d.subscription = verify_figures.subscription AND d.proved_at IS NULL LIMIT 10000),
+        SELECT d.tab FROM boxhaul.verify_difference d JOIN boxhaul.sink_table t ON t.subscription = d.subscription AND t.source = d.tab
+         WHERE d.subscription = verify_figures.subscription AND d.proved_at IS NULL LIMIT 10000),
     proof AS (
-        SELECT CASE WHEN r.why IS NULL AND r.making IS NOT DISTINCT FROM boxhaul.verify_making(t.subscription, t.source)
+        SELECT CASE WHEN t.state = 'complete' AND r.why IS NULL AND r.making IS NOT DISTINCT FROM boxhaul.verify_making(t.subscription, t.source)
                          AND NOT EXISTS (SELECT FROM open o WHERE o.tab = t.source) THEN r.began_at END AS began
           FROM boxhaul.sink_table t
           LEFT JOIN LATERAL (SELECT v.began_at, v.why, v.making FROM boxhaul.verify_result v

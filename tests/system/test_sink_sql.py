@@ -843,6 +843,24 @@ class Snapshots(SinkTest):
         self.assertIn("duplicate key value", self.take()[1])
         self.assertEqual(self.sql("SELECT of FROM shop.notes"), [(2,)])
 
+    def test_rows_of_others_that_refer_to_a_partition(self):
+        if self.version < 150000:
+            self.skipTest("a sink that is no superuser needs 15")
+        self.pg.execute(f"REVOKE SET ON PARAMETER session_replication_role FROM {SINK}")
+        self.sql("""DROP TABLE shop.lines;
+            CREATE TABLE shop.lines (order_id bigint, line integer, sku text, PRIMARY KEY (order_id, line), UNIQUE (sku, line)) PARTITION BY LIST (line);
+            CREATE TABLE shop.lines_1 PARTITION OF shop.lines FOR VALUES IN (1);
+            CREATE TABLE shop.notes (n integer PRIMARY KEY, order_id bigint, line integer, FOREIGN KEY (order_id, line) REFERENCES shop.lines_1 ON DELETE CASCADE);
+            GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA shop TO boxhaul_sink;
+            INSERT INTO shop.lines VALUES (1, 1, 'a'), (2, 1, 'b');
+            INSERT INTO shop.notes VALUES (1, 1, 1)""")
+        self.define(TABLES[1:2])
+        self.lead()
+        self.stream.begin("public.lines")
+        self.stream.rows("public.lines", line(2, 1, "a"), line(1, 1, "b"))
+        self.assertIn("duplicate key", self.take()[1])
+        self.assertEqual(self.sql("SELECT order_id FROM shop.notes"), [(1,)])
+
     def test_values_that_changed_places_while_nothing_was_captured(self):
         """Rows from before have the values of those that come, and go; what has come stays."""
         self.start()
@@ -986,6 +1004,74 @@ class Snapshots(SinkTest):
         self.sql("SELECT boxhaul.inbox_drop(%s)", NAME, user=OPERATOR)
         self.assertEqual(self.sql("SELECT (SELECT count(*) FROM boxhaul.sink), (SELECT count(*) FROM boxhaul.sink_table), (SELECT count(*) FROM boxhaul.sink_held)"),
                          [(0, 0, 0)])
+
+
+PASS, LATER = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
+
+
+class Passes(SinkTest):
+    """What a verify pass says, as its capture sends it."""
+
+    def setUp(self):
+        super().setUp()
+        self.sql("DELETE FROM boxhaul.verify_result; DELETE FROM boxhaul.verify_difference")
+        self.define(TABLES[:1])
+        self.lead()
+        self.stream.ready("public.orders")
+        self.take_well()
+
+    def apply(self, *rows, op="c"):
+        for row in rows:
+            self.stream.alone(op, "public.orders", row)
+        self.take_well()
+
+    def verify(self, name, *rows, repair=False):
+        for what in ("begin", "rows", "end"):
+            body = {"op": "v", "what": what, "table": "public.orders", "pass": name, "keys": False, "repair": repair, "reading": 1}
+            if what == "rows":
+                body |= {"key": ["id"], "columns": [n for n, *_ in SHAPES["public.orders"]], "rows": [[[row["id"]], row] for row in rows]}
+            self.stream._send(body)
+        self.take_well()
+
+    def figures(self):
+        """(different, different_tab, unproved, proved)"""
+        return self.sql("SELECT different, different_tab, unproved, proved_us IS NOT NULL FROM boxhaul.verify_figures(%s)", NAME)[0]
+
+    def test_a_row_that_is_right_again_makes_no_room(self):
+        """It differed once, and its difference is not closed yet. The target is stricter than the source, so the other row has no room: that is said."""
+        one, two = order(1), order(2)
+        self.apply(one, two)
+        self.sql("UPDATE shop.orders SET client = 'hand' WHERE id = 2")
+        self.verify(PASS, one, two)
+        self.assertEqual(self.figures(), (1, "public.orders", 1, False))
+        self.apply(two, op="u")
+        self.sql("DELETE FROM shop.orders WHERE id = 1; CREATE UNIQUE INDEX twins ON shop.orders (client)")
+        self.verify(LATER, two, one, repair=True)
+        self.assertEqual(self.orders("id, client"), [(2, "ann")])
+        self.assertEqual(self.sql("SELECT key, kind FROM boxhaul.verify_difference WHERE proved_at IS NULL AND repaired_at IS NULL"), [(["1"], "missing")])
+        self.assertIn("twins", self.sql("SELECT why FROM boxhaul.verify_result WHERE pass = %s", LATER)[0][0])
+
+    def test_values_that_changed_places_are_set_right_in_one_pass(self):
+        self.sql("CREATE UNIQUE INDEX once ON shop.orders (client)")
+        one, two = order(1, customer="ann"), order(2, customer="bob")
+        self.apply(order(1, customer="bob"), order(2, customer="ann"))
+        self.verify(PASS, one, two, repair=True)
+        self.assertEqual(self.orders("id, client"), [(1, "ann"), (2, "bob")])
+
+    def test_a_table_that_is_not_applied_any_more_does_not_differ(self):
+        """No pass could say that it does not."""
+        self.verify(PASS, order(1))
+        self.assertEqual(self.figures(), (1, "public.orders", 1, False))
+        self.define(TABLES[1:2])
+        self.assertEqual(self.figures(), (0, None, 1, False))
+
+    def test_a_table_that_is_not_complete_is_not_proved(self):
+        self.apply(order(1))
+        self.verify(PASS, order(1))
+        self.assertEqual(self.figures(), (0, None, 0, True))
+        self.stream.alone("u", "public.orders", order(1))
+        self.take(lost=1)
+        self.assertEqual(self.figures(), (0, None, 1, False))
 
 
 class AtRandom(SinkTest):
