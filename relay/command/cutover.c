@@ -227,24 +227,46 @@ static enum step prove(struct cutover *m)
 	return step == STEP_DONE && FAILPOINT(move_proved) ? STEP_TAKE_BACK : step;
 }
 
+static const struct cutover_words sequences_words = { "cannot set the sequences",
+						      "the sequences were not set within --timeout" };
+
+static enum step copy_sequences(struct cutover *m)
+{
+	const char *p[] = { m->sources, m->sequences }, *set[] = { m->mapping, NULL };
+	const struct pg_result *r;
+	char *found = NULL;
+	enum step step = cutover_run(m, &sequences_words, &m->from, "SELECT boxhaul.move_sequences($1, $2)", 2, p, &r);
+
+	if (step == STEP_DONE)
+		set[1] = found = strdup(pg_text(r, 0, 0));
+	if (step == STEP_DONE)
+		step = found == NULL
+			       ? STEP_TAKE_BACK
+			       : cutover_run(
+					 m, &sequences_words, &m->to,
+					 "SELECT s.sequence, s.stands FROM boxhaul.move_sequences_set($1::jsonb, $2::jsonb) s",
+					 2, set, &r);
+	free(found);
+	for (int i = 0; step == STEP_DONE && i < pg_rows(r); i++)
+		cutover_tell(m, "sequence %s stands at %s", pg_text(r, i, 0), pg_text(r, i, 1));
+	return step;
+}
+
+/* Nobody may write meanwhile, and a session that holds a sequence, or a highest value that no index has, would make it long: it is bound by --timeout, too. */
 static enum step set_sequences(struct cutover *m)
 {
-	const char *p[] = { m->sources, m->sequences };
-	char *found = cutover_ask(&m->from, "SELECT boxhaul.move_sequences($1, $2)", 2, p);
-	const char *set[] = { m->mapping, found };
-	const struct pg_result *r;
+	enum step step = cutover_say(&sequences_words, &m->from, "BEGIN"), ended;
 
-	if (found == NULL)
-		return STEP_UNKNOWN;
-	r = pg_session_run(m->to.session,
-			   "SELECT s.sequence, s.stands FROM boxhaul.move_sequences_set($1::jsonb, $2::jsonb) s", 2,
-			   set);
-	free(found);
-	if (pg_error(r) != NULL)
-		return cutover_failed(&m->to, "cannot set the sequences", r);
-	for (int i = 0; i < pg_rows(r); i++)
-		cutover_tell(m, "sequence %s stands at %s", pg_text(r, i, 0), pg_text(r, i, 1));
-	return FAILPOINT(move_sequenced) ? STEP_TAKE_BACK : STEP_DONE;
+	if (step == STEP_DONE)
+		step = cutover_say(&sequences_words, &m->to, "BEGIN");
+	if (step == STEP_DONE)
+		step = copy_sequences(m);
+	ended = cutover_say(&sequences_words, &m->to, step == STEP_DONE ? "COMMIT" : "ROLLBACK");
+	if (ended == STEP_DONE)
+		ended = cutover_say(&sequences_words, &m->from, "ROLLBACK");
+	if (step == STEP_DONE)
+		step = ended;
+	return step == STEP_DONE && FAILPOINT(move_sequenced) ? STEP_TAKE_BACK : step;
 }
 
 /* Where the connection ends here, nobody but the target knows. */

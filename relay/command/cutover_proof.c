@@ -120,28 +120,15 @@ static char *keep(const struct pg_result *r, int column)
 	return pg_is_null(r, 0, column) ? NULL : strdup(pg_text(r, 0, column));
 }
 
-/* A statement gets what is left of --timeout: the sums read whole tables, and nobody may write meanwhile. Does not say which result it is of: a query that was
- * made by one of ours. */
+/* The sums read whole tables: a statement is bound by --timeout. Does not say which result it is of: a query that was made by one of ours. */
 static enum step run(const struct proof *x, const struct cutover_side *side, const char *sql, int count,
 		     const char *const *p, const struct pg_result **r)
 {
-	int64_t left = x->m->limit_ms - (loop_now_ms() - x->m->begun_ms);
-	char limit[64];
-	bool over = left < 1;
+	char late[CUTOVER_TEXT_BYTES];
+	const struct cutover_words words = { "cannot compare", late };
 
-	snprintf(limit, sizeof limit, "SET LOCAL statement_timeout = %" PRId64, left < INT32_MAX ? left : INT32_MAX);
-	if (!over) {
-		*r = pg_session_run(side->session, limit, 0, NULL);
-		if (pg_error(*r) == NULL)
-			*r = pg_session_run(side->session, sql, count, p);
-		if (pg_error(*r) == NULL)
-			return STEP_DONE;
-		over = strcmp(pg_sqlstate(*r), "57014") == 0;
-	}
-	if (!over)
-		return cutover_failed(side, "cannot compare", *r);
-	fprintf(stderr, "boxhaul: table %s was not compared within --timeout\n", x->tab);
-	return STEP_TAKE_BACK;
+	snprintf(late, sizeof late, "table %s was not compared within --timeout", x->tab);
+	return cutover_run(x->m, &words, side, sql, count, p, r);
 }
 
 /* The first value, malloc'ed; NULL for NULL. */
@@ -399,9 +386,9 @@ static enum step prove_table(struct cutover *m, const char *tab, int64_t *found)
 /* Outside of a table's turn. */
 static enum step say(const struct cutover_side *side, const char *sql)
 {
-	const struct pg_result *r = pg_session_run(side->session, sql, 0, NULL);
+	static const struct cutover_words words = { "cannot compare", "" };
 
-	return pg_error(r) == NULL ? STEP_DONE : cutover_failed(side, "cannot compare", r);
+	return cutover_say(&words, side, sql);
 }
 
 static const char begin[] = "BEGIN; SELECT boxhaul.move_pin()";

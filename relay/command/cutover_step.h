@@ -46,6 +46,18 @@ bool cutover_is_over(const struct cutover *m);
 /* A statement that failed, said on stderr. Is the session gone? Then nobody knows more; else what was begun is taken back. */
 enum step cutover_failed(const struct cutover_side *side, const char *what, const struct pg_result *r);
 
+/* Of statements: what is said where one fails, and where --timeout ends it. */
+struct cutover_words {
+	const char *failed, *late;
+};
+
+/* A statement in a transaction that is open: it gets what is left of --timeout, for nobody may write meanwhile. STEP_DONE: *r is its result. */
+enum step cutover_run(const struct cutover *m, const struct cutover_words *words, const struct cutover_side *side,
+		      const char *sql, int count, const char *const *p, const struct pg_result **r);
+
+/* A statement without an answer. */
+enum step cutover_say(const struct cutover_words *words, const struct cutover_side *side, const char *sql);
+
 /* One statement that answers with one text, malloc'ed; NULL: it failed, and said so. */
 char *cutover_ask(const struct cutover_side *side, const char *sql, int count, const char *const *p);
 

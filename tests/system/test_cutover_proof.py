@@ -142,6 +142,24 @@ class Rows(ProofTest):
         self.assert_equal()
 
 
+    def test_a_sequence_that_somebody_holds(self):
+        """The fence stands while the sequences are set: that ends with --timeout, too."""
+        self.open_both()
+        (sequence,), = self.at(self.there, "SELECT seqrelid::regclass::text FROM pg_sequence s WHERE seqrelid IN "
+                                           "(SELECT q.seq FROM boxhaul.move_sequences_of('legacy.orders') q) LIMIT 1")
+        other = self.pg.connect(self.there)
+        self.addCleanup(other.close)
+        with other.cursor() as cursor:
+            cursor.execute(f"BEGIN; ALTER SEQUENCE {sequence} CACHE 1")
+            said = self.cutover("--timeout", "8s", status=1)
+            self.assertIn("boxhaul: the sequences were not set within --timeout\n", said)
+            self.assertIn("taken back: the source takes the writes as before", said)
+            cursor.execute("ROLLBACK")
+        self.assertEqual(self.owners(), [self.database])
+        self.cutover()
+        self.assert_equal()
+
+
 class Keys(ProofTest):
     def setUp(self):
         super().setUp()
