@@ -532,11 +532,11 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_superseded(name text) RETURNS TABLE (
             OR x.slot_name = c.slot AND (c.state = 'creating' OR c.state = 'gap' AND c.reason = 'let_go'))
 $$;
 
--- A session as the daemon's for this capture: its login, and the name that it gives all of them. Whoever else uses a slot of ours was put there
--- by somebody, and is not ended by us: only named.
+-- A session as the daemon's for this capture: its login, and the name that it gives all of them; or the one that the connection string gives them instead, and
+-- so to who asks, too. Whoever else uses a slot of ours was put there by somebody, and is not ended by us: only named.
 CREATE OR REPLACE FUNCTION boxhaul.capture_is_ours(name text, pid integer, login text DEFAULT session_user) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT coalesce((SELECT a.usename = login AND a.application_name = 'boxhaul-' || capture_is_ours.name
+    SELECT coalesce((SELECT a.usename = login AND a.application_name IN ('boxhaul-' || capture_is_ours.name, nullif(current_setting('application_name'), ''))
                        FROM pg_stat_activity a WHERE a.pid = capture_is_ours.pid), false)
 $$;
 

@@ -450,6 +450,18 @@ class Gaps(CaptureSqlTest):
             self.assertIn("which used slot boxhaul_shop_1", said)
             wait_until(lambda: self.examine()[3] is None, "the slot to be free")
 
+    def test_who_is_named_by_the_connection_string_is_ended(self):
+        """application_name in it goes before ours: all sessions of the daemon have that one."""
+        self.go_live()
+        stream = self.connect(READER, connection_factory=LogicalReplicationConnection, application_name="the shop's")
+        asks = self.connect(READER, application_name="the shop's")
+        with stream.cursor() as cursor, asks.cursor() as ours:
+            cursor.start_replication(slot_name="boxhaul_shop_1", options={"proto_version": "1", "publication_names": "boxhaul_shop"})
+            wait_until(lambda: self.examine()[3], "the slot to be in use")
+            ours.execute("SELECT boxhaul.capture_free(%s, %s, false)", (NAME, self.epoch))
+            self.assertIn("which used slot boxhaul_shop_1", ours.fetchone()[0])
+            wait_until(lambda: self.examine()[3] is None, "the slot to be free")
+
 
 class Marks(CaptureSqlTest):
     def test_a_position(self):
