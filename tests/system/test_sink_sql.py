@@ -1033,6 +1033,18 @@ class Passes(SinkTest):
             self.stream._send(body)
         self.take_well()
 
+    def test_rows_that_a_pass_says_while_the_table_is_not_complete(self):
+        """It meets what is said behind it again, and proves nothing all the same."""
+        self.define(TABLES[:1], snapshot="none")
+        self.verify(PASS, order(1))
+        said = [json.loads(payload) | {"pass": LATER} for payload, _ in self.stream.messages[-3:]]
+        for body, state in zip(said, ("complete", "incomplete", "complete")):
+            self.sql("UPDATE boxhaul.sink_table SET state = %s", state)
+            self.stream._send(body)
+            self.take_well()
+        self.assertEqual(self.sql("SELECT ended_at IS NOT NULL, rows, why FROM boxhaul.verify_result WHERE pass = %s", LATER),
+                         [(True, 0, "the table was not complete here while the pass was under way")])
+
     def figures(self):
         """(different, different_tab, unproved, proved)"""
         return self.sql("SELECT different, different_tab, unproved, proved_us IS NOT NULL FROM boxhaul.verify_figures(%s)", NAME)[0]
