@@ -587,16 +587,17 @@ CREATE OR REPLACE FUNCTION boxhaul.sequence_name(seq oid) RETURNS text
     SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = seq
 $$;
 
--- At the source, behind the fence: how far each sequence is. `others` has sequences that no default names, as SQL writes them with their schema.
--- [{"table", "column", "sequence", "last", "increment"}]; last is null where none was drawn yet; table and column are, of the others.
+-- At the source, behind the fence: how far each sequence is. `others` has sequences that no default names, as SQL writes them with their schema: "theirs", or
+-- "theirs=ours" where it has another name at the target.
+-- [{"table", "column", "sequence", "last", "increment", "to"}]; last is null where none was drawn yet; table and column are, of the others; "to" is that other name.
 CREATE OR REPLACE FUNCTION boxhaul.move_sequences(tables text[], others text[] DEFAULT '{}') RETURNS jsonb
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object('table', q.tab, 'column', q.col, 'sequence', boxhaul.sequence_name(q.seq),
-                                                 'last', pg_sequence_last_value(q.seq), 'increment', s.seqincrement)
+                                                 'last', pg_sequence_last_value(q.seq), 'increment', s.seqincrement, 'to', q.target)
                               ORDER BY q.tab, q.col, q.seq), '[]')
-      FROM (SELECT t.tab, o.col, o.seq FROM unnest(tables) t (tab), boxhaul.move_sequences_of(t.tab) o
+      FROM (SELECT t.tab, o.col, o.seq, NULL::text AS target FROM unnest(tables) t (tab), boxhaul.move_sequences_of(t.tab) o
             UNION ALL
-            SELECT NULL, NULL, boxhaul.capture_relation(o.name) FROM unnest(others) o (name)) q
+            SELECT NULL, NULL, boxhaul.capture_relation(split_part(o.name, '=', 1)), nullif(split_part(o.name, '=', 2), '') FROM unnest(others) o (name)) q
       JOIN pg_sequence s ON s.seqrelid = q.seq
 $$;
 
@@ -621,7 +622,7 @@ BEGIN
                            AND coalesce(t.e -> 'columns' ->> (x ->> 'column'), x ->> 'column') = b.col) AS source
                   FROM jsonb_array_elements(tables) t (e), boxhaul.move_sequences_of(t.e ->> 'to') b JOIN pg_sequence s ON s.seqrelid = b.seq
                 UNION ALL
-                SELECT boxhaul.capture_relation(x ->> 'sequence'), NULL, NULL, (x -> 'last')::bigint + (x -> 'increment')::bigint
+                SELECT boxhaul.capture_relation(coalesce(x ->> 'to', x ->> 'sequence')), NULL, NULL, (x -> 'last')::bigint + (x -> 'increment')::bigint
                   FROM jsonb_array_elements(sources) x WHERE jsonb_typeof(x -> 'table') = 'null' AND jsonb_typeof(x -> 'last') = 'number') o
           JOIN pg_sequence s ON s.seqrelid = o.seq
           LEFT JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(o.tab) AND a.attname = o.col

@@ -267,15 +267,17 @@ static enum exit_code judge_pause(struct cutover *m, bool *good)
 }
 
 static const char no_sequences[] =
-	"SELECT pg_catalog.string_agg(n.n, ', ') FROM pg_catalog.unnest($1::pg_catalog.text[]) n (n) WHERE NOT EXISTS"
+	"SELECT pg_catalog.string_agg(n.n, ', ')"
+	" FROM (SELECT pg_catalog.split_part(x, '=', CASE WHEN x LIKE '%=%' THEN $2::pg_catalog.int4 ELSE 1 END) AS n"
+	" FROM pg_catalog.unnest($1::pg_catalog.text[]) x) n WHERE NOT EXISTS"
 	" (SELECT FROM pg_catalog.pg_sequence s WHERE s.seqrelid = boxhaul.capture_relation(n.n))";
 
 /* Of one that is not there nothing would be set, and nothing be said. */
 static enum exit_code judge_sequences(struct cutover *m, const struct cutover_side *side, bool *good)
 {
-	const char *p[] = { m->sequences };
+	const char *p[] = { m->sequences, side == &m->from ? "1" : "2" };
 	enum exit_code code;
-	const char *none = session_value(side->session, &side->call, no_sequences, 1, p, &code);
+	const char *none = session_value(side->session, &side->call, no_sequences, 2, p, &code);
 	char what[CUTOVER_TEXT_BYTES];
 
 	if (none != NULL && none[0] != '\0') {

@@ -316,11 +316,11 @@ const struct setting settings[] = {
 	{ "capture.skip_applied", SETTING_STRINGS, OF_CAPTURE(skip_applied),
 	  .second = offsetof(struct config_capture, skip_applied_count), .example = "orders",
 	  .help = "Subscriptions with tables in this database, by name: what they apply is not sent, so that a way back brings nothing back to where it "
-		  "came from. Needs snapshot = \"none\", and PostgreSQL 14." },
+		  "came from. Needs snapshot = \"none\"." },
 	{ "capture.sequences", SETTING_STRINGS, OF_CAPTURE(sequences),
 	  .second = offsetof(struct config_capture, sequence_count), .example = "public.hibernate_sequence",
 	  .help = "Sequences with their schema that no default of a column names, such as an object-relational mapper's: `boxhaul cutover` "
-		  "sets those of the same name in the other database, too." },
+		  "sets those of the same name in the other database, too; \"here=there\" where it has another name." },
 	{ "capture.chunk_rows", SETTING_INTEGER, OF_CAPTURE(chunk_rows), RANGE(1, 65536), .standard = "1000",
 	  .help = "Rows of a chunk at most." },
 	{ "capture.chunk_bytes", SETTING_SIZE, .apply = APPLY_LIVE, OF_CAPTURE(chunk_bytes),

@@ -382,14 +382,17 @@ class Words(CutoverTest):
     def test_sequences_that_no_default_names(self):
         """Of an object-relational mapper: the configuration names them."""
         self.open_both()
-        self.old.settings["capture"] = [{**self.old.settings["capture"][0], "sequences": ["legacy.hibernate_sequence"]}]
+        self.old.settings["capture"] = [{**self.old.settings["capture"][0], "sequences": ["legacy.hibernate_sequence", "legacy.bills=legacy.invoices"]}]
         self.old.configure(self.old.settings)
-        self.assertIn("is no sequence in the source: legacy.hibernate_sequence", self.cutover(status=1))
-        self.sql("CREATE SEQUENCE legacy.hibernate_sequence START 4711 INCREMENT 50; SELECT nextval('legacy.hibernate_sequence')")
-        self.assertIn("is no sequence in the target: legacy.hibernate_sequence", self.cutover("--dry-run", status=1))
-        self.at(self.there, "CREATE SEQUENCE legacy.hibernate_sequence INCREMENT 50")
+        self.assertIn("is no sequence in the source: legacy.hibernate_sequence, legacy.bills", self.cutover(status=1))
+        self.sql("CREATE SEQUENCE legacy.hibernate_sequence START 4711 INCREMENT 50; CREATE SEQUENCE legacy.bills;"
+                 "SELECT nextval('legacy.hibernate_sequence'), nextval('legacy.bills')")
+        self.assertIn("is no sequence in the target: legacy.hibernate_sequence, legacy.invoices", self.cutover("--dry-run", status=1))
+        self.at(self.there, "CREATE SEQUENCE legacy.invoices; CREATE SEQUENCE legacy.hibernate_sequence INCREMENT 50")
         self.assertIn("behind sequence legacy.hibernate_sequence, now at 4711", self.cutover("--dry-run"))
-        self.assertIn("sequence legacy.hibernate_sequence stands at 4761", self.cutover())
+        said = self.cutover()
+        self.assertIn("sequence legacy.hibernate_sequence stands at 4761", said)
+        self.assertIn("sequence legacy.invoices stands at 2", said)
         self.assertEqual(self.at(self.there, "SELECT nextval('legacy.hibernate_sequence')"), [(4811,)])
 
     def test_a_capture_that_is_paused(self):

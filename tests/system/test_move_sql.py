@@ -435,6 +435,12 @@ class MoveSqlTest(unittest.TestCase):
         self.sql("SELECT boxhaul.move_sequences_set(%s, %s)", json.dumps(tables), json.dumps(found))
         self.assertEqual(self.one("SELECT nextval('target.bills_number_seq')"), 522)  # never back
 
+    def test_a_sequence_of_another_name(self):
+        self.sql("CREATE SEQUENCE numbers; CREATE SCHEMA target; CREATE SEQUENCE target.\"Numbers\"; SELECT nextval('numbers'), nextval('numbers')")
+        found = self.one("SELECT boxhaul.move_sequences('{}', %s)", ['public.numbers=target."Numbers"'])
+        self.assertEqual([(q["sequence"], q["to"]) for q in found], [("public.numbers", 'target."Numbers"')])
+        self.assertEqual(self.sql("SELECT sequence, stood, stands FROM boxhaul.move_sequences_set('[]', %s)", json.dumps(found)), [('target."Numbers"', None, 3)])
+
     def test_rows_come_in_pieces_that_fit(self):
         """Some hundred of a megabyte each are too much for one value of JSON."""
         s = self.session(None)
