@@ -252,7 +252,7 @@ const char *capture_show_pass(const json_t *told, char to[static CAPTURE_PASS_BY
 
 	json_array_foreach (look_at(told, "tables"), i, t)
 		if (is_verified(t)) {
-			snprintf(to, CAPTURE_PASS_BYTES, "table %.120s is verified; %.300s", look_text(t, "name"),
+			snprintf(to, CAPTURE_PASS_BYTES, "table %.120s: %.300s", look_text(t, "name"),
 				 pass_text(t, text));
 			return to;
 		}
@@ -312,7 +312,8 @@ static void print_carried(const struct out *out, const json_t *o)
 
 	if (inbox_number(o, "carried") == 0)
 		return;
-	letter_line(out, "carried", "%lld (%lld hold their key)", inbox_number(o, "carried"), inbox_number(o, "held"));
+	letter_line(out, "carried", "%lld; of these %lld dead letter(s) that hold their key",
+		    inbox_number(o, "carried"), inbox_number(o, "held"));
 	json_array_foreach (look_at(o, "waiting"), i, l) {
 		out_print(out, INK_PLAIN, "  %-8lld %s %s: ", inbox_number(l, "ordinal"), look_text(l, "tab"),
 			  utf8_line(look_text(l, "key_shown"), key, sizeof key));

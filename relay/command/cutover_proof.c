@@ -351,8 +351,8 @@ static enum step find_way(struct proof *x)
 		step = run(x, &x->m->to, way_of_target, 3, way, &r);
 	free(shape);
 	if (step == STEP_DONE && !pg_is_null(r, 0, 4)) {
-		fprintf(stderr, "boxhaul: table %s has columns of which the copy has not been told: %s\n", x->tab,
-			pg_text(r, 0, 4));
+		fprintf(stderr, "boxhaul: table %s: the source has columns of which the copy has not been told: %s\n",
+			x->tab, pg_text(r, 0, 4));
 		step = STEP_TAKE_BACK;
 	}
 	if (step != STEP_DONE)

@@ -304,7 +304,7 @@ static bool sinks_are_well(const struct facts *f, struct verdict *v)
 	if (waiting > 0)
 		return say(v, VERDICT_OK, "Applying; %" PRIu64 " change%s in the stream to be applied", waiting,
 			   waiting == 1 ? " waits" : "s wait");
-	return say(v, VERDICT_OK, "All changes that have come are applied");
+	return say(v, VERDICT_OK, "All that was taken is applied");
 }
 
 static bool inbox_is_well(const struct facts *f, struct verdict *v)

@@ -75,6 +75,23 @@ class CaptureTest(OperationTest):
             self.wait(lambda: self.state() == "live", "the capture to be live")
         return relay
 
+    def start_whole(self, capture=None, **groups):
+        """All rows that were there are stored, and the server was told."""
+        relay = self.start_capture(capture, **groups)
+        self.wait_complete()
+        self.wait_confirmed()
+        return relay
+
+    def go_on_with(self, twin):
+        """The server is this one from now on, until the test has ended."""
+        old, self.pg = self.pg, twin
+
+        def go_back():
+            self.pg = old
+        self.addCleanup(go_back)
+        self.addCleanup(twin.close)
+        self.source = self.source_of()
+
     def witness(self):
         """The log by itself, from now on. The publication must stand."""
         self.log = Log(self.pg, self.database, [f"boxhaul_{NAME}"], f"witness_{self.database}")

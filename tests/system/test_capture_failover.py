@@ -62,15 +62,9 @@ class FailoverTest(CaptureTest):
     def take_over(self, twin):
         self.pg.kill9()
         twin.promote()
-        old, self.pg = self.pg, twin
-
-        def go_back():
-            self.pg = old
-        self.addCleanup(go_back)
-        self.addCleanup(twin.close)
+        self.go_on_with(twin)
         twin.execute("ALTER SYSTEM RESET synchronized_standby_slots")
         twin.execute("SELECT pg_reload_conf()")
-        self.source = self.source_of()
 
 
 class Failover(FailoverTest):

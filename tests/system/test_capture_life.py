@@ -22,11 +22,6 @@ class LifeTest(CaptureTest):
         self.sql(f"CREATE TABLE {MORE} (id int PRIMARY KEY, v text); INSERT INTO {MORE} SELECT n, 'old' FROM generate_series(1, 2000) n; "
                  f"GRANT ALL ON {MORE} TO {SERVICE}; GRANT SELECT ON {MORE} TO boxhaul_capture")
 
-    def start_whole(self):
-        relay = self.start_capture()
-        self.wait_complete()
-        return relay
-
     def want(self, relay, *tables):
         """The configuration has these tables; nothing knows of it yet."""
         relay.configure({**relay.settings, "capture": [{**relay.settings["capture"][0], "tables": list(tables)}]})

@@ -14,12 +14,6 @@ from disk import Disk
 class RoomTest(CaptureTest):
     orders = 100
 
-    def start_whole(self, **groups):
-        relay = self.start_capture(**groups)
-        self.wait_complete()
-        self.wait_confirmed()
-        return relay
-
     def change_much(self, text="x", times=1):
         """A megabyte and a half each time."""
         for n in range(times):

@@ -19,12 +19,6 @@ from test_operation import log_lines
 class SlotTest(CaptureTest):
     orders = 100
 
-    def start_whole(self, **groups):
-        relay = self.start_capture(**groups)
-        self.wait_complete()
-        self.wait_confirmed()
-        return relay
-
     def wait_gap(self, relay, reason):
         """On record, not ready, and nothing is sent."""
         self.wait(lambda: self.state() == "gap", "the gap to be recognised")
@@ -153,13 +147,7 @@ class Promotions(SlotTest):
         self.pg.kill9()
         twin.start()
         twin.promote()
-        old, self.pg = self.pg, twin
-
-        def go_back():
-            self.pg = old
-        self.addCleanup(go_back)
-        self.addCleanup(twin.close)
-        self.source = self.source_of()
+        self.go_on_with(twin)
 
     def test_what_only_the_old_primary_had_was_sent(self):
         """The slot is there after the promotion, so the log is read on; but copies have what the new primary has not. It is said with the

@@ -11,12 +11,6 @@ from legacy import TABLES
 class SourceTest(CaptureTest):
     orders = 100
 
-    def start_whole(self, capture=None, **groups):
-        relay = self.start_capture(capture, **groups)
-        self.wait_complete()
-        self.wait_confirmed()
-        return relay
-
     def resync_table(self, relay, table):
         self.say(relay, "capture", "resync", NAME, table)
         self.source.forget()

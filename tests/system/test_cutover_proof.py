@@ -59,7 +59,7 @@ class Columns(ProofTest):
         self.open_both()
         self.cutover(status=None, env={"BOXHAUL_FAILPOINT": "move_arrived=kill"})
         self.sql("ALTER TABLE legacy.order_lines ADD channel text DEFAULT 'web'")
-        self.assertIn("table legacy.order_lines has columns of which the copy has not been told: channel", self.refused())
+        self.assertIn("table legacy.order_lines: the source has columns of which the copy has not been told: channel", self.refused())
         self.assertEqual(self.owners(), [self.database])
 
     def test_that_were_changed_in_the_target(self):

@@ -78,8 +78,8 @@ function proof(s) {
 	if ((s.sink_different ?? null) === null)
 		return "-";
 	if (s.sink_different > 0)
-		return `${number(s.sink_different)} rows differ`;
-	return (s.sink_proved_seconds ?? null) === null ? `${number(s.sink_unproved_tables)} tables are not` : `equal, ${duration(s.sink_proved_seconds)} ago`;
+		return `${number(s.sink_different)} row(s) differ`;
+	return (s.sink_proved_seconds ?? null) === null ? `${number(s.sink_unproved_tables)} table(s) not verified` : `equal, ${duration(s.sink_proved_seconds)} ago`;
 }
 
 /* By thousands, as base/bytes.c. */
