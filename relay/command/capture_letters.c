@@ -28,35 +28,32 @@ enum exit_code command_capture_letters(const struct call *call)
 	return inbox_with_session(call, list);
 }
 
-static enum exit_code discard(struct pg_session *s, const struct call *call)
+/* done: what became of a letter that was there. */
+static enum exit_code each_letter(struct pg_session *s, const struct call *call, const char *sql, const char *done)
 {
 	enum exit_code code = EXIT_OK;
 
 	for (int i = 0; i < call->count; i++) {
-		const char *was = session_value(s, call, "SELECT boxhaul.capture_discard($1)", 1,
-						(const char *[]){ call->arguments[i] }, &code);
+		const char *id = call->arguments[i], *was = session_value(s, call, sql, 1, &id, &code);
 
 		if (was == NULL)
 			return code;
-		printf(was[0] == 't' ? "letter %s is given up\n" : "there is no letter %s\n", call->arguments[i]);
+		if (was[0] == 't')
+			printf("letter %s is %s\n", id, done);
+		else
+			printf("there is no letter %s\n", id);
 	}
 	return EXIT_OK;
 }
 
+static enum exit_code discard(struct pg_session *s, const struct call *call)
+{
+	return each_letter(s, call, "SELECT boxhaul.capture_discard($1)", "given up");
+}
+
 static enum exit_code redrive(struct pg_session *s, const struct call *call)
 {
-	enum exit_code code = EXIT_OK;
-
-	for (int i = 0; i < call->count; i++) {
-		const char *was = session_value(s, call, "SELECT boxhaul.capture_redrive($1)", 1,
-						(const char *[]){ call->arguments[i] }, &code);
-
-		if (was == NULL)
-			return code;
-		printf(was[0] == 't' ? "letter %s is sent again, in its old place\n" : "there is no letter %s\n",
-		       call->arguments[i]);
-	}
-	return EXIT_OK;
+	return each_letter(s, call, "SELECT boxhaul.capture_redrive($1)", "sent again, in its old place");
 }
 
 enum exit_code command_capture_redrive(const struct call *call)

@@ -418,6 +418,11 @@ class Page(HealthTest):
                 self.assertNotRegex(body.decode(), r"https?:|//[a-z]|@import|url\(")
         self.assertLess(size, 32 << 10)
 
+    # What is told of a subscription, and what stands in the column "verified".
+    PROOFS = (("{}", "-"), ("{sink_different: 3, sink_unproved_tables: 1, sink_proved_seconds: null}", "3 row(s) differ"),
+              ("{sink_different: 0, sink_unproved_tables: 2, sink_proved_seconds: null}", "2 table(s) not verified"),
+              ("{sink_different: 0, sink_unproved_tables: 0, sink_proved_seconds: 75}", "equal, 75 s ago"))
+
     def shown(self, browser):
         """What somebody sees at a glance: (colour by state, sentence, advice, list of what needs somebody)."""
         return browser.evaluate("""[document.getElementById("head").className, document.getElementById("state").textContent,
@@ -489,6 +494,9 @@ class Page(HealthTest):
             browser.screen(1000, 1000)
             browser.open(url)
             browser.wait(f"{state} === 'All is delivered'", "the state to be shown")
+            for told, said in self.PROOFS:
+                self.assertEqual(browser.evaluate(f"proof({told})"), said)
+            self.assertEqual(browser.evaluate("share({rows: 1200, estimate_rows: 5000, rate: 100})"), "24 %, 38 s left")
             self.publish("invoices.sent", "k", 3)
             browser.wait(f"{state}.startsWith('Stalled: nothing was acknowledged')", "the stall to be shown")
             for width, dark in ((1000, False), (1000, True), (360, False), (360, True)):

@@ -124,13 +124,7 @@ static void again(struct sender *s, struct message *m, uint32_t reason)
 		chain_shut(s, m, reason);
 		return;
 	} else {
-		m->reason = reason;
-		s->stats->retries++;
-		notes_add(s->notes, (struct note){ .kind = NOTE_RETRY,
-						   .id = m->ticket,
-						   .stream = m->stream,
-						   .reason = reason,
-						   .attempts = m->attempts });
+		sender_state_tell_retry(s, m, reason);
 		chain_put_off(&s->chain[m->stream], sender_state_retry_at(s, m->tries > 0 ? m->tries - 1u : 0));
 	}
 	memory_recall(s, m);

@@ -157,6 +157,18 @@ static inline int64_t sender_state_retry_at(struct sender *s, uint32_t failures)
 	return s->now_ms + backoff_pause_ms(&s->backoff, s->set->retry_min_ms, s->set->retry_max_ms, failures);
 }
 
+/* It was refused for this reason, and will be sent again. */
+static inline void sender_state_tell_retry(struct sender *s, struct message *m, uint32_t reason)
+{
+	m->reason = reason;
+	s->stats->retries++;
+	notes_add(s->notes, (struct note){ .kind = NOTE_RETRY,
+					   .id = m->ticket,
+					   .stream = m->stream,
+					   .reason = reason,
+					   .attempts = m->attempts });
+}
+
 /* The block of m's stream; and of its lane, or NULL. */
 static inline struct block *sender_state_stream_block(struct sender *s, const struct message *m)
 {

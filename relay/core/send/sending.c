@@ -149,13 +149,7 @@ void sending_acked(struct sender *s, const struct event *ev)
 
 static void retry(struct sender *s, struct message *m, uint32_t reason)
 {
-	m->reason = reason;
-	s->stats->retries++;
-	notes_add(s->notes, (struct note){ .kind = NOTE_RETRY,
-					   .id = m->ticket,
-					   .stream = m->stream,
-					   .reason = reason,
-					   .attempts = m->attempts });
+	sender_state_tell_retry(s, m, reason);
 	memory_retry(s, m, sender_state_retry_at(s, m->tries > 0 ? m->tries - 1u : 0));
 }
 
