@@ -566,32 +566,44 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_verify_shape(capture text, tab text) 
       JOIN pg_attribute a ON a.attrelid = s.relation AND a.attname = ANY (s.columns) AND NOT a.attisdropped
 $$;
 
--- Keys of another database, as its types write them, and of them those that the types of the key of this table can read. No row here can have one of the others:
--- unreadable, as a pass says such (verify_compare()): [[key, null], ...].
+-- Keys of another database, as its types write them, and of them those that the types of the key of this table can read, and hold: a cast cuts off what is too long,
+-- and it would be the key of another row. No row here can have one of the others: unreadable, as a pass says such (verify_compare()): [[key, null], ...].
 CREATE OR REPLACE FUNCTION boxhaul.verify_readable(tab text, keys jsonb, OUT readable jsonb, OUT unreadable jsonb)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    read text := (SELECT format('SELECT count((%s)) FROM jsonb_array_elements($1) k (k)', string_agg(format('(k.k ->> %s)::%s', k.n - 1,
-                                format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY k.n))
+    read text := (SELECT format('SELECT bool_and((%s) AND num_nulls(%s) >= 0) FROM jsonb_array_elements($1) k (k)',
+                                string_agg(CASE WHEN a.atttypmod < 0 OR a.atttypid >= 16384 THEN 'true'
+                                                ELSE format('%1$s::%2$s = %1$s::%3$s', v.v, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, -1)) END,
+                                           ' AND ' ORDER BY k.n),
+                                string_agg(format('%s::%s', v.v, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY k.n))
                     FROM unnest((boxhaul.capture_key_of(boxhaul.capture_relation(verify_readable.tab))).key) WITH ORDINALITY AS k (attnum, n)
-                    JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(verify_readable.tab) AND a.attnum = k.attnum);
+                    JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(verify_readable.tab) AND a.attnum = k.attnum,
+                         LATERAL (SELECT format('(k.k ->> %s)', k.n - 1) AS v) v);
+    fits boolean;
     one  jsonb;
 BEGIN
     unreadable := '[]';
     BEGIN
-        EXECUTE read USING keys;
-        readable := keys;
-        RETURN;
+        EXECUTE read INTO fits USING keys;
+        IF fits IS NOT FALSE THEN
+            readable := keys;
+            RETURN;
+        END IF;
     EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-        readable := '[]';
+        NULL;
     END;
+    readable := '[]';
     FOR one IN SELECT jsonb_array_elements(keys) LOOP
         BEGIN
-            EXECUTE read USING jsonb_build_array(one);
-            readable := readable || jsonb_build_array(one);
+            EXECUTE read INTO fits USING jsonb_build_array(one);
         EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-            unreadable := unreadable || jsonb_build_array(jsonb_build_array(one, NULL));
+            fits := false;
         END;
+        IF fits THEN
+            readable := readable || jsonb_build_array(one);
+        ELSE
+            unreadable := unreadable || jsonb_build_array(jsonb_build_array(one, NULL));
+        END IF;
     END LOOP;
 END
 $$;

@@ -1070,6 +1070,14 @@ class Passes(SinkTest):
         self.verify(PASS, one, two, repair=True)
         self.assertEqual(self.orders("id, client"), [(1, "ann"), (2, "bob")])
 
+    def test_keys_that_the_source_cannot_have(self):
+        """What its type cannot read, and what it would cut off: that is the key of another row."""
+        self.sql("CREATE TABLE shop.short (code varchar(3), number numeric(4,1), day integer, PRIMARY KEY (code, number, day))")
+        good, bad = [["abc", "1.5", "7"], ["ab", "100", "8"]], [["abcd", "1.5", "7"], ["abc", "1.55", "7"], ["abc", "1.5", "seven"], ["abc", "12345", "7"]]
+        for keys, readable in ((good, good), (good + bad, good), (bad, []), ([], [])):
+            self.assertEqual(self.sql("SELECT readable, unreadable FROM boxhaul.verify_readable('shop.short', %s)", json.dumps(keys)),
+                             [(readable, [[key, None] for key in keys if key in bad])])
+
     def test_a_table_that_is_not_applied_any_more_does_not_differ(self):
         """No pass could say that it does not."""
         self.verify(PASS, order(1))
