@@ -1,5 +1,5 @@
 /* What is known of the sagas that are started in this database at one moment: collected by run/inbox_sagas.c; from outside by
- * command/look_sagas.c. */
+ * command/look_inbox.c. */
 #ifndef BOXHAUL_WATCH_SAGA_FACTS_H
 #define BOXHAUL_WATCH_SAGA_FACTS_H
 
