@@ -150,7 +150,7 @@ const struct figure figures[] = {
 	GAUGE("boxhaul_inbox_sink_missing", STATUS, "Updates of complete tables that found no row: the tables are not what the source has. Leader only.", OF_SUBSCRIPTION_SINK(missing))
 
 	GAUGE("boxhaul_inbox_sink_different", STATUS, "Rows of a sink's tables that verify passes have found to differ from the source, and no later pass has proved to be equal; counted up to 10,000. Leader only.", OF_SUBSCRIPTION_SINK(different))
-	GAUGE("boxhaul_inbox_sink_unproved_tables", STATUS, "Tables of a sink that no verify pass has proved: none has ended, or the last one has found differences that are still open, or could not compare. Leader only.", OF_SUBSCRIPTION_SINK(unproved))
+	GAUGE("boxhaul_inbox_sink_unproved_tables", STATUS, "Tables of a sink that no verify pass has proved: none has ended, or the last one has found differences that are still open, or could not compare, or the table is not complete. Leader only.", OF_SUBSCRIPTION_SINK(unproved))
 	GAUGE("boxhaul_inbox_sink_proved_seconds", STATUS, "How long ago the verify passes began that prove the tables of a sink: of each table the last one, of these the oldest. It is not there while a table is unproved. Leader only.", .label = "subscription", .place = SUBSCRIPTION_PROVED, .kind = MICROSECONDS, .offset = offsetof(struct inbox_backlog, proved_us))
 
 	GAUGE("boxhaul_capture_leader", STATUS, "1 if this relay reads the capture's log.", OF_CAPTURE(leads))
