@@ -76,6 +76,7 @@ struct stream_setup {
 	struct finding finding[LIMIT_STREAMS];
 	struct elsewhere elsewhere[LIMIT_STREAMS];
 	struct wire wire[LIMIT_STREAMS];
+	uint64_t most_bytes[LIMIT_STREAMS];
 };
 
 struct stream_setup *stream_setup_create(const struct config *config, struct natsio *nats, struct reasons *reasons,
@@ -219,6 +220,11 @@ static void look_at_wire(struct stream_setup *s, uint16_t stream, const struct s
 		stream_setup_ask(s, stream);
 }
 
+uint64_t stream_setup_most_bytes(const struct stream_setup *s, uint16_t stream)
+{
+	return s->most_bytes[stream];
+}
+
 /* --- answers --- */
 
 static void check(struct stream_setup *s, uint16_t stream, const struct stream_info *info)
@@ -294,6 +300,7 @@ static void read_reply(struct stream_setup *s, enum jetstream_kind kind, uint16_
 	if (verdict == ANSWER_OK) {
 		check(s, stream, &info);
 		look_at_wire(s, stream, &info);
+		s->most_bytes[stream] = info.max_message_bytes;
 	} else if (info.error.code != 0 || info.error.err_code != 0) {
 		refused(s, kind, stream, kind == JETSTREAM_SETUP_CREATE && jetstream_number(r->token) != 0,
 			&info.error);

@@ -39,6 +39,9 @@ void stream_setup_down(struct stream_setup *s);
 /* By which wire a stream can be sent to on this connection, by the last answer. Batches only when their answers are heard. */
 enum wire_reason stream_setup_wire(struct stream_setup *s, uint16_t stream);
 
+/* Of a message, headers and payload, by the last answer; 0: any, or not known. */
+uint64_t stream_setup_most_bytes(const struct stream_setup *s, uint16_t stream);
+
 /* What is wrong with a stream, by the server's last answer, and what to do; "" = nothing known. */
 const char *stream_setup_detail(const struct stream_setup *s, uint16_t stream);
 

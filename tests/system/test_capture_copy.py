@@ -48,6 +48,19 @@ class Whole(CaptureTest):
         self.assertLess(0, len(messages))
         self.assertLess(len(messages), copy.counts["r"] / 2)  # rows of one window go together
 
+    def test_a_stream_that_takes_small_messages_only(self):
+        """No row is refused for its company."""
+        table = "legacy.small"
+        self.sql(f"CREATE TABLE {table} (id int PRIMARY KEY, v text); INSERT INTO {table} SELECT n, 'old' FROM generate_series(1, 300) n; "
+                 f"GRANT SELECT ON {table} TO boxhaul_capture")
+        with self.jetstream() as jetstream:
+            jetstream.create(STREAM, ["cdc.>"], max_msg_size=2000)
+        self.format = "text"
+        self.start_capture({"format": "text", "tables": [table]})
+        self.wait_complete()
+        self.assertEqual(self.sql("SELECT reason FROM boxhaul.capture_letter"), [])
+        self.audit_capture(self.source_of([table]))
+
     def test_commits_in_limbo(self):
         """A standby answers late: what was streamed is not yet visible to the chunks. Twenty rows a chunk, so that there are many."""
         self.begin({"chunk_rows": 20}, limbo=0.005, pause=0.02)
