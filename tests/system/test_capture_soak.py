@@ -112,7 +112,7 @@ class Soak(CaptureTest):
         self.wait_confirmed()
         self.assertEqual(relay.stop(), 0)
         self.assertEqual(self.walk("reading"), (1,), "the table was begun anew")
-        self.assertGreaterEqual(kills, KILLS // 2, "hardly any kill met a reading")
+        self.assertGreaterEqual(kills, max(1, KILLS // 4), "hardly any kill met a reading")
         with self.jetstream() as jetstream:
             copy = Outline().read(jetstream.read(STREAM))
         there, here, different = copy.compare(LargeSource(self.pg, self.database, [TABLE], "text"))
