@@ -5,7 +5,7 @@ import unittest
 from captures import STREAM, CaptureTest
 
 MEBI = 1 << 20
-SLIM = {"window": 500, "queue": 1000}
+SLIM = {"window": 500, "queue": 1000, "queue_bytes": "32MiB"}  # a capture has an eighth of the bytes: room for as many messages
 
 
 class WireTest(CaptureTest):
