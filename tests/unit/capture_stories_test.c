@@ -255,10 +255,11 @@ static void marked(void)
 	step((struct capture_event){ .kind = CAPTURE_EVENT_MARKED, .marked = { .asked_ms = now } });
 }
 
-/* Rows a and b, in a snapshot. */
-static void chunk(uint64_t xmin, uint64_t xmax)
+/* Rows a and b, so large, in a snapshot. */
+static void chunk_of(uint32_t bytes, uint64_t xmin, uint64_t xmax)
 {
-	struct capture_row rows[2] = { { .key = "a", .key_bytes = 1 }, { .key = "b", .key_bytes = 1 } };
+	struct capture_row rows[2] = { { .key = "a", .key_bytes = 1, .bytes = bytes },
+				       { .key = "b", .key_bytes = 1, .bytes = bytes } };
 	struct capture_event ev = { .kind = CAPTURE_EVENT_CHUNK };
 
 	ev.chunk.snapshot = (struct capture_snapshot){ .xmin = xmin, .xmax = xmax };
@@ -267,6 +268,11 @@ static void chunk(uint64_t xmin, uint64_t xmax)
 	ev.chunk.filenode = 7;
 	ev.chunk.complete = complete;
 	step(ev);
+}
+
+static void chunk(uint64_t xmin, uint64_t xmax)
+{
+	chunk_of(0, xmin, xmax);
 }
 
 /* The row with the largest key; NULL: there is none. */
@@ -1010,6 +1016,19 @@ static void paused_it_begins_anew(void)
 	ok(strstr(heard, "let go") != NULL, "so does the time that it may last");
 }
 
+static void a_chunk_that_is_larger_than_the_queue(void)
+{
+	reads();
+	looked(0, false);
+	complete = true;
+	chunk_of(set.send.queue_bytes, 720, 720);
+	complete = false;
+	end(200);
+	ok(capture_takes(core), "it waits for the log, so the log does not wait for it");
+	position(200);
+	is_number(capture_look(core)->ordinal, 2, "its rows go out");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
@@ -1038,6 +1057,7 @@ int main(int argc, char **argv)
 	what_its_rows_hold_is_let_go();
 	let_go_and_behind();
 	paused_it_begins_anew();
+	a_chunk_that_is_larger_than_the_queue();
 	capture_free(core);
 	return done_testing();
 }

@@ -34,13 +34,23 @@ void capture_log_down(struct capture *c)
 	c->log.torn = c->log.open;
 }
 
+/* What is left of a chunk leaves when the log has come to its end. So its bytes keep no log from coming: a chunk of more than the queue may hold would
+ * wait for what waits for it. */
+static bool has_room(const struct capture *c)
+{
+	const struct chunk *chunk = &c->reading.chunk;
+	uint64_t waits = MUTANT(chunk_fills) ? 0 : chunk->bytes;
+
+	return capture_rows_have_room(&c->rows, c->set.send.queue_bytes + waits, chunk->left);
+}
+
 bool capture_log_takes(const struct capture *c)
 {
 	bool between = !c->log.open || c->log.torn;
 
 	return lead_may_read(&c->lead) && c->log.stream == STREAM_UP && !c->lost_end &&
 	       !(between && capture_questions_stop(&c->reading)) && !capture_questions_holds(&c->reading) &&
-	       capture_rows_have_room(&c->rows, c->set.send.queue_bytes, c->reading.chunk.left);
+	       has_room(c);
 }
 
 /* --- transactions --- */

@@ -29,6 +29,7 @@ void chunk_forget(struct chunk *c)
 {
 	c->open = false;
 	c->count = c->left = c->first = 0;
+	c->bytes = 0;
 }
 
 /* --- the index --- */
@@ -68,10 +69,12 @@ void chunk_open(struct chunk *c, uint32_t table, struct capture_row *rows, size_
 	c->table = table;
 	c->count = c->left = count;
 	c->first = 0;
+	c->bytes = 0;
 	for (size_t i = 0; i < count; i++) {
 		uint32_t *bucket;
 
 		rows[i].slot = capture_rows_take(c->rows, &rows[i], true);
+		c->bytes += rows[i].bytes;
 		c->row[i] = (struct chunk_row){ rows[i].key, rows[i].key_bytes, rows[i].slot };
 		bucket = bucket_of(c, rows[i].key, rows[i].key_bytes);
 		assert(*bucket == 0); /* each key once */
@@ -79,13 +82,25 @@ void chunk_open(struct chunk *c, uint32_t table, struct capture_row *rows, size_
 	}
 }
 
+static void leaves(struct chunk *c, struct chunk_row *row)
+{
+	c->bytes -= c->rows->slot[row->slot].bytes;
+	row->slot = CAPTURE_NO_SLOT;
+	c->left--;
+}
+
 static void emit(struct chunk *c, struct chunk_row *row)
 {
 	if (row->slot == CAPTURE_NO_SLOT)
 		return;
 	capture_rows_append(c->rows, row->slot);
-	row->slot = CAPTURE_NO_SLOT;
-	c->left--;
+	leaves(c, row);
+}
+
+static void drop(struct chunk *c, struct chunk_row *row)
+{
+	capture_rows_drop(c->rows, row->slot);
+	leaves(c, row);
 }
 
 bool chunk_emit(struct chunk *c, const void *key, uint32_t key_bytes)
@@ -96,9 +111,7 @@ bool chunk_emit(struct chunk *c, const void *key, uint32_t key_bytes)
 	if (row == NULL || row->slot == CAPTURE_NO_SLOT)
 		return false;
 	if (MUTANT(drop_instead)) {
-		capture_rows_drop(c->rows, row->slot);
-		row->slot = CAPTURE_NO_SLOT;
-		c->left--;
+		drop(c, row);
 		return true;
 	}
 	emit(c, row);
@@ -131,13 +144,8 @@ void chunk_emit_first(struct chunk *c)
 
 void chunk_drop_first(struct chunk *c, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct chunk_row *row = first_left(c);
-
-		capture_rows_drop(c->rows, row->slot);
-		row->slot = CAPTURE_NO_SLOT;
-		c->left--;
-	}
+	for (size_t i = 0; i < count; i++)
+		drop(c, first_left(c));
 }
 
 size_t chunk_emit_all(struct chunk *c)

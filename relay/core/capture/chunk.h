@@ -26,6 +26,7 @@ struct chunk {
 	struct chunk_row *row; /* in key order */
 	uint32_t *slots;       /* what chunk_slots() returned */
 	size_t count, left, capacity;
+	uint64_t bytes;   /* of those that are left */
 	size_t first;     /* none before it is left */
 	uint32_t *bucket; /* index + 1 of a row; 0: empty */
 	size_t buckets;   /* a power of two */
