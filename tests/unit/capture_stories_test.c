@@ -1029,6 +1029,21 @@ static void a_chunk_that_is_larger_than_the_queue(void)
 	is_number(capture_look(core)->ordinal, 2, "its rows go out");
 }
 
+static void the_last_row_is_larger_than_the_queue(void)
+{
+	reads();
+	looked(0, false);
+	chunk_of(set.send.queue_bytes, 720, 720);
+	end(200);
+	begin(727, 120);
+	change(0, "b");
+	ok(!capture_takes(core), "it went out before its change, and fills the queue");
+	acked_all();
+	acked_all();
+	ok(capture_takes(core), "it is stored, and kept for its key: the log comes to the chunk's end");
+	commit(128);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
@@ -1058,6 +1073,7 @@ int main(int argc, char **argv)
 	let_go_and_behind();
 	paused_it_begins_anew();
 	a_chunk_that_is_larger_than_the_queue();
+	the_last_row_is_larger_than_the_queue();
 	capture_free(core);
 	return done_testing();
 }

@@ -35,12 +35,15 @@ void capture_log_down(struct capture *c)
 }
 
 /* What is left of a chunk leaves when the log has come to its end. So its bytes keep no log from coming: a chunk of more than the queue may hold would
- * wait for what waits for it. */
+ * wait for what waits for it. So would one whose last row is that large and has gone out before a change: it is kept for its key. Where all
+ * that went out is settled, waiting makes no room. */
 static bool has_room(const struct capture *c)
 {
 	const struct chunk *chunk = &c->reading.chunk;
 	uint64_t waits = MUTANT(chunk_fills) ? 0 : chunk->bytes;
 
+	if (chunk->open && capture_rows_settled(&c->rows) + 1 == c->rows.next && !MUTANT(chunk_fills))
+		return capture_rows_have_room(&c->rows, UINT64_MAX, chunk->left);
 	return capture_rows_have_room(&c->rows, c->set.send.queue_bytes + waits, chunk->left);
 }
 
