@@ -125,39 +125,32 @@ class Rows(ProofTest):
         self.pg.execute(f"ALTER ROLE {OWNER} BYPASSRLS")
         self.cutover("--dry-run")
 
-    def test_that_are_locked(self):
-        """What compares them gets what is left of --timeout, and not more; then the fence goes."""
-        self.open_both()
-        self.cutover(status=None, env={"BOXHAUL_FAILPOINT": "move_arrived=kill"})
+    def give_up_within(self, timeout, statement, said):
+        """Somebody in the target holds what the cut-over needs: it ends with --timeout, says so, and the fence goes."""
         other = self.pg.connect(self.there)
         self.addCleanup(other.close)
         with other.cursor() as cursor:
-            cursor.execute("BEGIN; LOCK TABLE legacy.stock IN ACCESS EXCLUSIVE MODE")
-            said = self.cutover("--timeout", "5s", status=1)
-            self.assertIn("boxhaul: table legacy.stock was not compared within --timeout\n", said)
-            self.assertIn("taken back: the source takes the writes as before", said)
+            cursor.execute(f"BEGIN; {statement}")
+            output = self.cutover("--timeout", timeout, status=1)
+            self.assertIn(f"boxhaul: {said} within --timeout\n", output)
+            self.assertIn("taken back: the source takes the writes as before", output)
             cursor.execute("ROLLBACK")
         self.assertEqual(self.owners(), [self.database])
         self.cutover()
         self.assert_equal()
 
+    def test_that_are_locked(self):
+        """What compares them gets what is left of --timeout, and not more."""
+        self.open_both()
+        self.cutover(status=None, env={"BOXHAUL_FAILPOINT": "move_arrived=kill"})
+        self.give_up_within("5s", "LOCK TABLE legacy.stock IN ACCESS EXCLUSIVE MODE", "table legacy.stock was not compared")
 
     def test_a_sequence_that_somebody_holds(self):
-        """The fence stands while the sequences are set: that ends with --timeout, too."""
+        """The fence stands while the sequences are set."""
         self.open_both()
         (sequence,), = self.at(self.there, "SELECT seqrelid::regclass::text FROM pg_sequence s WHERE seqrelid IN "
                                            "(SELECT q.seq FROM boxhaul.move_sequences_of('legacy.orders') q) LIMIT 1")
-        other = self.pg.connect(self.there)
-        self.addCleanup(other.close)
-        with other.cursor() as cursor:
-            cursor.execute(f"BEGIN; ALTER SEQUENCE {sequence} CACHE 1")
-            said = self.cutover("--timeout", "8s", status=1)
-            self.assertIn("boxhaul: the sequences were not set within --timeout\n", said)
-            self.assertIn("taken back: the source takes the writes as before", said)
-            cursor.execute("ROLLBACK")
-        self.assertEqual(self.owners(), [self.database])
-        self.cutover()
-        self.assert_equal()
+        self.give_up_within("8s", f"ALTER SEQUENCE {sequence} CACHE 1", "the sequences were not set")
 
 
 class Keys(ProofTest):
