@@ -725,7 +725,31 @@ BEGIN
 END
 $$;
 
--- Applies messages in order: what can be put together so, all else where it stands. took: changes and rows that took effect; skipped: messages that had none.
+-- What messages say, in their order. Of one that holds several changes of a table (op "m") each change stands by itself, as a message of its own would: whatever is
+-- true of single changes is so of these, in the run that they come in and after a failure, and a change is what is counted. tokens: of what stands there now.
+-- alone: it keeps its place. Of what such a message may not hold (no change, or none at all) the op is NULL, and sink_one() refuses it.
+CREATE OR REPLACE FUNCTION boxhaul.sink_changes(raw bytea[], INOUT tokens text[], why text[], OUT ops text[], OUT sources text[], OUT bodies jsonb[], OUT alone boolean[])
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    SELECT array_agg(x.body ->> 'op'), array_agg(x.body ->> 'table'), array_agg(x.body) INTO ops, sources, bodies
+      FROM (SELECT CASE WHEN m.token IS NULL AND m.why IS NULL THEN convert_from(m.payload, 'UTF8')::jsonb END AS body
+              FROM unnest(raw, tokens, why) WITH ORDINALITY AS m (payload, token, why, n) ORDER BY m.n OFFSET 0) x;
+    IF 'm' = ANY (ops) THEN
+        SELECT array_agg(x.op), array_agg(x.source), array_agg(x.body), array_agg(x.token) INTO ops, sources, bodies, tokens
+          FROM (SELECT CASE WHEN m.op IS DISTINCT FROM 'm' THEN m.op WHEN c.body ->> 'op' IN ('c', 'u', 'd') THEN c.body ->> 'op' END AS op,
+                       m.source, CASE WHEN m.op = 'm' THEN c.body ELSE m.body END AS body, m.token
+                  FROM unnest(ops, sources, bodies, tokens) WITH ORDINALITY AS m (op, source, body, token, n)
+                  LEFT JOIN LATERAL jsonb_array_elements(CASE WHEN m.op = 'm' THEN m.body -> 'changes' END) WITH ORDINALITY AS c (body, n) ON true
+                 ORDER BY m.n, c.n OFFSET 0) x;
+    END IF;
+    SELECT array_agg(coalesce(x.op, '') NOT IN ('c', 'r', 'u', 'd') OR x.body ? 'old' AND x.op = 'u' AND NOT x.body -> 'old' @> (x.body -> 'key')
+                     OR NOT x.body ? 'key' OR x.source IS NULL) INTO alone
+      FROM (SELECT m.op, m.source, m.body FROM unnest(ops, sources, bodies) WITH ORDINALITY AS m (op, source, body, n) ORDER BY m.n OFFSET 0) x;
+END
+$$;
+
+-- Applies changes and what else messages say in order: what can be put together so, all else where it stands. took: changes and rows that took effect; skipped: what had
+-- no effect, a message of several rows once, and each change by itself.
 CREATE OR REPLACE FUNCTION boxhaul.sink_run(subscription text, ops text[], sources text[], bodies jsonb[], tokens text[], alone boolean[],
                                             OUT took bigint, OUT skipped bigint)
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -900,15 +924,10 @@ DECLARE
     why      text[];
     tokens   text[];
     cuts     integer[];        -- a transaction, or what is none, ends at these
-    bodies   jsonb[];
-    ops      text[];
-    sources  text[];
-    alone    boolean[];
     took     bigint := 0;
     ignored  bigint := 0;
     step     bigint;
     nothing  bigint;
-    more     bigint;
     passed   bigint := coalesce(cardinality(seqs), 0);
     goal     bigint := to_position;
     err      text;
@@ -960,15 +979,8 @@ BEGIN
         END IF;
         SET CONSTRAINTS ALL DEFERRED;
         BEGIN
-            SELECT array_agg(x.body), array_agg(x.body ->> 'op'), array_agg(x.body ->> 'table'),
-                   array_agg(coalesce(x.body ->> 'op', '') NOT IN ('c', 'r', 'u', 'd')
-                             OR x.body ? 'old' AND x.body ->> 'op' = 'u' AND NOT x.body -> 'old' @> (x.body -> 'key')
-                             OR NOT x.body ? 'key' OR x.body ->> 'table' IS NULL)
-              INTO bodies, ops, sources, alone
-              FROM (SELECT m.n, CASE WHEN m.token IS NULL AND m.why IS NULL THEN convert_from(m.payload, 'UTF8')::jsonb END AS body
-                      FROM unnest(raw[1:until_n], tokens[1:until_n], why[1:until_n]) WITH ORDINALITY AS m (payload, token, why, n)
-                     ORDER BY m.n OFFSET 0) x;
-            SELECT r.took, r.skipped INTO took, ignored FROM boxhaul.sink_run(subscription, ops, sources, bodies, tokens, alone) r;
+            SELECT r.took, r.skipped INTO took, ignored
+              FROM boxhaul.sink_changes(raw[1:until_n], tokens[1:until_n], why[1:until_n]) c, boxhaul.sink_run(subscription, c.ops, c.sources, c.bodies, c.tokens, c.alone) r;
             SET CONSTRAINTS ALL IMMEDIATE;
         EXCEPTION WHEN OTHERS THEN
             took := -1;
@@ -994,9 +1006,7 @@ BEGIN
                     SET CONSTRAINTS ALL DEFERRED;
                     FOR k IN a .. b LOOP
                         i := k;
-                        more := boxhaul.sink_alone(subscription, raw[i], tokens[i], why[i]);
-                        step := step + more;
-                        nothing := nothing + (more = 0)::integer;
+                        SELECT step + m.took, nothing + m.skipped INTO step, nothing FROM boxhaul.sink_alone(subscription, raw[i], tokens[i], why[i]) m;
                     END LOOP;
                     SET CONSTRAINTS ALL IMMEDIATE;
                     took := took + step;
@@ -1083,18 +1093,24 @@ BEGIN
 END
 $$;
 
--- One message in the order of the log, from its bytes.
-CREATE OR REPLACE FUNCTION boxhaul.sink_alone(subscription text, payload bytea, token text, why text) RETURNS bigint
+-- One message in the order of the log, from its bytes: its changes one by one. took, skipped: as of sink_run().
+CREATE OR REPLACE FUNCTION boxhaul.sink_alone(subscription text, payload bytea, token text, why text, OUT took bigint, OUT skipped bigint)
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    body jsonb;
+    c    record;
+    more bigint;
 BEGIN
     IF why IS NOT NULL THEN
         RAISE EXCEPTION 'boxhaul: a message cannot be read: %', why USING ERRCODE = 'invalid_parameter_value';
-    ELSIF token IS NULL THEN
-        body := convert_from(payload, 'UTF8')::jsonb;
     END IF;
-    RETURN boxhaul.sink_one(subscription, body ->> 'op', body ->> 'table', body, token);
+    took := 0;
+    skipped := 0;
+    FOR c IN SELECT u.op, u.source, u.body, u.token FROM boxhaul.sink_changes(ARRAY[payload], ARRAY[token], ARRAY[why]) m,
+                                                         unnest(m.ops, m.sources, m.bodies, m.tokens) WITH ORDINALITY AS u (op, source, body, token, n) ORDER BY u.n LOOP
+        more := boxhaul.sink_one(subscription, c.op, c.source, c.body, c.token);
+        took := took + more;
+        skipped := skipped + (more = 0)::integer;
+    END LOOP;
 END
 $$;
 
@@ -1229,6 +1245,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
     boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),
     boxhaul.sink_many(text, text[], text[], jsonb[]), boxhaul.sink_fill(text, text, jsonb[]), boxhaul.sink_run(text, text[], text[], jsonb[], text[], boolean[]),
+    boxhaul.sink_changes(bytea[], text[], text[]),
     boxhaul.sink_outcomes(text[], text[], jsonb[]), boxhaul.sink_cuts(text, text[], boolean[]),
     boxhaul.sink_last_cut(text, text[], boolean[]), boxhaul.sink_alone(text, bytea, text, text), boxhaul.sink_advice(text, text), boxhaul.sink_complete(text) TO boxhaul_sink;
 GRANT EXECUTE ON FUNCTION boxhaul.sink_figures(text), boxhaul.sink_check(jsonb), boxhaul.sink_troubles(text, text[], text[]), boxhaul.sink_may_replicate() TO boxhaul_relay;

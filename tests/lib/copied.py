@@ -32,7 +32,7 @@ from pgoutput_log import PINNED, UNCHANGED
 
 EXAMPLES = 5
 UNDONE = "undone"  # how changed_by begins in rows that are rolled back (legacy.py)
-OPERATIONS = (*"rcudtsv", "snapshot-begin", "snapshot-end", "end")
+OPERATIONS = (*"rcudtsvm", "snapshot-begin", "snapshot-end", "end")
 
 
 class Damaged(ValueError):
@@ -93,17 +93,43 @@ def parse(stored, unkeyed=()):
         if not (isinstance(body["rows"], list) and len(body["rows"]) > 1 and all(isinstance(row, dict) for row in body["rows"])) or {"key", "row"} & set(body):
             raise Damaged("r with rows that are none")
         return Event(stored.seq, stored.msg_id, op, table, {}, None, None, [], None, False, body)
-    if op in tuple("rcud") and not isinstance(body.get("key"), dict) and not (op in "rc" and table in unkeyed and "key" not in body):
+    if op == "m":
+        _judge_changes(body)
+    else:
+        _judge_change(op, body, table in unkeyed)
+    place = header("Boxhaul-Position")
+    if op in tuple("cudtm") and place is None:
+        raise Damaged(f"{op} without Boxhaul-Position")
+    return Event(stored.seq, stored.msg_id, op, table, body.get("key") or {}, body.get("row"), body.get("old"), body.get("unchanged") or [],
+                 position_of(place) if place else None, header("Boxhaul-Last") == "1", body)
+
+
+def _judge_change(op, body, unkeyed=False):
+    if op in tuple("rcud") and not isinstance(body.get("key"), dict) and not (op in "rc" and unkeyed and "key" not in body):
         raise Damaged(f"{op} without a key")
     if op in tuple("rcu") and not isinstance(body.get("row"), dict):
         raise Damaged(f"{op} without a row")
     if set(body.get("unchanged") or ()) & set(body.get("row") or ()):
         raise Damaged("a value that was not sent has one")
-    place = header("Boxhaul-Position")
-    if op in tuple("cudt") and place is None:
-        raise Damaged(f"{op} without Boxhaul-Position")
-    return Event(stored.seq, stored.msg_id, op, table, body.get("key") or {}, body.get("row"), body.get("old"), body.get("unchanged") or [],
-                 position_of(place) if place else None, header("Boxhaul-Last") == "1", body)
+
+
+def _judge_changes(body):
+    """Of an m: several changes, each whole, but for what all of them have in common. None of them gives its row another key."""
+    changes = body.get("changes")
+    if not (isinstance(changes, list) and len(changes) > 1 and all(isinstance(change, dict) for change in changes)) or {"key", "row"} & set(body):
+        raise Damaged("m with changes that are none")
+    for change in changes:
+        if change.get("op") not in tuple("cud") or {"table", "at"} & set(change):
+            raise Damaged(f"m with op {change.get('op')}, or with what stands outside")
+        _judge_change(change["op"], change)
+        if change["op"] == "u" and any((change.get("old") or {}).get(name, value) != value for name, value in change["key"].items()):
+            raise Damaged("m with a key that changes")
+
+
+def changes_of(body):
+    """What a message says, one by one: of an m each change, as the body of a message of its own."""
+    around = {name: value for name, value in body.items() if name != "changes"}
+    return [{**around, **change} for change in body["changes"]] if body["op"] == "m" else [body]
 
 
 class Table:
@@ -159,7 +185,7 @@ class Copy:
                 continue
             events = self._each(event)
             self.events += events
-            self.counts[event.op] += len(events)
+            self.counts.update(one.op for one in events)
             if self._is_new(event):
                 self._judge_place(event)
                 for one in events:
@@ -167,10 +193,14 @@ class Copy:
         return self
 
     def _each(self, event):
-        """Of a message of several rows an event for each. Their keys are known by what was said of the table's columns."""
+        """Of a message of several changes an event for each, all at its place, which is that of the last one; of several rows too: their keys are known by what
+        was said of the table's columns."""
         if "columns" in event.body and event.op != "v":
             keys = sorted((c for c in event.body["columns"] if "key" in c), key=lambda c: c["key"])
             self.keys[event.table] = [c["name"] for c in keys]
+        if event.op == "m":
+            return [event._replace(op=body["op"], key=body["key"], row=body.get("row"), old=body.get("old"), unchanged=body.get("unchanged") or [], body=body)
+                    for body in changes_of(event.body)]
         if event.op != "r" or "rows" not in event.body:
             return [event]
         if not self.keys.get(event.table):

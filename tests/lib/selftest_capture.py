@@ -133,6 +133,26 @@ class Judge(unittest.TestCase):
         self.judge([rows(1, row(), row(2))], faults={"damaged": 1, "surplus": 1})
         self.judge([begun, rows(2, row())], faults={"damaged": 1})
 
+    def test_several_changes_in_one_message(self):
+        def several(seq, *changes, position=None, last=True, **body):
+            many = message(seq, "m", position=position, last=last)
+            return many._replace(payload=json.dumps({"op": "m", "table": T, "changes": changes, "at": "now", **body}).encode())
+        came, changed, gone = {"op": "c", "key": {"id": 1}, "row": row(n=1)}, {"op": "u", "key": {"id": 1}, "row": {"id": 1, "n": 2}, "unchanged": ["v"]}, {"op": "d", "key": {"id": 1}}
+        copy = self.judge([several(1, came, changed)], row(n=2))
+        self.assertEqual(copy.counts, {"c": 1, "u": 1})
+        self.judge([several(1, came, gone)])
+        self.judge([message(1, "r", row=row()), several(2, changed, changed)], row(n=2))
+        self.judge([several(1, came, changed), message(2, "r", row=row(n=1))], row(n=1), faults={"stale": 1})
+        self.judge([several(1, came, gone, position="0/10.5.1", last=False), message(2, "c", position="0/10.5.2", row=row())], row())
+        self.judge([several(1, came, gone, position="0/10.5.1"), message(2, "c", position="0/10.5.2", row=row())], row(), faults={"torn": 1})
+        moved, unsent = {**changed, "old": {"id": 2}}, {**changed, "row": row()}
+        for bad in ([came], [], None, [came, {"op": "t"}], [came, {"op": "c", "row": row()}], [came, {"op": "c", "key": {"id": 1}}], [came, unsent], [came, moved],
+                    [came, {**gone, "table": T}], [came, {**gone, "op": "m"}]):
+            self.judge([several(1, changes=bad)], faults={"damaged": 1})
+        self.judge([several(1, came, gone, key={"id": 1})], faults={"damaged": 1})
+        headers = {"Nats-Msg-Id": ["id-1"]}
+        self.judge([several(1, came, gone)._replace(headers=headers)], faults={"damaged": 1})
+
     def test_what_was_rolled_back(self):
         self.judge([message(1, "c", row=row(changed_by="undone c1-1"))], row(changed_by="undone c1-1"), faults={"uncommitted": 1})
 

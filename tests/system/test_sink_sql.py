@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import random
+import re
 import sys
 import unittest
 
@@ -28,6 +29,7 @@ CREATE TABLE shop.orders (id bigint PRIMARY KEY, client varchar(20), total numer
     noted_by text NOT NULL DEFAULT 'nobody');
 CREATE TABLE shop.lines (order_id bigint REFERENCES shop.orders DEFERRABLE, line integer, sku text, PRIMARY KEY (order_id, line));
 CREATE TABLE shop.people (id integer PRIMARY KEY, name text UNIQUE, adult boolean NOT NULL);
+CREATE TABLE shop.prices (price numeric PRIMARY KEY, label text, doc text);
 GRANT USAGE ON SCHEMA shop TO boxhaul_sink;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA shop TO boxhaul_sink;
 CREATE FUNCTION shop.person(line jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
@@ -42,6 +44,8 @@ SHAPES = {
     "public.lines": (("order_id", "int8", 1), ("line", "int4", 2), ("sku", "text", 0)),
     "public.people": (("id", "int4", 1), ("name", "text", 0), ("age", "int4", 0)),
 }
+# One price may be written in two ways, so its table is slow; the other one is not configured. Both are begun by those who use them.
+OTHERS = {"public.prices": (("price", "numeric", 1), ("label", "text", 0), ("doc", "text", 0)), "public.other": (("id", "int8", 1), ("v", "text", 0))}
 TABLES = [{"from": "public.orders", "to": "shop.orders", "columns": ["*", "customer=client"], "function": ""},
           {"from": "public.lines", "to": "shop.lines", "columns": ["*"], "function": ""},
           {"from": "public.people", "to": "shop.people", "columns": [], "function": "shop.person"}]
@@ -59,7 +63,7 @@ class Stream:
         return len(self.messages)
 
     def shape(self, table):
-        return [{"name": n, "type": TYPES[t], "typmod": -1, **({"key": k} if k else {})} for n, t, k in SHAPES[table]]
+        return [{"name": n, "type": TYPES[t], "typmod": -1, **({"key": k} if k else {})} for n, t, k in (SHAPES | OTHERS)[table]]
 
     def begin(self, table, id="s1"):
         return self._send({"op": "snapshot-begin", "table": table, "columns": self.shape(table), "snapshot": id, "format": self.format, "order": self.order},
@@ -84,7 +88,7 @@ class Stream:
         self.tx = None
 
     def key(self, table, row):
-        return {n: row[n] for n, _t, k in SHAPES[table] if k}
+        return {n: row[n] for n, _t, k in (SHAPES | OTHERS)[table] if k}
 
     def change(self, op, table, row=None, old=None, unchanged=()):
         body = {"op": op, "table": table}
@@ -107,6 +111,36 @@ class Stream:
     def alone(self, *change, **options):
         with self.transaction():
             return self.change(*change, **options)
+
+
+def put_together(messages, rng):
+    """As a capture may put changes of one transaction and table that stand side by side into messages of several. Returns these messages, and of each how many came
+    until its end."""
+    made, ends, n = [], [], 0
+    while n < len(messages):
+        end = n + 1
+        if belongs := together(messages[n]):
+            most = rng.choice((1, 2, 3, 20))
+            while end < len(messages) and end - n < most and together(messages[end]) == belongs:
+                end += 1
+        made.append(messages[n] if end == n + 1 else several(messages[n:end]))
+        ends.append(end)
+        n = end
+    return made, ends
+
+
+def together(message):
+    """The table and transaction of a change that may stand with others; None: it may not."""
+    body, tx = json.loads(message[0]), message[1].get("Boxhaul-Tx")
+    moves = any((body.get("old") or {}).get(name, value) != value for name, value in body.get("key", {}).items())
+    return (body["table"], tx) if tx and body["op"] in tuple("cud") and not moves else None
+
+
+def several(messages):
+    """One message of these changes."""
+    bodies = [json.loads(payload) for payload, _ in messages]
+    changes = [{name: value for name, value in body.items() if name != "table"} for body in bodies]
+    return json.dumps({"op": "m", "table": bodies[0]["table"], "changes": changes}).encode(), messages[-1][1]
 
 
 def order(id, customer="ann", total="9.90", doc="long", **more):
@@ -1092,6 +1126,156 @@ class Passes(SinkTest):
         self.stream.alone("u", "public.orders", order(1))
         self.take(lost=1)
         self.assertEqual(self.figures(), (0, None, 1, False))
+
+
+class Several(SinkTest):
+    """A message of several changes does what its changes do that come by themselves: the same rows, counts and errors, wherever it begins and ends."""
+
+    TABLES = [*TABLES, {"from": "public.prices", "to": "shop.prices", "columns": ["*"], "function": ""}]
+    TARGETS = {"shop.orders": "*", "shop.people": "*", "shop.prices": "price::text, label, doc", "shop.lines": "*"}
+    # What stops the sink somewhere, and how it is mended.
+    SPOILS = {"": "", "CREATE UNIQUE INDEX twins ON shop.orders (client)": "DROP INDEX shop.twins", "ALTER TABLE shop.orders ADD CONSTRAINT few CHECK (id < 12) NOT VALID":
+              "ALTER TABLE shop.orders DROP CONSTRAINT few", "CREATE UNIQUE INDEX twins ON shop.prices (label)": "DROP INDEX shop.twins",
+              "ALTER TABLE shop.people ADD CONSTRAINT grown CHECK (adult OR id > 3)": "ALTER TABLE shop.people DROP CONSTRAINT grown"}
+    NAMES = ("ann", "bob", "cid", "dan", "eve", "test one", "fay", "gus", "hal", "ida", "jon", "kim")
+
+    def test_it_is_the_same_as_one_by_one(self):
+        for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+            with self.subTest(seed=seed):
+                self.run_seed(random.Random(seed))
+
+    def run_seed(self, rng):
+        self.stream, self.count = Stream(), 0
+        self.write(rng)
+        singles = self.stream.messages
+        many, ends = put_together(singles, rng)
+        self.assertLess(len(many), len(singles))
+        spoil, sizes = rng.choice(list(self.SPOILS)), rng.choice(((1, 2, 3), (2, 9, 40), (1000,)))
+        cuts = self.cuts(rng, len(many), sizes)
+        there = self.outcome(singles, [ends[cut - 1] for cut in cuts], spoil)
+        here = self.outcome(many, cuts, spoil)
+        self.assertEqual(here, there)
+        # In parts, and cut elsewhere: how often a row is written may differ, and what it is in the end does not.
+        other = self.outcome(many, self.cuts(rng, len(many), (1, 2, 7, 30)), spoil, rng.choice((1, 2, 5)))
+        self.assertEqual((other["rows"], other["counts"]), (here["rows"], here["counts"]))
+
+    @staticmethod
+    def cuts(rng, n, sizes):
+        cuts = [0]
+        while cuts[-1] < n:
+            cuts.append(min(n, cuts[-1] + rng.choice(sizes)))
+        return cuts[1:]
+
+    def outcome(self, messages, cuts, spoil, part=10000):
+        """What is there when all was given up to each of these places, and what was told meanwhile."""
+        self.again()
+        self.define(self.TABLES, part=part)
+        self.lead()
+        self.sql("INSERT INTO shop.orders (id, client, doc) SELECT n, 'stale ' || n, 'stale' FROM generate_series(1, 20, 3) n")
+        self.stream.messages, told = messages, []
+        self.sql(spoil or "SELECT")
+        for cut in cuts:
+            taken, trouble = self.take(cut)
+            if trouble is not None:
+                self.assertIsNone(taken)
+                told.append((re.sub(r"message \d+", "message", trouble), self.sink("error_state, error_tx, error_count, place"), self.rows(), self.seen()))
+                self.sql(self.SPOILS[spoil])
+                self.take_well(cut)
+            told.append((self.seen(), self.rows()))
+        return {"told": told, "rows": self.rows(), "counts": self.sink("applied, transactions, skipped, held, place, complete"), "missing": self.sink("missing"),
+                "tables": self.sql("SELECT source, state, rows, missing, swept, slow FROM boxhaul.sink_table ORDER BY source")}
+
+    def rows(self):
+        return {target: sorted(self.sql(f"SELECT {columns} FROM {target}"), key=str) for target, columns in self.TARGETS.items()}
+
+    def seen(self):
+        return self.sql("SELECT source, key FROM boxhaul.sink_seen ORDER BY 1, 2")
+
+    def write(self, rng):
+        """Tables that are read, one of them into rows from before, and changes all the while; one that is never begun, and one that nobody wants."""
+        world = {table: {} for table in ("public.orders", "public.people", "public.prices", "public.lines", "public.other")}
+        for table in ("public.orders", "public.people", "public.prices"):
+            self.stream.begin(table)
+        turns, snapshot = rng.randint(4, 20), rng.choice(("s1", "s2"))
+        for turn in range(turns):
+            if turn == turns // 3:
+                self.stream.begin("public.orders", snapshot)  # perhaps anew, into what has come till now
+            elif turn == turns * 2 // 3:
+                self.stream.end("public.orders", rng.choice((snapshot, "another")))
+                self.stream.end("public.people")
+                self.stream.end("public.prices")
+            with self.stream.transaction():
+                for _ in range(rng.choice((1, 1, 2, 3))):
+                    table = rng.choice(("public.orders", "public.orders", *world))
+                    for _ in range(rng.choice((1, 2, 4, 9))):
+                        self.step(rng, table, world[table])
+                if self.stream.index == 0:
+                    self.step(rng, "public.other", world["public.other"])
+
+    def step(self, rng, table, rows):
+        n, self.count = str(rng.randint(1, 12)), self.count + 1
+        make = {"public.orders": lambda n: order(n, rng.choice(self.NAMES), doc=f"d{self.count}"), "public.lines": lambda n: line(n, 1),
+                "public.people": lambda n: {"id": n, "name": f"{rng.choice(self.NAMES)} {self.count}", "age": str(rng.randint(15, 20))},
+                "public.prices": lambda n: {"price": n + rng.choice(("", ".0", ".00")), "label": f"{rng.choice(self.NAMES)} {self.count % 5}", "doc": f"d{self.count}"},
+                "public.other": lambda n: {"id": n, "v": str(self.count)}}[table]
+        if n not in rows:
+            if rng.random() < 0.05:  # is there, though nobody has said so
+                self.stream.change("u", table, make(n), unchanged=["doc"] if "doc" in make(n) else ())
+                return
+            rows[n] = make(n)
+            self.stream.change("c", table, rows[n])
+            return
+        row, what = {**make(n), **self.stream.key(table, rows[n])}, rng.random()
+        if what < 0.25:
+            self.stream.change("d", table, rows.pop(n), old=self.stream.key(table, row) if what < 0.1 else None)
+        elif what < 0.35 and (free := [to for to in map(str, range(1, 15)) if to not in rows]):
+            to, old = rng.choice(free), self.stream.key(table, rows.pop(n))
+            rows[to] = make(to)
+            self.stream.change("u", table, rows[to], old=old)
+        elif what < 0.7 and "doc" in row:
+            rows[n] = {**row, "doc": rows[n]["doc"]}
+            self.stream.change("u", table, rows[n], unchanged=["doc"])
+        else:
+            rows[n] = row
+            self.stream.change("u", table, row, old=row if what > 0.9 else None)
+
+    def test_a_key_that_stands_in_it_several_times(self):
+        self.start()
+        with self.stream.transaction():
+            self.stream.change("c", "public.orders", order(1, doc="first"))
+            self.stream.change("u", "public.orders", order(1, "bob", doc="second"))
+            self.stream.change("u", "public.orders", order(1, "cid"), unchanged=["doc"])
+            self.stream.change("c", "public.orders", order(2))
+            self.stream.change("d", "public.orders", order(2))
+        self.stream.messages[-5:] = [several(self.stream.messages[-5:])]
+        before, = self.sink("applied")
+        self.take_well()
+        self.assertEqual((self.orders("id, client, doc"), self.sink("applied, transactions, skipped")), ([(1, "cid", "second")], (before + 5, 1, 0)))
+
+    def test_messages_are_held_back_and_not_changes(self):
+        self.start(part=2)
+        with self.stream.transaction():
+            for n in range(1, 13):
+                self.stream.change("c", "public.orders", order(n))
+        made = [several(self.stream.messages[n - 3:n or None]) for n in (-9, -6, -3, 0)]
+        self.stream.messages[-12:] = made
+        seen = []
+        for upto in range(self.place()[0] + 1, len(self.stream.messages) + 1):
+            self.take_well(upto)
+            seen.append((len(self.orders()), *self.sink("held, split")))
+        self.assertEqual(seen, [(0, 1, False), (0, 2, False), (9, 0, True), (12, 0, False)])
+
+    def test_one_that_holds_what_it_may_not(self):
+        self.start()
+        good = {"op": "c", "key": {"id": "1"}, "row": order(1)}
+        for changes in (None, [], {}, "c", [good, {"op": "t"}], [good, {}], [good, {"op": "m", "changes": [good, good]}], [good, {**good, "op": "r"}],
+                        [good, {"op": "snapshot-end"}], [good, 1]):
+            for table in ("public.orders", "public.other", None):
+                with self.subTest(changes=changes, table=table):
+                    self.stream._send({"op": "m", "table": table, **({} if changes is None else {"changes": changes})})
+                    self.assertIn(f"(message {len(self.stream.messages)} of the stream)", self.take()[1])
+                    self.assertEqual(self.orders(), [])
+                    self.stream.messages.pop()
 
 
 class AtRandom(SinkTest):
