@@ -210,6 +210,15 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_relation(tab text) RETURNS oid
      WHERE n.nspname = (parse_ident(tab))[1] AND c.relname = (parse_ident(tab))[2]
 $$;
 
+-- The table of a capture, as its configuration writes it, of which messages say `said`: schema and table as the catalogue has them, with a point between, and
+-- without the quotes that SQL wants of some. So who has read a name in the stream finds the table again. NULL: the capture has none of that name.
+CREATE OR REPLACE FUNCTION boxhaul.capture_tab(capture text, said text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT t.tab FROM boxhaul.capture_table t
+     WHERE t.capture = capture_tab.capture AND array_to_string(parse_ident(t.tab), '.') = capture_tab.said
+     ORDER BY t.tab LIMIT 1
+$$;
+
 -- Minor releases before these decode a table that was added to a publication wrongly: changes are lost in silence, for good.
 CREATE OR REPLACE FUNCTION boxhaul.capture_may_add() RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -2040,7 +2049,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.capture_diverged(text), boxhaul.capture_letter
     boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;
 
-GRANT EXECUTE ON FUNCTION boxhaul.capture_relation(text), boxhaul.capture_unfixed(integer), boxhaul.capture_table_facts(text[]), boxhaul.capture_plan_server(text, boolean, text),
+GRANT EXECUTE ON FUNCTION boxhaul.capture_relation(text), boxhaul.capture_tab(text, text), boxhaul.capture_unfixed(integer), boxhaul.capture_table_facts(text[]), boxhaul.capture_plan_server(text, boolean, text),
     boxhaul.capture_plan_tables(text[], text[], text[], text, text), boxhaul.capture_plan_publications(text, text[], text[]),
     boxhaul.capture_plan(text, text[], text[], text[], text, boolean, text), boxhaul.capture_look(text),
     boxhaul.capture_explain(text, pg_lsn), boxhaul.capture_explain_key(text, text, text[]) TO boxhaul_relay, boxhaul_monitor;

@@ -489,16 +489,25 @@ DECLARE
     name   uuid := (payload ->> 'pass')::uuid;
     failed text;
 BEGIN
-    SELECT x.state, x.source INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_verify.subscription AND x.source = payload ->> 'table';
+    SELECT x.state, x.source, x.take INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_verify.subscription AND x.source = payload ->> 'table';
     IF NOT FOUND THEN
         RETURN;
+    END IF;
+    -- Where the source reads no rows (snapshot = "none") a table that nobody has changed was never told of.
+    IF what = 'begin' AND t.take IS NULL AND payload ? 'shape' THEN
+        BEGIN
+            PERFORM boxhaul.sink_prepare(sink_verify.subscription, t.source, payload -> 'shape');
+        EXCEPTION WHEN OTHERS THEN
+            failed := SQLERRM;
+        END;
     END IF;
     IF what = 'begin' OR NOT EXISTS (SELECT FROM boxhaul.verify_result v WHERE v.subscription = sink_verify.subscription AND v.tab = t.source AND v.pass = name) THEN
         DELETE FROM boxhaul.verify_mark m WHERE m.subscription = sink_verify.subscription AND m.tab = t.source;
         INSERT INTO boxhaul.verify_result (pass, subscription, tab, keys, repair, reading, began_xid, making, why)
         VALUES (name, sink_verify.subscription, t.source, (payload -> 'keys')::boolean, (payload -> 'repair')::boolean, (payload -> 'reading')::bigint,
                 pg_current_xact_id()::text::bigint, boxhaul.verify_making(sink_verify.subscription, t.source),
-                CASE WHEN what <> 'begin' THEN 'its beginning was not applied here' WHEN t.state <> 'complete' THEN 'the table is not complete here yet' END)
+                CASE WHEN what <> 'begin' THEN 'its beginning was not applied here' WHEN failed IS NOT NULL THEN failed
+                     WHEN t.state <> 'complete' THEN 'the table is not complete here yet' END)
         ON CONFLICT DO NOTHING;
     END IF;
     IF what = 'begin' THEN
@@ -528,7 +537,7 @@ BEGIN
         failed := SQLERRM;
     END;
     IF failed IS NOT NULL THEN
-        UPDATE boxhaul.verify_result v SET why = coalesce(v.why, sink_verify.failed), ended_at = CASE WHEN what = 'end' THEN clock_timestamp() ELSE v.ended_at END
+        UPDATE boxhaul.verify_result v SET why = coalesce(v.why, failed), ended_at = CASE WHEN what = 'end' THEN clock_timestamp() ELSE v.ended_at END
          WHERE v.subscription = sink_verify.subscription AND v.tab = t.source AND v.pass = name;
     END IF;
 END
@@ -536,21 +545,22 @@ $$;
 
 -- How the columns of a table of a sink are to be compared: those of the source that go into it; hashes: each is one here as there (`shape`: the columns of
 -- the source, [{"name", "type", "typmod", "collation"}]). unknown: columns that would go into it, of which nothing has told the sink: one that was added, with a
--- default perhaps, says so with the next change alone. No row: the sink has no such table.
+-- default perhaps, says so with the next change alone. Of a table of which nothing was told at all the pass tells, and whole rows are compared. No row: the sink has no
+-- such table.
 CREATE OR REPLACE FUNCTION boxhaul.verify_way(subscription text, tab text, shape jsonb, OUT columns text[], OUT hashes boolean, OUT state text, OUT unknown text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
-    SELECT CASE WHEN t.function = ''
+    SELECT CASE WHEN t.function = '' AND t.take IS NOT NULL
                 THEN ARRAY(SELECT c.name FROM unnest(t.source_columns) WITH ORDINALITY AS c (name, n)
                             WHERE c.name IN (SELECT s ->> 'name' FROM jsonb_array_elements(verify_way.shape) s) ORDER BY c.n) END,
-           t.function = '' AND NOT EXISTS (
+           t.function = '' AND t.take IS NOT NULL AND NOT EXISTS (
                SELECT FROM unnest(t.source_columns, t.target_columns) AS c (theirs, ours)
                  LEFT JOIN jsonb_array_elements(verify_way.shape) s ON s ->> 'name' = c.theirs
                  LEFT JOIN pg_attribute a ON a.attrelid = boxhaul.capture_relation(t.target) AND a.attname = c.ours AND NOT a.attisdropped
                 WHERE (format_type(a.atttypid, a.atttypmod), coalesce((SELECT o.collname::text FROM pg_collation o WHERE o.oid = a.attcollation), ''))
                       IS DISTINCT FROM (s ->> 'type', s ->> 'collation')),
            t.state,
-           CASE WHEN t.function = '' AND '*' = ANY (t.mapping)
+           CASE WHEN t.function = '' AND t.take IS NOT NULL AND '*' = ANY (t.mapping)
                 THEN (SELECT string_agg(s ->> 'name', ', ') FROM jsonb_array_elements(verify_way.shape) s WHERE s ->> 'name' <> ALL (t.source_columns)) END
       INTO columns, hashes, state, unknown
       FROM boxhaul.sink_table t WHERE t.subscription = verify_way.subscription AND t.source = verify_way.tab;

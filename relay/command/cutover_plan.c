@@ -115,6 +115,28 @@ static bool judge_sink(struct cutover *m, const struct pg_result *r)
 	return good;
 }
 
+static const char names[] =
+	"SELECT (SELECT pg_catalog.array_agg(coalesce(boxhaul.capture_tab($1, s.said), s.said) ORDER BY s.n)"
+	" FROM pg_catalog.unnest($2::pg_catalog.text[]) WITH ORDINALITY s (said, n)),"
+	" (SELECT pg_catalog.jsonb_agg(e.e || pg_catalog.jsonb_build_object('from', coalesce(boxhaul.capture_tab($1, e.e ->> 'from'), e.e ->> 'from')))"
+	" FROM pg_catalog.jsonb_array_elements($3::pg_catalog.jsonb) e (e))";
+
+/* The source is asked by the names of its configuration. What it does not capture it will not find by the other ones, either. */
+static enum exit_code find_names(struct cutover *m)
+{
+	const char *p[] = { m->capture, m->said, m->mapping };
+	const struct pg_result *r = pg_session_run(m->from.session, names, 3, p);
+	char *mapping;
+
+	if (pg_error(r) != NULL)
+		return session_failed(m->from.call.config, "cannot look at the tables", r);
+	m->sources = keep(r, 0);
+	mapping = keep(r, 1);
+	free(m->mapping);
+	m->mapping = mapping;
+	return m->sources != NULL && m->mapping != NULL ? EXIT_OK : EXIT_FAILED;
+}
+
 static enum exit_code find_sink(struct cutover *m, const char *stream, bool *good)
 {
 	const struct pg_result *r = pg_session_run(m->to.session, sinks, 1, &stream);
@@ -127,15 +149,15 @@ static enum exit_code find_sink(struct cutover *m, const char *stream, bool *goo
 		return EXIT_FAILED;
 	}
 	m->subscription = keep(r, 0);
-	m->sources = keep(r, 1);
+	m->said = keep(r, 1);
 	m->targets = keep(r, 2);
 	m->mapping = keep(r, 3);
 	m->tables_text = keep(r, 4);
-	if (m->subscription == NULL || m->sources == NULL || m->targets == NULL || m->mapping == NULL ||
+	if (m->subscription == NULL || m->said == NULL || m->targets == NULL || m->mapping == NULL ||
 	    m->tables_text == NULL)
 		return EXIT_FAILED;
 	*good = judge_sink(m, r) && *good;
-	return EXIT_OK;
+	return find_names(m);
 }
 
 /* A text[]; NULL: out of memory. */
@@ -417,8 +439,8 @@ enum exit_code cutover_plan(struct cutover *m)
 
 void cutover_plan_free(struct cutover *m)
 {
-	char *all[] = { m->capture,     m->subscription, m->sources, m->targets,      m->mapping,
-			m->tables_text, m->elsewhere,    m->here,    m->back_streams, m->sequences };
+	char *all[] = { m->capture,     m->subscription, m->said, m->sources,      m->targets,  m->mapping,
+			m->tables_text, m->elsewhere,    m->here, m->back_streams, m->sequences };
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free(all[i]);

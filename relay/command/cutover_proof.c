@@ -27,11 +27,11 @@ static const char *command_of(const struct cutover *m, const char *more, char to
 
 static const char standing[] =
 	"SELECT s.tab, coalesce(s.pass::text, ''), coalesce(s.why, ''), s.open > 0, to_char(s.began_at, 'YYYY-MM-DD HH24:MI:SS TZ'),"
-	" coalesce(w.unknown, '') FROM boxhaul.verify_standing($1) s, boxhaul.verify_way($1, s.tab, $2::pg_catalog.jsonb -> s.tab) w"
-	" ORDER BY s.began_at";
+	" coalesce(w.unknown, ''), (SELECT t.take IS NULL FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab)"
+	" FROM boxhaul.verify_standing($1) s, boxhaul.verify_way($1, s.tab, $2::pg_catalog.jsonb -> s.tab) w ORDER BY s.began_at";
 
-static const char shapes[] =
-	"SELECT pg_catalog.jsonb_object_agg(t.tab, boxhaul.capture_verify_shape($1, t.tab)) FROM pg_catalog.unnest($2::pg_catalog.text[]) t (tab)";
+static const char shapes[] = "SELECT pg_catalog.jsonb_object_agg(t.said, boxhaul.capture_verify_shape($1, t.tab))"
+			     " FROM unnest($2::pg_catalog.text[], $3::pg_catalog.text[]) t (tab, said)";
 
 /* NULL: it is proved; else why not. */
 static const char *doubt(struct cutover *m, const struct pg_result *r, int i, enum exit_code *code)
@@ -43,7 +43,8 @@ static const char *doubt(struct cutover *m, const struct pg_result *r, int i, en
 	if (pg_text(r, i, 2)[0] != '\0')
 		return pg_text(r, i, 2);
 	stands = session_value(m->from.session, &m->from.call,
-			       "SELECT boxhaul.move_horizon($1, $2, $3::uuid) IS NOT NULL", 3, p, code);
+			       "SELECT boxhaul.move_horizon($1, boxhaul.capture_tab($1, $2), $3::uuid) IS NOT NULL", 3,
+			       p, code);
 	return stands != NULL && stands[0] == 't'
 		       ? NULL
 		       : "since its last verify pass it has other files, other partitions, another key or changed columns";
@@ -52,24 +53,28 @@ static const char *doubt(struct cutover *m, const struct pg_result *r, int i, en
 /* Nobody compares a column that no change has told of, and nobody would miss it in the target: --unverified does not help. */
 static void judge_columns(const struct cutover *m, const char *tab, const char *unknown, bool *good)
 {
+	const char *p[] = { m->capture, tab };
+	enum exit_code code;
+	const char *named;
 	char what[CUTOVER_TEXT_BYTES], mend[CUTOVER_TEXT_BYTES], target[CONFIG_TARGET_BYTES];
 
 	if (unknown[0] == '\0')
 		return;
 	snprintf(what, sizeof what, "table %s: the source has columns of which the copy has not been told: %s", tab,
 		 unknown);
+	named = session_value(m->from.session, &m->from.call, "SELECT boxhaul.capture_tab($1, $2)", 2, p, &code);
 	snprintf(mend, sizeof mend, "`boxhaul capture resync %s %s %s` sends them with all rows; then verify",
-		 config_target(m->from.call.config, target), m->capture, tab);
+		 config_target(m->from.call.config, target), m->capture, named != NULL ? named : tab);
 	*good = cutover_judge(false, what, mend);
 }
 
 enum exit_code cutover_proof_look(struct cutover *m, bool *good)
 {
-	const char *of[] = { m->capture, m->sources };
-	char *shape = cutover_ask(&m->from, shapes, 2, of);
+	const char *of[] = { m->capture, m->sources, m->said };
+	char *shape = cutover_ask(&m->from, shapes, 3, of);
 	const char *p[] = { m->subscription, shape };
 	const struct pg_result *r = pg_session_run(m->to.session, standing, 2, p);
-	bool anyway = m->from.call.given[OPTION_UNVERIFIED];
+	bool anyway = m->from.call.given[OPTION_UNVERIFIED], untold;
 	char what[CUTOVER_TEXT_BYTES], mend[CUTOVER_TEXT_BYTES + 2 * CONFIG_TARGET_BYTES],
 		command[2 * CONFIG_TARGET_BYTES];
 	enum exit_code code = EXIT_OK;
@@ -87,10 +92,13 @@ enum exit_code cutover_proof_look(struct cutover *m, bool *good)
 		proved += why == NULL && code == EXIT_OK;
 		if (why == NULL || code != EXIT_OK)
 			continue;
+		untold = pg_text(r, i, 6)[0] == 't';
+		if (untold)
+			why = "nobody has changed it, so nothing has told yet what its columns are";
 		snprintf(what, sizeof what, "table %s: %s", pg_text(r, i, 0), why);
 		snprintf(mend, sizeof mend, "`%s` proves it",
 			 command_of(m, pg_text(r, i, 3)[0] == 't' ? " --repair" : "", command));
-		if (anyway)
+		if (anyway && !untold)
 			printf("warn  %s: all its rows are compared behind the fence (--unverified)\n", what);
 		else
 			*good = cutover_judge(false, what, mend);
@@ -105,9 +113,9 @@ enum exit_code cutover_proof_look(struct cutover *m, bool *good)
 
 struct proof {
 	struct cutover *m;
-	const char *tab; /* of the source */
-	char *columns;   /* text[] that is compared; NULL: all */
-	char *hashes;    /* "t": of each row a hash says it */
+	const char *tab, *named; /* of the source: as messages and the target name it, and as the source does */
+	char *columns;           /* text[] that is compared; NULL: all */
+	char *hashes;            /* "t": of each row a hash says it */
 	char *since_from,
 		*since_to; /* what was written since has these xids or higher ones; NULL: all rows are compared */
 	char *rows_of;     /* the query for rows by their keys */
@@ -236,7 +244,7 @@ static enum step page(struct proof *x, const struct query *q, enum step (*each)(
 /* Rows of the target, by the keys that they have there: [key, ...]. What is no value of the source's type is no key of a row there. */
 static enum step compare_keys(struct proof *x, const char *keys)
 {
-	const char *p[] = { x->tab, keys };
+	const char *p[] = { x->named, keys };
 	const struct pg_result *r;
 	int64_t again = 0;
 	enum step step = run(x, &x->m->from,
@@ -259,7 +267,7 @@ static enum step compare_keys(struct proof *x, const char *keys)
 
 static enum step compare_since(struct proof *x)
 {
-	const char *p[] = { x->m->capture, x->tab, x->columns, x->hashes, x->since_from };
+	const char *p[] = { x->m->capture, x->named, x->columns, x->hashes, x->since_from };
 	const char *keys[] = { x->m->subscription, x->tab, x->since_to };
 	struct query rows = { .side = &x->m->from }, ours = { .side = &x->m->to };
 	char *rows_sql = NULL, *keys_sql = NULL;
@@ -283,10 +291,9 @@ static enum step compare_since(struct proof *x)
 }
 
 /* How many keys there are, and their sum: "12 -345". */
-static enum step sum_of(const struct proof *x, const struct cutover_side *side, const char *query, const char *of,
-			char to[static 96], int64_t *count)
+static enum step sum_of(const struct proof *x, const struct cutover_side *side, const char *query,
+			const char *const p[static 2], char to[static 96], int64_t *count)
 {
-	const char *p[] = { of, x->tab };
 	char *sql;
 	const struct pg_result *r;
 	enum step step = ask(x, side, query, 2, p, &sql);
@@ -304,16 +311,15 @@ static enum step sum_of(const struct proof *x, const struct cutover_side *side, 
 /* Where the keys are not the same ones, what was written since says too little. */
 static enum step compare_all_or_since(struct proof *x)
 {
+	const char *at_source[] = { x->m->capture, x->named }, *at_target[] = { x->m->subscription, x->tab };
 	char from[96] = "", to[96] = "";
 	int64_t here = 0, there = 0;
 	const char *why = x->since_from == NULL || x->since_to == NULL ? "no pass that stands has proved it"
 								       : "the keys there are not those here";
-	enum step step =
-		sum_of(x, &x->m->from, "SELECT boxhaul.move_sum_of_source($1, $2)", x->m->capture, from, &here);
+	enum step step = sum_of(x, &x->m->from, "SELECT boxhaul.move_sum_of_source($1, $2)", at_source, from, &here);
 
 	if (step == STEP_DONE)
-		step = sum_of(x, &x->m->to, "SELECT boxhaul.move_sum_of_target($1, $2)", x->m->subscription, to,
-			      &there);
+		step = sum_of(x, &x->m->to, "SELECT boxhaul.move_sum_of_target($1, $2)", at_target, to, &there);
 	if (step != STEP_DONE)
 		return step;
 	if (x->since_from == NULL || x->since_to == NULL || strcmp(from, to) != 0) {
@@ -340,11 +346,11 @@ static const char way_of_target[] =
 /* What is compared, how, and since when. */
 static enum step find_way(struct proof *x)
 {
-	const char *of[] = { x->m->capture, x->tab };
+	const char *of[] = { x->m->capture, x->named };
 	char *shape, *name;
 	enum step step = ask(x, &x->m->from, "SELECT boxhaul.capture_verify_shape($1, $2)", 2, of, &shape);
 	const char *way[] = { x->m->subscription, x->tab, shape };
-	const char *pass[] = { x->m->capture, x->tab, NULL, NULL };
+	const char *pass[] = { x->m->capture, x->named, NULL, NULL };
 	const struct pg_result *r;
 
 	if (step == STEP_DONE)
@@ -367,9 +373,9 @@ static enum step find_way(struct proof *x)
 	return step;
 }
 
-static enum step prove_table(struct cutover *m, const char *tab, int64_t *found)
+static enum step prove_table(struct cutover *m, const char *tab, const char *named, int64_t *found)
 {
-	struct proof x = { .m = m, .tab = tab, .begun_ms = loop_now_ms(), .told_ms = loop_now_ms() };
+	struct proof x = { .m = m, .tab = tab, .named = named, .begun_ms = loop_now_ms(), .told_ms = loop_now_ms() };
 	enum step step = find_way(&x);
 
 	if (step == STEP_DONE)
@@ -393,23 +399,29 @@ static enum step say(const struct cutover_side *side, const char *sql)
 
 static const char begin[] = "BEGIN; SELECT boxhaul.move_pin()";
 
+static const char nth[] = "SELECT ($1::pg_catalog.text[])[$2::pg_catalog.int4]";
+
 static enum step prove_tables(struct cutover *m, int64_t *found)
 {
 	enum step step = say(&m->from, begin);
 	struct proof x = { .m = m, .tab = "" };
+	bool more = true;
 
 	if (step == STEP_DONE)
 		step = say(&m->to, begin);
-	for (int i = 1; step == STEP_DONE; i++) {
-		char at[16], *tab;
-		const char *one[] = { m->sources, at };
+	for (int i = 1; step == STEP_DONE && more; i++) {
+		char at[16], *tab = NULL, *named = NULL;
+		const char *one[] = { m->said, at }, *other[] = { m->sources, at };
 
 		snprintf(at, sizeof at, "%d", i);
-		step = ask(&x, &m->from, "SELECT ($1::pg_catalog.text[])[$2::pg_catalog.int4]", 2, one, &tab);
-		if (step != STEP_DONE || tab == NULL)
-			break;
-		step = prove_table(m, tab, found);
+		step = ask(&x, &m->from, nth, 2, one, &tab);
+		if (step == STEP_DONE)
+			step = ask(&x, &m->from, nth, 2, other, &named);
+		more = tab != NULL && named != NULL;
+		if (step == STEP_DONE && more)
+			step = prove_table(m, tab, named, found);
 		free(tab);
+		free(named);
 	}
 	return step;
 }

@@ -22,7 +22,8 @@ struct cutover {
 	int64_t begun_ms, limit_ms; /* by loop_now_ms(); how long it may take until it is decided */
 	char *capture;              /* of `from` */
 	char *subscription;         /* the sink of `to` */
-	char *sources, *targets;    /* text[]: its tables, there and here, in one order */
+	char *said;                 /* text[]: its tables, as messages name those of the source */
+	char *sources, *targets;    /* text[]: there and here, as SQL writes them, in the same order */
 	char *mapping;              /* jsonb, as boxhaul.move_sequences_set() wants it */
 	char *tables_text;          /* how many */
 	char *elsewhere, *here; /* where the tables are written after it, and before; for who is stopped by a fence */

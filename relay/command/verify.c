@@ -158,7 +158,7 @@ enum exit_code command_verify(const struct call *call)
 		return EXIT_CONFIG;
 	v.to.config = config;
 	code = with_target(&v, &v.to);
-	free(v.table);
+	verify_free(&v);
 	config_free(config);
 	return code;
 }

@@ -20,7 +20,7 @@ static int64_t now_ms(void)
 
 static const char tables_of_stream[] =
 	"SELECT t.subscription, t.source FROM boxhaul.sink_table t JOIN boxhaul.subscription d ON d.name = t.subscription"
-	" WHERE d.stream = $1 AND ($2::text IS NULL OR t.source = $2) ORDER BY 1, 2";
+	" WHERE d.stream = $1 ORDER BY 1, 2";
 
 /* Who compares rebuilds rows exactly, in the order in which they were committed. */
 static bool can_be_verified(const struct config_capture *c)
@@ -28,11 +28,31 @@ static bool can_be_verified(const struct config_capture *c)
 	return c->format == CAPTURE_FORMAT_TEXT && c->order == CONFIG_ORDER_COMMIT && c->target != CAPTURE_TARGET_KV;
 }
 
+/* The source is asked by the names of its configuration; what it does not capture it is told to look for by the other one. */
+static enum exit_code find_name(struct verify *v, struct verify_table *t)
+{
+	enum exit_code code;
+	const char *name = session_value(v->source, v->call, "SELECT coalesce(boxhaul.capture_tab($1, $2), $2)", 2,
+					 (const char *[]){ t->capture, t->tab }, &code);
+
+	if (name != NULL)
+		snprintf(t->named, sizeof t->named, "%s", name);
+	return name != NULL ? EXIT_OK : code;
+}
+
+/* With --table, by either of its names. */
+static bool is_wanted(const struct verify *v, const struct verify_table *t)
+{
+	const char *wanted = v->call->text[OPTION_TABLE];
+
+	return wanted == NULL || strcmp(t->tab, wanted) == 0 || strcmp(t->named, wanted) == 0;
+}
+
 static enum exit_code add_tables(struct verify *v, const struct config_capture *c)
 {
-	const char *p[] = { c->stream.name, v->call->text[OPTION_TABLE] };
-	const struct pg_result *r = pg_session_run(v->target, tables_of_stream, 2, p);
+	const struct pg_result *r = pg_session_run(v->target, tables_of_stream, 1, (const char *[]){ c->stream.name });
 	struct verify_table *more;
+	enum exit_code code = EXIT_OK;
 
 	if (pg_error(r) != NULL)
 		return session_failed(v->to.config, "cannot see the tables of the target", r);
@@ -40,15 +60,17 @@ static enum exit_code add_tables(struct verify *v, const struct config_capture *
 	if (more == NULL)
 		return EXIT_FAILED;
 	v->table = more;
-	for (int i = 0; i < pg_rows(r); i++) {
-		struct verify_table *t = &v->table[v->count++];
+	for (int i = 0; i < pg_rows(r) && code == EXIT_OK; i++) {
+		struct verify_table *t = &v->table[v->count];
 
 		*t = (struct verify_table){ .left = 0 };
 		snprintf(t->capture, sizeof t->capture, "%s", c->name);
 		snprintf(t->subscription, sizeof t->subscription, "%s", pg_text(r, i, 0));
 		snprintf(t->tab, sizeof t->tab, "%s", pg_text(r, i, 1));
+		code = find_name(v, t);
+		v->count += code == EXIT_OK && is_wanted(v, t);
 	}
-	return EXIT_OK;
+	return code;
 }
 
 static const char way_of_table[] =
@@ -59,7 +81,7 @@ static enum exit_code find_way(struct verify *v, struct verify_table *t)
 {
 	enum exit_code code;
 	const char *shape = session_value(v->source, v->call, "SELECT boxhaul.capture_verify_shape($1, $2)", 2,
-					  (const char *[]){ t->capture, t->tab }, &code);
+					  (const char *[]){ t->capture, t->named }, &code);
 	const struct pg_result *r;
 
 	if (shape == NULL)
@@ -68,17 +90,15 @@ static enum exit_code find_way(struct verify *v, struct verify_table *t)
 	if (pg_error(r) != NULL)
 		return session_failed(v->to.config, "cannot see how a table is made", r);
 	t->hashes = pg_text(r, 0, 1)[0] == 't';
-	if (strlen(pg_text(r, 0, 0)) >= sizeof t->columns)
-		snprintf(t->why, sizeof t->why, "it has too many columns");
-	else if (strcmp(pg_text(r, 0, 2), "complete") != 0)
+	if (strcmp(pg_text(r, 0, 2), "complete") != 0)
 		snprintf(t->why, sizeof t->why, "it is not complete in the target yet (%s)", pg_text(r, 0, 2));
 	else if (pg_text(r, 0, 3)[0] != '\0')
 		snprintf(
 			t->why, sizeof t->why,
 			"the source has columns of which the copy has not been told: %s; `boxhaul capture resync NAME CAPTURE TABLE` sends them",
 			pg_text(r, 0, 3));
-	snprintf(t->columns, sizeof t->columns, "%s", pg_text(r, 0, 0));
-	return EXIT_OK;
+	t->columns = strdup(pg_text(r, 0, 0));
+	return t->columns != NULL ? EXIT_OK : EXIT_FAILED;
 }
 
 enum exit_code verify_find(struct verify *v)
@@ -112,7 +132,7 @@ enum exit_code verify_find(struct verify *v)
 static enum exit_code begin(struct verify *v, struct verify_table *t, bool whole, const char *keys, bool repair)
 {
 	const char *p[] = { t->capture,
-			    t->tab,
+			    t->named,
 			    t->columns[0] != '\0' ? t->columns : NULL,
 			    whole ? "true" : "false",
 			    keys,
@@ -255,7 +275,7 @@ static char *readable_keys(struct verify *v, struct verify_table *t, const char 
 	const struct pg_result *r = pg_session_run(
 		v->source,
 		"SELECT nullif(r.readable, '[]'), pg_catalog.jsonb_array_length(r.unreadable) FROM boxhaul.verify_readable($1, $2::jsonb) r",
-		2, (const char *[]){ t->tab, keys });
+		2, (const char *[]){ t->named, keys });
 
 	*code = EXIT_FAILED;
 	if (pg_error(r) != NULL) {
@@ -345,4 +365,11 @@ const struct pg_result *verify_keys(struct verify *v, const struct verify_table 
 		" 'YYYY-MM-DD HH24:MI:SS.MS TZ'), '') FROM boxhaul.verify_difference d"
 		" WHERE d.subscription = $1 AND d.tab = $2 AND d.pass = $3::uuid ORDER BY d.id LIMIT $4::bigint",
 		4, p);
+}
+
+void verify_free(struct verify *v)
+{
+	for (size_t i = 0; i < v->count; i++)
+		free(v->table[i].columns);
+	free(v->table);
 }

@@ -8,8 +8,9 @@
 
 /* A table of a sink. */
 struct verify_table {
-	char capture[64], subscription[64], tab[160]; /* as the source names it */
-	char columns[4096];                           /* that go into it, as the text of an array; "" = all */
+	char capture[64], subscription[64], tab[160]; /* as messages name it */
+	char named[320];                              /* as the configuration of the capture names it, which is SQL */
+	char *columns;                                /* that go into it, as the text of an array; "" = all */
 	bool hashes;                                  /* they are here as there; else rows are sent whole */
 	char pass[UUID_CHARACTERS + 1];               /* the one that is under way, or was last */
 	char full[UUID_CHARACTERS + 1];               /* the one over the whole table: what it found stands under it */
@@ -43,6 +44,8 @@ enum exit_code verify_repair(struct verify *v);
 
 /* The source learns which tables are proved: one whose contents had changed outside the log is complete again. */
 enum exit_code verify_settle(struct verify *v);
+
+void verify_free(struct verify *v);
 
 /* What differed of a table: kind, key as JSON, when it was repaired ("" = it is not). Of the session of the target, until it is used again. */
 const struct pg_result *verify_keys(struct verify *v, const struct verify_table *t, int most);

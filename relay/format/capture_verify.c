@@ -63,6 +63,10 @@ void capture_verify_open(struct capture_text *out, const struct capture_verify *
 	capture_text_say(out, v->keys ? ",\"keys\":true" : ",\"keys\":false");
 	if (v->shape->count > 0)
 		put_columns(out, v);
+	if (v->shape->count > 0 && strcmp(what, "begin") == 0) {
+		capture_text_say(out, ",\"shape\":");
+		capture_shape_write(out, v->shape);
+	}
 	if (strcmp(what, "rows") == 0)
 		capture_text_say(out, ",\"rows\":[");
 }

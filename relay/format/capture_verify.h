@@ -8,6 +8,7 @@
  *     keys     the pass is about some keys alone: it says of each whether there is such a row
  *     repair   who compares sets its row to what is said here
  *     columns  that are compared, in the order of the hash; key: of these the rows are told apart by
+ *     shape    of begin: all columns, as snapshot-begin says them (format/capture_shape.h): perhaps nothing has told of them yet
  *     rows     a key, as texts, and: the hash of the columns (boxhaul.row_hash()); or all of them, as format = text has them; or null: there is no such row
  *
  * A row that is alone has a message of its own; the rows of a window are put together from those (capture_verify_row() of each). */

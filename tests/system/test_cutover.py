@@ -27,7 +27,7 @@ WRITE = "INSERT INTO legacy.order_lines (order_id, line, sku) VALUES (%s, 1, 'pr
 
 
 class CutoverTest(CaptureTest):
-    format, orders = "text", 100
+    format, orders, pairs = "text", 100, PAIRS
 
     @classmethod
     def _make_template(cls):
@@ -60,14 +60,14 @@ class CutoverTest(CaptureTest):
     # -- both sides
 
     def sink_settings(self, name, stream, subjects, snapshot):
-        return [{"name": name, "stream": stream, "subjects": [subjects], "tables": PAIRS, "snapshot": snapshot}]
+        return [{"name": name, "stream": stream, "subjects": [subjects], "tables": self.pairs, "snapshot": snapshot}]
 
     def open_both(self, verify=True):
         """The old database captures, the new one follows; and the way back stands ready, paused."""
         self.new = self.add_relay(
             name="new", postgres={"conninfo": self.pg.conninfo(self.there, RELAY), "migrate_conninfo": self.pg.conninfo(self.there)},
             inbox=self.sink_settings(SINK, STREAM, f"cdc.{NAME}.*.*", "required"),
-            capture=[{"name": BACK, "tables": TABLES, "stream": RETURN, "create": True, "replicas": self.nats.replicas, "format": "text",
+            capture=[{"name": BACK, "tables": self.tables, "stream": RETURN, "create": True, "replicas": self.nats.replicas, "format": "text",
                       "subject": "back.{schema}.{table}", "snapshot": "none", "skip_applied": [SINK]}])
         self.say(self.new, "capture", "start", BACK)
         self.old = self.start_capture()

@@ -1079,6 +1079,15 @@ class Passes(SinkTest):
         self.assertEqual(self.sql("SELECT ended_at IS NOT NULL, rows, why FROM boxhaul.verify_result WHERE pass = %s", LATER),
                          [(True, 0, "the table was not complete here while the pass was under way")])
 
+    def test_what_cannot_be_compared_proves_nothing_and_stops_nothing(self):
+        self.apply(order(1))
+        self.verify(PASS, order(1, total="no number"))
+        ((ended, why),) = self.sql("SELECT ended_at IS NOT NULL, why FROM boxhaul.verify_result WHERE pass = %s", PASS)
+        self.assertTrue(ended)
+        self.assertIn("invalid input syntax for type numeric", why)
+        self.apply(order(2))
+        self.assertEqual(self.orders("id"), [(1,), (2,)])
+
     def figures(self):
         """(different, different_tab, unproved, proved)"""
         return self.sql("SELECT different, different_tab, unproved, proved_us IS NOT NULL FROM boxhaul.verify_figures(%s)", NAME)[0]
