@@ -207,6 +207,8 @@ static void write_plain(struct body *b, const char *op)
 	}
 	if (c->snapshot != NULL)
 		put_text(b, ",\"snapshot\":", c->snapshot);
+	if (c->history != NULL)
+		put_text(b, ",\"history\":", c->history);
 	if (c->place.commit_lsn != 0 && envelope_time(c->place.commit_us, at))
 		put_text(b, ",\"at\":", at);
 	capture_text_char(b->out, '}');
