@@ -5,6 +5,7 @@
 
 #include "core/capture/capture_types.h"
 #include "flow/capture_maker_state.h"
+#include "format/capture_subject.h"
 #include "format/emitted.h"
 #include "format/logical_message.h"
 #include "format/outbox_row.h"
@@ -14,9 +15,20 @@ static const struct config_capture *capture_of(const struct capture_maker *m)
 	return &m->config->captures[m->index];
 }
 
+static bool is_of_table(const char *name, size_t n)
+{
+	static const char *const names[] = { "capture", "schema", "table" };
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (strlen(names[i]) == n && memcmp(names[i], name, n) == 0)
+			return true;
+	return false;
+}
+
 void capture_maker_configure(struct capture_maker *m, uint64_t system, const char *database)
 {
 	const struct config_capture *c = capture_of(m);
+	char why[256];
 
 	m->style = (struct capture_style){
 		.capture = c->name,
@@ -30,6 +42,8 @@ void capture_maker_configure(struct capture_maker *m, uint64_t system, const cha
 		.in_commit_order = c->order == CONFIG_ORDER_COMMIT,
 		.system = system,
 	};
+	m->puts_together = capture_maker_puts_together(c);
+	m->by_table = m->puts_together && capture_subject_check(c->subject, is_of_table, why, sizeof why);
 }
 
 struct capture_maker *capture_maker_create(const struct config *config, size_t index)
@@ -121,9 +135,9 @@ struct capture_parcel *capture_maker_make(struct capture_maker *m, const struct 
 	struct capture_message message;
 
 	p->defect = capture_event_write(&m->writer, &m->style, c, &message);
-	if (p->row_is_part) {
-		p->part_at = m->writer.row_at;
-		p->part_bytes = m->writer.row_bytes;
+	if (p->has_part) {
+		p->part_at = m->writer.part_at;
+		p->part_bytes = m->writer.part_bytes;
 	}
 	return m->key.failed || m->repair_key.failed || m->columns.failed ? NULL : capture_pack(&message, p);
 }
@@ -133,7 +147,8 @@ struct capture_parcel *capture_maker_change(struct capture_maker *m, const struc
 {
 	struct capture_change c = change_of(m, place, x, message);
 	struct capture_parts p = {
-		.tab = x->tab, .table = x->table, .place = place, .key = &m->key, .repair_key = &m->repair_key
+		.tab = x->tab, .table = x->table, .place = place, .key = &m->key, .repair_key = &m->repair_key,
+		.has_part = m->puts_together,
 	};
 
 	find_keys(m, &c);
@@ -183,14 +198,56 @@ struct capture_parcel *capture_maker_truncate(struct capture_maker *m, const str
 struct capture_parcel *capture_maker_columns(struct capture_maker *m, const struct capture_place *place,
 					     const struct capture_relation *x)
 {
-	struct capture_change c = {
-		.op = CAPTURE_OP_SHAPE, .shape = &x->shape, .place = *place, .history = x->history
-	};
+	struct capture_change c = { .op = CAPTURE_OP_SHAPE, .shape = &x->shape, .place = *place };
 	struct capture_parts p = { .tab = x->tab, .table = x->table, .place = place, .columns = &m->columns };
 
 	capture_text_reset(&m->columns);
 	capture_shape_write(&m->columns, &x->shape);
 	return capture_maker_make(m, &c, &p);
+}
+
+/* --- several changes --- */
+
+/* The head of a change's body, before its table. */
+enum { HEAD_BYTES = sizeof "{\"op\":\"c\"" - 1 };
+
+bool capture_maker_goes_together(const struct capture_maker *m, const struct capture_parcel *p)
+{
+	return m->by_table && p->table < capture_of(m)->table_count && p->defect == REASON_NONE && p->key != NULL &&
+	       p->repair_key == NULL && p->part != NULL &&
+	       capture_maker_bytes_of_change(p) <= CAPTURE_MAKER_TOGETHER_BYTES;
+}
+
+size_t capture_maker_bytes_of_change(const struct capture_parcel *p)
+{
+	return HEAD_BYTES + p->part_bytes + 2;
+}
+
+struct capture_parcel *capture_maker_changes(struct capture_maker *m, const struct capture_place *place,
+					     const struct capture_shape *of,
+					     const struct capture_parcel *const *changes, size_t count)
+{
+	struct capture_key_of others[CAPTURE_MAKER_TOGETHER_MOST];
+	struct capture_change c = { .op = CAPTURE_OP_SEVERAL, .shape = of, .place = *place, .body = &m->body };
+	struct capture_parts p = { .tab = changes[0]->tab,
+				   .table = changes[0]->table,
+				   .place = place,
+				   .key = &m->key,
+				   .others = others,
+				   .other_count = (uint32_t)count - 1 };
+
+	capture_text_reset(&m->key);
+	capture_text_put(&m->key, changes[0]->key, changes[0]->key_bytes);
+	capture_text_reset(&m->body);
+	for (size_t i = 0; i < count; i++) {
+		capture_text_say(&m->body, i > 0 ? "," : "");
+		capture_text_put(&m->body, changes[i]->parcel.payload, HEAD_BYTES);
+		capture_text_put(&m->body, changes[i]->part, changes[i]->part_bytes);
+		capture_text_char(&m->body, '}');
+		if (i > 0)
+			others[i - 1] = (struct capture_key_of){ changes[i]->key, changes[i]->key_bytes };
+	}
+	return m->body.failed ? NULL : capture_maker_make(m, &c, &p);
 }
 
 bool capture_maker_may_be_refused(const struct capture_parcel *p)
@@ -322,4 +379,22 @@ struct capture_row capture_maker_row_of(const struct capture_parcel *p)
 				     .lane = p->lane,
 				     .defect = p->defect,
 				     .slot = CAPTURE_NO_SLOT };
+}
+
+struct capture_event capture_maker_event_of(const struct capture_parcel *p, enum capture_change_kind kind,
+					    uint32_t index)
+{
+	struct capture_event event = { .kind = CAPTURE_EVENT_CHANGE };
+
+	event.change.kind = kind;
+	event.change.index = index;
+	event.change.table = kind == CAPTURE_CHANGE_OTHER ? CAPTURE_NO_TABLE : p->table;
+	event.change.row = capture_maker_row_of(p);
+	event.change.others = p->others;
+	event.change.other_count = p->other_count;
+	event.change.repair_key = p->repair_key;
+	event.change.repair_key_bytes = p->repair_key_bytes;
+	event.change.moves_whole = p->moves_whole;
+	event.change.read_instead = p->read_instead;
+	return event;
 }

@@ -16,7 +16,13 @@
 
 /* What a server or a stream refuses, beside what can never be sent, it refuses for its size (core/refusal.c). Each takes more than this on the wire, or is none
  * for rows. */
-enum { CAPTURE_MAKER_NEVER_REFUSED_BYTES = 4096 };
+enum {
+	CAPTURE_MAKER_NEVER_REFUSED_BYTES = 4096,
+	/* So much of the rows or changes that go together is in one message: they are not refused for their company. */
+	CAPTURE_MAKER_REST_BYTES = 512,
+	CAPTURE_MAKER_TOGETHER_BYTES = CAPTURE_MAKER_NEVER_REFUSED_BYTES - CAPTURE_MAKER_REST_BYTES,
+	CAPTURE_MAKER_TOGETHER_MOST = 64, /* changes */
+};
 
 /* What makes them. Each of them returns NULL when out of memory. What can never be sent has a defect, and is a dead letter in its turn. */
 struct capture_maker;
@@ -44,7 +50,6 @@ struct capture_read_row {
 struct capture_read_control {
 	const struct capture_shape *shape;
 	const char *snapshot;
-	const char *history; /* of the table; NULL: it has none */
 	uint64_t reading, nth;
 	uint32_t table;
 	const char *tab;
@@ -63,6 +68,14 @@ struct capture_parcel *capture_maker_columns(struct capture_maker *m, const stru
 					     const struct capture_relation *x);
 struct capture_parcel *capture_maker_outbox(struct capture_maker *m, const struct capture_place *place,
 					    const struct capture_relation *x, const struct pgoutput_message *message);
+
+/* May this change stand in one message with others of its transaction (flow/capture_together.h)? It has a key, keeps it, is no defect, and its subject is that of its table. How much it takes
+ * there. And the message of several of one table, of which the name alone counts, at the place of the last one. */
+bool capture_maker_goes_together(const struct capture_maker *m, const struct capture_parcel *p);
+size_t capture_maker_bytes_of_change(const struct capture_parcel *p);
+struct capture_parcel *capture_maker_changes(struct capture_maker *m, const struct capture_place *place,
+					     const struct capture_shape *of,
+					     const struct capture_parcel *const *changes, size_t count);
 
 /* May it never be stored? (Then for its size, which is above that of CAPTURE_MAKER_NEVER_REFUSED_BYTES, or for a defect.) And what says, behind it, that its transaction ends. */
 bool capture_maker_may_be_refused(const struct capture_parcel *p);
@@ -107,7 +120,9 @@ struct capture_parcel *capture_maker_window(struct capture_maker *m, const struc
 struct capture_parcel *capture_maker_pass(struct capture_maker *m, const struct capture_verify *v, uint32_t table,
 					  const char *tab, bool end);
 
-/* What the core wants to know of a parcel. */
+/* What the core wants to know of a parcel; of one of the log, with its number in the transaction. */
 struct capture_row capture_maker_row_of(const struct capture_parcel *p);
+struct capture_event capture_maker_event_of(const struct capture_parcel *p, enum capture_change_kind kind,
+					    uint32_t index);
 
 #endif

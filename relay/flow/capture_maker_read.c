@@ -17,7 +17,7 @@ struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct c
 	struct capture_parts p = { .tab = row->tab,
 				   .table = row->table,
 				   .key = &m->key,
-				   .row_is_part = capture_maker_puts_together(&m->config->captures[m->index]) };
+				   .has_part = m->puts_together };
 
 	capture_pack_key(&m->key, row->shape, row->values);
 	return capture_maker_make(m, &c, &p);
@@ -67,7 +67,6 @@ struct capture_parcel *capture_maker_control(struct capture_maker *m, const stru
 				    .shape = control->shape != NULL ? control->shape : &nameless,
 				    .place = { .system = m->style.system },
 				    .snapshot = control->snapshot,
-				    .history = control->end ? NULL : control->history,
 				    .reading = control->reading,
 				    .nth = control->nth };
 	struct capture_parts p = { .tab = control->tab, .table = control->table };

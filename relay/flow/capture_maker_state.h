@@ -15,6 +15,7 @@ struct capture_maker {
 	struct capture_writer writer;
 	struct capture_text key, repair_key, columns, body, id;
 	bool moves_whole;
+	bool puts_together, by_table; /* by_table: all changes of a table have one subject */
 	struct pgoutput_value row[PGOUTPUT_COLUMNS_MAX], old[PGOUTPUT_COLUMNS_MAX];
 };
 

@@ -67,11 +67,35 @@ static uint64_t lane_of(const struct capture_message *m, const struct capture_pa
 	return (p->key != NULL ? mix(hash, p->key->bytes, p->key->count) : hash) | 1;
 }
 
+/* The list, and behind it the keys. */
+static size_t bytes_of_others(const struct capture_parts *p)
+{
+	size_t bytes = p->other_count * sizeof *p->others;
+
+	for (uint32_t i = 0; i < p->other_count; i++)
+		bytes += p->others[i].key_bytes;
+	return bytes;
+}
+
+static void keep_others(struct capture_parcel *c, const struct capture_parts *p, char **room)
+{
+	if (p->other_count == 0)
+		return;
+	/* It is the first thing behind the parcel, so it is aligned. */
+	c->others = (struct capture_key_of *)(void *)*room;
+	c->other_count = p->other_count;
+	*room += p->other_count * sizeof *c->others;
+	for (uint32_t i = 0; i < p->other_count; i++)
+		c->others[i] = (struct capture_key_of){ keep(room, p->others[i].key, p->others[i].key_bytes),
+							p->others[i].key_bytes };
+}
+
 static void fill(struct capture_parcel *c, const struct capture_message *m, const struct capture_parts *p,
 		 const char *position, char *room)
 {
 	const char *why = m->why != NULL ? m->why : "";
 
+	keep_others(c, p, &room);
 	c->parcel.subject = keep_text(&room, m->subject);
 	c->parcel.pairs = keep(&room, m->headers, m->headers_bytes);
 	c->parcel.pair_count = m->header_count;
@@ -102,7 +126,7 @@ struct capture_parcel *capture_pack(const struct capture_message *m, const struc
 	struct capture_parcel *c;
 	size_t bytes = sizeof *c + strlen(m->subject) + 1 + m->headers_bytes + m->payload_bytes + strlen(p->tab) + 1 +
 		       (m->why != NULL ? strlen(m->why) : 0) + 1 + length(p->key) + length(p->repair_key) +
-		       length(p->columns) + 1;
+		       length(p->columns) + 1 + bytes_of_others(p);
 
 	if (p->place != NULL)
 		capture_identity_position(p->place, position);

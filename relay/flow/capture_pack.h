@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/capture/capture_types.h"
 #include "core/refusal.h"
 #include "flow/capture_parcel.h"
 #include "format/capture_message.h"
@@ -18,11 +19,13 @@ struct capture_parts {
 	uint32_t table;
 	const struct capture_place *place;                     /* NULL: of no transaction */
 	const struct capture_text *key, *repair_key, *columns; /* NULL, or empty: none */
+	const struct capture_key_of *others; /* keys of a message of several changes, behind the first one */
+	uint32_t other_count;
 	enum reason defect;
 	bool read_instead;
 	bool written; /* by somebody, as a message: of no row */
 	bool moves_whole;
-	bool row_is_part;           /* the part is the row, wherever it stands */
+	bool has_part; /* that of the message, where the writer has put it */
 	size_t part_at, part_bytes; /* in the body */
 };
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/capture/capture_types.h"
 #include "flow/parcel.h"
 
 /* One allocation; free with free(). */
@@ -14,6 +15,8 @@ struct capture_parcel {
 	const char *
 		key; /* in one piece (format/capture_key.h): of the row before a change, where the change has it; NULL: none */
 	uint32_t key_bytes;
+	struct capture_key_of *others; /* of a message of several changes: the keys of those behind the first one */
+	uint32_t other_count;
 	const char *repair_key; /* the key after a change that gave the row another one; else NULL */
 	uint32_t repair_key_bytes;
 	bool moves_whole; /* then: it left no value out */
@@ -23,7 +26,7 @@ struct capture_parcel {
 	const char *tab;      /* its name; "" */
 	const char *position; /* "0/3B001260.849253375684112.3"; "": it is of no transaction */
 	const char *columns;  /* of the description of a table: as the books are to hold it (JSON); else NULL */
-	const char *part;     /* of a row that others may stand beside in one message: its part of that; else NULL */
+	const char *part;     /* of a row, or a change, that others may stand beside in one message: its part of that; else NULL */
 	size_t part_bytes;
 	uint16_t defect; /* enum reason: why it can never be sent; 0: it can */
 	const char *why; /* of the defect, in words; "" */

@@ -1,10 +1,8 @@
 #include "flow/capture_relations.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hex.h"
 #include "core/capture/capture_types.h"
 #include "format/signal_row.h"
 #include "format/sql_name.h"
@@ -15,7 +13,6 @@ struct known {
 	char **key; /* in its own order; NULL: not known */
 	unsigned key_count;
 	char *told; /* of its columns, as JSON; NULL: nothing */
-	char history[UUID_CHARACTERS + 1];
 };
 
 struct capture_relations {
@@ -25,6 +22,7 @@ struct capture_relations {
 	size_t table_count;
 	struct capture_relation **list; /* ascending by oid */
 	size_t count;
+	uint32_t versions;
 	struct capture_type *types; /* that are not built in, as they were described */
 	size_t type_count;
 };
@@ -169,21 +167,6 @@ bool capture_relations_set_told(struct capture_relations *r, uint32_t table, con
 	return k->told != NULL || columns == NULL;
 }
 
-static const char *history_of(const struct known *k)
-{
-	return k->history[0] != '\0' ? k->history : NULL;
-}
-
-void capture_relations_set_history(struct capture_relations *r, uint32_t table, const char *history)
-{
-	struct known *k = &r->tables[table];
-
-	snprintf(k->history, sizeof k->history, "%s", history);
-	for (size_t i = 0; i < r->count; i++)
-		if (r->list[i]->table == table)
-			r->list[i]->history = history_of(k);
-}
-
 /* --- which of ours it is --- */
 
 static bool is_named(const struct capture_relation *x, const char *text)
@@ -200,7 +183,6 @@ static void identify(const struct capture_relations *r, struct capture_relation 
 
 	x->table = CAPTURE_NO_TABLE;
 	x->outbox = NULL;
-	x->history = NULL;
 	x->tab = "";
 	x->signals = signal_row_is_of(&x->shape);
 	if (x->signals)
@@ -210,7 +192,6 @@ static void identify(const struct capture_relations *r, struct capture_relation 
 		    strcmp(r->tables[i].name.table, x->shape.table) == 0) {
 			x->table = i;
 			x->tab = capture_relations_name(r, i);
-			x->history = history_of(&r->tables[i]);
 			return;
 		}
 	for (size_t i = 0; i < c->outbox_table_count; i++) {
@@ -358,6 +339,24 @@ static bool insert(struct capture_relations *r, size_t at, struct capture_relati
 	return true;
 }
 
+static bool is_same_column(const struct capture_column *a, const struct capture_column *b)
+{
+	return strcmp(a->name, b->name) == 0 && a->type.oid == b->type.oid && a->typmod == b->typmod &&
+	       a->key == b->key;
+}
+
+/* A server says it again whenever it has forgotten that it did. */
+static bool is_same(const struct capture_relation *a, const struct capture_relation *b)
+{
+	if (strcmp(a->shape.schema, b->shape.schema) != 0 || strcmp(a->shape.table, b->shape.table) != 0 ||
+	    a->identity != b->identity || a->shape.count != b->shape.count)
+		return false;
+	for (size_t i = 0; i < a->shape.count; i++)
+		if (!is_same_column(&a->columns[i], &b->columns[i]))
+			return false;
+	return true;
+}
+
 static bool take_relation(struct capture_relations *r, const struct pgoutput_message *m)
 {
 	struct capture_relation *x = copy_of(r, m);
@@ -368,7 +367,10 @@ static bool take_relation(struct capture_relations *r, const struct pgoutput_mes
 	identify(r, x);
 	find_key(r, x);
 	x->told = is_told(r, x);
+	x->version = ++r->versions;
 	if (at < r->count && r->list[at]->oid == x->oid) {
+		if (is_same(r->list[at], x))
+			x->version = r->list[at]->version;
 		free_relation(r->list[at]);
 		r->list[at] = x;
 		return true;

@@ -14,6 +14,7 @@
 
 struct capture_relation {
 	uint32_t oid;
+	uint32_t version;                         /* of this description in the connection: the same again has the same */
 	char identity;                            /* of its replica identity: 'd', 'n', 'f', 'i' */
 	struct capture_shape shape;               /* all that it points to is ours */
 	struct capture_column *columns;           /* the shape's */
@@ -23,7 +24,6 @@ struct capture_relation {
 	const char *tab;                          /* as the configuration names it; "": it does not */
 	bool signals;                             /* its rows are boxhaul's own (format/signal_row.h) */
 	bool told;                                /* consumers know these columns */
-	const char *history;                      /* of the table, as the books name it; NULL: it has none */
 };
 
 struct capture_relations;
@@ -49,9 +49,6 @@ bool capture_relations_set_key(struct capture_relations *r, uint32_t table, cons
 /* What consumers were told of the columns of a table (format/capture_shape.h), as the books have it; NULL: nothing. Copied. False: out of
  * memory. */
 bool capture_relations_set_told(struct capture_relations *r, uint32_t table, const char *columns);
-
-/* The history in which changes of a table stand, as the books have it (a uuid; longer ones are cut off); "": none. Copied. */
-void capture_relations_set_history(struct capture_relations *r, uint32_t table, const char *history);
 
 /* A Relation or a Type was read. False: out of memory. */
 bool capture_relations_take(struct capture_relations *r, const struct pgoutput_message *m);

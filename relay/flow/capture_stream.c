@@ -3,9 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "flow/capture_together.h"
 #include "format/emitted.h"
 #include "format/pgoutput.h"
 #include "format/signal_row.h"
+
+/* A change of the server's has so many numbers: what we put before it must not shift those behind it. */
+enum number { NUMBER_COLUMNS, NUMBER_HALF, NUMBER_CHANGE, NUMBERS };
 
 struct waiting {
 	struct capture_event event;
@@ -23,7 +27,9 @@ struct capture_stream {
 	bool skipping;                   /* a sink has written this transaction, and it is not to go back */
 	struct capture_place place;      /* of the change that is read */
 	uint32_t changes, change;        /* so many has the server sent of the transaction; the one that is read */
-	struct waiting *held;            /* the last change of the transaction, so far */
+	struct waiting *held;            /* the last message of the transaction, so far: */
+	struct capture_together run;     /* the changes that it is to be of, where they may go together */
+	bool together;                   /* those of this transaction may */
 	struct waiting *first, **behind; /* to be given */
 	uint64_t left_out;
 };
@@ -57,6 +63,7 @@ static void drop_all(struct capture_stream *s)
 		free_waiting(w);
 	}
 	s->behind = &s->first;
+	capture_together_end(&s->run);
 	free_waiting(s->held);
 	s->held = NULL;
 	s->in_transaction = false;
@@ -127,9 +134,32 @@ static void put_event(struct capture_stream *s, const struct capture_event *even
 	put_last(s, wait_with(s, event, NULL));
 }
 
+/* The changes that wait to be one message are one. */
+static void end_run(struct capture_stream *s)
+{
+	struct capture_place place = s->place;
+	struct capture_parcel *parcel;
+
+	if (s->run.count > 1) {
+		place.index = (uint64_t)s->run.change * NUMBERS + NUMBER_CHANGE;
+		parcel = capture_together_make(&s->run, s->maker, &place);
+		free(s->held->parcel);
+		s->held->parcel = parcel;
+		if (parcel == NULL) {
+			free(s->held);
+			s->held = NULL;
+			breaks(s, "out of memory");
+		} else {
+			s->held->event = capture_maker_event_of(parcel, CAPTURE_CHANGE_ROW, (uint32_t)place.index);
+		}
+	}
+	capture_together_end(&s->run);
+}
+
 /* What was the last change is so no more, or is so for good. */
 static void let_held_go(struct capture_stream *s)
 {
+	end_run(s);
 	if (s->held != NULL && s->held->for_the_end && !s->held->parcel->parcel.last)
 		free_waiting(s->held);
 	else
@@ -160,9 +190,6 @@ bool capture_stream_go_on(struct capture_stream *s)
 
 /* --- changes --- */
 
-/* A change of the server's has so many numbers: what we put before it must not shift those behind it. */
-enum number { NUMBER_COLUMNS, NUMBER_HALF, NUMBER_CHANGE, NUMBERS };
-
 /* What is made now is this one of the change. */
 static const struct capture_place *at(struct capture_stream *s, enum number number)
 {
@@ -173,20 +200,13 @@ static const struct capture_place *at(struct capture_stream *s, enum number numb
 /* parcel: NULL, there was no memory for it. */
 static void offer(struct capture_stream *s, enum capture_change_kind kind, struct capture_parcel *parcel)
 {
-	struct capture_event event = { .kind = CAPTURE_EVENT_CHANGE };
+	struct capture_event event;
 
 	if (parcel == NULL) {
 		breaks(s, "out of memory");
 		return;
 	}
-	event.change.kind = kind;
-	event.change.index = (uint32_t)s->place.index;
-	event.change.table = kind == CAPTURE_CHANGE_OTHER ? CAPTURE_NO_TABLE : parcel->table;
-	event.change.row = capture_maker_row_of(parcel);
-	event.change.repair_key = parcel->repair_key;
-	event.change.repair_key_bytes = parcel->repair_key_bytes;
-	event.change.moves_whole = parcel->moves_whole;
-	event.change.read_instead = parcel->read_instead;
+	event = capture_maker_event_of(parcel, kind, (uint32_t)s->place.index);
 	let_held_go(s);
 	s->held = wait_with(s, &event, parcel);
 }
@@ -198,6 +218,37 @@ static void tell_columns(struct capture_stream *s, struct capture_relation *x)
 		return;
 	x->told = true;
 	offer(s, CAPTURE_CHANGE_OTHER, capture_maker_columns(s->maker, at(s, NUMBER_COLUMNS), x));
+}
+
+/* The change stands in one message with those before it, of which it is the last one now. Whether its columns have to be told depends on what the books say, and where a message
+ * ends must not: so they are told before the message, whose first changes have the same columns. (In the order of the numbers: the message has that of this change, at least.) */
+static void add_to_run(struct capture_stream *s, struct capture_relation *x, struct capture_parcel *parcel)
+{
+	struct waiting *held = s->held;
+	struct capture_together run = s->run;
+
+	s->held = NULL;
+	s->run.count = 0;
+	tell_columns(s, x);
+	let_held_go(s);
+	s->held = held;
+	s->run = run;
+	capture_together_add(&s->run, s->change, parcel);
+}
+
+static void offer_change(struct capture_stream *s, struct capture_relation *x, struct capture_parcel *parcel)
+{
+	bool may = s->together && parcel != NULL && capture_maker_goes_together(s->maker, parcel);
+
+	if (may && capture_together_fits(&s->run, x, s->change, parcel)) {
+		add_to_run(s, x, parcel);
+		return;
+	}
+	tell_columns(s, x);
+	at(s, NUMBER_CHANGE);
+	offer(s, CAPTURE_CHANGE_ROW, parcel);
+	if (may && !s->broken)
+		capture_together_begin(&s->run, x, s->change, parcel);
 }
 
 /* A change that is not sent is the last one of its transaction nevertheless, if it is: else another message would say so, which another leader, who sent this one, has sent without that word.
@@ -280,14 +331,16 @@ static void take_change(struct capture_stream *s, const struct pgoutput_message 
 	}
 	if (x->table == CAPTURE_NO_TABLE)
 		return;
-	tell_columns(s, x);
 	if (s->handlers.lets_go(s->handlers.arg, x->table)) {
+		tell_columns(s, x);
 		take_unsent(s, x, m);
 		return;
 	}
-	if (capture_maker_moves(s->maker, x, m))
+	if (capture_maker_moves(s->maker, x, m)) {
+		tell_columns(s, x);
 		offer(s, CAPTURE_CHANGE_ROW, capture_maker_half(s->maker, at(s, NUMBER_HALF), x, m));
-	offer(s, CAPTURE_CHANGE_ROW, capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m));
+	}
+	offer_change(s, x, capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m));
 }
 
 static void take_truncate(struct capture_stream *s, const struct pgoutput_message *m)
@@ -330,6 +383,7 @@ static void take_begin(struct capture_stream *s, const struct pgoutput_message *
 	}
 	s->in_transaction = true;
 	s->skipping = false;
+	s->together = s->handlers.together(s->handlers.arg);
 	s->changes = 0;
 	s->place = (struct capture_place){ .system = s->place.system,
 					   .commit_lsn = m->begin.final_lsn,
@@ -359,6 +413,7 @@ static void take_commit(struct capture_stream *s, const struct pgoutput_message 
 		return;
 	}
 	s->in_transaction = false;
+	end_run(s);
 	end_for_sure(s);
 	if (s->held != NULL)
 		s->held->parcel->parcel.last = true;

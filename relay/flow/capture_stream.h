@@ -3,9 +3,9 @@
  *     walsender --message--> pgoutput --> relations (what tuples mean)
  *                                    `--> parcels --> waiting --give()--> core, as long as it takes
  *
- * One message may be several events (a TRUNCATE of several tables; a table's new shape before its row), and the last change of a transaction says that it
+ * Changes of one transaction may be one message (flow/capture_together.h). One message of the server may be several events (a TRUNCATE of several tables; a table's new shape before its row), and the last change of a transaction says that it
  * is the last, which is known when the commit has come. So what is made waits here, the last change always, until it may be given. While
- * something waits that the core does not take, the walsender is not to be read: so what waits is one change, and what one message makes. */
+ * something waits that the core does not take, the walsender is not to be read: so what waits is one message of ours, and what one of the server's makes. */
 #ifndef BOXHAUL_FLOW_CAPTURE_STREAM_H
 #define BOXHAUL_FLOW_CAPTURE_STREAM_H
 
@@ -27,6 +27,8 @@ struct capture_stream_handlers {
 	/* Whether a row that was inserted into this table is not to be sent (capture_lets_go()): then its change is not given. But if it is the last one of its
 	 * transaction, the columns of the table are, in its place. */
 	bool (*lets_go)(void *arg, uint32_t table);
+	/* Whether the stream takes messages of several changes: it takes so many bytes in one. */
+	bool (*together)(void *arg);
 	/* What was read makes no sense, or there is no memory for it. Nothing is given any more until capture_stream_begin(): the stream is to be
 	 * ended, and begun again from what is settled. */
 	void (*broken)(void *arg, const char *why);

@@ -175,22 +175,32 @@ static const char *const formats[] = {
 	[CAPTURE_FORMAT_CLOUDEVENTS] = "cloudevents",
 };
 
+/* From there to the end. */
+static void set_part(struct body *b, size_t at)
+{
+	b->w->part_at = at;
+	b->w->part_bytes = b->out->count - at;
+}
+
 static void write_plain(struct body *b, const char *op)
 {
 	const struct capture_change *c = b->c;
-	char at[ENVELOPE_TIME_BYTES];
+	char time[ENVELOPE_TIME_BYTES];
+	size_t at, change;
 
 	put_text(b, "{\"op\":", op);
 	put_table(b);
+	change = b->out->count;
 	put_key(b);
 	if (has_row(c)) {
 		capture_text_say(b->out, ",\"row\":");
-		b->w->row_at = b->out->count;
+		at = b->out->count;
 		put_row(b);
-		b->w->row_bytes = b->out->count - b->w->row_at;
+		if (c->op == CAPTURE_OP_READ)
+			set_part(b, at);
 	}
 	if (c->body != NULL) {
-		capture_text_say(b->out, ",\"rows\":[");
+		capture_text_say(b->out, c->op == CAPTURE_OP_READ ? ",\"rows\":[" : ",\"changes\":[");
 		capture_text_put(b->out, c->body->bytes, c->body->count);
 		capture_text_char(b->out, ']');
 	}
@@ -199,6 +209,8 @@ static void write_plain(struct body *b, const char *op)
 		put_old(b);
 	}
 	put_unchanged(b);
+	if (c->op < CAPTURE_OP_READ)
+		set_part(b, change);
 	if (c->op == CAPTURE_OP_SHAPE || (c->op == CAPTURE_OP_SNAPSHOT_BEGIN && c->shape->count > 0)) {
 		capture_text_say(b->out, ",\"columns\":");
 		capture_shape_write(b->out, c->shape);
@@ -207,10 +219,8 @@ static void write_plain(struct body *b, const char *op)
 	}
 	if (c->snapshot != NULL)
 		put_text(b, ",\"snapshot\":", c->snapshot);
-	if (c->history != NULL)
-		put_text(b, ",\"history\":", c->history);
-	if (c->place.commit_lsn != 0 && envelope_time(c->place.commit_us, at))
-		put_text(b, ",\"at\":", at);
+	if (c->place.commit_lsn != 0 && envelope_time(c->place.commit_us, time))
+		put_text(b, ",\"at\":", time);
 	capture_text_char(b->out, '}');
 }
 

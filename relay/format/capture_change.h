@@ -23,6 +23,7 @@ enum capture_op {
 	CAPTURE_OP_TOKEN, /* of a move; of no table, and alone in its transaction */
 	CAPTURE_OP_END,   /* of no table: its transaction ends here */
 	CAPTURE_OP_VERIFY,
+	CAPTURE_OP_SEVERAL, /* changes of one transaction and table */
 };
 
 /* What is the same for all changes of a capture. */
@@ -48,11 +49,10 @@ struct capture_change {
 		place; /* not of READ. Of SNAPSHOT_BEGIN, SNAPSHOT_END and a SHAPE outside of a transaction: all 0 but `system` */
 	const char *
 		snapshot; /* the snapshot's id; of READ, SNAPSHOT_BEGIN, SNAPSHOT_END; else NULL, or of SHAPE the one under way */
-	const char *history; /* of SHAPE, SNAPSHOT_BEGIN: in which history of the table it stands (sql/010_capture.sql); else NULL */
 	uint64_t reading;  /* of READ, VERIFY */
 	const char *token; /* of TOKEN */
 	/* Of VERIFY: its body (format/capture_verify.h), and what tells it from the others of its pass, whose id is `snapshot`. Of a READ of several rows, which has no `row`: these, with
-	 * commas between them, and what tells it from the others of its reading. */
+	 * commas between them, and what tells it from the others of its reading. Of SEVERAL: the changes; its place is that of the last one. */
 	const struct capture_text *body;
 	const void *id;
 	size_t id_bytes;

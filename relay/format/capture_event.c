@@ -22,6 +22,7 @@ static const char *const ops[] = {
 	[CAPTURE_OP_TOKEN] = "token",
 	[CAPTURE_OP_END] = "end",
 	[CAPTURE_OP_VERIFY] = "v",
+	[CAPTURE_OP_SEVERAL] = "m",
 };
 
 /* --- the key --- */

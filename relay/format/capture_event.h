@@ -5,17 +5,16 @@
  *     {"op":"u","table":"public.orders","key":{"id":42},"row":{"id":42,"total":"9.90"},"old":{...},"unchanged":["doc"],"at":"2026-11-30T09:45:00.123456Z"}
  *
  *     op         c inserted, u updated, d deleted, r read by a snapshot, t truncated, s the shape of the table, snapshot-begin, snapshot-end,
- *                v of a verify pass, which has a body of its own (format/capture_verify.h)
+ *                v of a verify pass, which has a body of its own (format/capture_verify.h); m several changes (format = text, order = commit)
  *     key        of the row as it is now; of a deleted one as it was. Not where the table has no key
  *     row        as it is now; not of d, t, s
  *     rows       of an r, in the place of key and row: several rows of one snapshot, each as in `row` (format = text, order = commit)
+ *     changes    of an m: changes of one transaction to rows of this table, in their order, each with its own op (c, u, d), key, row, old and unchanged
  *     old        as it was: what the replica identity gives. Of a u with a key that stays: only with REPLICA IDENTITY FULL
  *     unchanged  columns that are stored out of line and were not sent, because they did not change: they stand in no row, and are never null
  *     at         the time of the commit; not of r
  *     snapshot   the snapshot's id, of r, s, snapshot-begin, snapshot-end
  *     columns    of s, snapshot-begin: format/capture_shape.h
- *     history    the same: in which history of the table it stands. Under another one than before changes are missing between the two, and its rows are read
- *                again. Not where nobody reads them
  *     format     the same: this one
  *     order      the same: commit, or key
  *

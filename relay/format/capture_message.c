@@ -24,7 +24,7 @@ void capture_message_begin(struct capture_writer *w)
 	capture_text_reset(&w->piece);
 	w->header_count = 0;
 	w->wire_bytes = 0;
-	w->row_at = w->row_bytes = 0;
+	w->part_at = w->part_bytes = 0;
 	w->subject[0] = w->why[0] = '\0';
 }
 

@@ -45,8 +45,9 @@ struct capture_writer {
 	struct capture_identity identity;
 	struct capture_text payload, headers, key, encoded, piece;
 	size_t header_count, wire_bytes;
-	size_t row_at,
-		row_bytes; /* of a change with a row, where no other format is wanted: where that stands in the payload; 0: nowhere */
+	/* Where no other format is wanted: what of the payload others may stand beside in one message. Of a READ its row; of a change all that it says of its row, from the comma
+	 * behind the table on. 0: nothing. */
+	size_t part_at, part_bytes;
 	char subject[MESSAGE_SUBJECT_MAX_BYTES + 1];
 	char why[256];
 };

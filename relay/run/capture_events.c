@@ -177,10 +177,19 @@ static bool lets_go(void *arg, uint32_t table)
 	return capture_lets_go(c->core, table);
 }
 
+/* (Where somebody has the stream take less than that, while a transaction is half stored and its leader dies, what of it went together is stored twice.) */
+static bool together(void *arg)
+{
+	struct capture_one *c = arg;
+	uint64_t most = stream_setup_most_bytes(c->setup, 0);
+
+	return most == 0 || most >= CAPTURE_MAKER_NEVER_REFUSED_BYTES;
+}
+
 struct capture_stream_handlers capture_events_of_stream(struct capture_one *c)
 {
 	return (struct capture_stream_handlers){
-		.takes = takes, .give = on_give, .lets_go = lets_go, .broken = on_broken, .arg = c
+		.takes = takes, .give = on_give, .lets_go = lets_go, .together = together, .broken = on_broken, .arg = c
 	};
 }
 
@@ -223,8 +232,6 @@ static void take_table(struct capture_one *c, uint32_t i, struct capture_ledger_
 	from->pass.columns = NULL;
 	capture_chunk_set_pass(c->chunk, i, t->pass.number != 0 ? &t->pass : NULL);
 	memcpy(t->snapshot_id, from->snapshot_id, sizeof t->snapshot_id);
-	memcpy(t->history, from->history, sizeof t->history);
-	capture_relations_set_history(c->relations, i, from->history);
 	capture_relations_set_told(c->relations, i, from->columns);
 	take_key(c, i, from->key, from->key_bytes);
 }

@@ -6,9 +6,6 @@
 enum {
 	/* Of a pass. Every server takes so much (max_payload is 1 MB by default), and what is not taken is compared by the next pass. */
 	PASS_BYTES = 256 * 1024,
-	/* Of rows, which must not be refused for their company: with the rest of the message it is never refused for its size. (Where the stream takes less it is less.) */
-	REST_BYTES = 512,
-	ROWS_BYTES = CAPTURE_MAKER_NEVER_REFUSED_BYTES - REST_BYTES,
 };
 
 /* The messages, as they are made. */
@@ -30,12 +27,12 @@ static bool is_of_pass(const struct windows *w)
 
 static size_t most_bytes(const struct windows *w)
 {
-	size_t most = is_of_pass(w) ? PASS_BYTES : ROWS_BYTES;
+	size_t most = is_of_pass(w) ? PASS_BYTES : CAPTURE_MAKER_TOGETHER_BYTES; /* where the stream takes less it is less */
 	uint64_t of_stream = stream_setup_most_bytes(w->c->setup, 0);
 
-	if (of_stream == 0 || of_stream >= most + REST_BYTES)
+	if (of_stream == 0 || of_stream >= most + CAPTURE_MAKER_REST_BYTES)
 		return most;
-	return of_stream > REST_BYTES ? (size_t)of_stream - REST_BYTES : 0;
+	return of_stream > CAPTURE_MAKER_REST_BYTES ? (size_t)of_stream - CAPTURE_MAKER_REST_BYTES : 0;
 }
 
 /* How many from there on: one at least. What can never be sent is a dead letter by itself. */

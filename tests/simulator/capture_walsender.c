@@ -67,7 +67,7 @@ static void name_keys(struct capture_sim *s, struct capture_event *ev, const str
 
 	if (op->kind == OP_TRUNCATE || op->kind == OP_MESSAGE || op->unkeyed)
 		return;
-	p->keys = calloc(2, KEY_BYTES);
+	p->keys = calloc(2 + p->m.more, KEY_BYTES);
 	demand(s, p->keys != NULL, "out of memory");
 	capture_key_text(p->keys, moved && s->flaw != CAPTURE_FLAW_new_key ? op->old_key : op->key);
 	ev->change.row.key = p->keys;
@@ -82,26 +82,64 @@ static void name_keys(struct capture_sim *s, struct capture_event *ev, const str
 	ev->change.row.lane = 1 + capture_mix(op->table, op->key);
 }
 
-static void fill_change(struct capture_sim *s, const struct transaction *t, uint32_t o, struct capture_event *ev,
-			struct payload *p)
+/* As flow/capture_together.h: what follows from the log alone. */
+static bool goes_together(const struct capture_sim *s, const struct op *op)
+{
+	return s->plan.settings.rows_together && op->published && !op->unkeyed && !s->poison[op->content.val] &&
+	       (op->kind == OP_INSERT || op->kind == OP_DELETE || (op->kind == OP_UPDATE && op->old_key == op->key));
+}
+
+/* So many behind this one are one message with it. */
+static uint32_t count_together(struct capture_sim *s, const struct transaction *t, uint32_t o)
 {
 	const struct op *op = &s->op[t->first_op + o];
+	uint32_t n = 0;
+
+	while (goes_together(s, op) && o + n + 1 < t->ops && goes_together(s, op + n + 1) &&
+	       op[n + 1].table == op->table &&
+	       (s->flaw == CAPTURE_FLAW_together_by_chance ? prng_next(&s->dice)
+							   : capture_mix(t->commit_lsn, o + n)) % 4 != 0)
+		n++;
+	return n;
+}
+
+static void name_others(const struct op *op, struct host *h, struct capture_event *ev, struct payload *p)
+{
+	char *room = p->keys + 2 * (size_t)KEY_BYTES;
+
+	for (uint32_t i = 0; i < p->m.more; i++, room += KEY_BYTES) {
+		capture_key_text(room, op[i + 1].key);
+		h->others[i] = (struct capture_key_of){ room, (uint32_t)strlen(room) };
+	}
+	ev->change.others = h->others;
+	ev->change.other_count = p->m.more;
+}
+
+/* Returns the number of the one behind it. */
+static uint32_t fill_change(struct capture_sim *s, struct host *h, const struct transaction *t, uint32_t o,
+			    struct capture_event *ev, struct payload *p)
+{
+	const struct op *op = &s->op[t->first_op + o];
+	uint32_t more = count_together(s, t, o), last = o + more;
 
 	ev->kind = CAPTURE_EVENT_CHANGE;
 	ev->change.kind = op->kind == OP_MESSAGE    ? CAPTURE_CHANGE_OTHER
 			  : op->kind == OP_TRUNCATE ? CAPTURE_CHANGE_TRUNCATE
 						    : CAPTURE_CHANGE_ROW;
-	ev->change.index = 3 * o;
+	ev->change.index = 3 * last;
 	ev->change.table = op->kind == OP_MESSAGE ? CAPTURE_NO_TABLE : op->table;
-	p->m = (struct message){ .kind = MESSAGE_CHANGE, .op = t->first_op + o };
+	p->m = (struct message){ .kind = MESSAGE_CHANGE, .op = t->first_op + o, .more = more };
 	p->m.transaction = (uint32_t)(t - s->transaction);
-	p->m.id = capture_mix(capture_mix(t->commit_lsn, o), 1);
+	p->m.id = capture_mix(capture_mix(t->commit_lsn, last), 1);
 	if (s->flaw != CAPTURE_FLAW_id_of_position)
 		p->m.id = capture_mix(p->m.id, capture_mix((uint64_t)t->time, t->xid));
 	if (s->poison[op->content.val] && op->kind != OP_DELETE && op->content.val % 2 == 0)
 		ev->change.row.defect = DEFECT_MESSAGE_LONG;
 	ev->change.row.bytes = 10 + (uint32_t)prng_below(&s->dice, 100);
 	name_keys(s, ev, op, p);
+	if (more > 0)
+		name_others(op, h, ev, p);
+	return last + 1;
 }
 
 static bool step_transaction(struct capture_sim *s, struct host *h, const struct transaction *t,
@@ -120,7 +158,7 @@ static bool step_transaction(struct capture_sim *s, struct host *h, const struct
 	       !s->op[t->first_op + h->next_op].instead)
 		h->next_op++;
 	if (h->next_op < t->ops) {
-		fill_change(s, t, h->next_op++, ev, p);
+		h->next_op = fill_change(s, h, t, h->next_op, ev, p);
 		return true;
 	}
 	h->begun = false;

@@ -55,6 +55,7 @@ struct capture_happening {
 	X(end_asked_of_flush, "the end of a chunk is where the log is flushed to")         \
 	X(carried_torn, "what was carried of a commit that is not marked stays on record") \
 	X(decided_torn, "an operator decides about what comes again with its commit")      \
+	X(together_by_chance, "which changes are one message is not for the log alone to say") \
 	X(keepalive_ahead, "a keepalive is handed over before what was sent before it")
 
 enum capture_flaw {
@@ -118,7 +119,8 @@ struct window {
 struct message {
 	enum message_kind kind;
 	uint64_t id;
-	uint32_t op;          /* CHANGE */
+	uint32_t op;          /* CHANGE; */
+	uint32_t more;        /* and so many behind it, which are one message with it */
 	uint32_t transaction; /* CHANGE */
 	uint8_t table, key;   /* ROW; CONTROL: table */
 	bool end;             /* CONTROL */
@@ -252,6 +254,7 @@ struct host {
 	uint64_t stream; /* 0: none */
 	uint32_t next;   /* transaction */
 	uint32_t next_op, next_marker;
+	struct capture_key_of others[MAX_TX_OPS]; /* of the change that is given now */
 	bool begun;
 	uint64_t start, keepalive, confirmed;
 };

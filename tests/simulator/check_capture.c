@@ -208,6 +208,16 @@ static void change_stored(struct capture_sim *s, const struct message *m)
 	op->sequence = s->sequence + 1;
 }
 
+static void changes_stored(struct capture_sim *s, const struct message *m)
+{
+	for (uint32_t i = 0; i <= m->more; i++) {
+		struct message one = *m;
+
+		one.op += i;
+		change_stored(s, &one);
+	}
+}
+
 /* Contents that somebody wrote whose transaction is lost. */
 static bool is_of_lost(const struct capture_sim *s, const struct content *c)
 {
@@ -319,8 +329,8 @@ static void pass_stored(struct capture_sim *s, const struct message *m)
 void check_capture_stored(struct capture_sim *s, const struct message *m)
 {
 	if (m->kind == MESSAGE_CHANGE)
-		trace(s, "stream  %u: change %u/%u: %d of %u/%u, was %u, to %u/%u", s->sequence + 1, m->transaction,
-		      m->op, s->op[m->op].kind, s->op[m->op].table, s->op[m->op].key, s->op[m->op].old_key,
+		trace(s, "stream  %u: change %u/%u (and %u): %d of %u/%u, was %u, to %u/%u", s->sequence + 1,
+		      m->transaction, m->op, m->more, s->op[m->op].kind, s->op[m->op].table, s->op[m->op].key, s->op[m->op].old_key,
 		      s->op[m->op].content.val, s->op[m->op].toast_sent ? s->op[m->op].content.toast : 0);
 	else
 		trace(s, "stream  %u: %s %u/%u, reading %u: %u/%u", s->sequence + 1,
@@ -329,7 +339,7 @@ void check_capture_stored(struct capture_sim *s, const struct message *m)
 						  : "control",
 		      m->table, m->key, m->reading, m->content.val, m->content.toast);
 	if (m->kind == MESSAGE_CHANGE)
-		change_stored(s, m);
+		changes_stored(s, m);
 	else if (m->kind == MESSAGE_ROW && m->table == s->plan.whole_table)
 		unkeyed_stored(s, m, m->content.val);
 	else if (m->kind == MESSAGE_ROW)
@@ -344,6 +354,7 @@ void check_capture_stored(struct capture_sim *s, const struct message *m)
 
 void check_capture_lettered(struct capture_sim *s, const struct message *m)
 {
+	demand(s, m->more == 0, "changes are dead letters for their company");
 	s->letters++;
 	if (m->kind == MESSAGE_CHANGE && s->op[m->op].unkeyed)
 		s->unkeyed_lettered[s->op[m->op].content.val] = true;

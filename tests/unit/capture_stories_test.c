@@ -457,6 +457,26 @@ static void row_before_the_change(void)
 	is_number(capture_look(core)->ordinal, 4, "then what is left goes out");
 }
 
+/* Between the changes of one message nothing stands, so the rows of all its keys stand before it. */
+static void rows_before_the_changes(void)
+{
+	static const struct capture_key_of others[] = { { "c", 1 }, { "b", 1 } };
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHANGE };
+
+	reads();
+	chunk(720, 727);
+	end(200);
+	begin(727, 120);
+	ev.change.row = (struct capture_row){ .key = "a", .key_bytes = 1, .bytes = 10 };
+	ev.change.others = others;
+	ev.change.other_count = 2;
+	ev.change.index = 8;
+	step(ev);
+	commit(128);
+	is_number(capture_look(core)->ordinal, 3, "both rows that it has not seen go out, and then the message of several changes");
+	is_number(capture_look(core)->open_rows, 0, "none of them waits any longer");
+}
+
 static void confirms_what_is_marked(void)
 {
 	leads(CAPTURE_TABLE_COMPLETE);
@@ -1074,6 +1094,7 @@ int main(int argc, char **argv)
 	paused_it_begins_anew();
 	a_chunk_that_is_larger_than_the_queue();
 	the_last_row_is_larger_than_the_queue();
+	rows_before_the_changes();
 	capture_free(core);
 	return done_testing();
 }

@@ -78,6 +78,7 @@ static void begin_message(char letter)
 
 static struct capture_relations *relations;
 static char given[2048]; /* a line: B17 c2 ... */
+static char payload[8192], others[256]; /* of what was given last; the keys of what goes together */
 static bool takes_any = true;
 static unsigned takes_more;
 static const char *broke;
@@ -89,6 +90,14 @@ static bool takes(void *arg)
 }
 
 static uint32_t not_sent = CAPTURE_NO_TABLE;
+
+static bool several = true;
+
+static bool together(void *arg)
+{
+	(void)arg;
+	return several;
+}
 
 static bool lets_go(void *arg, uint32_t table)
 {
@@ -107,16 +116,6 @@ static void say(const char *format, ...)
 	va_end(args);
 }
 
-/* Which one it says. */
-static void say_history(const struct capture_parcel *p)
-{
-	static const char word[] = "\"history\":\"";
-	const char *at = memmem(p->parcel.payload, p->parcel.payload_bytes, word, sizeof word - 1);
-
-	if (at != NULL)
-		say("(%.2s)", at + sizeof word - 1);
-}
-
 static void give(void *arg, struct capture_event *ev, struct capture_parcel *p)
 {
 	static const char *const kinds[] = { "row", "truncate", "other" };
@@ -132,11 +131,17 @@ static void give(void *arg, struct capture_event *ev, struct capture_parcel *p)
 		break;
 	default:
 		say("%s%u", kinds[ev->change.kind], ev->change.index);
-		say("%s%s%s", p->parcel.last ? "!" : "", p->columns != NULL ? "s" : "",
+		if (ev->change.other_count > 0)
+			say("*%u", ev->change.other_count + 1);
+		say("%s%s%s ", p->parcel.last ? "!" : "", p->columns != NULL ? "s" : "",
 		    p->repair_key != NULL ? "r" : "");
-		say_history(p);
-		say(" ");
 	}
+	if (p != NULL)
+		snprintf(payload, sizeof payload, "%.*s", (int)p->parcel.payload_bytes,
+			 (const char *)p->parcel.payload);
+	for (uint32_t i = 0; p != NULL && i < ev->change.other_count; i++)
+		snprintf(others + strlen(others), sizeof others - strlen(others), "%.*s ",
+			 (int)ev->change.others[i].key_bytes - 4, (const char *)ev->change.others[i].key + 4);
 	if (p != NULL && p->columns != NULL)
 		capture_relations_set_told(relations, p->table, p->columns);
 	free(p);
@@ -253,6 +258,15 @@ static void update(uint32_t oid, const char *old, const char *row)
 	send_message();
 }
 
+static void delete_key(uint32_t oid, const char *old)
+{
+	begin_message('D');
+	put32(oid);
+	put8('K');
+	put_tuple(old);
+	send_message();
+}
+
 static void truncate_both(uint32_t a, uint32_t b)
 {
 	begin_message('T');
@@ -309,39 +323,6 @@ static void order_and_numbers(void)
 	commit(0x300);
 	is_text(so_far(), "B9 row2 other3s row5! C310 ",
 		"columns are told again where they are others, and only there");
-}
-
-/* Behind a new slot nothing was told of a table: that it stands in another history is said before its first change, by each leader until the books have it. */
-static void a_new_history(void)
-{
-	for (unsigned leader = 0; leader < 2; leader++) {
-		capture_stream_begin(stream, 1);
-		capture_relations_set_told(relations, 0, NULL);
-		capture_relations_set_history(relations, 0, "h2");
-		begin(30, 0x400);
-		describe(1, "orders", "document");
-		update(1, NULL, "1|a|x");
-		commit(0x400);
-		is_text(so_far(), "B30 other0s(h2) row2! C410 ", "before the first change");
-	}
-	capture_stream_begin(stream, 1);
-	begin(31, 0x500);
-	describe(1, "orders", "document");
-	update(1, NULL, "1|b|x");
-	describe(1, "orders", "doc");
-	update(1, NULL, "1|c|x");
-	describe(2, "stock", "doc");
-	insert(2, "1|c|x");
-	commit(0x500);
-	is_text(so_far(), "B31 row2 other3s(h2) row5 other6s row8! C510 ",
-		"and behind it where columns are told; a table whose rows nobody reads has none");
-	capture_relations_set_told(relations, 1, NULL);
-	begin(32, 0x600);
-	describe(1, "orders", "document");
-	update(1, NULL, "1|d|x");
-	commit(0x600);
-	capture_relations_set_history(relations, 0, "");
-	so_far();
 }
 
 /* The last one may never be stored: too large for somebody, or for all. */
@@ -530,6 +511,127 @@ static void what_is_not_taken(void)
 	is_text(so_far(), "", "and never given");
 }
 
+static void as_text(bool text)
+{
+	capture.format = text ? CAPTURE_FORMAT_TEXT : CAPTURE_FORMAT_ROW;
+	capture.order = text ? CONFIG_ORDER_COMMIT : CONFIG_ORDER_KEY;
+	capture_maker_configure(maker, 1, "db");
+}
+
+/* Who makes tables of them is sent several changes of a transaction in one message. */
+static void what_goes_together(void)
+{
+	as_text(true);
+	begin(50, 0x4000);
+	so_far();
+	describe(1, "orders", "doc");
+	insert(1, "1|a|x");
+	insert(1, "2|b|-");
+	update(1, NULL, "1|c|?");
+	delete_key(1, "2|-|-");
+	is_text(so_far(), "other0s ", "they wait for one another");
+	commit(0x4000);
+	is_text(so_far(), "row11*4! C4010 ", "and have the number of the last one");
+	is_text(others, "2 1 2 ", "the core is told all keys");
+	is_text(payload,
+		"{\"op\":\"m\",\"table\":\"public.orders\",\"changes\":["
+		"{\"op\":\"c\",\"key\":{\"id\":\"1\"},\"row\":{\"id\":\"1\",\"name\":\"a\",\"doc\":\"x\"}},"
+		"{\"op\":\"c\",\"key\":{\"id\":\"2\"},\"row\":{\"id\":\"2\",\"name\":\"b\",\"doc\":null}},"
+		"{\"op\":\"u\",\"key\":{\"id\":\"1\"},\"row\":{\"id\":\"1\",\"name\":\"c\"},\"unchanged\":[\"doc\"]},"
+		"{\"op\":\"d\",\"key\":{\"id\":\"2\"},\"old\":{\"id\":\"2\"}}],\"at\":\"2000-01-01T00:00:00.001000Z\"}",
+		"each stands there as it does alone");
+	begin(51, 0x4100);
+	insert(1, "3|a|x");
+	describe(1, "orders", "doc");
+	insert(1, "4|a|x");
+	capture_relations_set_told(relations, 0, "[]");
+	describe(1, "orders", "doc");
+	insert(1, "5|a|x");
+	commit(0x4100);
+	is_text(so_far(), "B51 other6s row8*3! C4110 ",
+		"where one ends does not depend on what consumers were told: the columns go before it");
+	begin(52, 0x4200);
+	for (int i = 0; i < CAPTURE_MAKER_TOGETHER_MOST + 2; i++)
+		insert(1, "6|a|x");
+	commit(0x4200);
+	is_text(so_far(), "B52 row161*54 row197*12! C4210 ", "each is small enough for any stream");
+}
+
+static void what_goes_apart(void)
+{
+	char large[CAPTURE_MAKER_TOGETHER_BYTES], row[CAPTURE_MAKER_TOGETHER_BYTES + 8];
+
+	describe(2, "stock", "doc");
+	describe(3, "strange", "doc");
+	begin(53, 0x4300);
+	insert(1, "1|a|x");
+	insert(2, "1|a|x");
+	insert(2, "2|a|x");
+	insert(1, "2|a|x");
+	commit(0x4300);
+	is_text(so_far(), "B53 row2 other3s row8*2 row11! C4310 ", "another table");
+	begin(54, 0x4400);
+	insert(1, "1|a|x");
+	insert(3, "1|a|x");
+	insert(1, "2|a|x");
+	emit(true, "others/paid/7");
+	insert(1, "3|a|x");
+	commit(0x4400);
+	is_text(so_far(), "B54 row2 row8 row14! C4410 ", "and what is not ours: another leader may know more tables");
+	begin(55, 0x4500);
+	insert(1, "1|a|x");
+	insert(1, "2|a|x");
+	update(1, "2|-|-", "3|a|x");
+	insert(1, "2|a|x");
+	insert(1, "4|a|x");
+	truncate_both(1, 2);
+	commit(0x4500);
+	is_text(so_far(), "B55 row5*2 row8r row14*2 truncate17 truncate20! C4510 ", "a change of key, and a truncate");
+	begin(56, 0x4600);
+	insert(1, "1|\xff|x");
+	insert(1, "2|a|x");
+	insert(1, "3|a|x");
+	commit(0x4600);
+	is_text(so_far(), "B56 row2 row8*2! C4610 ", "what can never be sent");
+	memset(large, 'x', sizeof large - 1);
+	large[sizeof large - 1] = '\0';
+	snprintf(row, sizeof row, "2|a|%s", large);
+	begin(57, 0x4700);
+	insert(1, "1|a|x");
+	insert(1, row);
+	insert(1, "3|a|x");
+	commit(0x4700);
+	is_text(so_far(), "B57 row2 row5 row8! C4710 ", "what is large");
+	begin(58, 0x4800);
+	insert(1, "1|a|x");
+	describe(1, "orders", "document");
+	insert(1, "2|a|x");
+	insert(1, "3|a|x");
+	commit(0x4800);
+	is_text(so_far(), "B58 row2 other3s row8*2! C4810 ", "other columns");
+	several = false;
+	begin(59, 0x4900);
+	insert(1, "1|a|x");
+	insert(1, "2|a|x");
+	commit(0x4900);
+	is_text(so_far(), "B59 row2 row5! C4910 ", "where the stream takes no such message");
+	several = true;
+	capture.subject = (char[]){ "cdc.{table}.{name}" };
+	as_text(true);
+	begin(60, 0x4a00);
+	insert(1, "1|a|x");
+	insert(1, "2|a|x");
+	commit(0x4a00);
+	is_text(so_far(), "B60 row2 row5! C4A10 ", "where each row has a subject of its own");
+	capture.subject = (char[]){ "cdc.{schema}.{table}" };
+	as_text(false);
+	begin(61, 0x4b00);
+	insert(1, "1|a|x");
+	insert(1, "2|a|x");
+	commit(0x4b00);
+	is_text(so_far(), "B61 row2 row5! C4B10 ", "and for consumers of another kind");
+}
+
 static void no_sense(void)
 {
 	begin(14, 0xa00);
@@ -555,7 +657,7 @@ static void no_sense(void)
 int main(void)
 {
 	struct capture_stream_handlers handlers = {
-		.takes = takes, .give = give, .lets_go = lets_go, .broken = broken
+		.takes = takes, .give = give, .lets_go = lets_go, .together = together, .broken = broken
 	};
 
 	relations = capture_relations_create(&config, 0);
@@ -563,13 +665,14 @@ int main(void)
 	stream = capture_stream_create(relations, maker, &handlers);
 	capture_stream_begin(stream, 1);
 	order_and_numbers();
-	a_new_history();
 	ends_for_sure();
 	what_is_let_go();
 	the_rest();
 	what_a_sink_applied();
 	tokens();
 	signals_that_are_rows();
+	what_goes_together();
+	what_goes_apart();
 	what_is_not_taken();
 	no_sense();
 	capture_stream_free(stream);

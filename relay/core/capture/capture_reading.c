@@ -172,10 +172,20 @@ void capture_reading_position(struct capture_reading *r, uint64_t lsn)
 	look_at_window(r);
 }
 
-void capture_reading_change(struct capture_reading *r, uint32_t xid, const struct capture_event *ev)
+/* Each of the keys has a row that may wait here; and between the changes of one message nothing stands. */
+static void emit_keys(struct capture_reading *r, const struct capture_event *ev)
 {
 	const struct capture_row *row = &ev->change.row;
 
+	if (row->key != NULL)
+		r->stats->rows_early += chunk_emit(&r->chunk, row->key, row->key_bytes);
+	for (uint32_t i = 0; i < ev->change.other_count && !MUTANT(others_ignored); i++)
+		r->stats->rows_early +=
+			chunk_emit(&r->chunk, ev->change.others[i].key, ev->change.others[i].key_bytes);
+}
+
+void capture_reading_change(struct capture_reading *r, uint32_t xid, const struct capture_event *ev)
+{
 	if (!r->chunk.open || ev->change.table != r->at || ev->change.kind == CAPTURE_CHANGE_OTHER)
 		return;
 	/* Its transaction was seen: the row, if it is here, holds this change already, and stands behind it. */
@@ -183,8 +193,8 @@ void capture_reading_change(struct capture_reading *r, uint32_t xid, const struc
 		return;
 	if (ev->change.kind == CAPTURE_CHANGE_TRUNCATE)
 		r->stats->rows_early += MUTANT(truncate_ignored) ? 0 : chunk_emit_all(&r->chunk);
-	else if (row->key != NULL)
-		r->stats->rows_early += chunk_emit(&r->chunk, row->key, row->key_bytes);
+	else
+		emit_keys(r, ev);
 	/* A verify pass says also of a key that there is no such row: that holds until a change gives a row this key. (Of a row that is there nothing but a change of
 	 * its own makes room for another.) */
 	if (r->table[r->at].pass != 0 && ev->change.repair_key != NULL && !MUTANT(pass_of_old_key))

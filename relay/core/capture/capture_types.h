@@ -91,8 +91,14 @@ struct capture_row {
 	uint32_t slot;   /* OUT: where its payload is kept, or CAPTURE_NO_SLOT: the core let it go */
 };
 
+/* The key of one change of several that are one message, in its payload. */
+struct capture_key_of {
+	const void *key;
+	uint32_t key_bytes;
+};
+
 enum capture_change_kind {
-	CAPTURE_CHANGE_ROW,      /* insert, update, delete */
+	CAPTURE_CHANGE_ROW,      /* insert, update, delete; or several of these */
 	CAPTURE_CHANGE_TRUNCATE, /* of one table; a TRUNCATE message that names several is several changes */
 	CAPTURE_CHANGE_OTHER, /* of no table that is read: logical message, outbox row, description of a table, begin, end */
 };
@@ -187,6 +193,10 @@ struct capture_event {
 			/* It is not sent as it is, for it is not whole and nothing but whole rows may be: the row under repair_key is read, and
 			 * sent instead. */
 			bool read_instead;
+			/* Several changes of this table that are one message: the keys of those behind the first one. None of them gives its row another
+			 * key, and each that is sent again is in a message with the same changes (README.md, Changes that go together). */
+			const struct capture_key_of *others;
+			uint32_t other_count;
 			/* The core does not want it: CAPTURE_NO_SLOT in row.slot, and nothing of it is kept. */
 		} change;
 		struct {
