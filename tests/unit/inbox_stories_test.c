@@ -294,6 +294,29 @@ static void begins(void)
 	hears("info, stop ahead", "a start behind the end is refused");
 }
 
+/* The daemon of a sink is started before the one that makes its stream. */
+static void waits_for_its_stream(void)
+{
+	usual();
+	begin();
+	lead((struct inbox_books){ 0 });
+	step((struct inbox_event){ .kind = INBOX_EVENT_INFO,
+				   .info = { .ask = info_ask, .answer = INBOX_ANSWER_MISSING } });
+	hears("info, stop no stream", "there is none");
+	pass(set.retry_min_ms);
+	hears("info", "it is asked again at once");
+	for (int i = 0; i < 20; i++) {
+		step((struct inbox_event){ .kind = INBOX_EVENT_INFO,
+					   .info = { .ask = info_ask, .answer = INBOX_ANSWER_MISSING } });
+		forget();
+		pass(set.retry_max_ms);
+		ok(strncmp(heard, "info", 4) == 0, "and again, at most a pause later");
+		forget();
+	}
+	info(0, 0);
+	hears("begin 0-0", "as soon as it is there it begins");
+}
+
 /* --- from the books to the first request --- */
 
 static void opens(void)
@@ -828,6 +851,7 @@ int main(int argc, char **argv)
 		return 64;
 	begins();
 	begins_again();
+	waits_for_its_stream();
 	opens();
 	finds_gap();
 	finds_lost_end();

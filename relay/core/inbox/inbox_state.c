@@ -139,12 +139,19 @@ static void say_stop(struct inbox *in, enum inbox_stop stop, uint64_t from, uint
 				.kind = INBOX_NOTE_STOPPED, .stop = stop, .from = from, .to = to, .reason = reason });
 }
 
+/* What is mended at the broker tells nobody here that it is: it is asked again soon, for a stream that is missing may be on its way. */
+static bool is_of_broker(enum inbox_stop stop)
+{
+	return stop == INBOX_STOP_NO_STREAM || stop == INBOX_STOP_KIND || stop == INBOX_STOP_START_AHEAD ||
+	       stop == INBOX_STOP_REFUSED;
+}
+
 void inbox_state_stop(struct inbox *in, enum inbox_stop stop, uint64_t from, uint64_t to, uint32_t reason)
 {
 	inbox_state_drop_consumer(in);
 	say_stop(in, stop, from, to, reason);
 	in->stop_stands = (stop == INBOX_STOP_TRUNCATED || stop == INBOX_STOP_RECREATED) && !MUTANT(stop_forgotten);
-	in->stop_ms = in->now_ms + in->s.check_interval_ms;
+	in->stop_ms = is_of_broker(stop) ? backoff_until(in) : in->now_ms + in->s.check_interval_ms;
 	inbox_state_enter(in, INBOX_STOPPED);
 }
 
