@@ -1684,6 +1684,7 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM boxhaul.inbox_unknown(inbox_resume.subscription);
     END IF;
+    PERFORM boxhaul.move_guard(inbox_resume.subscription);
     UPDATE boxhaul.inbox_position p SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
      WHERE p.subscription = inbox_resume.subscription AND p.paused_at IS NOT NULL;
     PERFORM pg_notify('boxhaul', 'inbox');
@@ -1961,7 +1962,9 @@ BEGIN
             'led', boxhaul.inbox_leading_pid(s.subscription) IS NOT NULL,
             'verify', (SELECT to_jsonb(v) FROM boxhaul.verify_figures(s.subscription) v
                         WHERE EXISTS (SELECT FROM boxhaul.sink_table t WHERE t.subscription = s.subscription)),
-            'sink', (SELECT to_jsonb(k) - 'subscription' - 'stream' - 'position' FROM boxhaul.sink_status k WHERE k.subscription = s.subscription),
+            'sink', (SELECT to_jsonb(k) - 'subscription' - 'stream' - 'position'
+                               || jsonb_build_object('committed_seconds', extract(epoch FROM clock_timestamp() - k.committed_at)::float8)
+                       FROM boxhaul.sink_status k WHERE k.subscription = s.subscription),
             'paused', boxhaul.pause_text(s.paused_at, s.paused_by, s.pause_reason),
             'blocked', (SELECT coalesce(jsonb_agg(to_jsonb(b) - 'subscription' || jsonb_build_object(
                                    'seconds', extract(epoch FROM clock_timestamp() - b.since)::float8,

@@ -785,6 +785,7 @@ DECLARE
     i     integer;
     j     integer;
 BEGIN
+    PERFORM boxhaul.move_guard(subscription);
     took := 0;
     skipped := 0;
     WHILE a <= n LOOP
@@ -1122,6 +1123,7 @@ DECLARE
     c    record;
     more bigint;
 BEGIN
+    PERFORM boxhaul.move_guard(subscription);
     IF why IS NOT NULL THEN
         RAISE EXCEPTION 'boxhaul: a message cannot be read: %', why USING ERRCODE = 'invalid_parameter_value';
     END IF;

@@ -329,6 +329,34 @@ BEGIN
 END
 $$;
 
+-- The table of this sink that is written here since a cut-over; NULL: none is. It is until a move from here has ended `moved`: a fence of one that is still
+-- undecided may be taken back. A fence without a token was made by hand, by who says that this database has but a copy again.
+CREATE OR REPLACE FUNCTION boxhaul.move_holds(subscription text) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT min(t.target) FROM boxhaul.sink_table t
+     WHERE t.subscription = move_holds.subscription
+       AND EXISTS (SELECT FROM boxhaul.move_target m WHERE m.state = 'open' AND t.target = ANY (m.tables))
+       AND NOT EXISTS (SELECT FROM boxhaul.fence f
+                        WHERE f.relation = boxhaul.capture_relation(t.target) AND f.active
+                          AND (f.token IS NULL OR EXISTS (SELECT FROM boxhaul.move_source m WHERE m.token = f.token AND m.state = 'moved')))
+$$;
+
+-- Raises where a sink would put rows of the database that wrote its tables before over those that the service has written since: its stream still has them,
+-- from the first one on, and the changes of the way back besides. The pause that move_open() makes is not enough, for somebody may end it, or drop the
+-- subscription, which then begins anew.
+CREATE OR REPLACE FUNCTION boxhaul.move_guard(subscription text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    held text := boxhaul.move_holds(subscription);
+BEGIN
+    IF held IS NOT NULL THEN
+        RAISE EXCEPTION 'boxhaul: table % is written here since the cut-over: % would put older rows over it', held, subscription
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('Leave it paused (boxhaul inbox pause): `boxhaul cutover --back` lets it follow again, when the tables are written elsewhere.');
+    END IF;
+END
+$$;
+
 -- At the source of a move whose target is open: its sinks of these streams, which are the target's, follow from now on; they have been paused. The names; NULL:
 -- there is none. What stands in the stream before the token came from here, and would be applied to rows that have gone on since: so
 -- their tables are incomplete, and pass over all of it, until sink_token().
@@ -655,7 +683,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA boxhaul FROM PUBLIC;
 
 -- A trigger's function needs no right of who writes.
 GRANT USAGE ON SCHEMA boxhaul TO boxhaul_sink;
-GRANT EXECUTE ON FUNCTION boxhaul.sink_token(text, text) TO boxhaul_sink, boxhaul_relay;
+GRANT EXECUTE ON FUNCTION boxhaul.sink_token(text, text), boxhaul.move_guard(text), boxhaul.move_holds(text) TO boxhaul_sink, boxhaul_relay;
 GRANT SELECT ON boxhaul.fence, boxhaul.move_source, boxhaul.move_target TO boxhaul_relay, boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.is_sink(name), boxhaul.fence_stands(oid), boxhaul.fence_lacks(text), boxhaul.is_fenced(text),
     boxhaul.fence_holders(oid), boxhaul.move_standbys(pg_lsn) TO boxhaul_relay, boxhaul_monitor, boxhaul_sink;

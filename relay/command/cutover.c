@@ -291,30 +291,29 @@ static enum step open_target(struct cutover *m)
 
 /* --- the ends --- */
 
+/* In one transaction: a sink follows only where the tables are not written, and which they are is told by how the move has ended (boxhaul.move_guard()). */
+static const char end_and_follow[] = "SELECT boxhaul.move_follow($3) FROM boxhaul.move_end($1, $2)";
+
 static enum exit_code end_open(struct cutover *m)
 {
-	const char *p[] = { m->token, "moved" }, *streams[] = { m->back_streams };
-	char *done, *back;
-	bool ended;
+	const char *p[] = { m->token, "moved", m->back_streams };
+	char *back;
 
 	cutover_tell(m, "open: the target takes the writes; send the clients there");
 	if (FAILPOINT(move_opened))
 		return EXIT_FAILED;
-	back = cutover_ask(&m->from, "SELECT boxhaul.move_follow($1)", 1, streams);
-	done = back != NULL ? cutover_ask(&m->from, "SELECT boxhaul.move_end($1, $2)", 2, p) : NULL;
-	if (back != NULL && back[0] != '\0')
-		cutover_tell(m, "the way back is kept: %s applies what the target writes", back);
-	else if (back != NULL)
-		cutover_tell(m,
-			     "there is no way back: no paused sink here takes the changes of a capture of the target");
-	ended = done != NULL;
-	free(back);
-	free(done);
-	if (!ended) {
+	back = cutover_ask(&m->from, end_and_follow, 3, p);
+	if (back == NULL) {
 		fprintf(stderr,
 			"boxhaul: the target is open, and the source stays fenced; say the same again to end it\n");
 		return EXIT_UNREACHABLE;
 	}
+	if (back[0] != '\0')
+		cutover_tell(m, "the way back is kept: %s applies what the target writes", back);
+	else
+		cutover_tell(m,
+			     "there is no way back: no paused sink here takes the changes of a capture of the target");
+	free(back);
 	cutover_tell(m, "done");
 	return EXIT_OK;
 }

@@ -267,7 +267,26 @@ static enum exit_code judge_databases(struct cutover *m, bool *good)
 	return code;
 }
 
-/* The sink is paused since this database was opened the last time: it is to go on, or nothing arrives. */
+/* Said again after the switch, or the wrong way round. */
+static enum exit_code judge_owner(struct cutover *m, bool *held, bool *good)
+{
+	const char *p[] = { m->subscription };
+	enum exit_code code;
+	const char *table = session_value(m->to.session, &m->to.call, "SELECT boxhaul.move_holds($1)", 1, p, &code);
+	char what[CUTOVER_TEXT_BYTES];
+
+	*held = table != NULL && table[0] != '\0';
+	if (*held) {
+		snprintf(what, sizeof what, "the target takes the writes already, of %s", table);
+		*good = cutover_judge(false, what,
+				      m->from.call.given[OPTION_BACK] ?
+					      "there is nothing to take back" :
+					      "the switch is done; `boxhaul cutover --back`, with both configurations in the same places, goes back");
+	}
+	return code;
+}
+
+/* Paused by somebody: it is to go on, or nothing arrives. */
 static enum exit_code judge_pause(struct cutover *m, bool *good)
 {
 	const char *p[] = { m->subscription };
@@ -399,7 +418,7 @@ static enum exit_code look_for_begun(struct cutover *m, bool *begun)
 enum exit_code cutover_plan(struct cutover *m)
 {
 	char stream[CUTOVER_TEXT_BYTES];
-	bool good = true, begun = false;
+	bool good = true, begun = false, held = false;
 	enum exit_code code = find_capture(m);
 
 	if (code == EXIT_OK)
@@ -411,6 +430,8 @@ enum exit_code cutover_plan(struct cutover *m)
 	if (code == EXIT_OK)
 		code = look_for_begun(m, &begun);
 	if (code == EXIT_OK && !begun)
+		code = judge_owner(m, &held, &good);
+	if (code == EXIT_OK && !begun && !held)
 		code = judge_pause(m, &good);
 	if (code == EXIT_OK)
 		code = judge_hidden(&m->from, "source", m->sources, &good);

@@ -131,15 +131,20 @@ enum ink inbox_judge(const json_t *o, const struct config *config, char what[sta
 
 static void print_line(const struct out *out, const json_t *o, const struct config *config)
 {
-	char what[INBOX_SAID_BYTES], mend[INBOX_SAID_BYTES], age[32] = "-", stream[64];
+	char what[INBOX_SAID_BYTES], mend[INBOX_SAID_BYTES], age[32] = "-", stream[64], standing[INBOX_STANDING_BYTES];
 	enum ink ink = inbox_judge(o, config, what, mend);
 
 	if (look_at(o, "oldest_seconds") != NULL)
 		duration_text(look_number(o, "oldest_seconds"), age, sizeof age);
 	out_print(out, INK_BOLD, "%-20s", look_text(o, "subscription"));
-	out_print(out, INK_PLAIN, " %-16s position %-12lld waiting %-8lld oldest %-8s parked %-5lld dead %-5lld ",
-		  utf8_line(look_text(o, "stream"), stream, sizeof stream), inbox_number(o, "position"),
-		  inbox_number(o, "waiting"), age, inbox_number(o, "parked"), inbox_number(o, "dead"));
+	out_print(out, INK_PLAIN, " %-16s position %-12lld ", utf8_line(look_text(o, "stream"), stream, sizeof stream),
+		  inbox_number(o, "position"));
+	/* The rows of a sink are applied, and none waits for a worker. */
+	if (look_at(o, "sink") != NULL)
+		out_print(out, INK_PLAIN, "%-48s ", inbox_standing(o, standing));
+	else
+		out_print(out, INK_PLAIN, "waiting %-8lld oldest %-8s parked %-5lld dead %-5lld ",
+			  inbox_number(o, "waiting"), age, inbox_number(o, "parked"), inbox_number(o, "dead"));
 	out_print(out, ink, "%s\n",
 		  look_at(o, "stopped") != NULL                ? look_text(o, "stopped")
 		  : look_at(o, "paused") != NULL               ? "paused"
@@ -230,26 +235,40 @@ const char *inbox_standing(const json_t *o, char to[static INBOX_STANDING_BYTES]
 	return to;
 }
 
+/* incomplete: its rows have not begun to come; reading: they come; complete. */
+static void print_sink_table(const struct out *out, const json_t *t, bool first)
+{
+	char missing[64] = "", swept[64] = "";
+
+	if (inbox_number(t, "missing") > 0)
+		snprintf(missing, sizeof missing, "; %lld updates found no row", inbox_number(t, "missing"));
+	if (inbox_number(t, "swept") > 0)
+		snprintf(swept, sizeof swept, "; %lld rows from before were taken out", inbox_number(t, "swept"));
+	letter_line(out, first ? "tables" : "", "%s to %s: %s, %lld changes%s%s", look_text(t, "source"),
+		    look_text(t, "target"), look_text(t, "state"), inbox_number(t, "rows"), missing, swept);
+}
+
 /* A subscription with tables. */
 static void print_sink(const struct out *out, const json_t *o)
 {
-	char proof[INBOX_STANDING_BYTES];
+	char proof[INBOX_STANDING_BYTES], age[32];
 	const json_t *t;
 	size_t i;
 
 	letter_line(out, "applied", "%lld changes, %lld transactions; not for these tables, or too early: %lld",
 		    inbox_number(o, "sink.applied"), inbox_number(o, "sink.transactions"),
 		    inbox_number(o, "sink.skipped"));
-	letter_line(out, "source", "%s of its log, committed at %.19s",
-		    look_text(o, "sink.lsn")[0] != '\0' ? look_text(o, "sink.lsn") : "-",
-		    look_text(o, "sink.committed_at")[0] != '\0' ? look_text(o, "sink.committed_at") : "-");
+	if (look_text(o, "sink.lsn")[0] == '\0')
+		letter_line(out, "source", "nothing of its log yet");
+	else
+		letter_line(out, "source", "%s of its log, committed at %.19s, %s ago", look_text(o, "sink.lsn"),
+			    look_text(o, "sink.committed_at"),
+			    duration_text(look_number(o, "sink.committed_seconds"), age, sizeof age));
 	letter_line(out, "proof", "%s", proof_of(o, proof));
 	letter_line(out, "held back", "%lld message(s) of a transaction that is not whole yet",
 		    inbox_number(o, "sink.held"));
 	json_array_foreach (look_at(o, "sink.tables"), i, t)
-		letter_line(out, i == 0 ? "tables" : "", "%s to %s: %s, %lld changes, missing %lld, swept %lld",
-			    look_text(t, "source"), look_text(t, "target"), look_text(t, "state"),
-			    inbox_number(t, "rows"), inbox_number(t, "missing"), inbox_number(t, "swept"));
+		print_sink_table(out, t, i == 0);
 	if (look_at(o, "sink.error") == NULL)
 		return;
 	letter_field(out, "error", look_text(o, "sink.error"));
@@ -262,6 +281,8 @@ static void print_settings(const struct out *out, const json_t *o)
 
 	letter_line(out, "stream", "%s, subjects %s", look_text(o, "stream"), subjects != NULL ? subjects : "");
 	free(subjects);
+	if (look_at(o, "sink") != NULL)
+		return;
 	letter_line(out, "settings",
 		    "key %s, %lld lanes, dedupe %s, %s%s, poison %s, at most %lld attempts, kept for %s",
 		    look_text(o, "key"), inbox_number(o, "lanes"), look_text(o, "dedupe"),

@@ -92,8 +92,15 @@ static bool takes_in_vain(const struct inbox_subscription_facts *s, const char *
 
 static bool is_paused(const struct inbox_subscription_facts *s, const char *target, struct wrong *c)
 {
-	return s->paused && wrong_say(c, false, "Subscription %s is paused: nothing is taken or handed out", s->name) &&
-	       wrong_advise(c, "`boxhaul inbox resume %s %s` goes on", target, s->name);
+	if (!s->paused)
+		return false;
+	wrong_say(c, false, "Subscription %s is paused: nothing is taken or handed out", s->name);
+	return s->backlog->sink
+		       ? wrong_advise(
+				 c,
+				 "of a move, where its tables are written here, leave it so (boxhaul-move(7)); else `boxhaul inbox resume %s %s` goes on",
+				 target, s->name)
+		       : wrong_advise(c, "`boxhaul inbox resume %s %s` goes on", target, s->name);
 }
 
 static bool has_blocked(const struct inbox_subscription_facts *s, const char *target, struct wrong *c)

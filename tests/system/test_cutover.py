@@ -215,8 +215,36 @@ class Switch(CutoverTest):
         self.open_both()
         self.cutover()
         said = self.cutover(status=1)
-        self.assertIn("the tables are written here since the cut-over", said)
+        self.assertIn("FAIL  the target takes the writes already, of legacy.order_lines: the switch is done", said)
         self.assertEqual(self.owners(), [self.there])
+
+    def test_what_is_written_there_is_not_written_over(self):
+        """The stream still has what the old database wrote, and has its copies of what the new one writes: whoever wakes the sink of the new one, nothing of that
+        comes over the rows of the service."""
+        held = "legacy.order_lines is written here since the cut-over"
+        wrote = [("the service's",)]
+        self.open_both()
+        self.cutover()
+        shown = self.say(self.new, "inbox", "show", SINK)
+        self.assertIn("leave it so", shown)
+        done = self.new.command("inbox", "resume", SINK)
+        self.assertEqual((done.returncode, held in done.stdout, "cutover --back" in done.stdout), (1, True, True), done.stdout)
+        # By hand, past the command.
+        self.at(self.there, "UPDATE boxhaul.inbox_position SET paused_at = NULL, paused_by = NULL, pause_reason = NULL; NOTIFY boxhaul, 'inbox'")
+        note = "legacy.order_lines WHERE (order_id, line) = (1, 1)"
+        for text in ("first", wrote[0][0]):
+            self.at(self.there, f"UPDATE legacy.order_lines SET note = %s {note[19:]}", (text,))
+        self.wait(lambda: self.sql(f"SELECT note FROM {note}") == wrote, "the way back to bring it")
+        self.wait(lambda: held in (self.at(self.there, "SELECT error FROM boxhaul.sink_status")[0][0] or ""), "the sink to say why it stands")
+        self.assertEqual(self.at(self.there, f"SELECT note FROM {note}"), wrote)
+        # It follows again once it is written elsewhere, and not before.
+        self.say(self.new, "inbox", "pause", SINK)
+        self.verify(back=True)
+        self.cutover("--back")
+        self.sql(WRITE, (-1,))
+        self.wait_copied()
+        self.assert_equal()
+        self.assertEqual(self.owners(), [self.database])
 
 
 HAND = "ALTER TABLE legacy.order_lines DISABLE TRIGGER ALL; UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1)"

@@ -211,7 +211,7 @@ class Trouble(SinkTest):
         sink.start().wait_until_ready()
         self.wait_applied()
         said = self.say(sink, "inbox", "show", "move")
-        self.assertRegex(said, r"legacy.orders to moved.orders: complete, \d+ changes, missing 0, swept 0")
+        self.assertRegex(said, r"legacy.orders to moved.orders: complete, \d+ changes\n")
         self.there("DELETE FROM moved.stock")
         self.sql("UPDATE legacy.stock SET on_hand = 1 WHERE sku = 'sku 1'")
         self.wait(lambda: self.sink("missing")[0] > 0, "updates without a row")
