@@ -205,7 +205,7 @@ BEGIN
                       (SELECT string_agg(quote_ident(c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY AS k (c, n)),
                       (SELECT string_agg(boxhaul.sink_value(target, k.c, 'm.m', k.m), ', ' ORDER BY k.n)
                          FROM unnest(columns, members) WITH ORDINALITY AS k (c, m, n)),
-                      CASE kind WHEN 'put' THEN 'unnest($1) AS m (m)' ELSE 'unnest($1) AS b (b), jsonb_array_elements(b.b -> ''rows'') AS m (m)' END,
+                      CASE kind WHEN 'put' THEN '(SELECT unnest($1) AS m OFFSET 0) m' ELSE '(SELECT jsonb_array_elements(b.b -> ''rows'') AS m FROM (SELECT unnest($1) AS b OFFSET 0) b OFFSET 0) m' END,
                       (SELECT string_agg(quote_ident(c), ', ') FROM unnest(key) AS k (c)),
                       coalesce('UPDATE SET ' || moves, 'NOTHING'));
     WHEN 'set' THEN
@@ -667,17 +667,19 @@ $$;
 --   deleted and then inserted    it goes, and comes: columns that are ours alone begin anew, as they would
 --   inserted, then updated       it comes as it is in the end
 --   updated                      what the updates brought, each value as it came last
--- Where each key stands there once, its one change is the outcome, and nothing is sorted: most runs are so.
-CREATE OR REPLACE FUNCTION boxhaul.sink_outcomes(ops text[], sources text[], bodies jsonb[]) RETURNS TABLE (source text, kind text, lines jsonb[])
+-- Where each key stands there once, its one change is the outcome, and nothing is sorted: most runs are so. Where all are inserts that is not asked: a key that came
+-- twice without going between is refused by the table, and then they come one by one. changes: how many are in the outcome.
+CREATE OR REPLACE FUNCTION boxhaul.sink_outcomes(ops text[], sources text[], bodies jsonb[]) RETURNS TABLE (source text, kind text, lines jsonb[], changes bigint)
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 #variable_conflict use_column
 BEGIN
-    IF (SELECT count(*) FROM (SELECT DISTINCT x.source, x.body -> 'key' FROM unnest(sources, bodies) AS x (source, body)) k) = cardinality(ops) THEN
+    IF 'c' = ALL (ops) OR (SELECT count(*) FROM (SELECT DISTINCT x.source, x.body -> 'key' FROM (SELECT unnest(sources) AS source, unnest(bodies) AS body OFFSET 0) x) k)
+                          = cardinality(ops) THEN
         RETURN QUERY
-        SELECT e.source, e.kind, array_agg(e.line)
+        SELECT e.source, e.kind, array_agg(e.line), count(*)
           FROM (SELECT x.source, x.n, CASE WHEN x.op = 'd' THEN 'take' WHEN x.op <> 'u' THEN 'put' WHEN x.body ? 'unchanged' THEN 'set' ELSE 'set whole' END AS kind,
                        x.body -> CASE WHEN x.op = 'd' THEN 'key' ELSE 'row' END AS line
-                  FROM unnest(ops, sources, bodies) WITH ORDINALITY AS x (op, source, body, n)) e
+                  FROM (SELECT unnest(ops) AS op, unnest(sources) AS source, unnest(bodies) AS body, generate_subscripts(ops, 1) AS n OFFSET 0) x) e
          GROUP BY e.source, e.kind ORDER BY e.kind <> 'take', min(e.n);
         RETURN;
     END IF;
@@ -690,7 +692,7 @@ BEGIN
                    coalesce(max(c.n) FILTER (WHERE c.op IN ('c', 'r')) OVER w, 0) AS come
               FROM c WINDOW w AS (PARTITION BY c.source COLLATE "C", c.known COLLATE "C")),
         e AS (
-            SELECT k.source, k.n, CASE WHEN k.op = 'd' THEN 'take' WHEN k.come > k.gone THEN 'put'
+            SELECT k.source, k.n, k.copies, CASE WHEN k.op = 'd' THEN 'take' WHEN k.come > k.gone THEN 'put'
                                        WHEN NOT k.body ? 'unchanged' OR k.copies > 1 AND EXISTS (
                                            SELECT FROM c x WHERE x.source = k.source AND x.known = k.known AND x.n > k.gone AND NOT x.body ? 'unchanged')
                                        THEN 'set whole' ELSE 'set' END AS kind,
@@ -700,24 +702,31 @@ BEGIN
                                WHERE x.source = k.source AND x.known = k.known AND x.n > k.gone) END AS line
               FROM k WHERE k.n = k.last
             UNION ALL
-            SELECT k.source, k.n, 'take', k.key FROM k WHERE k.n = k.last AND k.op <> 'd' AND k.gone > 0)
-        SELECT e.source, e.kind, array_agg(e.line) FROM (SELECT * FROM e ORDER BY e.n) e
+            SELECT k.source, k.n, 0, 'take', k.key FROM k WHERE k.n = k.last AND k.op <> 'd' AND k.gone > 0)
+        SELECT e.source, e.kind, array_agg(e.line), sum(e.copies)::bigint FROM (SELECT * FROM e ORDER BY e.n) e
          GROUP BY e.source, e.kind ORDER BY e.kind <> 'take', min(e.n);
 END
 $$;
 
-CREATE OR REPLACE FUNCTION boxhaul.sink_many(subscription text, ops text[], sources text[], bodies jsonb[]) RETURNS void
+-- A run of changes. took, skipped: as of sink_run().
+CREATE OR REPLACE FUNCTION boxhaul.sink_many(subscription text, ops text[], sources text[], bodies jsonb[], OUT took bigint, OUT skipped bigint)
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     g record;
     t boxhaul.sink_table;
 BEGIN
+    took := 0;
+    skipped := 0;
     FOR g IN SELECT * FROM boxhaul.sink_outcomes(ops, sources, bodies) LOOP
-        SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = sink_many.subscription AND x.source = g.source;
-        IF t.take IS NULL THEN
+        SELECT * INTO t FROM boxhaul.sink_table x WHERE x.subscription = sink_many.subscription AND x.source = g.source;
+        IF t.source IS NULL OR t.state = 'incomplete' THEN
+            skipped := skipped + g.changes;
+            CONTINUE;
+        ELSIF t.take IS NULL THEN
             RAISE EXCEPTION 'boxhaul: nothing has said what table % looks like', t.source USING ERRCODE = 'object_not_in_prerequisite_state';
         END IF;
         PERFORM boxhaul.sink_rows(t, g.kind, g.lines);
+        took := took + g.changes;
     END LOOP;
 END
 $$;
@@ -747,26 +756,32 @@ BEGIN
 END
 $$;
 
+-- May a change be put together with others? Not what is none, and not one that gives its row another key.
+CREATE OR REPLACE FUNCTION boxhaul.sink_keeps_place(op text, source text, body jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN source IS NULL OR NOT body ? 'key' THEN true WHEN op = 'u' THEN body ? 'old' AND NOT body -> 'old' @> (body -> 'key')
+                ELSE coalesce(op, '') NOT IN ('c', 'r', 'd') END
+$$;
+
 -- What messages say, in their order. Of one that holds several changes of a table (op "m") each change stands by itself, as a message of its own would: whatever is
 -- true of single changes is so of these, in the run that they come in and after a failure, and a change is what is counted. tokens: of what stands there now.
 -- alone: it keeps its place. Of what such a message may not hold (no change, or none at all) the op is NULL, and sink_one() refuses it.
 CREATE OR REPLACE FUNCTION boxhaul.sink_changes(raw bytea[], INOUT tokens text[], why text[], OUT ops text[], OUT sources text[], OUT bodies jsonb[], OUT alone boolean[])
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
-    SELECT array_agg(x.body ->> 'op'), array_agg(x.body ->> 'table'), array_agg(x.body) INTO ops, sources, bodies
-      FROM (SELECT CASE WHEN m.token IS NULL AND m.why IS NULL THEN convert_from(m.payload, 'UTF8')::jsonb END AS body
-              FROM unnest(raw, tokens, why) WITH ORDINALITY AS m (payload, token, why, n) ORDER BY m.n OFFSET 0) x;
+    -- unnest() in the list of what is selected keeps the order of the arrays, and no row is copied before it stands in one again.
+    SELECT array_agg(x.op), array_agg(x.source), array_agg(x.body), array_agg(boxhaul.sink_keeps_place(x.op, x.source, x.body)) INTO ops, sources, bodies, alone
+      FROM (SELECT m.body ->> 'op' AS op, m.body ->> 'table' AS source, m.body
+              FROM (SELECT CASE WHEN r.token IS NULL AND r.why IS NULL THEN convert_from(r.payload, 'UTF8')::jsonb END AS body
+                      FROM (SELECT unnest(raw) AS payload, unnest(tokens) AS token, unnest(why) AS why OFFSET 0) r OFFSET 0) m OFFSET 0) x;
     IF 'm' = ANY (ops) THEN
-        SELECT array_agg(x.op), array_agg(x.source), array_agg(x.body), array_agg(x.token) INTO ops, sources, bodies, tokens
-          FROM (SELECT CASE WHEN m.op IS DISTINCT FROM 'm' THEN m.op WHEN c.body ->> 'op' IN ('c', 'u', 'd') THEN c.body ->> 'op' END AS op,
-                       m.source, CASE WHEN m.op = 'm' THEN c.body ELSE m.body END AS body, m.token
-                  FROM unnest(ops, sources, bodies, tokens) WITH ORDINALITY AS m (op, source, body, token, n)
-                  LEFT JOIN LATERAL jsonb_array_elements(CASE WHEN m.op = 'm' THEN m.body -> 'changes' END) WITH ORDINALITY AS c (body, n) ON true
-                 ORDER BY m.n, c.n OFFSET 0) x;
+        SELECT array_agg(x.op), array_agg(x.source), array_agg(x.body), array_agg(x.token), array_agg(boxhaul.sink_keeps_place(x.op, x.source, x.body))
+          INTO ops, sources, bodies, tokens, alone
+          FROM (SELECT CASE WHEN c.op IS DISTINCT FROM 'm' THEN c.op WHEN c.body ->> 'op' IN ('c', 'u', 'd') THEN c.body ->> 'op' END AS op, c.source, c.body, c.token
+                  FROM (SELECT m.op, m.source, m.token, jsonb_array_elements(CASE WHEN m.op = 'm' AND jsonb_array_length(m.body -> 'changes') > 0 THEN m.body -> 'changes'
+                                                                                  ELSE jsonb_build_array(m.body) END) AS body
+                          FROM (SELECT unnest(ops) AS op, unnest(sources) AS source, unnest(bodies) AS body, unnest(tokens) AS token OFFSET 0) m OFFSET 0) c OFFSET 0) x;
     END IF;
-    SELECT array_agg(coalesce(x.op, '') NOT IN ('c', 'r', 'u', 'd') OR x.body ? 'old' AND x.op = 'u' AND NOT x.body -> 'old' @> (x.body -> 'key')
-                     OR NOT x.body ? 'key' OR x.source IS NULL) INTO alone
-      FROM (SELECT m.op, m.source, m.body FROM unnest(ops, sources, bodies) WITH ORDINALITY AS m (op, source, body, n) ORDER BY m.n OFFSET 0) x;
 END
 $$;
 
@@ -778,34 +793,27 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_run(subscription text, ops text[], sourc
 DECLARE
     n     integer := cardinality(ops);
     a     integer := 1;          -- of a run of changes
-    live  text[];                -- tables that are applied
     slow  text[];
-    stand integer[];             -- messages that keep their place
     more  bigint;
     i     integer;
     j     integer;
+    m     record;
 BEGIN
     PERFORM boxhaul.move_guard(subscription);
     took := 0;
     skipped := 0;
     WHILE a <= n LOOP
         -- What a message that keeps its place has changed counts for what is behind it.
-        SELECT array_agg(t.source) FILTER (WHERE t.state <> 'incomplete'), array_agg(t.source) FILTER (WHERE t.slow) INTO live, slow
-          FROM boxhaul.sink_table t WHERE t.subscription = sink_run.subscription;
-        SELECT min(x.n) INTO i FROM unnest(alone[a:n], sources[a:n]) WITH ORDINALITY AS x (alone, source, n) WHERE x.alone OR x.source = ANY (slow);
-        i := a + coalesce(i, n - a + 2) - 1;
-        IF i > a AND live IS NOT NULL THEN
-            SELECT count(*) INTO more FROM unnest(sources[a:i - 1]) x WHERE x = ANY (live);
-            IF more = i - a THEN
-                PERFORM boxhaul.sink_many(subscription, ops[a:i - 1], sources[a:i - 1], bodies[a:i - 1]);
-            ELSIF more > 0 THEN
-                PERFORM boxhaul.sink_many(subscription, array_agg(x.op ORDER BY x.n), array_agg(x.source ORDER BY x.n), array_agg(x.body ORDER BY x.n))
-                   FROM unnest(ops[a:i - 1], sources[a:i - 1], bodies[a:i - 1]) WITH ORDINALITY AS x (op, source, body, n) WHERE x.source = ANY (live);
-            END IF;
-            took := took + more;
-            skipped := skipped + i - a - more;
-        ELSE
-            skipped := skipped + i - a;
+        SELECT array_agg(t.source) INTO slow FROM boxhaul.sink_table t WHERE t.subscription = sink_run.subscription AND t.slow;
+        i := array_position(alone, true, a);
+        IF slow IS NOT NULL THEN
+            i := least(i, (SELECT min(x.n) FROM unnest(sources) WITH ORDINALITY AS x (source, n) WHERE x.n >= a AND x.source = ANY (slow)));
+        END IF;
+        i := coalesce(i, n + 1);
+        IF i > a THEN
+            SELECT * INTO m FROM boxhaul.sink_many(subscription, ops[a:i - 1], sources[a:i - 1], CASE WHEN i - a = n THEN bodies ELSE bodies[a:i - 1] END);
+            took := took + m.took;
+            skipped := skipped + m.skipped;
         END IF;
         EXIT WHEN i > n;
         j := i;
@@ -944,6 +952,7 @@ DECLARE
     lasts    boolean[];
     places   text[];
     raw      bytea[];
+    heads    jsonb[];
     why      text[];
     tokens   text[];
     cuts     integer[];        -- a transaction, or what is none, ends at these
@@ -976,16 +985,16 @@ BEGIN
         PERFORM set_config('session_replication_role', 'replica', EXISTS (
             SELECT FROM boxhaul.subscription d WHERE NOT EXISTS (SELECT FROM boxhaul.sink x WHERE x.subscription = d.name)));
     END IF;
-    SELECT count(*) FILTER (WHERE m.was_held), array_agg(m.seq), array_agg(m.stored), array_agg(m.payload), array_agg(m.headers ->> 'Boxhaul-Tx'),
-           array_agg(coalesce(m.headers ? 'Boxhaul-Last', false)), array_agg(m.headers ->> 'Boxhaul-Position'),
-           array_agg(m.headers ->> 'Boxhaul-Token'), array_agg(m.reason)
-      INTO held, all_seqs, times, raw, txs, lasts, places, tokens, why
-      FROM (SELECT true AS was_held, h.seq, h.stored, h.payload, h.headers, NULL::text AS reason
-              FROM boxhaul.sink_held h WHERE h.subscription = sink_apply.subscription
-            UNION ALL
-            SELECT false, x.seq, x.stored, x.payload, x.headers, x.reason
-              FROM unnest(seqs, stored, payloads, sink_apply.headers, reasons) AS x (seq, stored, payload, headers, reason)
-             ORDER BY seq) m;
+    -- What was held back stands before all that comes now.
+    SELECT count(*), array_agg(h.seq), array_agg(h.stored), array_agg(h.payload), array_agg(h.headers), array_agg(NULL::text) INTO held, all_seqs, times, raw, heads, why
+      FROM (SELECT x.seq, x.stored, x.payload, x.headers FROM boxhaul.sink_held x WHERE x.subscription = sink_apply.subscription ORDER BY x.seq OFFSET 0) h;
+    all_seqs := all_seqs || seqs;
+    times := times || stored;
+    raw := raw || payloads;
+    why := why || reasons;
+    SELECT array_agg(h.h ->> 'Boxhaul-Tx'), array_agg(coalesce(h.h ? 'Boxhaul-Last', false)), array_agg(h.h ->> 'Boxhaul-Position'), array_agg(h.h ->> 'Boxhaul-Token')
+      INTO txs, lasts, places, tokens
+      FROM (SELECT unnest(heads || sink_apply.headers) AS h OFFSET 0) h;
     n := coalesce(cardinality(all_seqs), 0);
 
     SELECT c.cut, c.tx INTO until_n, tx FROM boxhaul.sink_last_cut(s.split, txs, lasts) c;
@@ -1003,7 +1012,7 @@ BEGIN
         SET CONSTRAINTS ALL DEFERRED;
         BEGIN
             SELECT r.took, r.skipped INTO took, ignored
-              FROM boxhaul.sink_changes(raw[1:until_n], tokens[1:until_n], why[1:until_n]) c, boxhaul.sink_run(subscription, c.ops, c.sources, c.bodies, c.tokens, c.alone) r;
+              FROM boxhaul.sink_changes(CASE WHEN until_n = n THEN raw ELSE raw[1:until_n] END, tokens[1:until_n], why[1:until_n]) c, boxhaul.sink_run(subscription, c.ops, c.sources, c.bodies, c.tokens, c.alone) r;
             SET CONSTRAINTS ALL IMMEDIATE;
         EXCEPTION WHEN OTHERS THEN
             took := -1;
@@ -1070,11 +1079,12 @@ BEGIN
           FROM unnest(seqs, payloads, sink_apply.headers, stored, reasons) AS x (seq, payload, headers, stored, reason)
          WHERE x.seq > coalesce(all_seqs[until_n], 0);
     END IF;
+    places := array_remove(places[1:until_n], NULL);
     UPDATE boxhaul.sink x
-       SET position = goal, place = coalesce((SELECT p FROM unnest(places[1:until_n]) WITH ORDINALITY AS u (p, n) WHERE p IS NOT NULL ORDER BY u.n DESC LIMIT 1), x.place),
+       SET position = goal, place = coalesce(places[cardinality(places)], x.place),
            split = CASE WHEN trouble IS NULL THEN tx END,
            applied = x.applied + took, skipped = x.skipped + ignored,
-           transactions = x.transactions + (SELECT count(DISTINCT u.t) FROM unnest(txs[1:until_n]) AS u (t)) - (txs[1] IS NOT DISTINCT FROM x.split AND until_n > 0 AND x.split IS NOT NULL)::integer,
+           transactions = x.transactions + (SELECT count(DISTINCT u.t COLLATE "C") FROM unnest(txs[1:until_n]) AS u (t)) - (txs[1] IS NOT DISTINCT FROM x.split AND until_n > 0 AND x.split IS NOT NULL)::integer,
            missing = (SELECT coalesce(sum(t.missing), 0) FROM boxhaul.sink_table t WHERE t.subscription = sink_apply.subscription),
            error = sink_apply.trouble, error_state = state_, error_hint = CASE WHEN trouble IS NOT NULL THEN boxhaul.sink_advice(state_, hint_) END,
            error_seq = CASE WHEN trouble IS NOT NULL THEN all_seqs[i] END, error_tx = CASE WHEN trouble IS NOT NULL THEN txs[i] END,
@@ -1098,6 +1108,10 @@ DECLARE
     ended boolean;  -- with it
     other integer;  -- the last one before it of another transaction, or of one that ended
 BEGIN
+    IF lasts[n] AND txs[n] IS NOT NULL THEN  -- mostly
+        cut := n;
+        RETURN;
+    END IF;
     SELECT u.n, u.its, u.last INTO at, tx, ended FROM unnest(txs, lasts) WITH ORDINALITY AS u (its, last, n) WHERE u.its IS NOT NULL ORDER BY u.n DESC LIMIT 1;
     IF ended OR at IS NULL AND split IS NULL THEN
         cut := n;
@@ -1269,7 +1283,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
     boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),
     boxhaul.sink_many(text, text[], text[], jsonb[]), boxhaul.sink_fill(text, text, jsonb[]), boxhaul.sink_run(text, text[], text[], jsonb[], text[], boolean[]),
-    boxhaul.sink_changes(bytea[], text[], text[]),
+    boxhaul.sink_changes(bytea[], text[], text[]), boxhaul.sink_keeps_place(text, text, jsonb),
     boxhaul.sink_outcomes(text[], text[], jsonb[]), boxhaul.sink_cuts(text, text[], boolean[]),
     boxhaul.sink_last_cut(text, text[], boolean[]), boxhaul.sink_alone(text, bytea, text, text), boxhaul.sink_advice(text, text), boxhaul.sink_complete(text) TO boxhaul_sink;
 GRANT EXECUTE ON FUNCTION boxhaul.sink_figures(text), boxhaul.sink_check(jsonb), boxhaul.sink_troubles(text, text[], text[]), boxhaul.sink_may_replicate() TO boxhaul_relay;

@@ -308,6 +308,15 @@ class Changes(SinkTest):
                 s.change("u", "public.orders", order(1, "cid"), unchanged=["doc"])
         self.each_way(write, lambda: self.assertEqual(self.orders("client, doc, noted_by"), [("cid", "long", "nobody")]))
 
+    def test_a_row_that_comes_twice(self):
+        """No source says so, and nothing is lost by it."""
+        def write(s):
+            with s.transaction():
+                for name in ("ann", "bob", "cid"):
+                    s.change("c", "public.orders", order(1, name))
+                    s.change("c", "public.people", {"id": "1", "name": name, "age": "30"})
+        self.each_way(write, lambda: self.assertEqual((self.orders("id, client"), self.sql("SELECT name FROM shop.people")), ([(1, "cid")], [("CID",)])))
+
     def test_a_row_that_comes_and_goes(self):
         def write(s):
             s.alone("c", "public.orders", order(1))

@@ -292,14 +292,16 @@ def proving(bench):
 
 
 def applying(bench):
-    """CPU of a sink's session for a row, by SQL alone: batches of 1,000 and of 100 messages, inserts in transactions of 20; and rows that were there"""
+    """CPU of a sink's session for a row, by SQL alone: batches of 1,000 and of 100 messages, inserts in transactions of 20; several in one message; and rows that were there"""
     count = bench.messages_of(20_000, 200_000)
     changes, rows = [_change(number, count) for number in range(count)], [_rows(number) for number in range(0, count, ROWS_OF_MESSAGE)]
+    several = [_changes(number) for number in range(0, count, CHANGES_OF_MESSAGE)]
     with bench.own_arena() as service:
-        large, small, read = ([_apply(service, messages, size) / count for _ in range(bench.rounds)]
-                              for messages, size in ((changes, 1000), (changes, 100), (rows, 500)))
+        large, small, many, read = ([_apply(service, messages, size) / count for _ in range(bench.rounds)]
+                                    for messages, size in ((changes, 1000), (changes, 100), (several, 500), (rows, 500)))
     return [Figure("move_apply_us", unit="us a row", rounds=large, notes=["batches of 1,000 messages"]),
             Figure("move_apply_small_us", unit="us a row", rounds=small, notes=["batches of 100 messages"]),
+            Figure("move_apply_many_us", unit="us a row", rounds=many, notes=[f"batches of 500 messages of {CHANGES_OF_MESSAGE} changes"]),
             Figure("move_apply_rows_us", unit="us a row", rounds=read, notes=[f"batches of 500 messages of {ROWS_OF_MESSAGE} rows"])]
 
 
@@ -307,7 +309,7 @@ SHAPE = [{"name": name, "type": type_, "typmod": -1, **({"key": 1} if name == "i
     ("id", 20), ("customer", 23), ("amount", 1700), ("state", 25), ("at", 1184), ("note", 25))]
 
 
-ROWS_OF_MESSAGE = 18  # as a capture puts them together
+ROWS_OF_MESSAGE, CHANGES_OF_MESSAGE = 18, 14  # as a capture puts them together
 
 
 def _row(number):
@@ -316,6 +318,13 @@ def _row(number):
 
 def _rows(number):
     return {"op": "r", "table": TABLE, "rows": [_row(n) for n in range(number, number + ROWS_OF_MESSAGE)], "snapshot": "s"}, {"Boxhaul-Chunk": "s-1"}
+
+
+def _changes(number):
+    tx = f"0/{number:X}.849253375684112"
+    body = {"op": "m", "table": TABLE, "changes": [{"op": "c", "key": {"id": str(n)}, "row": _row(n)} for n in range(number, number + CHANGES_OF_MESSAGE)],
+            "at": "2026-11-30T17:45:00.123456Z"}
+    return body, {"Boxhaul-Tx": tx, "Boxhaul-Position": f"{tx}.{CHANGES_OF_MESSAGE}", "Boxhaul-Last": "1"}
 
 
 def _change(number, size):
