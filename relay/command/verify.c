@@ -92,6 +92,11 @@ static void tell_lines(struct verify *v)
 	printf("tables=%zu rows=%" PRId64 " ranges=%" PRId64 " different=%" PRId64 " left=%" PRId64 " unproved=%" PRId64
 	       "\n",
 	       v->count, rows, ranges, found, left, unproved);
+	fflush(stdout);
+	if (left > 0 && !v->call->given[OPTION_REPAIR])
+		fprintf(stderr,
+			"boxhaul: somebody has written into the copy, or a mapping or a function loses something: find out who; then the same "
+			"with --repair sets it right\n");
 }
 
 /* --- the command --- */

@@ -73,6 +73,19 @@ static enum exit_code add_tables(struct verify *v, const struct config_capture *
 	return code;
 }
 
+/* After a switch the old database is the copy. */
+static enum exit_code find_owner(struct verify *v, struct verify_table *t)
+{
+	enum exit_code code;
+	const char *held = session_value(v->target, &v->to, "SELECT boxhaul.move_holds($1)", 1,
+					 (const char *[]){ t->subscription }, &code);
+
+	if (held != NULL && held[0] != '\0')
+		snprintf(t->why, sizeof t->why,
+			 "it is written in the target since the cut-over: verify the other way, with -c and --to exchanged");
+	return code;
+}
+
 static const char way_of_table[] =
 	"SELECT coalesce(w.columns::text, ''), w.hashes, w.state, coalesce(w.unknown, '') FROM boxhaul.verify_way($1, $2, $3) w";
 
@@ -98,7 +111,7 @@ static enum exit_code find_way(struct verify *v, struct verify_table *t)
 			"the source has columns of which the copy has not been told: %s; `boxhaul capture resync NAME CAPTURE TABLE` sends them",
 			pg_text(r, 0, 3));
 	t->columns = strdup(pg_text(r, 0, 0));
-	return t->columns != NULL ? EXIT_OK : EXIT_FAILED;
+	return t->columns != NULL ? find_owner(v, t) : EXIT_FAILED;
 }
 
 enum exit_code verify_find(struct verify *v)
@@ -161,10 +174,31 @@ static const char state_of_pass[] =
 	"SELECT v.state, v.rows, coalesce(v.rows_estimate, 0), coalesce(extract(epoch FROM clock_timestamp() - v.begun_at), 0)::float8"
 	" FROM boxhaul.capture_verify_progress v WHERE v.id = $1::uuid";
 
+static const char state_of_sink[] =
+	"SELECT coalesce(k.error, p.stop ->> 'kind', 'it is paused') FROM boxhaul.sink k JOIN boxhaul.inbox_position p ON p.subscription = k.subscription"
+	" WHERE k.subscription = $1 AND (k.error IS NOT NULL OR p.stop IS NOT NULL OR p.paused_at IS NOT NULL)";
+
+/* A sink that stands still compares nothing, and is waited for. */
+static enum exit_code tell_sink(struct verify *v, const struct verify_table *t)
+{
+	enum exit_code code;
+	const char *why =
+		session_value(v->target, &v->to, state_of_sink, 1, (const char *[]){ t->subscription }, &code);
+
+	if (why == NULL || strcmp(why, v->sink_told) == 0)
+		return code;
+	snprintf(v->sink_told, sizeof v->sink_told, "%s", why);
+	if (why[0] != '\0')
+		fprintf(stderr, "boxhaul: the sink %s stands still, and compares nothing until it goes on: %s\n",
+			t->subscription, why);
+	return code;
+}
+
 /* Rows and time that are left, by the rate so far. */
 static void tell_progress(const struct verify *v, const struct verify_table *t, const struct pg_result *r,
 			  int64_t *told)
 {
+	bool read = strcmp(pg_text(r, 0, 0), "complete") == 0;
 	double rows = strtod(pg_text(r, 0, 1), NULL), all = strtod(pg_text(r, 0, 2), NULL);
 	double seconds = strtod(pg_text(r, 0, 3), NULL);
 	char left[64] = "";
@@ -175,7 +209,8 @@ static void tell_progress(const struct verify *v, const struct verify_table *t, 
 	if (rows > 0 && all > rows && seconds > 0)
 		snprintf(left, sizeof left, ", %.0f %%, %.0f s left", 100 * rows / all, (all - rows) * seconds / rows);
 	out_print(&v->out, INK_DIM, "%s%s: %s, %.0f rows%s%s", v->out.terminal ? "\r\033[K" : "", t->tab,
-		  pg_text(r, 0, 0), rows, left, v->out.terminal ? "" : "\n");
+		  read ? "all is read, and the sink has yet to compare it" : pg_text(r, 0, 0), rows, left,
+		  v->out.terminal ? "" : "\n");
 	fflush(v->out.file);
 }
 
@@ -213,7 +248,7 @@ static enum exit_code look(struct verify *v, struct verify_table *t, bool *ended
 	}
 	*ended = *ended && strcmp(pg_text(r, 0, 0), "complete") == 0;
 	tell_progress(v, t, r, told);
-	return EXIT_OK;
+	return *ended ? EXIT_OK : tell_sink(v, t);
 }
 
 /* Until the target has come to its end. */

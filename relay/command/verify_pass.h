@@ -28,7 +28,8 @@ struct verify {
 	struct out out;             /* where progress goes */
 	struct verify_table *table; /* owned by the command */
 	size_t count;
-	int64_t until_ms; /* --timeout; 0: no end */
+	int64_t until_ms;    /* --timeout; 0: no end */
+	char sink_told[512]; /* why the sink stands still, as it was told last */
 };
 
 /* Each of these has said on stderr why, where it does not return EXIT_OK. */

@@ -216,6 +216,7 @@ class Switch(CutoverTest):
         self.cutover()
         said = self.cutover(status=1)
         self.assertIn("FAIL  the target takes the writes already, of legacy.order_lines: the switch is done", said)
+        self.assertIn("not proved: it is written in the target since the cut-over: verify the other way", self.verify(status=1))
         self.assertEqual(self.owners(), [self.there])
 
     def test_what_is_written_there_is_not_written_over(self):
@@ -287,7 +288,9 @@ class Proof(CutoverTest):
         self.open_both(verify=False)
         self.at(self.there, "UPDATE legacy.order_lines SET note = 'a hand' WHERE (order_id, line) = (5, 1);"
                             "DELETE FROM legacy.orders WHERE id = 7; INSERT INTO legacy.stock (place, sku, on_hand) VALUES ('nowhere', 'surplus', 1)")
-        self.assertIn("left=3", self.verify(status=1))
+        said = self.verify(status=1)
+        self.assertIn("left=3", said)
+        self.assertIn("then the same with --repair sets it right", said)
         self.wait(lambda: self.sink_told().get("sink_different") == 3, "the daemon to know of it", progress=self.sink_told)
         self.assertIn(f"Subscription {SINK}: 3 rows of its tables differ from the source, in legacy.order", self.status(self.new)["summary"])
         self.assertIn("boxhaul verify --repair", self.status(self.new)["action"])
@@ -447,6 +450,7 @@ class Words(CutoverTest):
         self.open_both()
         self.say(self.new, "inbox", "pause", SINK)
         self.assertIn("`boxhaul inbox resume -c ", self.cutover(status=1))
+        self.assertIn("stands still, and compares nothing until it goes on: it is paused", self.verify("--timeout", "1s", status=1))
         self.assertEqual(self.owners()[:1], [self.database])
         self.say(self.new, "inbox", "resume", SINK)
         self.cutover("--dry-run")
