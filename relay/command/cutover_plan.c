@@ -399,6 +399,30 @@ static bool warn_of_target(struct cutover *m)
 	return true;
 }
 
+static const char way_back[] =
+	"SELECT pg_catalog.string_agg(k.subscription, ', '), pg_catalog.string_agg(k.subscription, ', ') FILTER (WHERE p.paused_at IS NULL)"
+	" FROM boxhaul.sink k JOIN boxhaul.subscription d ON d.name = k.subscription JOIN boxhaul.inbox_position p ON p.subscription = k.subscription"
+	" WHERE d.stream = ANY ($1::pg_catalog.text[])";
+
+/* After the switch it is too late to make one: what the target has written by then is not sent. */
+static enum exit_code warn_of_way_back(struct cutover *m)
+{
+	const struct pg_result *r =
+		pg_session_run(m->from.session, way_back, 1, (const char *[]){ m->back_streams });
+	char target[CONFIG_TARGET_BYTES];
+
+	if (pg_error(r) != NULL)
+		return session_failed(m->from.call.config, "cannot look at the way back", r);
+	if (pg_is_null(r, 0, 0))
+		printf("warn  there will be no way back: no sink of the source takes a capture of the target (boxhaul-move(7))\n");
+	else if (!pg_is_null(r, 0, 1))
+		printf("warn  the way back would not begin: `boxhaul inbox pause %s %s` first\n",
+		       config_target(m->from.call.config, target), pg_text(r, 0, 1));
+	else
+		printf("ok    the way back stands ready: %s\n", pg_text(r, 0, 0));
+	return EXIT_OK;
+}
+
 /* What is under way is gone on with, whatever else there is. */
 static enum exit_code look_for_begun(struct cutover *m, bool *begun)
 {
@@ -455,6 +479,9 @@ enum exit_code cutover_plan(struct cutover *m)
 		return EXIT_FAILED;
 	if (!warn_of_target(m))
 		return EXIT_UNREACHABLE;
+	code = warn_of_way_back(m);
+	if (code != EXIT_OK)
+		return code;
 	return m->from.call.given[OPTION_DRY_RUN] ? tell_plan(m) : EXIT_OK;
 }
 
