@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.sink_table (
     slow           boolean     NOT NULL DEFAULT false,   -- two texts may be one key here: nothing is put together
     put            text,                             -- statements, made of the above: sink_statement()
     fill           text,
+    clash          text,                             -- what put and fill end with, where a row may be there
     set_           text,
     move           text,
     take           text,
@@ -181,8 +182,9 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_value(target regclass, column_ text, lin
 $$;
 
 -- The statement that does something with many rows. $1 is an array of objects whose members are the values of columns, as texts.
---   put   insert them, or where the key is there, set what they say
+--   put   insert them
 --   fill  the same, and $1 is an array of messages that have such objects as `rows`
+--   clash the end of both of these: where the key is there, set what they say
 --   set   set what they say, and return the numbers of those that are not there
 --   move  $1 is one row, $2 the object with its old key
 --   take  delete them
@@ -201,13 +203,13 @@ DECLARE
 BEGIN
     CASE kind
     WHEN 'put', 'fill' THEN
-        RETURN format('INSERT INTO %s AS t (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s ON CONFLICT (%s) DO %s', target,
+        RETURN format('INSERT INTO %s AS t (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s', target,
                       (SELECT string_agg(quote_ident(c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY AS k (c, n)),
                       (SELECT string_agg(boxhaul.sink_value(target, k.c, 'm.m', k.m), ', ' ORDER BY k.n)
                          FROM unnest(columns, members) WITH ORDINALITY AS k (c, m, n)),
-                      CASE kind WHEN 'put' THEN '(SELECT unnest($1) AS m OFFSET 0) m' ELSE '(SELECT jsonb_array_elements(b.b -> ''rows'') AS m FROM (SELECT unnest($1) AS b OFFSET 0) b OFFSET 0) m' END,
-                      (SELECT string_agg(quote_ident(c), ', ') FROM unnest(key) AS k (c)),
-                      coalesce('UPDATE SET ' || moves, 'NOTHING'));
+                      CASE kind WHEN 'put' THEN '(SELECT unnest($1) AS m OFFSET 0) m' ELSE '(SELECT jsonb_array_elements(b.b -> ''rows'') AS m FROM (SELECT unnest($1) AS b OFFSET 0) b OFFSET 0) m' END);
+    WHEN 'clash' THEN
+        RETURN format(' ON CONFLICT (%s) DO %s', (SELECT string_agg(quote_ident(c), ', ') FROM unnest(key) AS k (c)), coalesce('UPDATE SET ' || moves, 'NOTHING'));
     WHEN 'set' THEN
         RETURN format('WITH m AS MATERIALIZED (SELECT u.m, u.n FROM unnest($1) WITH ORDINALITY AS u (m, n)), '
                       'done AS (%s) SELECT array_agg(m.n ORDER BY m.n) FROM m WHERE m.n NOT IN (SELECT d.n FROM done d)',
@@ -270,7 +272,7 @@ BEGIN
     IF t.function <> '' THEN
         UPDATE boxhaul.sink_table x
            SET shape = sink_prepare.shape, source_columns = froms, target_columns = tos, source_key = keys, target_key = ours, slow = boxhaul.sink_is_slow(at, ours, types),
-               put = NULL, fill = NULL, set_ = NULL, move = NULL,
+               put = NULL, fill = NULL, clash = NULL, set_ = NULL, move = NULL,
                take = boxhaul.sink_statement('take', at, ours, ours, ours, ours), mark = boxhaul.sink_statement('mark', at, ours, ours, ours, ours)
          WHERE x.subscription = t.subscription AND x.source = t.source;
         RETURN;
@@ -278,6 +280,7 @@ BEGIN
     UPDATE boxhaul.sink_table x
        SET shape = sink_prepare.shape, source_columns = froms, target_columns = tos, source_key = keys, target_key = ours, slow = boxhaul.sink_is_slow(at, ours, types),
            put = boxhaul.sink_statement('put', at, froms, tos, keys, ours), fill = boxhaul.sink_statement('fill', at, froms, tos, keys, ours),
+           clash = boxhaul.sink_statement('clash', at, froms, tos, keys, ours),
            set_ = boxhaul.sink_statement('set', at, froms, tos, keys, ours),
            -- Made for each row where the key is GENERATED ALWAYS: who lets it be changed tells nobody.
            move = CASE WHEN NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = at AND a.attname = ANY (ours) AND a.attidentity = 'a')
@@ -315,6 +318,23 @@ $$;
 
 -- --- many rows of one table ---
 
+-- What is put into a table that holds nothing of before is mostly new. It is inserted as if it were: to look for each row before costs a third more. Where one is
+-- there nothing of it has happened, and it is done in the other way.
+CREATE OR REPLACE FUNCTION boxhaul.sink_insert(t boxhaul.sink_table, statement text, given jsonb[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    IF NOT t.sweep AND cardinality(given) > 5 THEN
+        BEGIN
+            EXECUTE statement USING given;
+            RETURN;
+        EXCEPTION WHEN unique_violation THEN
+            NULL;
+        END;
+    END IF;
+    EXECUTE statement || t.clash USING given;
+END
+$$;
+
 -- Rows that are there or come to be there. What is set is what they have; so rows of a function's are taken apart by what they have.
 CREATE OR REPLACE FUNCTION boxhaul.sink_put(t boxhaul.sink_table, lines jsonb[]) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -322,14 +342,15 @@ DECLARE
     g record;
 BEGIN
     IF t.function = '' THEN
-        EXECUTE t.put USING lines;
+        PERFORM boxhaul.sink_insert(t, t.put, lines);
         RETURN;
     END IF;
     FOR g IN SELECT k.names, array_agg(l.line ORDER BY l.n) AS lines
                FROM unnest(lines) WITH ORDINALITY AS l (line, n),
                     LATERAL (SELECT array_agg(o ORDER BY o) AS names FROM jsonb_object_keys(l.line) o) k
               GROUP BY k.names ORDER BY min(l.n) LOOP
-        EXECUTE boxhaul.sink_statement('put', t.target::regclass, g.names, g.names, t.target_key, t.target_key) USING g.lines;
+        EXECUTE boxhaul.sink_statement('put', t.target::regclass, g.names, g.names, t.target_key, t.target_key)
+             || boxhaul.sink_statement('clash', t.target::regclass, g.names, g.names, t.target_key, t.target_key) USING g.lines;
     END LOOP;
 END
 $$;
@@ -749,7 +770,7 @@ BEGIN
         PERFORM boxhaul.sink_rows(t, 'put', ARRAY(SELECT l.line FROM unnest(bodies) WITH ORDINALITY AS b (body, n),
                                                          jsonb_array_elements(b.body -> 'rows') WITH ORDINALITY AS l (line, n) ORDER BY b.n, l.n));
     ELSE
-        EXECUTE t.fill USING bodies;
+        PERFORM boxhaul.sink_insert(t, t.fill, bodies);
         UPDATE boxhaul.sink_table x SET rows = x.rows + n WHERE x.subscription = t.subscription AND x.source = t.source;
     END IF;
     RETURN n;
@@ -1184,7 +1205,7 @@ BEGIN
         ELSIF (t.target, t.mapping, t.function) IS DISTINCT FROM (c.target, c.mapping, c.function) THEN
             UPDATE boxhaul.sink_table x
                SET target = c.target, mapping = c.mapping, function = c.function, state = 'incomplete', snapshot = NULL,
-                   put = NULL, fill = NULL, set_ = NULL, move = NULL, take = NULL, mark = NULL
+                   put = NULL, fill = NULL, clash = NULL, set_ = NULL, move = NULL, take = NULL, mark = NULL
              WHERE x.subscription = t.subscription AND x.source = t.source;
             did := did || format('table %s goes to %s in another way, and has to be read anew', c.source, c.target);
         END IF;
@@ -1278,6 +1299,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_value(regclass, text, text, text),
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
     boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),
+    boxhaul.sink_insert(boxhaul.sink_table, text, jsonb[]),
     boxhaul.sink_rivals(regclass, text[]), boxhaul.sink_make_room(boxhaul.sink_table, jsonb, jsonb[], boolean),
     boxhaul.sink_set(boxhaul.sink_table, jsonb[]), boxhaul.sink_rows(boxhaul.sink_table, text, jsonb[]), boxhaul.sink_sweep(boxhaul.sink_table),
     boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
