@@ -705,27 +705,23 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-        WITH c AS MATERIALIZED (
-            SELECT x.n, x.op, x.source, x.body, x.body -> 'key' AS key, (x.body -> 'key')::text AS known
-              FROM unnest(ops, sources, bodies) WITH ORDINALITY AS x (op, source, body, n)),
-        k AS MATERIALIZED (
-            SELECT c.*, max(c.n) OVER w AS last, count(*) OVER w AS copies, coalesce(max(c.n) FILTER (WHERE c.op = 'd') OVER w, 0) AS gone,
-                   coalesce(max(c.n) FILTER (WHERE c.op IN ('c', 'r')) OVER w, 0) AS come
-              FROM c WINDOW w AS (PARTITION BY c.source COLLATE "C", c.known COLLATE "C")),
+        WITH k AS MATERIALIZED (  -- a key, and the numbers of its changes
+            SELECT x.source, x.body -> 'key' AS key, max(x.n) AS last, array_agg(x.n) AS its,
+                   coalesce(max(x.n) FILTER (WHERE x.op = 'd'), 0) AS gone, coalesce(max(x.n) FILTER (WHERE x.op IN ('c', 'r')), 0) AS come
+              FROM (SELECT unnest(ops) AS op, unnest(sources) AS source, unnest(bodies) AS body, generate_subscripts(ops, 1) AS n OFFSET 0) x
+             GROUP BY x.source, x.body -> 'key'),
         e AS (
-            SELECT k.source, k.n, k.copies, CASE WHEN k.op = 'd' THEN 'take' WHEN k.come > k.gone THEN 'put'
-                                       WHEN NOT k.body ? 'unchanged' OR k.copies > 1 AND EXISTS (
-                                           SELECT FROM c x WHERE x.source = k.source AND x.known = k.known AND x.n > k.gone AND NOT x.body ? 'unchanged')
-                                       THEN 'set whole' ELSE 'set' END AS kind,
-                   CASE WHEN k.op = 'd' THEN k.key
-                        WHEN k.copies = 1 OR NOT k.body ? 'unchanged' THEN k.body -> 'row'
-                        ELSE (SELECT jsonb_object_agg(v.key, v.value ORDER BY x.n) FROM c x, jsonb_each(x.body -> 'row') v
-                               WHERE x.source = k.source AND x.known = k.known AND x.n > k.gone) END AS line
-              FROM k WHERE k.n = k.last
+            SELECT k.source, k.last, cardinality(k.its) AS copies,
+                   CASE WHEN k.last = k.gone THEN 'take' WHEN k.come > k.gone THEN 'put'
+                        WHEN EXISTS (SELECT FROM unnest(k.its) n WHERE n > k.gone AND NOT bodies[n] ? 'unchanged') THEN 'set whole' ELSE 'set' END AS kind,
+                   CASE WHEN k.last = k.gone THEN k.key
+                        WHEN cardinality(k.its) = 1 OR NOT bodies[k.last] ? 'unchanged' THEN bodies[k.last] -> 'row'
+                        ELSE (SELECT jsonb_object_agg(v.key, v.value ORDER BY n) FROM unnest(k.its) n, jsonb_each(bodies[n] -> 'row') v WHERE n > k.gone) END AS line
+              FROM k
             UNION ALL
-            SELECT k.source, k.n, 0, 'take', k.key FROM k WHERE k.n = k.last AND k.op <> 'd' AND k.gone > 0)
-        SELECT e.source, e.kind, array_agg(e.line), sum(e.copies)::bigint FROM (SELECT * FROM e ORDER BY e.n) e
-         GROUP BY e.source, e.kind ORDER BY e.kind <> 'take', min(e.n);
+            SELECT k.source, k.last, 0, 'take', k.key FROM k WHERE k.last > k.gone AND k.gone > 0)
+        SELECT e.source, e.kind, array_agg(e.line), sum(e.copies)::bigint FROM (SELECT * FROM e ORDER BY e.last) e
+         GROUP BY e.source, e.kind ORDER BY e.kind <> 'take', min(e.last);
 END
 $$;
 
