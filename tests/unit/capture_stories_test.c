@@ -16,6 +16,8 @@ static uint64_t token, tokens[100]; /* of the last publish; of all that are not 
 static size_t waiting;
 static uint32_t most_repairs;
 static bool complete, by_key, whole;
+static uint32_t share = 100;  /* of the time, for chunks */
+static size_t cursors_marked; /* by the last mark */
 static uint32_t most_commits;
 static uint64_t low_water; /* of the last mark */
 static int64_t ordinal;    /* of the books */
@@ -76,6 +78,7 @@ static void say_effect(const struct capture_effect *f)
 	case CAPTURE_EFFECT_MARK:
 		low_water = f->mark->low_water;
 		end_marked = f->mark->end;
+		cursors_marked = f->mark->cursor_count;
 		say("mark %llu/%lld", (unsigned long long)f->mark->end_lsn, (long long)f->mark->ordinal);
 		for (size_t i = 0; i < f->mark->cursor_count; i++)
 			if (f->mark->cursors[i].now.state == CAPTURE_TABLE_READ && read_marked == 0)
@@ -317,7 +320,7 @@ static void leads(enum capture_table_state state)
 	set.in_commit_order = !by_key;
 	set.tables = 1;
 	set.chunk_rows = 2;
-	set.chunk_share = 100;
+	set.chunk_share = share;
 	set.chunk_wait_ms = 50;
 	set.whole_ms = 60000;
 	set.most_commits = most_commits;
@@ -882,12 +885,9 @@ static void what_was_carried_is_looked_for(void)
 	left_behind.ordinal = 0;
 }
 
-/* A table is complete, and a change of it is not whole. What was streamed while nothing was read is in no U. */
-static void row_is_read_instead(void)
+/* As far as the question for its end message. */
+static void reads_all(void)
 {
-	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
-	size_t before;
-
 	complete = true;
 	reads();
 	looked(0, false);
@@ -895,24 +895,69 @@ static void row_is_read_instead(void)
 	complete = false;
 	end(130);
 	position(130);
-	acked_all();
+	while (waiting > 0)
+		acked_all();
 	marked();
-	ev.control.end = ev.control.none = true;
+}
+
+static void says_its_end(bool none)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CONTROL };
+
+	ev.control.end = true;
+	ev.control.none = none;
 	step(ev);
-	marked();
-	is_number(capture_look(core)->tables_open, 0, "the table is complete");
-	before = waiting;
+}
+
+/* A change of row a that is not sent, for it is not whole. */
+static void change_that_is_not_whole(void)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHANGE };
+
 	begin(800, 140);
-	ev = (struct capture_event){ .kind = CAPTURE_EVENT_CHANGE };
 	ev.change.row.key = ev.change.repair_key = "a";
 	ev.change.row.key_bytes = ev.change.repair_key_bytes = 1;
 	ev.change.read_instead = true;
 	step(ev);
+}
+
+/* A table is complete, and a change of it is not whole. What was streamed while nothing was read is in no U. */
+static void row_is_read_instead(void)
+{
+	size_t before;
+
+	reads_all();
+	says_its_end(true);
+	marked();
+	is_number(capture_look(core)->tables_open, 0, "the table is complete");
+	before = waiting;
+	change_that_is_not_whole();
 	is_text(heard, "mark 100/0, repair 2:a", "a change that is not whole is not sent; its row is put on record");
 	is_number(waiting, before, "nothing of it is sent");
 	commit(150);
 	marked();
 	ok(strstr(heard, "draw") != NULL && strstr(heard, "chunk") == NULL, "it is read behind a barrier");
+}
+
+static void its_end_is_said_again(void)
+{
+	reads_all();
+	says_its_end(false);
+	is_text(heard, "publish 3", "the end of a table is on its way");
+	change_that_is_not_whole();
+	commit(150);
+	marked();
+	step((struct capture_event){ .kind = CAPTURE_EVENT_DRAWN, .drawn = { .xid = 900 } });
+	step((struct capture_event){ .kind = CAPTURE_EVENT_HORIZON, .horizon = { .horizon = 900, .xmax = 901 } });
+	is_text(heard, "chunk 2", "the table is opened once more");
+	chunk_of(0, 901, 901);
+	end(160);
+	position(160);
+	is_number(capture_look(core)->ordinal, 5, "its rows go out behind it");
+	ok(strstr(heard, "control end") == NULL, "and it does not end again");
+	acked_oldest(1);
+	ok(strstr(heard, "control end") != NULL, "before the first one is stored");
+	acked_all();
 }
 
 /* --- a table that is read whole --- */
@@ -1064,6 +1109,61 @@ static void the_last_row_is_larger_than_the_queue(void)
 	commit(128);
 }
 
+/* Each of two rows, stored at once; the mark that is under way stays so. */
+static size_t chunks_until_it_waits(uint32_t bytes)
+{
+	uint64_t lsn = 200;
+	size_t n = 0;
+
+	reads();
+	looked(0, false);
+	for (; capture_look(core)->reader == CAPTURE_READER_READING; n++, lsn += 10) {
+		chunk_of(bytes, 720, 720);
+		end(lsn);
+		position(lsn);
+		while (waiting > 0)
+			acked_all();
+	}
+	return n;
+}
+
+static void chunks_do_not_wait_for_the_clock_of_marks(void)
+{
+	is_number(chunks_until_it_waits(0), LIMIT_CAPTURE_STEPS - 1,
+		  "so many chunks are read and stored while a mark is under way");
+	marked();
+	is_text(heard, "chunk 1, mark 100/0", "it is on record, and there is room for more");
+	is_number((long long)cursors_marked, 1, "the next mark says once how far they were read");
+	is_number(chunks_until_it_waits(set.send.queue_bytes), 3,
+		  "of rows that fill the queue few are kept until a mark");
+}
+
+static void a_pause_is_for_the_stream(void)
+{
+	share = 25;
+	reads();
+	ticks(20);
+	chunk(720, 720);
+	is_text(heard, "", "chunks have a quarter of the time");
+	ticks(19);
+	is_text(heard, "", "which is half of it while nothing comes:");
+	ticks(1);
+	is_text(heard, "end", "as long a pause as the stream stood still");
+	begin(727, 120);
+	change(0, "c");
+	commit(128);
+	end(200);
+	position(200);
+	is_text(heard, "chunk 1", "a change comes before the next chunk");
+	ticks(20);
+	chunk(728, 728);
+	ticks(59);
+	is_text(heard, "", "then the pause is as long as it can be");
+	ticks(1);
+	is_text(heard, "end", "three times what the chunk has taken");
+	share = 100;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && (strcmp(argv[1], "--mutant") != 0 || !capture_mutant_choose(argv[2])))
@@ -1089,12 +1189,15 @@ int main(int argc, char **argv)
 	the_oldest_is_carried_first();
 	what_was_carried_is_looked_for();
 	row_is_read_instead();
+	its_end_is_said_again();
 	what_its_rows_hold_is_let_go();
 	let_go_and_behind();
 	paused_it_begins_anew();
 	a_chunk_that_is_larger_than_the_queue();
 	the_last_row_is_larger_than_the_queue();
 	rows_before_the_changes();
+	chunks_do_not_wait_for_the_clock_of_marks();
+	a_pause_is_for_the_stream();
 	capture_free(core);
 	return done_testing();
 }

@@ -126,9 +126,7 @@ static void take_cursors(struct capture_marking *m)
 	if (MUTANT(steps_of_later))
 		count_steps(m);
 	m->mark.cursors = m->cursor;
-	m->mark.cursor_count = m->steps;
-	for (size_t i = 0; i < m->steps; i++)
-		m->cursor[i] = capture_walks_step_at(m->reading, i, INT64_MAX)->cursor;
+	m->mark.cursor_count = capture_walks_cursors(m->reading, m->steps, m->cursor);
 }
 
 /* All that are known, whatever position the mark goes to: so none is ever passed. */
@@ -216,7 +214,7 @@ size_t capture_marking_marked(struct capture_marking *m, uint64_t behind)
 	m->marked = m->to;
 	may_confirm(m, m->to.end_lsn, behind);
 	capture_carried_marked(m->carried, &m->mark);
-	capture_walks_marked(m->reading, m->mark.cursor_count);
+	capture_walks_marked(m->reading, m->steps);
 	if (MUTANT(repair_unmarked))
 		m->mark.repair_count = m->reading->repair_count;
 	capture_repairs_marked(m->reading, m->mark.repair_count);

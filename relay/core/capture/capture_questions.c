@@ -20,6 +20,14 @@ static uint32_t choose(const struct capture_reading *r)
 	return i;
 }
 
+/* A table that is opened once more (reopen) has said its end under the id that the next one has, too. Were both on their way, the stream would tell one sequence of two
+ * messages; and where it is told of the second first, as of the one that stands there already, of the first as if it had given it again: as a stream does that
+ * has lost its end. */
+static bool is_end_stored(const struct capture_reading *r, const struct capture_walk *w)
+{
+	return w->ended <= capture_rows_settled(r->rows) || MUTANT(end_twice);
+}
+
 /* One that may not be read now keeps its walk waiting; but it must not be forgotten that it has to begin anew. */
 static enum work work_of(struct capture_reading *r, uint32_t table)
 {
@@ -37,7 +45,7 @@ static enum work work_of(struct capture_reading *r, uint32_t table)
 	if (t->state == CAPTURE_TABLE_READING)
 		return WORK_ROWS;
 	/* The end is not said before every repair has gone out. */
-	return t->repair_count == 0 || MUTANT(end_early) ? WORK_END : WORK_NONE;
+	return (t->repair_count == 0 || MUTANT(end_early)) && is_end_stored(r, w) ? WORK_END : WORK_NONE;
 }
 
 /* --- questions --- */

@@ -324,10 +324,17 @@ static void wait_out_limbo(struct capture_reading *r)
 	r->limbo_said = true;
 }
 
-/* The stream has its share of the time. */
+/* The stream has its share of the time. That is for what has changed; where the log has brought no change since the last chunk, half of the pause is for nobody.
+ * (What comes while the stream stands still is brought before the next chunk in any case: its window closes behind that.) The other half is left, or who
+ * wants the server to be read slowly could not say so as long as nobody writes. */
 static void rest(struct capture_reading *r)
 {
-	r->next_ms = r->now_ms + (r->now_ms - r->stopped_ms) * (100 - r->set->chunk_share) / r->set->chunk_share;
+	bool idle = r->stats->changes == r->changes_then;
+	int64_t share = (int64_t)r->set->chunk_share * (idle ? 2 : 1);
+
+	share = share < 100 ? share : 100;
+	r->changes_then = r->stats->changes;
+	r->next_ms = r->now_ms + (r->now_ms - r->stopped_ms) * (100 - share) / share;
 	r->stopped_ms = NEVER;
 	r->limbo_said = false;
 }
@@ -468,6 +475,7 @@ void capture_reading_control(struct capture_reading *r, struct capture_event *ev
 	r->stats->controls++;
 	if (ev->control.end) {
 		t->state = CAPTURE_TABLE_COMPLETE;
+		r->walk[table].ended = r->rows->next - 1;
 		capture_walks_end(r, table);
 	} else {
 		t->state = CAPTURE_TABLE_READING;

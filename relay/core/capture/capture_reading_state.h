@@ -16,6 +16,7 @@ struct capture_walk {    /* beside struct capture_table, of each */
 	bool sealed;           /* nothing is added to its last reading of repairs any more */
 	uint32_t filling;      /* keys in it */
 	int64_t not_before_ms; /* it failed */
+	int64_t ended;         /* the ordinal of the message that says its end; 0: none does yet */
 };
 
 struct capture_step {
@@ -63,6 +64,7 @@ struct capture_reading {
 	bool complete;                /* there is nothing behind it */
 	int64_t next_ms;              /* the next question not before */
 	int64_t stopped_ms;           /* the stream stands still since; NEVER: it does not */
+	uint64_t changes_then;        /* so many had the log brought when the stream was given its share last */
 	bool limbo_said;
 	uint32_t failures; /* in a row */
 

@@ -20,7 +20,8 @@ enum {
 	LIMIT_CAPTURE_COMMITS = 4096,  /* commit boundaries that are kept apart */
 	LIMIT_CAPTURE_REPAIRS = 65536, /* of a table, not read yet: with more of them it is read again from the start */
 	LIMIT_CAPTURE_LETTERS = 64,    /* dead letters of one mark */
-	LIMIT_CAPTURE_STEPS = 4,       /* steps of cursors that are not marked */
+	LIMIT_CAPTURE_STEPS =
+		16, /* steps of cursors that are not marked: so many chunks may lie between two marks, or fewer */
 	LIMIT_CAPTURE_NOTES = 16,
 	LIMIT_CAPTURE_CARRIED = 16384, /* changes in the books that wait for their key */
 	LIMIT_CAPTURE_CARRIES = 256,   /* of these, that one mark puts there */

@@ -4,7 +4,10 @@
 
 #include "core/capture/capture_mutant.h"
 
-enum { STEPS_OF_A_QUESTION = 2 }; /* so many may come of one */
+enum {
+	STEPS_OF_A_QUESTION = 2, /* so many may come of one */
+	STEPS_OF_A_FULL_QUEUE = 4,
+};
 
 /* --- notes --- */
 
@@ -27,9 +30,13 @@ bool capture_walks_next_note(struct capture_reading *r, struct capture_effect *f
 
 /* --- steps --- */
 
+/* Marks come by the clock. With room for few steps chunks would, too, however fast their rows are read and stored. But each step keeps a row in memory until it is
+ * marked, stored or not: where what is in memory is more than the queue may hold already, few have to do. */
 bool capture_walks_have_room(const struct capture_reading *r)
 {
-	return r->step_count + STEPS_OF_A_QUESTION <= LIMIT_CAPTURE_STEPS;
+	bool full = r->rows->bytes >= r->set->send.queue_bytes && !MUTANT(steps_of_large_rows);
+
+	return r->step_count + STEPS_OF_A_QUESTION <= (full ? STEPS_OF_A_FULL_QUEUE : LIMIT_CAPTURE_STEPS);
 }
 
 static struct capture_step *add_step(struct capture_reading *r, uint32_t table, int64_t ordinal)
@@ -63,6 +70,29 @@ const struct capture_step *capture_walks_step_at(const struct capture_reading *r
 	const struct capture_step *s = &r->step[(r->step_first + index) % LIMIT_CAPTURE_STEPS];
 
 	return index < r->step_count && s->ordinal <= settled ? s : NULL;
+}
+
+/* Of two steps of a table that one mark takes the second says all that the first does, if it moves the cursor. For what else may stand in a step says how a walk
+ * begins, and that is on record before a row of it is read. */
+static bool is_said_by(const struct capture_cursor *c, const struct capture_cursor *next)
+{
+	bool said = c->table == next->table && next->slot != CAPTURE_NO_SLOT;
+
+	assert(!said || (!c->restart && c->top == CAPTURE_NO_SLOT && c->now.reading == next->now.reading));
+	return said;
+}
+
+size_t capture_walks_cursors(const struct capture_reading *r, size_t steps, struct capture_cursor *cursors)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < steps; i++) {
+		const struct capture_cursor *c = &capture_walks_step_at(r, i, INT64_MAX)->cursor;
+
+		n -= n > 0 && is_said_by(&cursors[n - 1], c);
+		cursors[n++] = *c;
+	}
+	return n;
 }
 
 void capture_walks_marked(struct capture_reading *r, size_t steps)

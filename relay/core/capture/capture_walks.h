@@ -18,6 +18,9 @@ void capture_walks_step(struct capture_reading *r, uint32_t table, int64_t ordin
 /* The step at this index, oldest first, if it is stored when everything up to `settled` is; else NULL. */
 const struct capture_step *capture_walks_step_at(const struct capture_reading *r, size_t index, int64_t settled);
 
+/* What a mark says that takes the oldest so many: no more cursors than these are. How many there are. */
+size_t capture_walks_cursors(const struct capture_reading *r, size_t steps, struct capture_cursor *cursors);
+
 /* The oldest so many are on record. */
 void capture_walks_marked(struct capture_reading *r, size_t steps);
 
