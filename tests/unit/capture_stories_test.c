@@ -476,7 +476,8 @@ static void rows_before_the_changes(void)
 	ev.change.index = 8;
 	step(ev);
 	commit(128);
-	is_number(capture_look(core)->ordinal, 3, "both rows that it has not seen go out, and then the message of several changes");
+	is_number(capture_look(core)->ordinal, 3,
+		  "both rows that it has not seen go out, and then the message of several changes");
 	is_number(capture_look(core)->open_rows, 0, "none of them waits any longer");
 }
 
@@ -687,6 +688,29 @@ static void too_many_repairs(void)
 		marked();
 	}
 	ok(strstr(heard, "mark 128") != NULL, "before it is on record that the table is read again from the start");
+}
+
+/* Where its walk ends is in a mark that is under way, and there are too many keys to be read once more. */
+static void begins_anew_before_it_began(void)
+{
+	most_repairs = 2;
+	filenode = 0;
+	reads();
+	filenode = 7;
+	most_repairs = 0;
+	looked(0, false);
+	top("z", 720, 720, 7);
+	is_text(heard, "mark 100/0, up to z", "a walk begins");
+	begin(800, 120);
+	move_to(0, "x");
+	move_to(3, "y");
+	move_to(6, "z");
+	commit(128);
+	marked();
+	ok(strstr(heard, "mark 100/0") != NULL && strstr(heard, "top") == NULL,
+	   "that is on record, and that it begins anew is not");
+	marked();
+	is_text(heard, "top 3", "before it is read");
 }
 
 /* Two keys side by side: the second is stored first, and its answer is on the way. */
@@ -1196,6 +1220,7 @@ int main(int argc, char **argv)
 	a_chunk_that_is_larger_than_the_queue();
 	the_last_row_is_larger_than_the_queue();
 	rows_before_the_changes();
+	begins_anew_before_it_began();
 	chunks_do_not_wait_for_the_clock_of_marks();
 	a_pause_is_for_the_stream();
 	capture_free(core);

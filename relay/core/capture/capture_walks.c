@@ -95,20 +95,35 @@ size_t capture_walks_cursors(const struct capture_reading *r, size_t steps, stru
 	return n;
 }
 
+/* A walk may begin anew while it is not on record how it began: that is so only when its last beginning is. */
+static bool begins_once_more(const struct capture_reading *r, uint32_t table)
+{
+	for (size_t i = 0; i < r->step_count && !MUTANT(begun_before); i++) {
+		const struct capture_step *s = capture_walks_step_at(r, i, INT64_MAX);
+
+		if (s->begins && s->cursor.table == table)
+			return true;
+	}
+	return false;
+}
+
+static void marked(struct capture_reading *r)
+{
+	const struct capture_step step = r->step[r->step_first];
+
+	let_go(r, step.cursor.slot);
+	let_go(r, step.cursor.top);
+	r->step_first = (r->step_first + 1) % LIMIT_CAPTURE_STEPS;
+	r->step_count--;
+	if (step.begins)
+		r->walk[step.cursor.table].unrecorded = begins_once_more(r, step.cursor.table);
+}
+
 void capture_walks_marked(struct capture_reading *r, size_t steps)
 {
 	assert(steps <= r->step_count);
-	for (; steps > 0; steps--) {
-		const struct capture_step *step = &r->step[r->step_first];
-		const struct capture_cursor *c = &step->cursor;
-
-		let_go(r, c->slot);
-		let_go(r, c->top);
-		if (step->begins)
-			r->walk[c->table].unrecorded = false;
-		r->step_first = (r->step_first + 1) % LIMIT_CAPTURE_STEPS;
-		r->step_count--;
-	}
+	for (; steps > 0; steps--)
+		marked(r);
 	if (r->unrepaired == 0)
 		return;
 	for (uint32_t i = 0; i < r->set->tables; i++)
