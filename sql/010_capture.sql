@@ -904,6 +904,27 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_type(type oid, OUT base bigint, OUT e
       FROM bottom b
 $$;
 
+-- The schema of the operators by which values of a type are ordered, where that is not pg_catalog: those of an extension (citext). Our sessions have no other schema in their
+-- path, so the plain sign would be another type's operator there, if it is any: with citext = text's, which takes capitals for other letters, and orders them otherwise.
+CREATE OR REPLACE FUNCTION boxhaul.capture_operators(type oid) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT n.nspname::text
+      FROM pg_opclass k
+      JOIN pg_am m ON m.oid = k.opcmethod AND m.amname = 'btree'
+      JOIN pg_amop o ON o.amopfamily = k.opcfamily AND o.amoplefttype = k.opcintype AND o.amoprighttype = k.opcintype AND o.amopstrategy = 3
+      JOIN pg_operator p ON p.oid = o.amopopr
+      JOIN pg_namespace n ON n.oid = p.oprnamespace
+     WHERE k.opcdefault AND n.nspname <> 'pg_catalog'
+       AND k.opcintype = coalesce(nullif((boxhaul.capture_type(capture_operators.type)).base, 0), capture_operators.type::bigint)::oid
+$$;
+
+-- The condition that a column `t` of a table has a value.
+CREATE OR REPLACE FUNCTION boxhaul.capture_equals(relation oid, name text, value text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('t.%I %s %s', a.attname, coalesce('OPERATOR(' || quote_ident(boxhaul.capture_operators(a.atttypid)) || '.=)', '='), capture_equals.value)
+      FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = capture_equals.name AND NOT a.attisdropped
+$$;
+
 -- A table as its rows are read, with the rights of the caller. kind: pg_class.relkind. published: by one of the capture's publications.
 -- columns: those that the log has, and no other (8), their types, and whether each may be long. key: of its identity index, or the primary
 -- key; NULL: none. filter: the publication's row filter. why: its rows cannot be read.
@@ -2022,7 +2043,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interva
     boxhaul.capture_examine(text, bigint, pg_lsn), boxhaul.capture_horizon(text, xid8), boxhaul.capture_mark(text, bigint, jsonb, bytea[]),
     boxhaul.capture_fetch(text, bigint, bigint[]),
     boxhaul.capture_relations(oid), boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid),
-    boxhaul.capture_type(oid), boxhaul.capture_rows_estimate(oid),
+    boxhaul.capture_type(oid), boxhaul.capture_operators(oid), boxhaul.capture_rows_estimate(oid),
     boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
     boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_signal_tables(), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
     boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_is_ours(text, integer, text),

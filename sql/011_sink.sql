@@ -161,17 +161,22 @@ BEGIN
 END
 $$;
 
--- May one value of this column be written in two ways, or two ways mean one value? Then changes of a table with such a key are not put
--- together by their keys' texts.
+-- Has each value of this column one text alone? Not a number (1.0, 1.00), nor what a collation takes for the same (citext, letters and capitals).
+CREATE OR REPLACE FUNCTION boxhaul.sink_has_one_text(target regclass, name text) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT a.atttypid IN (16, 17, 20, 21, 23, 25, 26, 1043, 1082, 1083, 1114, 1184, 2950) AND coalesce(c.collisdeterministic, true)
+      FROM pg_attribute a LEFT JOIN pg_collation c ON c.oid = a.attcollation
+     WHERE a.attrelid = target AND a.attname = sink_has_one_text.name AND NOT a.attisdropped
+$$;
+
+-- May one value of a key be written in two ways, here or at the source, whose types these are, or two ways mean one value? Then changes of the table are not put together
+-- by their keys' texts.
 CREATE OR REPLACE FUNCTION boxhaul.sink_is_slow(target regclass, key text[], types oid[]) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT coalesce(bool_or(NOT (
-               a.atttypid IN (20, 21, 23) AND k.type IN (20, 21, 23)
-               OR a.atttypid IN (25, 1043) AND k.type IN (25, 1043) AND coalesce(c.collisdeterministic, true)
-               OR a.atttypid = k.type AND a.atttypid IN (16, 17, 26, 1082, 1083, 1114, 1184, 2950))), true)
+    SELECT coalesce(bool_or(NOT (boxhaul.sink_has_one_text(target, k.name)
+                                 AND (a.atttypid = k.type OR a.atttypid IN (20, 21, 23) AND k.type IN (20, 21, 23) OR a.atttypid IN (25, 1043) AND k.type IN (25, 1043)))), true)
       FROM unnest(key, types) AS k (name, type)
       LEFT JOIN pg_attribute a ON a.attrelid = target AND a.attname = k.name AND NOT a.attisdropped
-      LEFT JOIN pg_collation c ON c.oid = a.attcollation
 $$;
 
 -- A member of the object `line` as a value of a column. Without a length: a cast would cut off silently what an assignment refuses.
@@ -181,10 +186,16 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_value(target regclass, column_ text, lin
       FROM pg_attribute a WHERE a.attrelid = target AND a.attname = column_ AND NOT a.attisdropped
 $$;
 
+-- The text of a column of a key of `t`, as an expression. Without the column's own collation: there may be several in a key, and one may take two texts for the same.
+CREATE OR REPLACE FUNCTION boxhaul.sink_key_text(name text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('t.%I::text COLLATE pg_catalog."default"', name)
+$$;
+
 -- The statement that does something with many rows. $1 is an array of objects whose members are the values of columns, as texts.
 --   put   insert them
 --   fill  the same, and $1 is an array of messages that have such objects as `rows`
---   clash the end of both of these: where the key is there, set what they say
+--   clash the end of both of these: where the key is there, set what they say, and the key where it may have been another text
 --   set   set what they say, and return the numbers of those that are not there
 --   move  $1 is one row, $2 the object with its old key
 --   take  delete them
@@ -193,13 +204,15 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_statement(kind text, target regclass, me
     RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    same  text := (SELECT string_agg(format('t.%I = %s', k.c, boxhaul.sink_value(target, k.c, CASE kind WHEN 'move' THEN '$2' ELSE 'm.m' END, k.m)), ' AND ')
+    -- What of the key has the same text on both sides, if it is the same value.
+    stay  text[] := ARRAY(SELECT k.c FROM unnest(key) AS k (c) WHERE boxhaul.sink_has_one_text(target, k.c));
+    same  text := (SELECT string_agg(boxhaul.capture_equals(target, k.c, boxhaul.sink_value(target, k.c, CASE kind WHEN 'move' THEN '$2' ELSE 'm.m' END, k.m)), ' AND ')
                      FROM unnest(key, key_members) AS k (c, m));
     sets  text := (SELECT string_agg(format('%I = CASE WHEN m.m ? %L THEN %s ELSE t.%I END', k.c, k.m, boxhaul.sink_value(target, k.c, 'm.m', k.m), k.c), ', ')
                      FROM unnest(columns, members) AS k (c, m)
-                    WHERE k.c <> ALL (key)
+                    WHERE k.c <> ALL (stay)
                        OR kind = 'move' AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = target AND a.attname = k.c AND a.attidentity = 'a'));
-    moves text := (SELECT string_agg(format('%1$I = excluded.%1$I', k.c), ', ') FROM unnest(columns) AS k (c) WHERE k.c <> ALL (key));
+    moves text := (SELECT string_agg(format('%1$I = excluded.%1$I', k.c), ', ') FROM unnest(columns) AS k (c) WHERE k.c <> ALL (stay));
 BEGIN
     CASE kind
     WHEN 'put', 'fill' THEN
@@ -222,7 +235,7 @@ BEGIN
     ELSE
         RETURN format('INSERT INTO boxhaul.sink_seen (subscription, source, key) SELECT $2, $3, ARRAY[%s] FROM %s AS t, unnest($1) AS m (m) '
                       'WHERE %s ON CONFLICT DO NOTHING',
-                      (SELECT string_agg(format('t.%I::text', c), ', ') FROM unnest(key) AS k (c)), target, same);
+                      (SELECT string_agg(boxhaul.sink_key_text(c), ', ' ORDER BY k.n) FROM unnest(key) WITH ORDINALITY AS k (c, n)), target, same);
     END CASE;
 END
 $$;
@@ -420,7 +433,7 @@ DECLARE
     said    text;     -- the row's columns
     rival   record;
 BEGIN
-    SELECT string_agg(format('t.%I = %s', k.c, boxhaul.sink_value(at, k.c, 'o', k.m)), ' AND '), string_agg(format('t.%I::text', k.c), ', ' ORDER BY k.n)
+    SELECT string_agg(boxhaul.capture_equals(at, k.c, boxhaul.sink_value(at, k.c, 'o', k.m)), ' AND '), string_agg(boxhaul.sink_key_text(k.c), ', ' ORDER BY k.n)
       INTO same, written FROM unnest(t.target_key, keys) WITH ORDINALITY AS k (c, m, n);
     -- Where foreign keys act here, on it or on a partition, rows of other tables would go with it, which nobody brings back: then the row that comes stops the sink, and says why.
     IF current_setting('session_replication_role') <> 'replica'
@@ -509,7 +522,7 @@ BEGIN
     IF t.sweep THEN
         EXECUTE format('DELETE FROM %s AS t WHERE NOT EXISTS (SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $1 AND s.source = $2 '
                        'AND s.key = ARRAY[%s])', t.target::regclass,
-                       (SELECT string_agg(format('t.%I::text', c), ', ' ORDER BY k.n) FROM unnest(t.target_key) WITH ORDINALITY AS k (c, n)))
+                       (SELECT string_agg(boxhaul.sink_key_text(c), ', ' ORDER BY k.n) FROM unnest(t.target_key) WITH ORDINALITY AS k (c, n)))
           USING t.subscription, t.source;
         GET DIAGNOSTICS n = ROW_COUNT;
         DELETE FROM boxhaul.sink_seen s WHERE s.subscription = t.subscription AND s.source = t.source;
@@ -1292,7 +1305,8 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_apply(text, bigint, integer, bigint, bigint, bigint, bigint[], text[], text[], text[], bytea[], jsonb[], bigint[], text[], bigint),
     boxhaul.capture_emit(text, text), boxhaul.sink_open(text, bigint, integer, bigint, bigint), boxhaul.sink_moved(text, bigint, bigint, bigint, bigint),
     boxhaul.sink_define(text, jsonb, text, integer), boxhaul.sink_may_replicate(), boxhaul.sink_troubles(text, text[], text[]),
-    boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_value(regclass, text, text, text),
+    boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_has_one_text(regclass, text), boxhaul.sink_key_text(text),
+    boxhaul.capture_operators(oid), boxhaul.capture_equals(oid, text, text), boxhaul.capture_type(oid), boxhaul.sink_value(regclass, text, text, text),
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
     boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),
     boxhaul.sink_insert(boxhaul.sink_table, text, jsonb[]),

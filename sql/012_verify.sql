@@ -252,10 +252,10 @@ CREATE OR REPLACE FUNCTION boxhaul.verify_making(subscription text, tab text) RE
       FROM boxhaul.sink_table t WHERE t.subscription = verify_making.subscription AND t.source = verify_making.tab
 $$;
 
--- The text that the type of a value writes, as an expression; NULL for NULL.
+-- The text that the type of a value writes, as an expression; NULL for NULL. Without the collation of the value: it may take two texts for the same.
 CREATE OR REPLACE FUNCTION boxhaul.verify_text(expression text) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT pg_catalog.format('CASE WHEN pg_catalog.num_nulls(%1$s) = 0 THEN pg_catalog.format(''%%s'', %1$s) END', expression)
+    SELECT pg_catalog.format('CASE WHEN pg_catalog.num_nulls(%1$s) = 0 THEN pg_catalog.format(''%%s'', %1$s) COLLATE pg_catalog."default" END', expression)
 $$;
 
 -- A text of the source as a value of a column here, as an assignment makes it: with its length and scale.
@@ -282,7 +282,7 @@ DECLARE
 BEGIN
     SELECT * INTO STRICT t FROM boxhaul.sink_table x WHERE x.subscription = verify_compare.subscription AND x.source = verify_compare.tab;
     at := t.target::regclass;
-    SELECT string_agg(format('t.%I = %s', k.ours, boxhaul.verify_value(at, k.ours, format('m.k ->> %s', k.n - 1))), ' AND ' ORDER BY k.n),
+    SELECT string_agg(boxhaul.capture_equals(at, k.ours, boxhaul.verify_value(at, k.ours, format('m.k ->> %s', k.n - 1))), ' AND ' ORDER BY k.n),
            format('ARRAY[%s]', string_agg(boxhaul.verify_text(format('t.%I', k.ours)), ', ' ORDER BY k.n)), min(format('t.%I', k.ours)) FILTER (WHERE k.n = 1)
       INTO same, own, first
       FROM (SELECT n, t.target_columns[array_position(t.source_columns, name)] AS ours FROM unnest(key_names) WITH ORDINALITY AS x (name, n)) k;

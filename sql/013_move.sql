@@ -498,7 +498,7 @@ CREATE OR REPLACE FUNCTION boxhaul.move_rows_of(capture text, tab text, columns 
     SELECT format('SELECT pg_catalog.jsonb_build_array(k.k, CASE WHEN t.%I IS NOT NULL THEN %s END)::pg_catalog.text FROM pg_catalog.jsonb_array_elements($1) k (k)'
                   ' LEFT JOIN (SELECT * FROM %s t WHERE %s) t ON %s',
                   s.key[1], boxhaul.move_row(coalesce(move_rows_of.columns, s.columns), hashes), boxhaul.move_from(s.relation), coalesce(s.filter, 'true'),
-                  (SELECT string_agg(format('t.%I = %s', c.name, boxhaul.verify_value(s.relation::regclass, c.name, format('k.k ->> %s', c.n - 1))), ' AND ' ORDER BY c.n)
+                  (SELECT string_agg(boxhaul.capture_equals(s.relation, c.name, boxhaul.verify_value(s.relation::regclass, c.name, format('k.k ->> %s', c.n - 1))), ' AND ' ORDER BY c.n)
                      FROM unnest(s.key) WITH ORDINALITY c (name, n)))
       FROM boxhaul.capture_shape(move_rows_of.capture, move_rows_of.tab) s
 $$;

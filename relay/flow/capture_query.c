@@ -13,13 +13,31 @@
 const char capture_query_question[] =
 	"SELECT s.relation::pg_catalog.regclass::pg_catalog.text, s.kind, s.filter, s.rows_estimate, s.why, c.name,"
 	" pg_catalog.quote_ident(c.name), c.type, c.long, coalesce(pg_catalog.array_position(s.key, c.name), 0),"
-	" a.atttypid::pg_catalog.int8, a.atttypmod, coalesce(y.base, 0), coalesce(y.element, 0), s.relation::pg_catalog.int8"
+	" a.atttypid::pg_catalog.int8, a.atttypmod, coalesce(y.base, 0), coalesce(y.element, 0), s.relation::pg_catalog.int8,"
+	" CASE WHEN c.name = ANY (s.key) THEN pg_catalog.quote_ident(coalesce(boxhaul.capture_operators(a.atttypid), 'pg_catalog')) END"
 	" FROM boxhaul.capture_shape($1, $2) s"
 	" LEFT JOIN LATERAL ROWS FROM (pg_catalog.unnest(s.columns), pg_catalog.unnest(s.types), pg_catalog.unnest(s.long)) WITH ORDINALITY c (name, type, long, n) ON true"
 	" LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = s.relation AND a.attname = c.name"
 	" LEFT JOIN LATERAL boxhaul.capture_type(a.atttypid) y ON true ORDER BY c.n";
 
-enum { RELATION, KIND, FILTER, ESTIMATE, WHY, NAME, QUOTED, TYPE_NAME, LONG, KEY, TYPE, TYPMOD, BASE, ELEMENT, OID };
+enum {
+	RELATION,
+	KIND,
+	FILTER,
+	ESTIMATE,
+	WHY,
+	NAME,
+	QUOTED,
+	TYPE_NAME,
+	LONG,
+	KEY,
+	TYPE,
+	TYPMOD,
+	BASE,
+	ELEMENT,
+	OID,
+	OPERATORS
+};
 
 /* NULL for NULL, and when out of memory. */
 static char *copy_of(const struct pg_result *r, int row, int column)
@@ -42,6 +60,7 @@ static bool read_column(struct capture_query *q, const struct pg_result *r, int 
 	*m = (struct capture_query_column){ .name = copy_of(r, row, NAME),
 					    .quoted = copy_of(r, row, QUOTED),
 					    .type_name = copy_of(r, row, TYPE_NAME),
+					    .operators = copy_of(r, row, OPERATORS),
 					    .is_long = number_of(r, row, LONG) != 0 };
 	*c = (struct capture_column){ .name = m->name,
 				      .type = { .oid = (uint32_t)number_of(r, row, TYPE),
@@ -53,7 +72,7 @@ static bool read_column(struct capture_query *q, const struct pg_result *r, int 
 	if (c->key > q->shape.key_count)
 		q->shape.key_count = c->key;
 	q->shape.count++;
-	return m->name != NULL && m->quoted != NULL && m->type_name != NULL;
+	return m->name != NULL && m->quoted != NULL && m->type_name != NULL && (c->key == 0 || m->operators != NULL);
 }
 
 static bool read_all(struct capture_query *q, const struct pg_result *r)
@@ -111,6 +130,7 @@ void capture_query_free(struct capture_query *q)
 		free(q->more[i].name);
 		free(q->more[i].quoted);
 		free(q->more[i].type_name);
+		free(q->more[i].operators);
 	}
 	free(q->more);
 	free(q->columns);
@@ -159,9 +179,9 @@ char *capture_query_rows(const struct capture_query *q, const struct capture_ran
 	capture_query_write_from(f, q);
 	fputs("true", f);
 	if (range->after.bytes != NULL)
-		parameter = capture_query_write_limit(f, q, ">", parameter);
+		parameter = capture_query_write_limit(f, q, false, ">", parameter);
 	if (range->upto.bytes != NULL)
-		capture_query_write_limit(f, q, "<=", parameter);
+		capture_query_write_limit(f, q, false, "<=", parameter);
 	fputs(" ORDER BY ", f);
 	capture_query_write_key(f, q, "t.");
 	fprintf(f, " LIMIT %" PRIu32 ") r) r WHERE r.\"boxhaul before\" < %" PRIu32 " ORDER BY ", rows, bytes);

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 void capture_query_write_key_and(FILE *f, const struct capture_query *q, const char *of, const char *behind)
 {
@@ -16,14 +17,83 @@ void capture_query_write_key(FILE *f, const struct capture_query *q, const char 
 	capture_query_write_key_and(f, q, of, "");
 }
 
-unsigned capture_query_write_limit(FILE *f, const struct capture_query *q, const char *is, unsigned first)
+static const struct capture_query_column *key_column(const struct capture_query *q, uint16_t part)
 {
-	fputs(" AND (", f);
-	capture_query_write_key(f, q, "t.");
-	fprintf(f, ") %s (", is);
+	return &q->more[capture_shape_key(&q->shape, part)];
+}
+
+static bool is_plain(const struct capture_query *q)
+{
+	for (uint16_t part = 1; part <= q->shape.key_count; part++)
+		if (strcmp(key_column(q, part)->operators, "pg_catalog") != 0)
+			return false;
+	return true;
+}
+
+static void write_part(FILE *f, const struct capture_query *q, uint16_t part, bool asked)
+{
+	if (asked)
+		fprintf(f, "k.\"boxhaul %u\"", part);
+	else
+		fprintf(f, "t.%s", key_column(q, part)->quoted);
+}
+
+/* What a limit is made of: its sign, the number of its first parameter, and of which columns it is. */
+struct limit {
+	const char *is;
+	unsigned first;
+	bool asked;
+};
+
+static void write_comparison(FILE *f, const struct capture_query *q, uint16_t part, const char *is,
+			     const struct limit *limit)
+{
+	write_part(f, q, part, limit->asked);
+	fprintf(f, " OPERATOR(%s.%s) $%u", key_column(q, part)->operators, is, limit->first + part - 1);
+}
+
+/* "(t.a > $1 OR t.a = $1 AND t.b > $2)". Before it the first column by itself, of which an index makes use. */
+static void write_limit_out(FILE *f, const struct capture_query *q, const struct limit *limit)
+{
+	const char strict[] = { limit->is[0], '\0' }, loose[] = { limit->is[0], '=', '\0' };
+	uint16_t last = q->shape.key_count;
+
+	write_comparison(f, q, 1, loose, limit);
+	fputs(" AND ", f);
+	for (uint16_t part = 1; part < last; part++) {
+		fputs("(", f);
+		write_comparison(f, q, part, strict, limit);
+		fputs(" OR ", f);
+		write_comparison(f, q, part, "=", limit);
+		fputs(" AND ", f);
+	}
+	write_comparison(f, q, last, limit->is, limit);
+	for (uint16_t part = 1; part < last; part++)
+		fputs(")", f);
+}
+
+static void write_limit(FILE *f, const struct capture_query *q, const struct limit *limit)
+{
+	fputs("(", f);
+	for (uint16_t part = 1; part <= q->shape.key_count; part++) {
+		fputs(part > 1 ? ", " : "", f);
+		write_part(f, q, part, limit->asked);
+	}
+	fprintf(f, ") %s (", limit->is);
 	for (uint16_t part = 0; part < q->shape.key_count; part++)
-		fprintf(f, "%s$%u", part > 0 ? ", " : "", first + part);
+		fprintf(f, "%s$%u", part > 0 ? ", " : "", limit->first + part);
 	fputs(")", f);
+}
+
+unsigned capture_query_write_limit(FILE *f, const struct capture_query *q, bool asked, const char *is, unsigned first)
+{
+	const struct limit limit = { is, first, asked };
+
+	fputs(" AND ", f);
+	if (is_plain(q))
+		write_limit(f, q, &limit);
+	else
+		write_limit_out(f, q, &limit);
 	return first + q->shape.key_count;
 }
 

@@ -11,7 +11,8 @@
 
 struct capture_query_column {
 	char *name, *quoted, *type_name;
-	bool is_long; /* its values may be long: their size counts */
+	char *operators; /* the schema of those by which the type is ordered, quoted; NULL: of none of the key */
+	bool is_long;    /* its values may be long: their size counts */
 };
 
 struct capture_query {
@@ -32,8 +33,9 @@ void capture_query_write_key_and(FILE *f, const struct capture_query *q, const c
 /* The same, with nothing behind. */
 void capture_query_write_key(FILE *f, const struct capture_query *q, const char *of);
 
-/* " AND (t.a, t.b) > ($1, $2)": `is` is the sign between, `first` the number of the first parameter. Returns the number of the next. */
-unsigned capture_query_write_limit(FILE *f, const struct capture_query *q, const char *is, unsigned first);
+/* " AND (t.a, t.b) > ($1, $2)": `is` is the sign between, > or <=, `first` the number of the first parameter. Returns the number of the next. Where a column is not ordered by
+ * operators of pg_catalog, it is written out: column by column, each by its own. asked: of keys that were asked for: k."boxhaul 1", k."boxhaul 2". */
+unsigned capture_query_write_limit(FILE *f, const struct capture_query *q, bool asked, const char *is, unsigned first);
 
 /* All columns that are sent, in the order of the shape. */
 void capture_query_write_columns(FILE *f, const struct capture_query *q);

@@ -78,9 +78,12 @@ static void write_rows_of_pass(FILE *f, const struct capture_query *q, const str
 	write_asked(f, q, pass);
 	fprintf(f, " LEFT JOIN (SELECT * FROM %s%s AS t WHERE %s) t ON ", q->only ? "ONLY " : "", q->relation,
 		q->filter != NULL ? q->filter : "true");
-	for (uint16_t part = 1; part <= q->shape.key_count; part++)
-		fprintf(f, "%st.%s = k.\"boxhaul %u\"", part > 1 ? " AND " : "",
-			q->more[capture_shape_key(&q->shape, part)].quoted, part);
+	for (uint16_t part = 1; part <= q->shape.key_count; part++) {
+		const struct capture_query_column *c = &q->more[capture_shape_key(&q->shape, part)];
+
+		fprintf(f, "%st.%s OPERATOR(%s.=) k.\"boxhaul %u\"", part > 1 ? " AND " : "", c->quoted, c->operators,
+			part);
+	}
 	fputs(" WHERE ", f);
 }
 
@@ -93,19 +96,6 @@ static void write_key_of_pass(FILE *f, const struct capture_query *q, const stru
 	}
 	for (uint16_t part = 1; part <= q->shape.key_count; part++)
 		fprintf(f, "%sk.\"boxhaul %u\"", part > 1 ? ", " : "", part);
-}
-
-/* As capture_query_write_limit(). */
-static unsigned write_limit_of_pass(FILE *f, const struct capture_query *q, const struct capture_ledger_pass *pass,
-				    const char *is, unsigned first)
-{
-	fputs(" AND (", f);
-	write_key_of_pass(f, q, pass);
-	fprintf(f, ") %s (", is);
-	for (uint16_t part = 0; part < q->shape.key_count; part++)
-		fprintf(f, "%s$%u", part > 0 ? ", " : "", first + part);
-	fputs(")", f);
-	return first + q->shape.key_count;
 }
 
 static void write_inner_columns(FILE *f, const struct capture_query *q, const struct capture_ledger_pass *pass)
@@ -156,9 +146,9 @@ char *capture_query_verify(const struct capture_query *q, const struct capture_l
 	write_rows_of_pass(f, q, pass);
 	fputs("true", f);
 	if (range->after.bytes != NULL)
-		parameter = write_limit_of_pass(f, q, pass, ">", parameter);
+		parameter = capture_query_write_limit(f, q, pass->keys, ">", parameter);
 	if (range->upto.bytes != NULL)
-		write_limit_of_pass(f, q, pass, "<=", parameter);
+		capture_query_write_limit(f, q, pass->keys, "<=", parameter);
 	fputs(" ORDER BY ", f);
 	write_key_of_pass(f, q, pass);
 	fprintf(f, " LIMIT %" PRIu32 ") r) r WHERE r.\"boxhaul before\" < %" PRIu32 " ORDER BY ", rows, bytes);

@@ -118,6 +118,10 @@ class CutoverTest(CaptureTest):
     def owners(self):
         return [database for database in (self.database, self.there) if self.takes_writes(database)]
 
+    def wait_home(self):
+        self.wait(lambda: self.sql("SELECT complete FROM boxhaul.sink_status") == [(True,)], "the way back to have begun",
+                  progress=lambda: self.sql("SELECT position, complete, error FROM boxhaul.sink_status"))
+
     def open_shop_at(self, database, name="c"):
         shop = Legacy(self.pg.conninfo(database, SERVICE), 3, self.orders, Ways(pause=0.004), name=name)
         self.shops.append(shop)
@@ -160,8 +164,7 @@ class Switch(CutoverTest):
         (drawn,), = self.at(self.database, "SELECT max(number) FROM legacy.orders")
         self.assertGreater(self.at(self.there, "SELECT nextval('legacy.numbers')")[0][0], drawn)
         # The new owner goes on; and back.
-        self.wait(lambda: self.sql("SELECT complete FROM boxhaul.sink_status") == [(True,)], "the way back to have begun",
-                  progress=lambda: self.sql("SELECT position, complete, error FROM boxhaul.sink_status"))
+        self.wait_home()
         self.open_shop_at(self.there, "n")
         self.let_work(60)
         self.assertIn("no verify pass over it has ended", self.cutover("--back", status=1))

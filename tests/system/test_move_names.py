@@ -59,6 +59,7 @@ class Names(CutoverTest):
         # Of a table that nobody has changed the pass tells what its columns are.
         self.assertIn("nothing has told yet what its columns are: `boxhaul verify ", self.cutover("--back", "--unverified", status=1))
         self.at(self.there, f'INSERT INTO {SCHEMA}."Orders" ("It\'s") VALUES (\'of the new owner\'); UPDATE {SCHEMA}."{LONG}" SET "column with a name, 7" = 8')
+        self.wait_home()
         self.assertIn("tables=4 rows=111 ranges=4 different=0 left=0 unproved=0", self.verify(back=True))
         self.assertIn("done", self.cutover("--back"))
         self.assertEqual(self.sql(f'SELECT "It\'s" FROM {SCHEMA}."Orders" WHERE "Id" > 50'), [("of the new owner",)])
