@@ -297,6 +297,14 @@ class Changes(SinkTest):
                 s.change("u", "public.orders", order(1, "dan"), unchanged=["doc"])
         self.each_way(write, lambda: self.assertEqual(self.orders("client, doc"), [("dan", "second")]))
 
+    def test_what_is_left_out_may_be_null_here(self):
+        """No constraint would tell of one that was lost."""
+        def write(s):
+            with s.transaction():
+                s.change("c", "public.orders", order(1, attributes='{"a": 1}'))
+                s.change("u", "public.orders", order(1, "bob"), unchanged=["attributes"])
+        self.each_way(write, lambda: self.assertEqual(self.orders("client, attributes"), [("bob", {"a": 1})]))
+
     def test_a_row_that_goes_and_comes_begins_anew(self):
         def write(s):
             s.alone("c", "public.orders", order(1))
