@@ -278,10 +278,11 @@ static enum exit_code judge_owner(struct cutover *m, bool *held, bool *good)
 	*held = table != NULL && table[0] != '\0';
 	if (*held) {
 		snprintf(what, sizeof what, "the target takes the writes already, of %s", table);
-		*good = cutover_judge(false, what,
-				      m->from.call.given[OPTION_BACK] ?
-					      "there is nothing to take back" :
-					      "the switch is done; `boxhaul cutover --back`, with both configurations in the same places, goes back");
+		*good = cutover_judge(
+			false, what,
+			m->from.call.given[OPTION_BACK]
+				? "there is nothing to take back"
+				: "the switch is done; `boxhaul cutover --back`, with both configurations in the same places, goes back");
 	}
 	return code;
 }
@@ -407,8 +408,7 @@ static const char way_back[] =
 /* After the switch it is too late to make one: what the target has written by then is not sent. */
 static enum exit_code warn_of_way_back(struct cutover *m)
 {
-	const struct pg_result *r =
-		pg_session_run(m->from.session, way_back, 1, (const char *[]){ m->back_streams });
+	const struct pg_result *r = pg_session_run(m->from.session, way_back, 1, (const char *[]){ m->back_streams });
 	char target[CONFIG_TARGET_BYTES];
 
 	if (pg_error(r) != NULL)

@@ -135,7 +135,10 @@ static enum step run(const struct proof *x, const struct cutover_side *side, con
 	char late[CUTOVER_TEXT_BYTES];
 	const struct cutover_words words = { "cannot compare", late };
 
-	snprintf(late, sizeof late, "table %s was not compared within --timeout", x->tab);
+	snprintf(
+		late, sizeof late,
+		"table %s was not compared within --timeout: a verify pass just before leaves less to compare, a longer --timeout more time",
+		x->tab);
 	return cutover_run(x->m, &words, side, sql, count, p, r);
 }
 

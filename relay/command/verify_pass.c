@@ -81,8 +81,9 @@ static enum exit_code find_owner(struct verify *v, struct verify_table *t)
 					 (const char *[]){ t->subscription }, &code);
 
 	if (held != NULL && held[0] != '\0')
-		snprintf(t->why, sizeof t->why,
-			 "it is written in the target since the cut-over: verify the other way, with -c and --to exchanged");
+		snprintf(
+			t->why, sizeof t->why,
+			"it is written in the target since the cut-over: verify the other way, with -c and --to exchanged");
 	return code;
 }
 

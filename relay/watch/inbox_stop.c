@@ -64,7 +64,8 @@ static void tell_unfit(const struct inbox_stop_case *c, char *what, char *mend)
 		snprintf(what, INBOX_STOP_TEXT_BYTES, "Subscription %s takes nothing: there is no stream %s",
 			 c->subscription, c->stream);
 		snprintf(mend, INBOX_STOP_TEXT_BYTES,
-			 "create it, or start the daemon that does: `boxhaul check %s` says whether it is there", c->target);
+			 "create it, or start the daemon that does: `boxhaul check %s` says whether it is there",
+			 c->target);
 		return;
 	case INBOX_STOP_START_AHEAD:
 		snprintf(what, INBOX_STOP_TEXT_BYTES,
