@@ -69,6 +69,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     state         text        NOT NULL CHECK (state IN ('waiting', 'reading', 'read', 'complete', 'unproved', 'refused')),
     reason        text,                               -- why it is refused or unproved
     snapshot_id   uuid        NOT NULL DEFAULT gen_random_uuid(),
+    history       uuid,                               -- of its changes none is missing between two that have the same; NULL: nobody reads its rows
     reading       bigint      NOT NULL DEFAULT 0,     -- the number of this walk over it: a part of the id of each row that is read
     readings      bigint      NOT NULL DEFAULT 0,     -- the highest number of a reading that was ever given: none is given twice
     cursor        text[],                             -- the key of the last row up to which all are stored; NULL: none is, or it is read whole
@@ -290,8 +291,9 @@ BEGIN
     LOOP
         -- Without a snapshot there is nothing to wait for. With another one than before, what is stored stays, and a pass over the rows
         -- that has begun begins again.
-        INSERT INTO boxhaul.capture_table AS x (capture, tab, snapshot, inserts_only, state)
-        VALUES (c.name, t.tab, t.snapshot, t.inserts_only, CASE t.snapshot WHEN 'none' THEN 'complete' ELSE 'waiting' END)
+        INSERT INTO boxhaul.capture_table AS x (capture, tab, snapshot, inserts_only, state, history)
+        VALUES (c.name, t.tab, t.snapshot, t.inserts_only, CASE t.snapshot WHEN 'none' THEN 'complete' ELSE 'waiting' END,
+                CASE t.snapshot WHEN 'none' THEN NULL ELSE gen_random_uuid() END)
         ON CONFLICT (capture, tab) DO UPDATE
            SET snapshot = excluded.snapshot, inserts_only = excluded.inserts_only,
                state = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved') THEN x.state ELSE excluded.state END,
@@ -1109,6 +1111,13 @@ $$;
 -- what was committed between the old slot and the new one is in no log, and only who reads all rows again has a copy of it. (Of rows that
 -- were deleted meanwhile a consumer knows by what the new snapshot did not bring.) The daemon drops the old slot when it is not used.
 -- Returns in words what will be done.
+--
+-- Behind a new slot each table that is read again has a new history, and consumers were told nothing of it. So a message with its columns stands before its first
+-- change there, whoever leads and however often one dies: it is told again until a mark has it, under the id of that change. It says the history, and so does the one that its rows begin.
+-- Which of the two stands first in the stream does not matter: a consumer that meets a history that is not his lacks changes until the rows begin
+-- (boxhaul.sink_one()). One table alone is read again behind the same slot, of whose changes none is missing: it keeps its history.
+-- An earlier leader that sends on for a while sends what its own slot has, without a hole, and the chain lets nothing of it in behind the first message of its
+-- successor. If it has stored a message with the id of that one, then all changes before it, too; so there is no hole to be told of.
 CREATE OR REPLACE FUNCTION boxhaul.capture_resync(name text, tab text DEFAULT NULL) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
@@ -1131,7 +1140,8 @@ BEGIN
     END IF;
     UPDATE boxhaul.capture_table t
        SET state = 'waiting', snapshot_id = gen_random_uuid(), reading = 0, cursor = NULL, top = NULL, rows = 0, filenode = 0, reason = NULL,
-           since = clock_timestamp()
+           since = clock_timestamp(), history = CASE WHEN capture_resync.tab IS NULL THEN gen_random_uuid() ELSE t.history END,
+           columns = CASE WHEN capture_resync.tab IS NOT NULL THEN t.columns END
      WHERE t.capture = c.name AND (capture_resync.tab IS NULL AND t.snapshot <> 'none' OR t.tab = capture_resync.tab);
     GET DIAGNOSTICS again = ROW_COUNT;
     DELETE FROM boxhaul.capture_repair r WHERE r.capture = c.name AND (capture_resync.tab IS NULL OR r.tab = capture_resync.tab);
@@ -1168,9 +1178,10 @@ BEGIN
                   HINT = format('Update the server to 13.21, 14.18, 15.13, 16.9, 17.5 or newer. Or put the table into the configuration and the '
                                 'publication, then SELECT boxhaul.capture_resync(%L): a new slot is safe.', c.name);
     END IF;
-    INSERT INTO boxhaul.capture_table (capture, tab, snapshot, inserts_only, state)
+    INSERT INTO boxhaul.capture_table (capture, tab, snapshot, inserts_only, state, history)
     VALUES (c.name, capture_add.tab, capture_add.snapshot, capture_add.inserts_only,
-            CASE capture_add.snapshot WHEN 'none' THEN 'complete' ELSE 'waiting' END)
+            CASE capture_add.snapshot WHEN 'none' THEN 'complete' ELSE 'waiting' END,
+            CASE capture_add.snapshot WHEN 'none' THEN NULL ELSE gen_random_uuid() END)
     ON CONFLICT DO NOTHING;
     IF FOUND THEN
         UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = c.name;  -- whoever leads has other books, and no barrier

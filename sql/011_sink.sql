@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.sink_table (
     function       text        NOT NULL,             -- '' = none
     state          text        NOT NULL DEFAULT 'incomplete' CHECK (state IN ('incomplete', 'reading', 'complete')),
     snapshot       text,                             -- the id of the one that is, or was, read
+    history        text,                             -- of its changes at the source, as it was said last: under another one some are missing
     sweep          boolean     NOT NULL DEFAULT false,   -- rows were here before: what the snapshot does not bring goes at its end
     shape          jsonb,                            -- the columns of the source, as it said last
     source_columns text[],                           -- what is set from what: the same length and order
@@ -561,6 +562,17 @@ BEGIN
 END
 $$;
 
+-- In which history of the table the stream is from here on. Where it was another one changes are missing in between (a slot was lost, the table was out of the
+-- capture): what is here may have values of rows that are gone, and a change that is applied to it may find them in its way. So nothing is, until the rows are
+-- read again; `broken`: they do not begin with this message itself. Then they do later, for a table whose rows nobody reads has no history.
+-- The first history that is said of a table breaks none: it was complete by somebody's word.
+CREATE OR REPLACE FUNCTION boxhaul.sink_history(t boxhaul.sink_table, history text, broken boolean) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    UPDATE boxhaul.sink_table x
+       SET history = sink_history.history, state = CASE WHEN broken AND x.history IS NOT NULL THEN 'incomplete' ELSE x.state END
+     WHERE x.subscription = t.subscription AND x.source = t.source AND sink_history.history <> coalesce(x.history, '')
+$$;
+
 -- The stream must be one of which a table can be made again.
 CREATE OR REPLACE FUNCTION boxhaul.sink_judge_stream(body jsonb) RETURNS void
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -616,8 +628,9 @@ BEGIN
     END IF;
     IF op = 'snapshot-begin' THEN
         PERFORM boxhaul.sink_begin_table(t, body ->> 'snapshot');
-        RETURN 1;
-    ELSIF op = 's' THEN
+    END IF;
+    IF op IN ('s', 'snapshot-begin') THEN
+        PERFORM boxhaul.sink_history(t, body ->> 'history', op = 's');
         RETURN 1;
     ELSIF t.state = 'incomplete' THEN
         RETURN 0;
@@ -1312,7 +1325,8 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_insert(boxhaul.sink_table, text, jsonb[]),
     boxhaul.sink_rivals(regclass, text[]), boxhaul.sink_make_room(boxhaul.sink_table, jsonb, jsonb[], boolean),
     boxhaul.sink_set(boxhaul.sink_table, jsonb[]), boxhaul.sink_rows(boxhaul.sink_table, text, jsonb[]), boxhaul.sink_sweep(boxhaul.sink_table),
-    boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_judge_stream(jsonb),
+    boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_history(boxhaul.sink_table, text, boolean),
+    boxhaul.sink_judge_stream(jsonb),
     boxhaul.sink_one(text, text, text, jsonb, text), boxhaul.sink_move_row(boxhaul.sink_table, jsonb, jsonb),
     boxhaul.sink_many(text, text[], text[], jsonb[]), boxhaul.sink_fill(text, text, jsonb[]), boxhaul.sink_run(text, text[], text[], jsonb[], text[], boolean[]),
     boxhaul.sink_changes(bytea[], text[], text[]), boxhaul.sink_keeps_place(text, text, jsonb),

@@ -46,7 +46,7 @@ static const struct {
 	[CAPTURE_STATEMENT_TABLES] = { "capture_tables",
 		"SELECT t.tab, " NOW("state") ", " NOW("reading") ", " NOW("readings") ","
 		" coalesce(k.first, 0), coalesce(k.last - k.first + 1, 0), " NOW("filenode") ", " NOW("rows") ","
-		" t.snapshot_id::pg_catalog.text, t.columns::pg_catalog.text, " IN_ONE_PIECE(NOW("cursor")) ","
+		" t.snapshot_id::pg_catalog.text, t.history::pg_catalog.text, t.columns::pg_catalog.text, " IN_ONE_PIECE(NOW("cursor")) ","
 		" " IN_ONE_PIECE(NOW("top")) ", t.rows_estimate, " KEY ", t.state = 'unproved', t.snapshot = 'whole',"
 		" v.pass, v.id::pg_catalog.text, v.whole, v.keys, v.repair, " IN_ONE_PIECE("v.columns")
 		" FROM boxhaul.capture_table t LEFT JOIN LATERAL"

@@ -101,6 +101,7 @@ struct capture_ledger_pass {
 struct capture_ledger_table {
 	struct capture_table now;
 	char snapshot_id[CAPTURE_LEDGER_ID_BYTES]; /* a uuid: part of the ids of rows that are read */
+	char history[CAPTURE_LEDGER_ID_BYTES];     /* a uuid: of its changes none is missing between two that have the same; "": it has none */
 	char *columns; /* as consumers were told last: JSON; NULL: they were told nothing. Owned */
 	void *cursor;  /* the key up to which all rows are stored (format/capture_key.h); NULL: there is none. Owned */
 	size_t cursor_bytes;

@@ -130,6 +130,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 		FILENODE,
 		ROWS,
 		SNAPSHOT_ID,
+		HISTORY,
 		COLUMNS,
 		CURSOR_KEY,
 		TOP_KEY,
@@ -156,6 +157,7 @@ static bool read_table(const struct pg_result *r, int row, struct capture_ledger
 	t->now.rows = (uint64_t)pg_int8(r, row, ROWS);
 	t->estimate = read_number(r, row, ESTIMATE);
 	read_text(r, row, SNAPSHOT_ID, t->snapshot_id, sizeof t->snapshot_id);
+	read_text(r, row, HISTORY, t->history, sizeof t->history);
 	if (!pg_is_null(r, row, COLUMNS) && (t->columns = copy_of(r, row, COLUMNS, &bytes)) == NULL)
 		return false;
 	if (!pg_is_null(r, row, CURSOR_KEY) && (t->cursor = copy_of(r, row, CURSOR_KEY, &t->cursor_bytes)) == NULL)

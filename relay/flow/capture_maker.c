@@ -198,7 +198,9 @@ struct capture_parcel *capture_maker_truncate(struct capture_maker *m, const str
 struct capture_parcel *capture_maker_columns(struct capture_maker *m, const struct capture_place *place,
 					     const struct capture_relation *x)
 {
-	struct capture_change c = { .op = CAPTURE_OP_SHAPE, .shape = &x->shape, .place = *place };
+	struct capture_change c = {
+		.op = CAPTURE_OP_SHAPE, .shape = &x->shape, .place = *place, .history = x->history
+	};
 	struct capture_parts p = { .tab = x->tab, .table = x->table, .place = place, .columns = &m->columns };
 
 	capture_text_reset(&m->columns);

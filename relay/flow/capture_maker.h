@@ -50,6 +50,7 @@ struct capture_read_row {
 struct capture_read_control {
 	const struct capture_shape *shape;
 	const char *snapshot;
+	const char *history; /* of the table; NULL: it has none */
 	uint64_t reading, nth;
 	uint32_t table;
 	const char *tab;

@@ -67,6 +67,7 @@ struct capture_parcel *capture_maker_control(struct capture_maker *m, const stru
 				    .shape = control->shape != NULL ? control->shape : &nameless,
 				    .place = { .system = m->style.system },
 				    .snapshot = control->snapshot,
+				    .history = control->end ? NULL : control->history,
 				    .reading = control->reading,
 				    .nth = control->nth };
 	struct capture_parts p = { .tab = control->tab, .table = control->table };

@@ -1,8 +1,10 @@
 #include "flow/capture_relations.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "core/capture/capture_types.h"
 #include "format/signal_row.h"
 #include "format/sql_name.h"
@@ -13,6 +15,7 @@ struct known {
 	char **key; /* in its own order; NULL: not known */
 	unsigned key_count;
 	char *told; /* of its columns, as JSON; NULL: nothing */
+	char history[UUID_CHARACTERS + 1];
 };
 
 struct capture_relations {
@@ -167,6 +170,21 @@ bool capture_relations_set_told(struct capture_relations *r, uint32_t table, con
 	return k->told != NULL || columns == NULL;
 }
 
+static const char *history_of(const struct known *k)
+{
+	return k->history[0] != '\0' ? k->history : NULL;
+}
+
+void capture_relations_set_history(struct capture_relations *r, uint32_t table, const char *history)
+{
+	struct known *k = &r->tables[table];
+
+	snprintf(k->history, sizeof k->history, "%s", history);
+	for (size_t i = 0; i < r->count; i++)
+		if (r->list[i]->table == table)
+			r->list[i]->history = history_of(k);
+}
+
 /* --- which of ours it is --- */
 
 static bool is_named(const struct capture_relation *x, const char *text)
@@ -183,6 +201,7 @@ static void identify(const struct capture_relations *r, struct capture_relation 
 
 	x->table = CAPTURE_NO_TABLE;
 	x->outbox = NULL;
+	x->history = NULL;
 	x->tab = "";
 	x->signals = signal_row_is_of(&x->shape);
 	if (x->signals)
@@ -192,6 +211,7 @@ static void identify(const struct capture_relations *r, struct capture_relation 
 		    strcmp(r->tables[i].name.table, x->shape.table) == 0) {
 			x->table = i;
 			x->tab = capture_relations_name(r, i);
+			x->history = history_of(&r->tables[i]);
 			return;
 		}
 	for (size_t i = 0; i < c->outbox_table_count; i++) {

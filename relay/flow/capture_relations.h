@@ -24,6 +24,7 @@ struct capture_relation {
 	const char *tab;                          /* as the configuration names it; "": it does not */
 	bool signals;                             /* its rows are boxhaul's own (format/signal_row.h) */
 	bool told;                                /* consumers know these columns */
+	const char *history;                      /* of the table, as the books name it; NULL: it has none */
 };
 
 struct capture_relations;
@@ -49,6 +50,9 @@ bool capture_relations_set_key(struct capture_relations *r, uint32_t table, cons
 /* What consumers were told of the columns of a table (format/capture_shape.h), as the books have it; NULL: nothing. Copied. False: out of
  * memory. */
 bool capture_relations_set_told(struct capture_relations *r, uint32_t table, const char *columns);
+
+/* The history in which changes of a table stand, as the books have it (a uuid; longer ones are cut off); "": none. Copied. */
+void capture_relations_set_history(struct capture_relations *r, uint32_t table, const char *history);
 
 /* A Relation or a Type was read. False: out of memory. */
 bool capture_relations_take(struct capture_relations *r, const struct pgoutput_message *m);

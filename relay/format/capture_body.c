@@ -219,6 +219,8 @@ static void write_plain(struct body *b, const char *op)
 	}
 	if (c->snapshot != NULL)
 		put_text(b, ",\"snapshot\":", c->snapshot);
+	if (c->history != NULL)
+		put_text(b, ",\"history\":", c->history);
 	if (c->place.commit_lsn != 0 && envelope_time(c->place.commit_us, time))
 		put_text(b, ",\"at\":", time);
 	capture_text_char(b->out, '}');

@@ -15,6 +15,8 @@
  *     at         the time of the commit; not of r
  *     snapshot   the snapshot's id, of r, s, snapshot-begin, snapshot-end
  *     columns    of s, snapshot-begin: format/capture_shape.h
+ *     history    the same: in which history of the table it stands. Under another one than before changes are missing between the two, and its rows are read
+ *                again. Not where nobody reads them
  *     format     the same: this one
  *     order      the same: commit, or key
  *

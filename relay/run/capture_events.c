@@ -232,6 +232,8 @@ static void take_table(struct capture_one *c, uint32_t i, struct capture_ledger_
 	from->pass.columns = NULL;
 	capture_chunk_set_pass(c->chunk, i, t->pass.number != 0 ? &t->pass : NULL);
 	memcpy(t->snapshot_id, from->snapshot_id, sizeof t->snapshot_id);
+	memcpy(t->history, from->history, sizeof t->history);
+	capture_relations_set_history(c->relations, i, from->history);
 	capture_relations_set_told(c->relations, i, from->columns);
 	take_key(c, i, from->key, from->key_bytes);
 }

@@ -35,7 +35,7 @@ enum {
 
 /* A table, as the books have it. */
 struct capture_room_table {
-	char snapshot_id[CAPTURE_LEDGER_ID_BYTES];
+	char snapshot_id[CAPTURE_LEDGER_ID_BYTES], history[CAPTURE_LEDGER_ID_BYTES];
 	void *cursor; /* owned; NULL: there is none. As it was when the lead was taken: the core names later ones by their slot */
 	size_t cursor_bytes;
 	void *top; /* the key at which its walk ends; likewise */

@@ -139,8 +139,10 @@ static struct capture_parcel *make_control(struct capture_one *c, const struct c
 	uint32_t table = c->control.table;
 	const char *name = capture_relations_name(c->relations, table);
 	bool whole = capture_table_at(c->core, table)->whole;
+	const char *history = c->tables[table].history;
 	struct capture_read_control control = { .shape = shape,
 						.snapshot = c->tables[table].snapshot_id,
+						.history = history[0] != '\0' ? history : NULL,
 						.reading = whole ? c->control.reading : 0,
 						.nth = whole ? c->tables[table].piece : 0,
 						.table = table,

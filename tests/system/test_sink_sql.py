@@ -65,9 +65,12 @@ class Stream:
     def shape(self, table):
         return [{"name": n, "type": TYPES[t], "typmod": -1, **({"key": k} if k else {})} for n, t, k in (SHAPES | OTHERS)[table]]
 
-    def begin(self, table, id="s1"):
-        return self._send({"op": "snapshot-begin", "table": table, "columns": self.shape(table), "snapshot": id, "format": self.format, "order": self.order},
+    def begin(self, table, id="s1", **history):
+        return self._send({"op": "snapshot-begin", "table": table, "columns": self.shape(table), "snapshot": id, "format": self.format, "order": self.order, **history},
                           {"Boxhaul-Chunk": f"{id}-0"})
+
+    def tell(self, table, **history):
+        return self._send({"op": "s", "table": table, "columns": self.shape(table), "format": self.format, "order": self.order, **history})
 
     def end(self, table, id="s1"):
         return self._send({"op": "snapshot-end", "table": table, "snapshot": id}, {"Boxhaul-Chunk": f"{id}-0"})
@@ -1010,7 +1013,7 @@ class Snapshots(SinkTest):
         self.assertEqual(self.orders("id"), [(1,), (2,), (3,)])
 
     def test_a_value_from_before_a_resync_that_has_not_come_yet(self):
-        """The table is complete, so nothing is known of its rows; what is said helps."""
+        """The table is complete, and nothing is known of its rows, for nobody reads them at the source; what is said helps."""
         self.start()
         self.sql("CREATE UNIQUE INDEX ON shop.orders (client)")
         self.stream.alone("c", "public.orders", order(1, "ann"))
@@ -1027,6 +1030,44 @@ class Snapshots(SinkTest):
         self.take_well()
         self.sql("CREATE UNIQUE INDEX ON shop.orders (client)")
         self.assertEqual(self.orders("id, client"), [(1, "bob"), (2, "ann")])
+
+    def test_a_history_that_another_one_follows(self):
+        """Nothing is applied to what lacks the changes in between, until its rows are read again."""
+        def told(history):
+            self.stream.tell("public.orders", history=history)
+            self.take_well()
+            return self.states()["public.orders"]
+
+        def begun(id, history, state="reading"):
+            self.stream.begin("public.orders", id, history=history)
+            self.take_well()
+            self.assertEqual(self.states(), {"public.orders": state, "public.lines": "complete", "public.people": "complete"})
+        self.start()
+        self.sql("CREATE UNIQUE INDEX ON shop.orders (client)")
+        self.assertEqual(told("h1"), "complete")    # it was so by what was read, or by somebody's word
+        self.stream.alone("c", "public.orders", order(1, "ann"))
+        with self.stream.transaction():
+            self.stream.change("c", "public.orders", order(3, "dan"))
+            self.stream.tell("public.orders", history="h2")
+            self.stream.change("c", "public.orders", order(2, "ann"))  # 1 is another one's by then
+            self.stream.change("c", "public.lines", line(7, 1))
+        self.take_well()
+        self.assertEqual((self.orders("id, client"), self.states()["public.orders"], self.sql("SELECT order_id FROM shop.lines")), ([(1, "ann"), (3, "dan")], "incomplete", [(7,)]))
+        self.assertEqual(told("h2"), "incomplete")  # said again
+        begun("s2", "h2")
+        self.assertEqual(told("h2"), "reading")     # of the same one
+        self.assertEqual(told("h3"), "incomplete")  # while it was read
+        begun("s3", "h3")
+        begun("s4", "h4")                           # the rows begin before the first change
+        self.assertEqual(told("h4"), "reading")
+        for n, name in ((1, "bob"), (2, "ann")):
+            self.stream.change("r", "public.orders", order(n, name))
+        self.stream.end("public.orders", "s4")
+        self.take_well()
+        self.assertEqual((self.orders("id, client"), self.states()["public.orders"]), ([(1, "bob"), (2, "ann")], "complete"))
+        self.stream.tell("public.orders")           # from one whose rows nobody reads
+        self.take_well()
+        self.assertEqual(self.states()["public.orders"], "complete")
 
     def test_a_key_that_changes_to_one_from_before(self):
         self.start()

@@ -308,9 +308,11 @@ static void identities(void)
 /* A shape outside of a transaction, and where a snapshot begins and ends. */
 static void controls(void)
 {
-	struct capture_change c = {
-		.op = CAPTURE_OP_SNAPSHOT_BEGIN, .shape = &orders, .snapshot = snapshot, .place = { .system = 1 }
-	};
+	struct capture_change c = { .op = CAPTURE_OP_SNAPSHOT_BEGIN,
+				    .shape = &orders,
+				    .snapshot = snapshot,
+				    .history = "8d3c0f8e-0000-4000-8000-000000000002",
+				    .place = { .system = 1 } };
 	struct capture_message m, n;
 
 	is_number(make(&c, &m), REASON_NONE, "made");
@@ -319,9 +321,10 @@ static void controls(void)
 		"{\"name\":\"id\",\"type\":23,\"typmod\":-1,\"key\":1,\"is\":\"integer\"},"
 		"{\"name\":\"total\",\"type\":1700,\"typmod\":655366,\"is\":\"numeric(10,2)\"},"
 		"{\"name\":\"doc\",\"type\":3802,\"typmod\":-1,\"is\":\"jsonb\"}],\"format\":\"row\",\"order\":\"commit\","
-		"\"snapshot\":\"8d3c0f8e-0000-4000-8000-000000000001\"}",
+		"\"snapshot\":\"8d3c0f8e-0000-4000-8000-000000000001\",\"history\":\"8d3c0f8e-0000-4000-8000-000000000002\"}",
 		"its body");
 	is_whole(&m);
+	c.history = NULL;
 	c.op = CAPTURE_OP_SNAPSHOT_END;
 	make(&c, &n);
 	is_text(body_of(&n),

@@ -116,6 +116,16 @@ static void say(const char *format, ...)
 	va_end(args);
 }
 
+/* Which one it says. */
+static void say_history(const struct capture_parcel *p)
+{
+	static const char word[] = "\"history\":\"";
+	const char *at = memmem(p->parcel.payload, p->parcel.payload_bytes, word, sizeof word - 1);
+
+	if (at != NULL)
+		say("(%.2s)", at + sizeof word - 1);
+}
+
 static void give(void *arg, struct capture_event *ev, struct capture_parcel *p)
 {
 	static const char *const kinds[] = { "row", "truncate", "other" };
@@ -133,8 +143,10 @@ static void give(void *arg, struct capture_event *ev, struct capture_parcel *p)
 		say("%s%u", kinds[ev->change.kind], ev->change.index);
 		if (ev->change.other_count > 0)
 			say("*%u", ev->change.other_count + 1);
-		say("%s%s%s ", p->parcel.last ? "!" : "", p->columns != NULL ? "s" : "",
+		say("%s%s%s", p->parcel.last ? "!" : "", p->columns != NULL ? "s" : "",
 		    p->repair_key != NULL ? "r" : "");
+		say_history(p);
+		say(" ");
 	}
 	if (p != NULL)
 		snprintf(payload, sizeof payload, "%.*s", (int)p->parcel.payload_bytes,
@@ -323,6 +335,39 @@ static void order_and_numbers(void)
 	commit(0x300);
 	is_text(so_far(), "B9 row2 other3s row5! C310 ",
 		"columns are told again where they are others, and only there");
+}
+
+/* Behind a new slot nothing was told of a table: that it stands in another history is said before its first change, by each leader until the books have it. */
+static void a_new_history(void)
+{
+	for (unsigned leader = 0; leader < 2; leader++) {
+		capture_stream_begin(stream, 1);
+		capture_relations_set_told(relations, 0, NULL);
+		capture_relations_set_history(relations, 0, "h2");
+		begin(30, 0x400);
+		describe(1, "orders", "document");
+		update(1, NULL, "1|a|x");
+		commit(0x400);
+		is_text(so_far(), "B30 other0s(h2) row2! C410 ", "before the first change");
+	}
+	capture_stream_begin(stream, 1);
+	begin(31, 0x500);
+	describe(1, "orders", "document");
+	update(1, NULL, "1|b|x");
+	describe(1, "orders", "doc");
+	update(1, NULL, "1|c|x");
+	describe(2, "stock", "doc");
+	insert(2, "1|c|x");
+	commit(0x500);
+	is_text(so_far(), "B31 row2 other3s(h2) row5 other6s row8! C510 ",
+		"and behind it where columns are told; a table whose rows nobody reads has none");
+	capture_relations_set_told(relations, 1, NULL);
+	begin(32, 0x600);
+	describe(1, "orders", "document");
+	update(1, NULL, "1|d|x");
+	commit(0x600);
+	capture_relations_set_history(relations, 0, "");
+	so_far();
 }
 
 /* The last one may never be stored: too large for somebody, or for all. */
@@ -665,6 +710,7 @@ int main(void)
 	stream = capture_stream_create(relations, maker, &handlers);
 	capture_stream_begin(stream, 1);
 	order_and_numbers();
+	a_new_history();
 	ends_for_sure();
 	what_is_let_go();
 	the_rest();
