@@ -101,9 +101,10 @@ struct capture_ledger_pass {
 struct capture_ledger_table {
 	struct capture_table now;
 	char snapshot_id[CAPTURE_LEDGER_ID_BYTES]; /* a uuid: part of the ids of rows that are read */
-	char history[CAPTURE_LEDGER_ID_BYTES];     /* a uuid: of its changes none is missing between two that have the same; "": it has none */
-	char *columns; /* as consumers were told last: JSON; NULL: they were told nothing. Owned */
-	void *cursor;  /* the key up to which all rows are stored (format/capture_key.h); NULL: there is none. Owned */
+	char history
+		[CAPTURE_LEDGER_ID_BYTES]; /* a uuid: of its changes none is missing between two that have the same; "": it has none */
+	char *columns;                     /* as consumers were told last: JSON; NULL: they were told nothing. Owned */
+	void *cursor; /* the key up to which all rows are stored (format/capture_key.h); NULL: there is none. Owned */
 	size_t cursor_bytes;
 	void *top; /* the same of the largest key when its walk began: there it ends; NULL: not known, or it was empty. Owned */
 	size_t top_bytes;

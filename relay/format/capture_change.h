@@ -49,7 +49,8 @@ struct capture_change {
 		place; /* not of READ. Of SNAPSHOT_BEGIN, SNAPSHOT_END and a SHAPE outside of a transaction: all 0 but `system` */
 	const char *
 		snapshot; /* the snapshot's id; of READ, SNAPSHOT_BEGIN, SNAPSHOT_END; else NULL, or of SHAPE the one under way */
-	const char *history; /* of SHAPE, SNAPSHOT_BEGIN: in which history of the table it stands (sql/010_capture.sql); else NULL */
+	const char *
+		history; /* of SHAPE, SNAPSHOT_BEGIN: in which history of the table it stands (sql/010_capture.sql); else NULL */
 	uint64_t reading;  /* of READ, VERIFY */
 	const char *token; /* of TOKEN */
 	/* Of VERIFY: its body (format/capture_verify.h), and what tells it from the others of its pass, whose id is `snapshot`. Of a READ of several rows, which has no `row`: these, with
