@@ -135,12 +135,17 @@ BEGIN
                               WHERE i.indrelid = t.oid AND i.indisprimary)))
                          OR a.attgenerated <> '');
     IF NOT EXISTS (SELECT FROM pg_index i
-                    WHERE i.indrelid = t.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+                    WHERE i.indrelid = t.oid AND i.indisunique AND NOT i.indisexclusion AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
                       AND (key IS NULL OR (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C") FROM pg_attribute a
                             WHERE a.attrelid = t.oid AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]))
                           = ARRAY(SELECT k FROM unnest(key) k ORDER BY k COLLATE "C"))) THEN
-        RETURN QUERY SELECT format('table %s has no primary key or unique index on %s', target, coalesce(array_to_string(key, ', '), 'anything')),
-                            format('ALTER TABLE %s ADD PRIMARY KEY (%s);', target, coalesce(array_to_string(key, ', '), '...'));
+        -- A key WITHOUT OVERLAPS (18) tells rows apart, and INSERT ... ON CONFLICT cannot use it.
+        RETURN QUERY SELECT format('table %s has no primary key or unique index on %s', target, coalesce(array_to_string(key, ', '), 'anything'))
+                            || CASE WHEN x.lasting THEN ' but one WITHOUT OVERLAPS, by which no row can be found' ELSE '' END,
+                            format(CASE WHEN x.has_key THEN 'ALTER TABLE %s ADD UNIQUE (%s);' ELSE 'ALTER TABLE %s ADD PRIMARY KEY (%s);' END,
+                                   target, coalesce(array_to_string(key, ', '), CASE WHEN x.lasting THEN 'the same columns' ELSE '...' END))
+                       FROM (SELECT coalesce(bool_or(i.indisunique AND i.indisexclusion), false) AS lasting, coalesce(bool_or(i.indisprimary), false) AS has_key
+                               FROM pg_index i WHERE i.indrelid = t.oid) x;
     END IF;
     SELECT string_agg(p, ', ') INTO n FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE NOT has_table_privilege(t.oid, p);
     IF n IS NOT NULL OR NOT has_schema_privilege(t.relnamespace, 'USAGE') THEN
@@ -388,32 +393,58 @@ $$;
 
 -- The conditions under which a row of `at` is in the way of another one: of each unique index and exclusion constraint the columns that it looks at; what it compares, as
 -- expressions of these, and whether a row counts (its predicate); and the condition, as of a row `t` and of the other one's values `w1`, `w2` ... of `c`.
--- An index on columns of the key alone is none: there the row is the same one.
-CREATE OR REPLACE FUNCTION boxhaul.sink_rivals(at regclass, key text[]) RETURNS TABLE (columns text[], expressions text[], predicate text, condition text)
+-- Of a GENERATED column those that it is made of stand among the columns, and `generated` makes it of them. nulls_too: NULL is a value as any other.
+-- A unique index on columns of the key alone is none: there the row is the same one. (But one WITHOUT OVERLAPS is: another row may have the time.)
+CREATE OR REPLACE FUNCTION boxhaul.sink_rivals(at regclass, key text[]) 
+    RETURNS TABLE (columns text[], generated text, expressions text[], predicate text, condition text, nulls_too boolean)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-    SELECT x.columns, x.expressions, x.predicate,
+    SELECT ARRAY(SELECT a.attname::text FROM pg_attribute a
+                  WHERE a.attrelid = at AND (a.attnum = ANY (x.looks) AND a.attgenerated = '' OR EXISTS (
+                        SELECT FROM pg_attrdef f JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = at AND d.refobjsubid = a.attnum
+                          AND (d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid OR d.classid = 'pg_class'::regclass AND d.objid = at AND d.objsubid = f.adnum)
+                         WHERE f.adrelid = at AND f.adnum = ANY (x.looks) AND f.adnum <> a.attnum))
+                  ORDER BY a.attnum),
+           (SELECT string_agg(format(', (%s)::%s AS %I', pg_get_expr(f.adbin, f.adrelid), format_type(a.atttypid, a.atttypmod), a.attname), '' ORDER BY a.attnum)
+              FROM pg_attribute a JOIN pg_attrdef f ON f.adrelid = at AND f.adnum = a.attnum WHERE a.attrelid = at AND a.attnum = ANY (x.looks) AND a.attgenerated <> ''),
+           x.expressions, x.predicate,
            (SELECT string_agg(format(CASE WHEN x.nulls_too THEN '(%1$s %2$s (SELECT c.w%3$s FROM c) OR %1$s IS NULL AND (SELECT c.w%3$s FROM c) IS NULL)'
                                           ELSE '%1$s %2$s (SELECT c.w%3$s FROM c)' END, e.e, format('OPERATOR(%I.%s)', s.nspname, o.oprname), e.n), ' AND ' ORDER BY e.n)
               FROM unnest(x.expressions, x.operators) WITH ORDINALITY AS e (e, o, n)
-              JOIN pg_operator o ON o.oid = e.o JOIN pg_namespace s ON s.oid = o.oprnamespace)
-      FROM (SELECT ARRAY(SELECT a.attname::text FROM pg_attribute a
+              JOIN pg_operator o ON o.oid = e.o JOIN pg_namespace s ON s.oid = o.oprnamespace),
+           x.nulls_too
+      FROM (SELECT ARRAY(SELECT a.attnum FROM pg_attribute a
                           WHERE a.attrelid = i.indrelid AND (a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]) AND a.attnum > 0
                                 OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
                                                                     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
-                          ORDER BY a.attnum) AS columns,
+                        ) AS looks,
                    ARRAY(SELECT format('(%s)', pg_get_indexdef(i.indexrelid, n, true)) FROM generate_series(1, i.indnkeyatts) n ORDER BY n) AS expressions,
                    coalesce(pg_get_expr(i.indpred, i.indrelid), 'true') AS predicate,
                    -- Before 15 there is no such column.
                    coalesce((to_jsonb(i) -> 'indnullsnotdistinct')::boolean, false) AS nulls_too,
-                   coalesce((SELECT f.conexclop FROM pg_constraint f WHERE f.conindid = i.indexrelid AND f.contype = 'x'),
+                   coalesce((SELECT f.conexclop FROM pg_constraint f WHERE f.conindid = i.indexrelid AND f.conexclop IS NOT NULL),
                             ARRAY(SELECT m.amopopr FROM unnest(i.indclass::oid[]) WITH ORDINALITY AS k (class, n) JOIN pg_opclass p ON p.oid = k.class
                                     JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype AND m.amopstrategy = 3
                                    ORDER BY k.n)) AS operators,
                    i.indexrelid
               FROM pg_index i WHERE i.indrelid = at AND (i.indisunique OR i.indisexclusion) AND i.indisvalid) x
       JOIN pg_index i ON i.indexrelid = x.indexrelid
-     WHERE NOT (i.indisunique AND i.indexprs IS NULL AND (SELECT array_agg(a.attname::text) FROM pg_attribute a
+     WHERE NOT (i.indisunique AND NOT i.indisexclusion AND i.indexprs IS NULL AND (SELECT array_agg(a.attname::text) FROM pg_attribute a
                  WHERE a.attrelid = at AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])) <@ sink_rivals.key)
+$$;
+
+-- What stands in these columns of a row when `line` has been written, as a list of $1 (the line) and h.h (the row, as it is here; NULL: it is not). What the line does not say stays as it is,
+-- or where the row is not here yet, begins as the column's default. here: one of these has to be worked out (a number that is drawn), so it is known of a row that is here alone.
+CREATE OR REPLACE FUNCTION boxhaul.sink_said(t boxhaul.sink_table, at regclass, columns text[], line jsonb, OUT says text, OUT here boolean)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT string_agg(CASE WHEN c.said THEN format('(%s)::%s AS %I', boxhaul.sink_value(at, c.name, '$1', c.member), c.type, c.name)
+                           ELSE format('CASE WHEN h.h IS DISTINCT FROM NULL THEN (h.h).%1$I ELSE %2$s END AS %1$I', c.name, CASE WHEN c.constant THEN coalesce(c.value, 'NULL') ELSE 'NULL' END) END, ', '),
+           bool_or(NOT c.said AND NOT c.constant)
+      FROM (SELECT m.name, m.member, coalesce(line ? m.member, false) AS said, format_type(a.atttypid, a.atttypmod) AS type, d.value,
+                   a.attidentity = '' AND coalesce(d.value ~ '^(''([^'']|'''')*''|-?[0-9.]+|true|false|NULL)(::[a-z_ ]+(\([0-9, ]+\))?)?$', true) AS constant
+              FROM (SELECT u.name, CASE WHEN t.function <> '' THEN u.name ELSE t.source_columns[array_position(t.target_columns, u.name)] END AS member
+                      FROM unnest(columns) AS u (name)) m
+              JOIN pg_attribute a ON a.attrelid = at AND a.attname = m.name
+              LEFT JOIN LATERAL (SELECT pg_get_expr(f.adbin, f.adrelid) AS value FROM pg_attrdef f WHERE f.adrelid = at AND f.adnum = a.attnum) d ON true) c
 $$;
 
 -- Before a row is written: takes away stale ones that are in its way under another key, by a unique index (of columns or expressions, partial or not) or an exclusion
@@ -422,43 +453,74 @@ $$;
 --             so under no other one. A row here that has come is what the source has, for each of its changes since was applied; one that has not is from before,
 --             and comes yet, if it is still there.
 --   repaired  (012) those that a pass has found to differ, and that are not set right yet: their turn comes in the same pass.
--- `line` is of our columns where a function makes it; own: rows or keys that are this row. A constraint that looks at a column that the row does not say, because it is
--- the target's own, makes no room.
+-- (So one that goes too much is no loss.) `line` is of our columns where a function makes it; own: rows or keys that are this row.
+--
+-- Where foreign keys act here, on the table or on a partition, rows of other tables refer to it, and would go with it, and nobody brings them back; or they come, and lack it. There a
+-- stale row loses the source's values that are in the way (NULL), where it may. Else it goes if nobody refers to it. What is left stops the sink, and says why.
 CREATE OR REPLACE FUNCTION boxhaul.sink_make_room(t boxhaul.sink_table, line jsonb, own jsonb[], repaired boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    keys    text[] := CASE t.function WHEN '' THEN t.source_key ELSE t.target_key END;
-    at      regclass := t.target::regclass;
-    same    text;     -- a row here is the row
-    written text;     -- its key
-    said    text;     -- the row's columns
-    rival   record;
+    keys       text[] := CASE t.function WHEN '' THEN t.source_key ELSE t.target_key END;
+    at         regclass := t.target::regclass;
+    same       text;     -- a row here is the row
+    written    text;     -- its key
+    referring  text;     -- rows refer to it, where that counts
+    referred   text[];   -- by these columns
+    stale      text;
+    rival      record;
 BEGIN
     SELECT string_agg(boxhaul.capture_equals(at, k.c, boxhaul.sink_value(at, k.c, 'o', k.m)), ' AND '), string_agg(boxhaul.sink_key_text(k.c), ', ' ORDER BY k.n)
       INTO same, written FROM unnest(t.target_key, keys) WITH ORDINALITY AS k (c, m, n);
-    -- Where foreign keys act here, on it or on a partition, rows of other tables would go with it, which nobody brings back: then the row that comes stops the sink, and says why.
-    IF current_setting('session_replication_role') <> 'replica'
-       AND EXISTS (SELECT FROM pg_constraint f
-                    WHERE f.contype = 'f' AND f.confrelid IN (SELECT at UNION ALL SELECT p.relid FROM pg_partition_tree(at) p) AND f.confdeltype IN ('c', 'n', 'd')) THEN
-        RETURN;
+    IF current_setting('session_replication_role') <> 'replica' THEN
+        SELECT f.condition, f.columns INTO referring, referred FROM boxhaul.sink_referring(at) f;
     END IF;
     FOR rival IN
-        SELECT r.*, (SELECT string_agg(format('%s AS %I', boxhaul.sink_value(at, c.col, '$1', c.member), c.col), ', ')
-                       FROM (SELECT col, CASE WHEN t.function <> '' THEN col ELSE t.source_columns[array_position(t.target_columns, col)] END AS member
-                               FROM unnest(r.columns) col) c HAVING bool_and(coalesce(line ? c.member, false))) AS says
-          FROM boxhaul.sink_rivals(at, t.target_key) r
+        SELECT r.*, c.says, c.here FROM boxhaul.sink_rivals(at, t.target_key) r, boxhaul.sink_said(t, at, r.columns, line) c
     LOOP
         CONTINUE WHEN rival.says IS NULL;
-        EXECUTE format('WITH c AS MATERIALIZED (SELECT %s FROM (SELECT %s) x WHERE %s) DELETE FROM %s AS t WHERE EXISTS (SELECT FROM c) AND %s AND (%s) AND NOT EXISTS '
-                       '(SELECT FROM unnest($2) o WHERE %s) AND ',
-                       (SELECT string_agg(format('%s AS w%s', e, n), ', ' ORDER BY n) FROM unnest(rival.expressions) WITH ORDINALITY AS u (e, n)),
-                       rival.says, rival.predicate, at, rival.condition, rival.predicate, same)
-             || format(CASE WHEN repaired THEN 'EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = $3 AND d.tab = $4 AND d.key = ARRAY[%s] '
-                                               'AND d.proved_at IS NULL AND d.repaired_at IS NULL)'
-                            ELSE 'NOT EXISTS (SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $3 AND s.source = $4 AND s.key = ARRAY[%s])' END, written)
-          USING line, own, t.subscription, t.source;
+        stale := format('EXISTS (SELECT FROM c) AND %s AND (%s) AND NOT EXISTS (SELECT FROM unnest($2) o WHERE %s) AND ', rival.condition, rival.predicate, same)
+              || format(CASE WHEN repaired THEN 'EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = $3 AND d.tab = $4 AND d.key = ARRAY[%s] '
+                                                'AND d.proved_at IS NULL AND d.repaired_at IS NULL)'
+                             ELSE 'NOT EXISTS (SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $3 AND s.source = $4 AND s.key = ARRAY[%s])' END, written);
+        PERFORM boxhaul.sink_give_way(at, format('WITH c AS MATERIALIZED (SELECT %s FROM (SELECT b.*%s FROM (SELECT %s FROM (SELECT) one LEFT JOIN (SELECT t AS h FROM unnest($2) o JOIN %s t ON %s '
+                                                 'LIMIT 1) h ON true%s) b) x WHERE %s)',
+                                                 (SELECT string_agg(format('%s AS w%s', e, n), ', ' ORDER BY n) FROM unnest(rival.expressions) WITH ORDINALITY AS u (e, n)),
+                                                 rival.generated, rival.says, at, same, CASE WHEN rival.here THEN ' WHERE h.h IS DISTINCT FROM NULL' ELSE '' END, rival.predicate),
+                                      stale, referring, ARRAY(SELECT x FROM unnest(rival.columns) x WHERE NOT rival.nulls_too AND x <> ALL (t.target_key || referred)
+                                                                                 AND (t.function <> '' AND line ? x OR t.function = '' AND x = ANY (t.target_columns))), t, line, own);
     END LOOP;
 END
+$$;
+
+-- Rows of `at` for which `stale` holds, by what `named` (a WITH clause) names, give way to `line`: they go. Where others refer to them (`referring`) they lose what they have in `columns`, as far as
+-- these may be NULL, or go where nobody does.
+CREATE OR REPLACE FUNCTION boxhaul.sink_give_way(at regclass, named text, stale text, referring text, columns text[], t boxhaul.sink_table, line jsonb, own jsonb[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    lose text := (SELECT string_agg(format('%I = NULL', a.attname), ', ') FROM pg_attribute a WHERE a.attrelid = at AND a.attname = ANY (columns) AND NOT a.attnotnull);
+BEGIN
+    IF referring IS NOT NULL AND lose IS NOT NULL THEN
+        BEGIN
+            EXECUTE format('%s UPDATE %s AS t SET %s WHERE %s', named, at, lose, stale) USING line, own, t.subscription, t.source;
+        EXCEPTION WHEN integrity_constraint_violation THEN
+            NULL;  -- it may not
+        END;
+    END IF;
+    EXECUTE format('%s DELETE FROM %s AS t WHERE %s AND NOT (%s)', named, at, stale, coalesce(referring, 'false')) USING line, own, t.subscription, t.source;
+END
+$$;
+
+-- Where foreign keys refer to a table, or to a partition of it: the condition under which one does refer to its row `t`, and the columns by which they do. No condition: none.
+CREATE OR REPLACE FUNCTION boxhaul.sink_referring(at regclass, OUT condition text, OUT columns text[])
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    WITH f AS (
+        SELECT DISTINCT f.conrelid, k.pairs, k.theirs
+          FROM pg_constraint f,
+               LATERAL (SELECT string_agg(format('o.%I = t.%I', m.attname, a.attname), ' AND ' ORDER BY u.n) AS pairs, array_agg(a.attname::text ORDER BY u.n) AS theirs
+                          FROM unnest(f.conkey, f.confkey) WITH ORDINALITY AS u (mine, its, n)
+                          JOIN pg_attribute m ON m.attrelid = f.conrelid AND m.attnum = u.mine JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = u.its) k
+         WHERE f.contype = 'f' AND f.confrelid IN (SELECT at UNION ALL SELECT p.relid FROM pg_partition_tree(at) p))
+    SELECT string_agg(CASE WHEN has_table_privilege(f.conrelid, 'SELECT') THEN format('EXISTS (SELECT FROM %s o WHERE %s)', f.conrelid::regclass, f.pairs) ELSE 'true' END, ' OR '), (SELECT array_agg(DISTINCT x) FROM f g, unnest(g.theirs) x) FROM f
 $$;
 
 -- Rows of the source, of which no two have one key: `whole` says that nothing is left out of them. gone: keys, as the source has them.
@@ -1289,6 +1351,15 @@ BEGIN
         RETURN QUERY SELECT o ->> 'from', o ->> 'to', x.trouble, x.hint
                        FROM boxhaul.sink_troubles(o ->> 'to', ARRAY(SELECT CASE WHEN w LIKE '%=%' THEN split_part(w, '=', 2) ELSE w END
                                                                        FROM jsonb_array_elements_text(o -> 'columns') w WHERE w <> '*'), NULL) x;
+        IF NOT boxhaul.sink_may_replicate() THEN
+            RETURN QUERY SELECT o ->> 'from', o ->> 'to', format('foreign key %I of table %s would be asked while rows come, which is table by table', f.conname, f.conrelid::regclass),
+                                format(CASE WHEN current_setting('server_version_num')::integer >= 150000
+                                            THEN 'GRANT SET ON PARAMETER session_replication_role TO %s; or drop it while tables are read.'
+                                            ELSE 'Before PostgreSQL 15 it takes a superuser to leave foreign keys alone (%s is none): it has to go while tables are read.' END, quote_ident(current_user))
+                           FROM pg_constraint f, (SELECT c.oid FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+                                                   WHERE ARRAY[s.nspname::text, c.relname::text] = parse_ident(o ->> 'to')) c
+                          WHERE f.contype = 'f' AND f.conparentid = 0 AND c.oid IN (f.conrelid, f.confrelid) ORDER BY f.conname;
+        END IF;
         f := o ->> 'function';
         p := (SELECT x.oid FROM pg_proc x JOIN pg_namespace s ON s.oid = x.pronamespace
                WHERE f <> '' AND ARRAY[s.nspname::text, x.proname::text] = parse_ident(f) AND x.pronargs = 1 AND x.proargtypes[0] = 'jsonb'::regtype);
@@ -1323,7 +1394,8 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
     boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),
     boxhaul.sink_insert(boxhaul.sink_table, text, jsonb[]),
-    boxhaul.sink_rivals(regclass, text[]), boxhaul.sink_make_room(boxhaul.sink_table, jsonb, jsonb[], boolean),
+    boxhaul.sink_rivals(regclass, text[]), boxhaul.sink_said(boxhaul.sink_table, regclass, text[], jsonb), boxhaul.sink_make_room(boxhaul.sink_table, jsonb, jsonb[], boolean), boxhaul.sink_referring(regclass),
+    boxhaul.sink_give_way(regclass, text, text, text, text[], boxhaul.sink_table, jsonb, jsonb[]),
     boxhaul.sink_set(boxhaul.sink_table, jsonb[]), boxhaul.sink_rows(boxhaul.sink_table, text, jsonb[]), boxhaul.sink_sweep(boxhaul.sink_table),
     boxhaul.sink_truncate(boxhaul.sink_table), boxhaul.sink_begin_table(boxhaul.sink_table, text), boxhaul.sink_history(boxhaul.sink_table, text, boolean),
     boxhaul.sink_judge_stream(jsonb),

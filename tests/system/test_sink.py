@@ -180,6 +180,37 @@ class Whole(SinkTest):
         self.compare()
 
 
+class Lasting(SinkTest):
+    """Tables whose key is one WITHOUT OVERLAPS (18)."""
+
+    tables = ["legacy.rates"]
+
+    def setUp(self):
+        super().setUp()
+        if int(self.pg.execute("SHOW server_version_num")[0][0]) < 180000:
+            self.skipTest("it came with 18")
+        rates = "CREATE TABLE %s.rates (item int4range, during daterange, price text, PRIMARY KEY (item, during WITHOUT OVERLAPS)); GRANT ALL ON %s.rates TO boxhaul_%s"
+        self.sql(rates % ("legacy", "legacy", "capture"))
+        self.there(rates % ("moved", "moved", "sink"))
+        self.sql("INSERT INTO legacy.rates SELECT int4range(n / 50, n / 50, '[]'), daterange('2026-01-01'::date + n, '2026-01-01'::date + n + 1), 'of ' || n FROM generate_series(1, 1000) n")
+
+    def test_rows_and_changes(self):
+        self.start_capture({"tables": self.tables})
+        self.add_sink(tables=[{"from": "legacy.rates", "to": "moved.rates"}]).start()
+        self.wait(lambda: self.sink("error") not in (None, (None,)), "the error to be told")
+        self.assertIn("but one WITHOUT OVERLAPS, by which no row can be found", self.sink("error")[0])
+        self.there("ALTER TABLE moved.rates ADD UNIQUE (item, during)")
+        for n in range(20):
+            self.sql(f"DELETE FROM legacy.rates WHERE item @> {n} AND price = 'of ' || {n * 50 + 3}; "
+                     f"UPDATE legacy.rates SET during = daterange(lower(during), upper(during) + 1) WHERE price = 'of ' || {n * 50 + 2}; "
+                     f"UPDATE legacy.rates SET price = 'other' WHERE item @> {n} AND upper(during) = '2026-01-10'; "
+                     f"INSERT INTO legacy.rates VALUES (int4range({n}, {n}, '[]'), daterange('2025-01-01', '2026-01-01'), 'new')")
+        self.wait_applied()
+        rates = "SELECT item::text, during::text, price FROM {}.rates ORDER BY 1, 2"
+        self.assertEqual(self.sql(rates.format("legacy")), self.there(rates.format("moved")))
+        self.assertEqual(self.sink("missing, error"), (0, None))
+
+
 class Trouble(SinkTest):
     def test_what_cannot_be_applied_is_told_and_goes_on_when_it_is_mended(self):
         self.there("ALTER TABLE moved.orders ADD CONSTRAINT small CHECK (id < 1000000)")

@@ -111,6 +111,12 @@ class Stream:
     def rows(self, table, *rows):
         return self._send({"op": "r", "table": table, "rows": rows, "snapshot": "s1"}, {"Boxhaul-Chunk": "s1-0"})
 
+    def alone_of(self, op, table, key, row, old=None):
+        with self.transaction():
+            self.index += 1
+            self._send({"op": op, "table": table, "key": key, **({} if op == "d" else {"row": row}), **({"old": old} if old else {})},
+                       {"Boxhaul-Position": f"{self.tx}.{self.index}", "Boxhaul-Tx": self.tx, "Boxhaul-Index": str(self.index)})
+
     def alone(self, *change, **options):
         with self.transaction():
             return self.change(*change, **options)
@@ -781,6 +787,66 @@ class Untrusted(SinkTest):
         self.assertEqual(self.sql("SELECT order_id FROM shop.lines"), [(1,)])
 
 
+    def test_foreign_keys_are_named_before_anything_begins(self):
+        def said():
+            return self.sql("SELECT target, trouble FROM boxhaul.sink_check(%s) WHERE trouble LIKE 'foreign key%%' ORDER BY 1", json.dumps(TABLES[:2]), user=SINK)
+        self.assertEqual(said(), [(f"shop.{table}", "foreign key lines_order_id_fkey of table shop.lines would be asked while rows come, which is table by table") for table in ("lines", "orders")])
+        if self.version >= 150000:
+            self.pg.execute(f"GRANT SET ON PARAMETER session_replication_role TO {SINK}")
+            self.assertEqual(said(), [])
+
+
+class Lasting(SinkTest):
+    """A key WITHOUT OVERLAPS: times of one thing that do not meet."""
+
+    RATES = [{"from": "public.rates", "to": "shop.rates", "columns": ["*"], "function": ""}]
+
+    def setUp(self):
+        super().setUp()
+        if self.version < 180000:
+            self.skipTest("it came with 18")
+        self.sql("CREATE TABLE shop.rates (item int4range, during daterange, price text, PRIMARY KEY (item, during WITHOUT OVERLAPS)); "
+                 "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON shop.rates TO boxhaul_sink")
+        self.define(self.RATES)
+        self.lead()
+
+    def begin(self, id="s1"):
+        self.stream._send({"op": "snapshot-begin", "table": "public.rates", "snapshot": id, "format": "text", "order": "commit", "columns": [
+            {"name": "item", "type": 3904, "typmod": -1, "key": 1}, {"name": "during", "type": 3912, "typmod": -1, "key": 2}, {"name": "price", "type": 25, "typmod": -1}]})
+
+    def price(self, op, during, price="1", old=None):
+        key = {"item": "[1,2)", "during": during}
+        self.stream.alone_of(op, "public.rates", key, {**key, "price": price}, old and {**key, "during": old})
+
+    def rates(self):
+        return self.sql("SELECT during::text, price FROM shop.rates ORDER BY 1")
+
+    def test_it_is_refused_by_name(self):
+        self.begin()
+        self.assertIn("table shop.rates has no primary key or unique index on item, during but one WITHOUT OVERLAPS, by which no row can be found", self.take()[1])
+        self.assertEqual(self.sink("error_hint"), ("ALTER TABLE shop.rates ADD UNIQUE (item, during); It is tried again by itself.",))
+        self.assertIn(("ALTER TABLE shop.rates ADD UNIQUE (the same columns);",), self.sql("SELECT hint FROM boxhaul.sink_check(%s)", json.dumps(self.RATES), user=SINK))
+        self.sql("ALTER TABLE shop.rates ADD UNIQUE (item, during)")
+        self.take_well()
+
+    def test_with_an_index_besides(self):
+        self.sql("ALTER TABLE shop.rates ADD UNIQUE (item, during)")
+        self.begin()
+        self.stream._send({"op": "snapshot-end", "table": "public.rates", "snapshot": "s1"})
+        self.price("c", "[2026-01-01,2026-02-01)")
+        self.price("c", "[2026-02-01,2026-03-01)", "2")
+        self.price("u", "[2026-01-01,2026-01-15)", "3", old="[2026-01-01,2026-02-01)")  # it gives way to the next one
+        self.price("c", "[2026-01-15,2026-02-01)", "4")
+        self.price("d", "[2026-02-01,2026-03-01)")
+        self.take_well()
+        self.assertEqual(self.rates(), [("[2026-01-01,2026-01-15)", "3"), ("[2026-01-15,2026-02-01)", "4")])
+        self.begin("s2")  # in between they were all put together
+        self.price("r", "[2026-01-01,2026-03-01)", "5")
+        self.stream._send({"op": "snapshot-end", "table": "public.rates", "snapshot": "s2"})
+        self.take_well()
+        self.assertEqual(self.rates(), [("[2026-01-01,2026-03-01)", "5")])
+
+
 class Snapshots(SinkTest):
     def test_nothing_before_the_beginning_of_a_table(self):
         self.define()
@@ -918,20 +984,51 @@ class Snapshots(SinkTest):
         self.take_well()
         self.assertEqual(self.orders("id, client, doc"), [(1, "bob", None), (2, "ann", "long")])
 
-    def test_rows_of_others_do_not_go_with_one_that_makes_room(self):
-        """Where the sink is no replica, a foreign key would take them: it stops instead."""
-        if self.version >= 150000:
-            self.pg.execute(f"REVOKE SET ON PARAMETER session_replication_role FROM {SINK}")
-        self.start()
-        self.sql("CREATE UNIQUE INDEX ON shop.orders (client); CREATE TABLE shop.notes (of integer REFERENCES shop.orders ON DELETE CASCADE)")
+    def stale_row_of_notes(self, client, *statements):
+        """Where the sink is no replica, foreign keys act. The row 2 is in the way of the new row 1, and a note refers to it. Returns the trouble."""
+        self.again()
+        self.start("public.orders")
+        self.sql(f"ALTER TABLE shop.orders ALTER client {client}; CREATE UNIQUE INDEX ON shop.orders (client); CREATE TABLE shop.notes (of integer REFERENCES shop.orders ON DELETE CASCADE); "
+                 "GRANT SELECT ON shop.notes TO boxhaul_sink")
         for n, name in enumerate(("ann", "bob"), 1):
             self.stream.alone("c", "public.orders", order(n, name))
         self.take_well()
-        self.sql("INSERT INTO shop.notes VALUES (2)")
+        self.sql(";".join(("INSERT INTO shop.notes VALUES (2)", *statements)))
+        self.stream.begin("public.orders", "s2")
+        self.stream.change("r", "public.orders", order(1, "bob"))
+        return self.take()[1]
+
+    def test_rows_of_others_do_not_go_with_one_that_makes_room(self):
+        self.replicates = False
+        self.assertIsNone(self.stale_row_of_notes("DROP NOT NULL"))
+        self.assertEqual(self.orders("id, client"), [(1, "bob"), (2, None)])  # its value goes
+        self.stream.change("r", "public.orders", order(2, "ann"))
+        self.stream.end("public.orders", "s2")
+        self.take_well()
+        self.assertEqual(self.orders("id, client"), [(1, "bob"), (2, "ann")])
+        self.assertEqual(self.sql("SELECT of FROM shop.notes"), [(2,)])
+        for how in (("SET NOT NULL",), ("DROP NOT NULL", "ALTER TABLE shop.orders ADD CHECK (client <> '' AND client IS NOT NULL)"),
+                    ("DROP NOT NULL", "REVOKE SELECT ON shop.notes FROM boxhaul_sink", "ALTER TABLE shop.orders ALTER client SET NOT NULL")):
+            with self.subTest(how):
+                self.assertIn("duplicate key value", self.stale_row_of_notes(*how))
+                self.assertEqual(self.sql("SELECT of FROM shop.notes"), [(2,)])
+                self.sql("DELETE FROM shop.notes; GRANT SELECT ON shop.notes TO boxhaul_sink")
+                self.take_well()
+                self.assertEqual(self.orders("id, client"), [(1, "bob")])
+
+    def test_rows_that_refer_to_the_value_itself(self):
+        self.replicates = False
+        self.again()
+        self.start("public.orders")
+        self.sql("ALTER TABLE shop.orders ADD UNIQUE (client); CREATE TABLE shop.notes (of varchar REFERENCES shop.orders (client) ON UPDATE CASCADE); GRANT SELECT ON shop.notes TO boxhaul_sink")
+        for n, name in enumerate(("ann", "bob"), 1):
+            self.stream.alone("c", "public.orders", order(n, name))
+        self.take_well()
+        self.sql("INSERT INTO shop.notes VALUES ('bob')")
         self.stream.begin("public.orders", "s2")
         self.stream.change("r", "public.orders", order(1, "bob"))
         self.assertIn("duplicate key value", self.take()[1])
-        self.assertEqual(self.sql("SELECT of FROM shop.notes"), [(2,)])
+        self.assertEqual(self.sql("SELECT of FROM shop.notes"), [("bob",)])
 
     def test_rows_of_others_that_refer_to_a_partition(self):
         if self.version < 150000:
@@ -948,7 +1045,8 @@ class Snapshots(SinkTest):
         self.lead()
         self.stream.begin("public.lines")
         self.stream.rows("public.lines", line(2, 1, "a"), line(1, 1, "b"))
-        self.assertIn("duplicate key", self.take()[1])
+        self.take_well()
+        self.assertEqual(self.sql("SELECT order_id, sku FROM shop.lines ORDER BY 1"), [(1, "b"), (2, "a")])
         self.assertEqual(self.sql("SELECT order_id FROM shop.notes"), [(1,)])
 
     def test_values_that_changed_places_while_nothing_was_captured(self):
@@ -976,9 +1074,15 @@ class Snapshots(SinkTest):
         self.assertEqual(self.sql("SELECT id, name FROM shop.people ORDER BY 1"), [(1, "BOB"), (2, "ANN"), (13, "DAN")])
 
     def test_each_kind_of_index_that_was_in_the_way(self):
-        """By an expression, with a predicate, of values that are all NULL, and by an exclusion."""
+        """By an expression, with a predicate, of values that are all NULL, of GENERATED columns and columns of the target's own, and by an exclusion."""
         kinds = ["CREATE UNIQUE INDEX ON shop.orders (lower(client))", "CREATE UNIQUE INDEX ON shop.orders (client) WHERE id < 10",
                  "CREATE UNIQUE INDEX ON shop.orders (lower(client), (id % 2)) WHERE total > 1",
+                 "ALTER TABLE shop.orders ADD known text GENERATED ALWAYS AS (lower(client)) STORED UNIQUE",
+                 "ALTER TABLE shop.orders ADD known text GENERATED ALWAYS AS (lower(client)) STORED; CREATE UNIQUE INDEX ON shop.orders (upper(known), (total > 1)) WHERE known <> ''",
+                 "ALTER TABLE shop.orders ADD tenant integer NOT NULL DEFAULT 1, ADD UNIQUE (tenant, client)",
+                 "ALTER TABLE shop.orders ADD tenant varchar(9) DEFAULT 'it''s', ADD known text GENERATED ALWAYS AS (tenant::text || '/' || client) STORED UNIQUE",
+                 "CREATE FUNCTION shop.whose(text, text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1 || $2'; GRANT EXECUTE ON FUNCTION shop.whose TO boxhaul_sink; "
+                 "CREATE UNIQUE INDEX ON shop.orders (shop.whose(noted_by, client))",
                  "ALTER TABLE shop.orders ADD EXCLUDE USING btree (client WITH =)", "ALTER TABLE shop.orders ADD UNIQUE (client) DEFERRABLE INITIALLY DEFERRED"]
         if self.version >= 150000:
             kinds.append("CREATE UNIQUE INDEX ON shop.orders (client) NULLS NOT DISTINCT")
@@ -998,6 +1102,34 @@ class Snapshots(SinkTest):
                 self.stream.end("public.orders", "s2")
                 self.take_well()
                 self.assertEqual(self.orders("id, client"), [(1, names[2]), (3, "ann"), (15, names[3])])
+
+    def test_what_a_column_of_ones_own_is(self):
+        """As it is in the row that is here; in a new one its default, where that is known before."""
+        for own, room in (("text", False), ("text DEFAULT 'x'", True), ("text DEFAULT upper('x')", False), ("integer GENERATED BY DEFAULT AS IDENTITY", False)):
+            with self.subTest(own):
+                self.again()
+                self.start("public.orders")
+                self.sql(f"DROP TABLE shop.lines; ALTER TABLE shop.orders ADD own {own}; CREATE UNIQUE INDEX ON shop.orders (own, client)")
+                for n in (1, 2):
+                    self.stream.alone("c", "public.orders", order(n, f"of {n}"))
+                self.take_well()
+                self.stream.begin("public.orders", "s2")
+                self.stream.change("r", "public.orders", order(3, "of 2"))
+                trouble = self.take()[1]
+                self.assertEqual((trouble or "")[:13], "duplicate key" if "upper" in own else "")
+                self.assertEqual(self.orders("id"), [(1,), (3,)] if room else [(1,), (2,)] if trouble else [(1,), (2,), (3,)])
+        self.again()
+        self.start("public.orders")
+        self.sql("DROP TABLE shop.lines; ALTER TABLE shop.orders ADD own text DEFAULT clock_timestamp()::text; CREATE UNIQUE INDEX ON shop.orders (own, total)")
+        for n in (1, 2, 3):
+            self.stream.alone("c", "public.orders", order(n, total=f"{n}.10"))
+        self.take_well()
+        self.sql("UPDATE shop.orders SET own = id % 2")
+        self.stream.begin("public.orders", "s2")
+        self.stream.alone("u", "public.orders", order(1, total="3.099"))  # as the column rounds it
+        self.stream.alone("u", "public.orders", order(2, total="3.10"))
+        self.take_well()
+        self.assertEqual(self.orders("id, own, total::text"), [(1, "1", "3.10"), (2, "0", "3.10")])
 
     def test_a_value_that_two_rows_have_that_have_come(self):
         self.start()
@@ -1050,9 +1182,9 @@ class Snapshots(SinkTest):
             self.stream.change("c", "public.orders", order(3, "dan"))
             self.stream.tell("public.orders", history="h2")
             self.stream.change("c", "public.orders", order(2, "ann"))  # 1 is another one's by then
-            self.stream.change("c", "public.lines", line(7, 1))
+            self.stream.change("c", "public.lines", line(1, 1))
         self.take_well()
-        self.assertEqual((self.orders("id, client"), self.states()["public.orders"], self.sql("SELECT order_id FROM shop.lines")), ([(1, "ann"), (3, "dan")], "incomplete", [(7,)]))
+        self.assertEqual((self.orders("id, client"), self.states()["public.orders"], self.sql("SELECT order_id FROM shop.lines")), ([(1, "ann"), (3, "dan")], "incomplete", [(1,)]))
         self.assertEqual(told("h2"), "incomplete")  # said again
         begun("s2", "h2")
         self.assertEqual(told("h2"), "reading")     # of the same one
