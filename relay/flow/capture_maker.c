@@ -147,7 +147,11 @@ struct capture_parcel *capture_maker_change(struct capture_maker *m, const struc
 {
 	struct capture_change c = change_of(m, place, x, message);
 	struct capture_parts p = {
-		.tab = x->tab, .table = x->table, .place = place, .key = &m->key, .repair_key = &m->repair_key,
+		.tab = x->tab,
+		.table = x->table,
+		.place = place,
+		.key = &m->key,
+		.repair_key = &m->repair_key,
 		.has_part = m->puts_together,
 	};
 

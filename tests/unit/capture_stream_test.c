@@ -77,7 +77,7 @@ static void begin_message(char letter)
 /* --- what a core is given --- */
 
 static struct capture_relations *relations;
-static char given[2048]; /* a line: B17 c2 ... */
+static char given[2048];                /* a line: B17 c2 ... */
 static char payload[8192], others[256]; /* of what was given last; the keys of what goes together */
 static bool takes_any = true;
 static unsigned takes_more;
