@@ -14,10 +14,7 @@ struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct c
 				    .snapshot = row->snapshot,
 				    .reading = row->reading,
 				    .nth = row->nth };
-	struct capture_parts p = { .tab = row->tab,
-				   .table = row->table,
-				   .key = &m->key,
-				   .has_part = m->puts_together };
+	struct capture_parts p = { .tab = row->tab, .table = row->table, .key = &m->key, .has_part = m->puts_together };
 
 	capture_pack_key(&m->key, row->shape, row->values);
 	return capture_maker_make(m, &c, &p);

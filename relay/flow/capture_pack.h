@@ -25,7 +25,7 @@ struct capture_parts {
 	bool read_instead;
 	bool written; /* by somebody, as a message: of no row */
 	bool moves_whole;
-	bool has_part; /* that of the message, where the writer has put it */
+	bool has_part;              /* that of the message, where the writer has put it */
 	size_t part_at, part_bytes; /* in the body */
 };
 

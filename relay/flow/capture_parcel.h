@@ -26,7 +26,8 @@ struct capture_parcel {
 	const char *tab;      /* its name; "" */
 	const char *position; /* "0/3B001260.849253375684112.3"; "": it is of no transaction */
 	const char *columns;  /* of the description of a table: as the books are to hold it (JSON); else NULL */
-	const char *part;     /* of a row, or a change, that others may stand beside in one message: its part of that; else NULL */
+	const char *
+		part; /* of a row, or a change, that others may stand beside in one message: its part of that; else NULL */
 	size_t part_bytes;
 	uint16_t defect; /* enum reason: why it can never be sent; 0: it can */
 	const char *why; /* of the defect, in words; "" */

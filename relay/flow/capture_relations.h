@@ -14,12 +14,12 @@
 
 struct capture_relation {
 	uint32_t oid;
-	uint32_t version;                         /* of this description in the connection: the same again has the same */
-	char identity;                            /* of its replica identity: 'd', 'n', 'f', 'i' */
-	struct capture_shape shape;               /* all that it points to is ours */
-	struct capture_column *columns;           /* the shape's */
-	char *texts;                              /* its names, each terminated */
-	uint32_t table;                           /* of the capture, as the core counts them; or CAPTURE_NO_TABLE */
+	uint32_t version;               /* of this description in the connection: the same again has the same */
+	char identity;                  /* of its replica identity: 'd', 'n', 'f', 'i' */
+	struct capture_shape shape;     /* all that it points to is ours */
+	struct capture_column *columns; /* the shape's */
+	char *texts;                    /* its names, each terminated */
+	uint32_t table;                 /* of the capture, as the core counts them; or CAPTURE_NO_TABLE */
 	const struct config_outbox_table *outbox; /* or NULL */
 	const char *tab;                          /* as the configuration names it; "": it does not */
 	bool signals;                             /* its rows are boxhaul's own (format/signal_row.h) */

@@ -15,7 +15,8 @@
 
 /* The changes that wait to become one message. { .count = 0 } at first. */
 struct capture_together {
-	struct capture_parcel *changes[CAPTURE_MAKER_TOGETHER_MOST]; /* the first one is borrowed, the others are ours */
+	struct capture_parcel
+		*changes[CAPTURE_MAKER_TOGETHER_MOST]; /* the first one is borrowed, the others are ours */
 	size_t count, bytes;
 	uint32_t oid, version; /* of their table */
 	struct sql_name name;

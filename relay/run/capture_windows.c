@@ -27,7 +27,8 @@ static bool is_of_pass(const struct windows *w)
 
 static size_t most_bytes(const struct windows *w)
 {
-	size_t most = is_of_pass(w) ? PASS_BYTES : CAPTURE_MAKER_TOGETHER_BYTES; /* where the stream takes less it is less */
+	size_t most =
+		is_of_pass(w) ? PASS_BYTES : CAPTURE_MAKER_TOGETHER_BYTES; /* where the stream takes less it is less */
 	uint64_t of_stream = stream_setup_most_bytes(w->c->setup, 0);
 
 	if (of_stream == 0 || of_stream >= most + CAPTURE_MAKER_REST_BYTES)

@@ -97,8 +97,9 @@ static uint32_t count_together(struct capture_sim *s, const struct transaction *
 
 	while (goes_together(s, op) && o + n + 1 < t->ops && goes_together(s, op + n + 1) &&
 	       op[n + 1].table == op->table &&
-	       (s->flaw == CAPTURE_FLAW_together_by_chance ? prng_next(&s->dice)
-							   : capture_mix(t->commit_lsn, o + n)) % 4 != 0)
+	       (s->flaw == CAPTURE_FLAW_together_by_chance ? prng_next(&s->dice) : capture_mix(t->commit_lsn, o + n)) %
+			       4 !=
+		       0)
 		n++;
 	return n;
 }

@@ -48,13 +48,13 @@ struct capture_happening {
 };
 
 /* Deliberate flaws of the world, where the rule is the shell's. */
-#define CAPTURE_FLAWS_OF_THE_WORLD(X)                                                      \
-	X(id_of_position, "the id of a change is made of its position, without the time")  \
-	X(id_without_reading, "the id of a row is made without the reading")               \
-	X(new_key, "a change of key is looked for under its new key")                      \
-	X(end_asked_of_flush, "the end of a chunk is where the log is flushed to")         \
-	X(carried_torn, "what was carried of a commit that is not marked stays on record") \
-	X(decided_torn, "an operator decides about what comes again with its commit")      \
+#define CAPTURE_FLAWS_OF_THE_WORLD(X)                                                          \
+	X(id_of_position, "the id of a change is made of its position, without the time")      \
+	X(id_without_reading, "the id of a row is made without the reading")                   \
+	X(new_key, "a change of key is looked for under its new key")                          \
+	X(end_asked_of_flush, "the end of a chunk is where the log is flushed to")             \
+	X(carried_torn, "what was carried of a commit that is not marked stays on record")     \
+	X(decided_torn, "an operator decides about what comes again with its commit")          \
 	X(together_by_chance, "which changes are one message is not for the log alone to say") \
 	X(keepalive_ahead, "a keepalive is handed over before what was sent before it")
 

@@ -330,8 +330,9 @@ void check_capture_stored(struct capture_sim *s, const struct message *m)
 {
 	if (m->kind == MESSAGE_CHANGE)
 		trace(s, "stream  %u: change %u/%u (and %u): %d of %u/%u, was %u, to %u/%u", s->sequence + 1,
-		      m->transaction, m->op, m->more, s->op[m->op].kind, s->op[m->op].table, s->op[m->op].key, s->op[m->op].old_key,
-		      s->op[m->op].content.val, s->op[m->op].toast_sent ? s->op[m->op].content.toast : 0);
+		      m->transaction, m->op, m->more, s->op[m->op].kind, s->op[m->op].table, s->op[m->op].key,
+		      s->op[m->op].old_key, s->op[m->op].content.val,
+		      s->op[m->op].toast_sent ? s->op[m->op].content.toast : 0);
 	else
 		trace(s, "stream  %u: %s %u/%u, reading %u: %u/%u", s->sequence + 1,
 		      m->kind == MESSAGE_ROW      ? "row"

@@ -180,8 +180,7 @@ static void emit_keys(struct capture_reading *r, const struct capture_event *ev)
 	if (row->key != NULL)
 		r->stats->rows_early += chunk_emit(&r->chunk, row->key, row->key_bytes);
 	for (uint32_t i = 0; i < ev->change.other_count && !MUTANT(others_ignored); i++)
-		r->stats->rows_early +=
-			chunk_emit(&r->chunk, ev->change.others[i].key, ev->change.others[i].key_bytes);
+		r->stats->rows_early += chunk_emit(&r->chunk, ev->change.others[i].key, ev->change.others[i].key_bytes);
 }
 
 void capture_reading_change(struct capture_reading *r, uint32_t xid, const struct capture_event *ev)
