@@ -450,11 +450,13 @@ END
 $$;
 
 -- Forget a subscription and all it holds. Its rows in the ring go too: under the same name, ids would begin anew. While a daemon takes it,
--- it would be there again at once, and take all of the stream once more: refused.
+-- it would be there again at once, and take all of the stream once more: refused. So it is while a move waits for its token (013): without the sink nobody could say
+-- how that ended, and the source stays fenced. What was decided of moves stays: the source may not have heard of it yet.
 CREATE OR REPLACE FUNCTION boxhaul.inbox_drop(subscription text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    s boxhaul.subscription;
+    s    boxhaul.subscription;
+    move uuid;
 BEGIN
     SELECT * INTO s FROM boxhaul.subscription x WHERE x.name = inbox_drop.subscription FOR UPDATE;
     IF s.name IS NULL THEN
@@ -462,6 +464,11 @@ BEGIN
     ELSIF NOT pg_try_advisory_xact_lock(hashtextextended('boxhaul inbox ' || s.name, 0)) THEN
         RAISE EXCEPTION 'boxhaul: a daemon takes the messages of subscription %', s.name
             USING ERRCODE = 'object_in_use', HINT = 'Take it out of the configuration first, and restart the daemon.';
+    END IF;
+    SELECT m.token INTO move FROM boxhaul.move_target m WHERE m.subscription = s.name AND m.state = 'waiting';
+    IF FOUND THEN
+        RAISE EXCEPTION 'boxhaul: move % waits for subscription %', move, s.name
+            USING ERRCODE = 'object_in_use', HINT = format('`boxhaul cutover --give-up` takes it back. Where its source is gone: SELECT boxhaul.move_give_up(%L, %L)', move, s.name);
     END IF;
     DELETE FROM boxhaul.inbox_position p WHERE p.subscription = s.name;
     DELETE FROM boxhaul.inbox_lane l WHERE l.subscription = s.name;

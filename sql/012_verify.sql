@@ -239,6 +239,27 @@ CREATE TABLE IF NOT EXISTS boxhaul.verify_mark (
 );
 CREATE INDEX IF NOT EXISTS verify_mark_of ON boxhaul.verify_mark (subscription, tab);
 
+-- What was found in a table goes with the table of the sink: of one that is not applied any more no pass could say that it is as it should be, and one that is defined
+-- again begins anew. (No foreign key, which would be asked for each row that is marked, and deletes nothing in the session of a sink, where triggers do not fire.)
+CREATE OR REPLACE FUNCTION boxhaul.verify_forget() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+BEGIN
+    DELETE FROM boxhaul.verify_mark m WHERE m.subscription = OLD.subscription AND m.tab = OLD.source;
+    DELETE FROM boxhaul.verify_difference d WHERE d.subscription = OLD.subscription AND d.tab = OLD.source;
+    DELETE FROM boxhaul.verify_result r WHERE r.subscription = OLD.subscription AND r.tab = OLD.source;
+    RETURN NULL;
+END
+$$;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'boxhaul.sink_table'::regclass AND tgname = 'verify_forget') THEN
+        CREATE TRIGGER verify_forget AFTER DELETE ON boxhaul.sink_table FOR EACH ROW EXECUTE FUNCTION boxhaul.verify_forget();
+        ALTER TABLE boxhaul.sink_table ENABLE ALWAYS TRIGGER verify_forget;
+    END IF;
+END
+$$;
+
 -- How rows of the source become rows here: mapping, function and columns, as one hash. What a pass has proved was made in this way; made in another one, the same rows may
 -- be others. (What the function asks for itself, tables or other functions, nobody knows.)
 CREATE OR REPLACE FUNCTION boxhaul.verify_making(subscription text, tab text) RETURNS text
@@ -457,18 +478,19 @@ CREATE OR REPLACE FUNCTION boxhaul.verify_standing(subscription text)
      WHERE t.subscription = verify_standing.subscription
 $$;
 
--- The same of all of them, for the daemon that looks every few seconds. different: rows that differ, counted up to 10,000, and a table that has some (not of one that is not
--- applied any more: no pass could prove it); unproved: tables that no pass proves, or that are not complete; proved_us: how long ago the passes began that prove them, the
--- oldest of them; NULL: not all are proved.
+-- The same of all of them, for the daemon that looks every few seconds. different: rows that differ, counted up to 10,000 (then there are so many at least), and the first table
+-- that has some (not of one that is not applied any more: no pass could prove it); unproved: tables that no pass proves, or that are not complete; proved_us: how long ago the
+-- passes began that prove them, the oldest of them; NULL: not all are proved. Whether a table has differences is asked of each one: what was not counted is not proved either.
 CREATE OR REPLACE FUNCTION boxhaul.verify_figures(subscription text)
     RETURNS TABLE (different bigint, different_tab text, unproved bigint, proved_us bigint)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     WITH open AS MATERIALIZED (
-        SELECT d.tab FROM boxhaul.verify_difference d JOIN boxhaul.sink_table t ON t.subscription = d.subscription AND t.source = d.tab
-         WHERE d.subscription = verify_figures.subscription AND d.proved_at IS NULL LIMIT 10000),
+        SELECT DISTINCT ON (d.tab, d.key) d.tab FROM boxhaul.verify_difference d
+         WHERE d.subscription = verify_figures.subscription AND d.proved_at IS NULL ORDER BY d.tab, d.key LIMIT 10000),
     proof AS (
         SELECT CASE WHEN t.state = 'complete' AND r.why IS NULL AND r.making IS NOT DISTINCT FROM boxhaul.verify_making(t.subscription, t.source)
-                         AND NOT EXISTS (SELECT FROM open o WHERE o.tab = t.source) THEN r.began_at END AS began
+                         AND NOT EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = t.subscription AND d.tab = t.source AND d.proved_at IS NULL)
+                    THEN r.began_at END AS began
           FROM boxhaul.sink_table t
           LEFT JOIN LATERAL (SELECT v.began_at, v.why, v.making FROM boxhaul.verify_result v
                               WHERE v.subscription = t.subscription AND v.tab = t.source AND NOT v.keys AND v.ended_at IS NOT NULL

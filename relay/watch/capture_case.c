@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/duration.h"
+#include "watch/counted.h"
 
 enum { WAITS_LONG_US = 10 * 1000000, WARN_SHARE = 4 };
 
@@ -209,8 +210,8 @@ static bool has_held_letters(const struct capture_one_facts *c, const char *targ
 	uint64_t n = c->held;
 
 	return n > 0 &&
-	       wrong_say(w, false, "Capture %s: %" PRIu64 " dead letter%s back what follows with the same key", c->name,
-			 n, n == 1 ? " holds" : "s hold") &&
+	       wrong_say(w, false, "Capture %s: %s%" PRIu64 " dead letter%s back what follows with the same key",
+			 c->name, counted(n), n, n == 1 ? " holds" : "s hold") &&
 	       wrong_advise(w, "`boxhaul capture dead-letters %s %s` shows %s; then capture redrive or capture discard",
 			    target, c->name, n == 1 ? "it" : "them");
 }
@@ -220,8 +221,8 @@ static bool has_dead_letters(const struct capture_one_facts *c, const char *targ
 	uint64_t n = c->dead_letters > c->held ? c->dead_letters - c->held : 0;
 
 	return n > 0 &&
-	       wrong_say(w, false, "Capture %s: %" PRIu64 " change%s given up and stand%s as dead letter%s", c->name, n,
-			 n == 1 ? " was" : "s were", n == 1 ? "s" : "", n == 1 ? "" : "s") &&
+	       wrong_say(w, false, "Capture %s: %s%" PRIu64 " change%s given up and stand%s as dead letter%s", c->name,
+			 counted(c->dead_letters), n, n == 1 ? " was" : "s were", n == 1 ? "s" : "", n == 1 ? "" : "s") &&
 	       wrong_advise(w, "`boxhaul capture dead-letters %s %s` shows %s, and why", target, c->name,
 			    n == 1 ? "it" : "them");
 }

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "watch/counted.h"
 #include "watch/inbox_note.h"
 #include "watch/inbox_stop.h"
 #include "watch/saga_case.h"
@@ -74,8 +75,8 @@ static bool has_differences(const struct inbox_subscription_facts *s, const char
 
 	(void)target;
 	return b->different > 0 &&
-	       wrong_say(c, false, "Subscription %s: %" PRIu64 " row%s of its tables differ%s from the source, in %s",
-			 s->name, b->different, b->different == 1 ? "" : "s", b->different == 1 ? "s" : "",
+	       wrong_say(c, false, "Subscription %s: %s%" PRIu64 " row%s of its tables differ%s from the source, in %s",
+			 s->name, counted(b->different), b->different, b->different == 1 ? "" : "s", b->different == 1 ? "s" : "",
 			 b->different_table) &&
 	       wrong_advise(
 		       c,
@@ -128,8 +129,8 @@ static bool has_dead_letters(const struct inbox_subscription_facts *s, const cha
 	uint64_t n = s->backlog->dead_letters;
 
 	return n > 0 &&
-	       wrong_say(c, false, "Subscription %s: %" PRIu64 " message%s given up and stand%s as dead letter%s",
-			 s->name, n, n == 1 ? " was" : "s were", n == 1 ? "s" : "", n == 1 ? "" : "s") &&
+	       wrong_say(c, false, "Subscription %s: %s%" PRIu64 " message%s given up and stand%s as dead letter%s",
+			 s->name, counted(n), n, n == 1 ? " was" : "s were", n == 1 ? "s" : "", n == 1 ? "" : "s") &&
 	       wrong_advise(c, "`boxhaul inbox dead-letters %s %s` shows %s; then redrive or discard", target, s->name,
 			    n == 1 ? "it" : "them");
 }

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/duration.h"
 #include "watch/capture_case.h"
+#include "watch/counted.h"
 #include "watch/inbox_case.h"
 
 const char *verdict_state_text(enum verdict_state state)
@@ -211,8 +212,8 @@ static bool has_held_letters(const struct facts *f, struct verdict *v)
 
 	if (n == 0)
 		return false;
-	say(v, VERDICT_DEGRADED, "%" PRId64 " dead letter%s back what follows with the same key", n,
-	    n == 1 ? " holds" : "s hold");
+	say(v, VERDICT_DEGRADED, "%s%" PRId64 " dead letter%s back what follows with the same key",
+	    counted((uint64_t)n), n, n == 1 ? " holds" : "s hold");
 	return advise(v, "`boxhaul dead-letters list %s` shows %s; then redrive or discard", f->target,
 		      n == 1 ? "it" : "them");
 }
@@ -223,8 +224,9 @@ static bool has_dead_letters(const struct facts *f, struct verdict *v)
 
 	if (n <= 0)
 		return false;
-	say(v, VERDICT_DEGRADED, "%" PRId64 " message%s given up and %s as dead letter%s", n,
-	    n == 1 ? " was" : "s were", n == 1 ? "stands" : "stand", n == 1 ? "" : "s");
+	say(v, VERDICT_DEGRADED, "%s%" PRId64 " message%s given up and %s as dead letter%s",
+	    counted((uint64_t)f->backlog->dead_letters), n, n == 1 ? " was" : "s were", n == 1 ? "stands" : "stand",
+	    n == 1 ? "" : "s");
 	return advise(v, "`boxhaul dead-letters list %s` shows %s; then redrive or discard", f->target,
 		      n == 1 ? "it" : "them");
 }

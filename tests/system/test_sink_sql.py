@@ -13,6 +13,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import psycopg2  # noqa: E402
+from psycopg2 import errors  # noqa: E402
 
 from process import DEADLINE, Workspace  # noqa: E402
 from servers import Postgres  # noqa: E402
@@ -1348,11 +1349,53 @@ class Passes(SinkTest):
                              [(readable, [[key, None] for key in keys if key in bad])])
 
     def test_a_table_that_is_not_applied_any_more_does_not_differ(self):
-        """No pass could say that it does not."""
+        """No pass could say that it does not. When it comes again, no pass has proved it. (It may be taken out in a session in which triggers do not fire.)"""
+        self.apply(order(1))
         self.verify(PASS, order(1))
+        self.verify(LATER, order(1), order(2))
         self.assertEqual(self.figures(), (1, "public.orders", 1, False))
-        self.define(TABLES[1:2])
+        self.sql("SET session_replication_role = replica; SELECT boxhaul.sink_define(%s, %s)", NAME, json.dumps(TABLES[1:2]))
         self.assertEqual(self.figures(), (0, None, 1, False))
+        self.define(TABLES[:1])
+        self.sql("UPDATE boxhaul.sink_table SET state = 'complete'")
+        self.assertEqual(self.sql("SELECT pass, open, why FROM boxhaul.verify_standing(%s)", NAME), [(None, 0, "no verify pass over it has ended")])
+
+    def left(self):
+        """Tables that have a row with the subscription's name."""
+        tables = self.sql("SELECT c.table_name FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name) "
+                          "WHERE c.table_schema = 'boxhaul' AND c.column_name = 'subscription' AND t.table_type = 'BASE TABLE'")
+        return {table for (table,) in tables if self.sql(f"SELECT 1 FROM boxhaul.{table} WHERE subscription = %s LIMIT 1", NAME)}
+
+    def test_nothing_is_left_of_what_is_dropped(self):
+        """But what was decided of its moves."""
+        self.apply(order(1))
+        self.verify(PASS, order(1), order(2))
+        self.sql("INSERT INTO boxhaul.verify_mark (subscription, tab, reading, key) VALUES (%s, 'public.orders', 1, '{1}')", NAME)
+        self.sql("INSERT INTO boxhaul.move_target (token, subscription, tables) VALUES (%s, %s, '{}')", PASS, NAME)
+        self.assertLessEqual({"sink", "sink_table", "verify_result", "verify_difference", "verify_mark", "move_target", "inbox_position"}, self.left())
+        with self.assertRaisesRegex(errors.ObjectInUse, f"move {PASS} waits for subscription {NAME}"):
+            self.sql("SELECT boxhaul.inbox_drop(%s)", NAME, user=OPERATOR)
+        self.sql("SELECT boxhaul.move_give_up(%s, %s)", PASS, NAME)
+        self.sql("SELECT boxhaul.inbox_drop(%s)", NAME, user=OPERATOR)
+        self.assertEqual(self.left(), {"move_target"})
+        self.sql("DELETE FROM boxhaul.move_target")
+
+    def test_what_differs_is_counted_up_to_a_number(self):
+        """Each row once, whoever has found it; and a table whose differences were not counted is not proved."""
+        self.define(TABLES[:2])
+        self.sql("UPDATE boxhaul.sink_table SET state = 'complete'")
+        self.verify(PASS)
+        self.sql("INSERT INTO boxhaul.verify_result (pass, subscription, tab, keys, repair, reading, making, began_xid, ended_at) "
+                 "SELECT %s, %s, 'public.lines', false, false, 1, boxhaul.verify_making(%s, 'public.lines'), 1, now()", PASS, NAME, NAME)
+        self.assertEqual(self.figures(), (0, None, 0, True))
+        add = ("INSERT INTO boxhaul.verify_difference (subscription, tab, pass, kind, key) SELECT %s, %s, p::uuid, 'changed', ARRAY[k::text] "
+               "FROM generate_series(1, %s) k, unnest(%s) p")
+        self.sql(add, NAME, "public.lines", 9999, [PASS, LATER])
+        self.assertEqual(self.figures(), (9999, "public.lines", 1, False))
+        self.sql(add, NAME, "public.orders", 2, [PASS])
+        self.assertEqual(self.figures(), (10000, "public.lines", 2, False))
+        self.sql(add.replace("ARRAY[k::text]", "ARRAY['more', k::text]"), NAME, "public.lines", 9, [PASS])
+        self.assertEqual(self.figures(), (10000, "public.lines", 2, False))
 
     def test_a_table_that_is_not_complete_is_not_proved(self):
         self.apply(order(1))

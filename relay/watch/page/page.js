@@ -37,6 +37,8 @@ function duration(s) {
 }
 
 const number = n => n === null ? "-" : n.toLocaleString("en-US");
+// What the database counts up to there: so many, or more.
+const counted = n => `${n === 10000 ? "at least " : ""}${number(n)}`;
 
 /* rows: [name, value] */
 function list(id, rows) {
@@ -70,7 +72,7 @@ function subscription(s) {
 	const oldest = s.oldest_unhandled_seconds;
 
 	return element("tr", ...[s.name, s.stream, state, number(s.lag_messages), number(s.waiting), oldest === null ? "-" : duration(oldest),
-		number(s.parked), number(s.dead_letters), proof(s)].map(text => element("td", text)));
+		number(s.parked), counted(s.dead_letters), proof(s)].map(text => element("td", text)));
 }
 
 /* Of a sink. */
@@ -78,7 +80,7 @@ function proof(s) {
 	if ((s.sink_different ?? null) === null)
 		return "-";
 	if (s.sink_different > 0)
-		return `${number(s.sink_different)} row(s) differ`;
+		return `${counted(s.sink_different)} row(s) differ`;
 	return (s.sink_proved_seconds ?? null) === null ? `${number(s.sink_unproved_tables)} table(s) not verified` : `equal, ${duration(s.sink_proved_seconds)} ago`;
 }
 
@@ -98,7 +100,7 @@ function capture(c) {
 	const state = c.state === "gap" ? `gap: ${c.reason}` : c.paused ? "paused" : c.blocked ? "stands still" : c.leader ? c.state ?? "-" : c.role;
 
 	return element("tr", ...[c.name, c.stream, state, c.lag_seconds === null ? "-" : duration(c.lag_seconds), bytes(c.lag_bytes),
-		bytes(c.retained_bytes), number(c.stored_total), number(c.dead_letters)].map(text => element("td", text)));
+		bytes(c.retained_bytes), number(c.stored_total), counted(c.dead_letters)].map(text => element("td", text)));
 }
 
 /* How far the rows of a table are, and how long it takes at this rate. */
@@ -168,7 +170,7 @@ function draw_status(s, rate) {
 		["delivered", rate !== null ? `${rate.toFixed(0)} /s` : "-"],
 		["waiting", number(s.backlog_messages)],
 		["in flight", number(s.in_flight_messages)],
-		["dead letters", number(s.dead_letters)],
+		["dead letters", counted(s.dead_letters)],
 		["exceptions", number(s.exceptions)],
 	]);
 	draw_problems(s);
