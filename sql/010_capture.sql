@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.capture (
 --   complete   the end of the snapshot is stored, too; or there is none (snapshot = 'none')
 --   unproved   it was complete; then something changed contents without a change in the log (a rewrite, a partition that came or went), or a promotion took
 --              changes back that had been sent (reason 'diverged: ...')
---   refused    its rows cannot be read, reason; its changes are sent
+--   refused    it is new to a slot that is there, and this server would lose changes of it (capture_may_add()): its rows are not read
 CREATE TABLE IF NOT EXISTS boxhaul.capture_table (
     capture       text        NOT NULL REFERENCES boxhaul.capture ON DELETE CASCADE,
     tab           text        NOT NULL,
@@ -227,6 +227,27 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_may_add() RETURNS boolean
       FROM (SELECT current_setting('server_version_num')::integer AS n) v
 $$;
 
+-- So a table is not added to a slot that is there. Why; NULL: it may be.
+CREATE OR REPLACE FUNCTION boxhaul.capture_may_not_add(name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format('PostgreSQL %s decodes a table that is added to a publication wrongly: changes would be lost in silence', current_setting('server_version'))
+     WHERE EXISTS (SELECT FROM boxhaul.capture c WHERE c.name = capture_may_not_add.name AND c.state = 'live') AND NOT boxhaul.capture_may_add()
+$$;
+
+CREATE OR REPLACE FUNCTION boxhaul.capture_refuse_to_add(name text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    why text := boxhaul.capture_may_not_add(name);
+BEGIN
+    IF why IS NOT NULL THEN
+        RAISE EXCEPTION 'boxhaul: %', why
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = format('Update the server to 13.21, 14.18, 15.13, 16.9, 17.5 or newer. Or put the table into the configuration and the '
+                                'publication, then SELECT boxhaul.capture_resync(%L): a new slot is safe.', name);
+    END IF;
+END
+$$;
+
 -- --- the lead ---
 
 -- The session whose advisory lock makes it the leader; NULL: there is none.
@@ -247,12 +268,14 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_unlock(name text) RETURNS boolean
 $$;
 
 -- Create the capture, or fit it to the configuration. tables: [{"table", "snapshot", "inserts_only"}], all that its publications are to
--- have. Returns what changed. A table that is new waits until its rows are read; one that is gone from the configuration is forgotten.
+-- have. Returns what changed. A table that is new waits until its rows are read; one that is gone from the configuration is forgotten, with the passes over it. A table that is new
+-- to a slot that is there is refused where the server decodes such a table wrongly (capture_may_add()), until all of them are read again behind a new one.
 CREATE OR REPLACE FUNCTION boxhaul.capture_define(name text, stream text, tables jsonb) RETURNS text[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     c   boxhaul.capture;
     t   record;
+    no  text := boxhaul.capture_may_not_add(capture_define.name);
     did text[] := '{}';
 BEGIN
     INSERT INTO boxhaul.capture AS x (name, stream) VALUES (capture_define.name, capture_define.stream) ON CONFLICT DO NOTHING;
@@ -280,6 +303,7 @@ BEGIN
         RETURNING x.tab
     LOOP
         DELETE FROM boxhaul.capture_repair r WHERE r.capture = c.name AND r.tab = t.tab;
+        DELETE FROM boxhaul.capture_verify v WHERE v.capture = c.name AND v.tab = t.tab;
         did := did || format('without table %s', t.tab);
     END LOOP;
     FOR t IN
@@ -291,19 +315,21 @@ BEGIN
     LOOP
         -- Without a snapshot there is nothing to wait for. With another one than before, what is stored stays, and a pass over the rows
         -- that has begun begins again.
-        INSERT INTO boxhaul.capture_table AS x (capture, tab, snapshot, inserts_only, state, history)
-        VALUES (c.name, t.tab, t.snapshot, t.inserts_only, CASE t.snapshot WHEN 'none' THEN 'complete' ELSE 'waiting' END,
+        INSERT INTO boxhaul.capture_table AS x (capture, tab, snapshot, inserts_only, state, reason, history)
+        VALUES (c.name, t.tab, t.snapshot, t.inserts_only, CASE WHEN no IS NOT NULL THEN 'refused' WHEN t.snapshot = 'none' THEN 'complete' ELSE 'waiting' END, no,
                 CASE t.snapshot WHEN 'none' THEN NULL ELSE gen_random_uuid() END)
         ON CONFLICT (capture, tab) DO UPDATE
            SET snapshot = excluded.snapshot, inserts_only = excluded.inserts_only,
-               state = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved') THEN x.state ELSE excluded.state END,
+               state = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved', 'refused') THEN x.state
+                            WHEN excluded.snapshot = 'none' THEN 'complete' ELSE 'waiting' END,
                cursor = CASE WHEN excluded.snapshot = x.snapshot THEN x.cursor END,
                top = CASE WHEN excluded.snapshot = x.snapshot THEN x.top END,
                filenode = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved') THEN x.filenode ELSE 0 END,
                rows = CASE WHEN excluded.snapshot = x.snapshot OR x.state IN ('complete', 'unproved') THEN x.rows ELSE 0 END,
                snapshot_id = CASE WHEN excluded.snapshot = x.snapshot THEN x.snapshot_id ELSE excluded.snapshot_id END,
                since = clock_timestamp();
-        did := did || format('table %s: snapshot %s%s', t.tab, t.snapshot, CASE WHEN t.inserts_only THEN ', inserts only' ELSE '' END);
+        did := did || format('table %s: snapshot %s%s%s', t.tab, t.snapshot, CASE WHEN t.inserts_only THEN ', inserts only' ELSE '' END,
+                             CASE WHEN t.snapshot_was IS NULL THEN ', refused: ' || no END);
     END LOOP;
     RETURN did;
 END
@@ -1137,6 +1163,8 @@ BEGIN
         RAISE EXCEPTION 'boxhaul: capture % has no table %', c.name, tab
             USING ERRCODE = 'no_data_found',
                   HINT = 'It has: ' || (SELECT string_agg(t.tab, ', ' ORDER BY t.tab) FROM boxhaul.capture_table t WHERE t.capture = c.name);
+    ELSIF EXISTS (SELECT FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.tab = capture_resync.tab AND t.state = 'refused') THEN
+        PERFORM boxhaul.capture_refuse_to_add(c.name);
     END IF;
     UPDATE boxhaul.capture_table t
        SET state = 'waiting', snapshot_id = gen_random_uuid(), reading = 0, cursor = NULL, top = NULL, rows = 0, filenode = 0, reason = NULL,
@@ -1171,13 +1199,8 @@ BEGIN
     SELECT * INTO c FROM boxhaul.capture x WHERE x.name = capture_add.name FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM boxhaul.capture_unknown(capture_add.name);
-    ELSIF c.state = 'live' AND NOT boxhaul.capture_may_add() THEN
-        RAISE EXCEPTION 'boxhaul: PostgreSQL % decodes a table that is added to a publication wrongly: changes would be lost in silence',
-                        current_setting('server_version')
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = format('Update the server to 13.21, 14.18, 15.13, 16.9, 17.5 or newer. Or put the table into the configuration and the '
-                                'publication, then SELECT boxhaul.capture_resync(%L): a new slot is safe.', c.name);
     END IF;
+    PERFORM boxhaul.capture_refuse_to_add(c.name);
     INSERT INTO boxhaul.capture_table (capture, tab, snapshot, inserts_only, state, history)
     VALUES (c.name, capture_add.tab, capture_add.snapshot, capture_add.inserts_only,
             CASE capture_add.snapshot WHEN 'none' THEN 'complete' ELSE 'waiting' END,
@@ -1197,10 +1220,17 @@ BEGIN
 END
 $$;
 
--- The capture is forgotten; dead letters stay. Returns the replication slots that are there, for whoever may drop them.
+-- The capture is forgotten; dead letters stay, and what was decided of moves. Returns the replication slots that are there, for whoever may drop them. While a move of it is under
+-- way nobody else carries what was written before the fence: refused.
 CREATE OR REPLACE FUNCTION boxhaul.capture_drop(name text) RETURNS text[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    move uuid := (SELECT m.token FROM boxhaul.move_source m WHERE m.capture = capture_drop.name AND m.state IN ('fencing', 'fenced'));
 BEGIN
+    IF move IS NOT NULL THEN
+        RAISE EXCEPTION 'boxhaul: move % of capture % is under way', move, capture_drop.name
+            USING ERRCODE = 'object_in_use', HINT = 'Say `boxhaul cutover` again, which goes on with it, or `boxhaul cutover --give-up`, which takes it back.';
+    END IF;
     DELETE FROM boxhaul.capture x WHERE x.name = capture_drop.name;
     IF NOT FOUND THEN
         PERFORM boxhaul.capture_unknown(capture_drop.name);
@@ -1909,9 +1939,10 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_publications(capture text, table
                format('ALTER PUBLICATION %I SET (publish = %L, publish_via_partition_root = true)', w.name, w.publish)
           FROM w WHERE NOT w.fits
         UNION ALL
-        SELECT w.name, 2, 'todo', format('%s is added to the publication', x."table"), NULL,
+        SELECT w.name, 2, CASE WHEN n.why IS NULL THEN 'todo' ELSE 'FAIL' END, concat(x."table", ' is added to the publication', ': ' || n.why),
+               CASE WHEN n.why IS NOT NULL THEN 'update the server; or do it, and then `boxhaul capture resync` the whole capture: a new slot is safe' END,
                format('ALTER PUBLICATION %I ADD TABLE %s', w.name, x."table")
-          FROM w JOIN wanted x ON x.name = w.name
+          FROM w JOIN wanted x ON x.name = w.name, boxhaul.capture_may_not_add(capture) n (why)
          WHERE w.publication IS NOT NULL AND NOT EXISTS (SELECT FROM has h WHERE h.name = x.name AND h.relation = x.relation)
         UNION ALL
         SELECT h.name, 3, 'todo', format('%s is taken out of the publication', h.relation::regclass), NULL,
@@ -2077,8 +2108,8 @@ GRANT SELECT (capture, ordinal, lane, low_water, message_id, subject, bytes, pos
    ON boxhaul.capture_carried TO boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_diverged(text), boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
     boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid), boxhaul.capture_rows_estimate(oid),
-    boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_signal_tables(),
-    boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
+    boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_may_not_add(text),
+    boxhaul.capture_differs(text), boxhaul.capture_signal_tables(), boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;
 
 GRANT EXECUTE ON FUNCTION boxhaul.capture_relation(text), boxhaul.capture_tab(text, text), boxhaul.capture_unfixed(integer), boxhaul.capture_table_facts(text[]), boxhaul.capture_plan_server(text, boolean, text),

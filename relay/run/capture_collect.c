@@ -85,7 +85,7 @@ static const char *state_of(const struct capture_one *c, uint32_t i)
 	static const char *const words[] = {
 		[CAPTURE_TABLE_WAITING] = "waiting", [CAPTURE_TABLE_READING] = "reading",
 		[CAPTURE_TABLE_READ] = "reading",    [CAPTURE_TABLE_COMPLETE] = "complete",
-		[CAPTURE_TABLE_REFUSED] = "waiting",
+		[CAPTURE_TABLE_REFUSED] = "refused",
 	};
 
 	if (!c->led)
@@ -93,6 +93,14 @@ static const char *state_of(const struct capture_one *c, uint32_t i)
 	if (is_verified(capture_table_at(c->core, i)))
 		return "verifying";
 	return c->tables[i].unproved ? "unproved" : words[capture_table_at(c->core, i)->state];
+}
+
+/* What the books refuse they refuse for one reason (010: capture_may_add()); the rest is what reading them has met. */
+static const char *reason_of(const struct capture_one *c, uint32_t i)
+{
+	return c->led && capture_table_at(c->core, i)->state == CAPTURE_TABLE_REFUSED
+		       ? "this release of PostgreSQL loses changes of a table that is added to a capture"
+		       : capture_chunk_trouble(c->chunk, i);
 }
 
 static void collect_tables(struct capture_one *c, struct capture_one_facts *f)
@@ -106,7 +114,7 @@ static void collect_tables(struct capture_one *c, struct capture_one_facts *f)
 		c->table_facts[i] = (struct capture_table_facts){
 			.name = capture_relations_name(c->relations, i),
 			.state = state_of(c, i),
-			.reason = capture_chunk_trouble(c->chunk, i),
+			.reason = reason_of(c, i),
 			.rows = t->rows,
 			.whole = t->whole,
 			.estimate = (uint64_t)(estimate > 0 ? estimate : c->tables[i].estimate),

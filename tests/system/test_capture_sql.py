@@ -311,6 +311,67 @@ class Life(CaptureSqlTest):
             self.assertNotEqual(asked, body)
             self.assertEqual(self.one(asked), may, number)
 
+    def on_an_old_release(self):
+        """From now on, by what the books are told of the server."""
+        self.sql("CREATE OR REPLACE FUNCTION boxhaul.capture_may_add() RETURNS boolean LANGUAGE sql STABLE AS 'SELECT false'")
+
+    def test_a_configuration_adds_no_table_there(self):
+        """A daemon that is reloaded has put it into the books: its rows are not read, for changes of it are lost. A new slot is safe; so is a newer release."""
+        self.define()
+        self.on_an_old_release()
+        more = [*TABLES, {"table": "public.elsewhere", "snapshot": "keys"}, {"table": "public.parts_eu", "snapshot": "none"}]
+        self.assertEqual(self.define(TABLES[:2] + more[3:4]), ["without table public.events", "table public.elsewhere: snapshot keys"])  # there is no slot yet
+        self.define()
+        self.go_live()
+        self.assertIn("table public.elsewhere: snapshot keys, refused: PostgreSQL", self.define(more)[0])
+        self.define([*more[:3], {**more[3], "snapshot": "whole"}, more[4]])  # and stays so
+        for tab in ("public.elsewhere", "public.parts_eu"):
+            state, why = self.table("state, reason", tab)
+            self.assertEqual(state, "refused")
+            self.assertIn("changes would be lost in silence", why)
+            self.assertIn("lost in silence", self.refused(errors.FeatureNotSupported, OPERATOR, "SELECT boxhaul.capture_resync(%s, %s)", NAME, tab))
+        self.assertEqual(self.table("state")[0], "waiting")
+        self.assertIn("lost in silence", self.refused(errors.FeatureNotSupported, OPERATOR, "SELECT boxhaul.capture_add(%s, 'public.another')", NAME))
+        plan = "SELECT verdict, what, statement FROM boxhaul.capture_plan_publications(%s, '{public.orders,public.parts,public.elsewhere}', '{public.events}') WHERE verdict <> 'ok'"
+        for user in (OPERATOR, MONITOR):
+            (verdict, what, statement), = self.ask(user, plan, NAME)
+            self.assertEqual((verdict, statement), ("FAIL", "ALTER PUBLICATION boxhaul_shop ADD TABLE public.elsewhere"))
+            self.assertIn("lost in silence", what)
+        self.ask(OPERATOR, "SELECT boxhaul.capture_resync(%s)", NAME)
+        self.assertEqual(self.table("state, reason", "public.elsewhere"), ("waiting", None))
+
+    def left(self):
+        """Tables that have a row with the capture's name."""
+        tables = self.sql("SELECT c.table_name FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name) "
+                          "WHERE c.table_schema = 'boxhaul' AND c.column_name = 'capture' AND t.table_type = 'BASE TABLE'")
+        return {table for (table,) in tables if self.sql(f"SELECT 1 FROM boxhaul.{table} WHERE capture = %s LIMIT 1", NAME)}
+
+    def ask_for_a_pass(self):
+        self.sql("UPDATE boxhaul.capture_table SET state = 'complete'")
+        self.ask(OPERATOR, "SELECT boxhaul.capture_verify(%s, 'public.orders', keys => '[[\"1\"]]')", NAME)
+
+    def test_nothing_is_left_of_what_is_dropped(self):
+        """But dead letters, and what was decided of its moves: a source has to know it when its capture is gone."""
+        self.go_live()
+        self.mark(letters=[{"ordinal": 1, "reason": "too long"}], ordinal=1)
+        self.ask_for_a_pass()
+        move = self.one("SELECT boxhaul.move_begin(%s, 'elsewhere', '{public.orders}')", NAME)
+        self.assertLessEqual({"capture_table", "capture_letter", "capture_verify", "move_source"}, self.left())
+        self.assertIn(f"move {move} of capture {NAME} is under way", self.refused(errors.ObjectInUse, OPERATOR, "SELECT boxhaul.capture_drop(%s)", NAME))
+        self.sql("SELECT boxhaul.move_end(%s, 'given_up')", move)
+        self.ask(OPERATOR, "SELECT boxhaul.capture_drop(%s)", NAME)
+        self.assertEqual(self.left(), {"capture_letter", "move_source"})
+        self.assertEqual(self.one("SELECT count(*) FROM boxhaul.capture_verify_key"), 0)
+
+    def test_a_pass_goes_with_its_table(self):
+        """Taken out of the configuration, and put into it again: nobody goes on with it, and it proves nothing."""
+        self.go_live()
+        self.ask_for_a_pass()
+        self.define(TABLES[1:])
+        self.define()
+        self.assertEqual(self.left(), {"capture_table"})
+        self.ask_for_a_pass()
+
     def test_drop_leaves_letters_and_names_the_slots(self):
         self.go_live()
         self.mark(letters=[{"ordinal": 1, "reason": "too long"}], ordinal=1)
