@@ -251,9 +251,9 @@ BEGIN
     IF lack IS NOT NULL THEN
         RETURN format('not fenced as a whole: %s', lack);
     END IF;
-    SELECT string_agg(format('%s (%s)', t.tab, coalesce(t.reason, t.state)), ', ') INTO lack FROM boxhaul.capture_table t
-     WHERE t.capture = m.capture AND t.tab = ANY (m.tables)
-       AND (t.state <> 'complete' OR t.filenode <> 0 AND t.filenode <> boxhaul.capture_filenode(boxhaul.capture_relation(t.tab)));
+    SELECT string_agg(format('%s (%s)', n.tab, coalesce(t.reason, t.state, 'it is not captured any more')), ', ' ORDER BY n.tab) INTO lack
+      FROM unnest(m.tables) n (tab) LEFT JOIN boxhaul.capture_table t ON t.capture = m.capture AND t.tab = n.tab
+     WHERE t.state IS DISTINCT FROM 'complete' OR t.filenode <> 0 AND t.filenode <> boxhaul.capture_filenode(boxhaul.capture_relation(t.tab));
     IF lack IS NOT NULL THEN
         RETURN format('contents that the stream does not have: %s', lack);
     END IF;
@@ -320,7 +320,7 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_token(subscription text, token text) RET
 BEGIN
     UPDATE boxhaul.move_target m SET arrived_at = clock_timestamp()
      WHERE m.token::text = lower(sink_token.token) AND m.subscription = sink_token.subscription AND m.state = 'waiting' AND m.arrived_at IS NULL
-       AND NOT EXISTS (SELECT FROM boxhaul.sink_table t WHERE t.subscription = m.subscription AND t.state <> 'complete');
+       AND NOT EXISTS (SELECT FROM boxhaul.sink_table t WHERE t.subscription = m.subscription AND t.target = ANY (m.tables) AND t.state <> 'complete');
     IF EXISTS (SELECT FROM boxhaul.move_source m WHERE m.token::text = lower(sink_token.token) AND m.state <> 'given_up') THEN
         -- Not sink_complete(): that is for copies that begin with what the operator has brought. This one was complete until move_follow().
         UPDATE boxhaul.sink_table t SET state = 'complete', complete_at = clock_timestamp()
@@ -399,12 +399,14 @@ $$;
 -- Open: the decision, the end of the fence and the end of the sink, in one transaction. Returns what is decided; a move that was given up stays so. The
 -- message that it writes is where the changes of this database begin that the source is to apply.
 --
--- The sink is stopped here, and not a moment later: no row that was read before may come over one that the service writes from now on.
+-- The sink is stopped here, and not a moment later: no row that was read before may come over one that the service writes from now on. Stopped, it says whether a table was read
+-- anew since the token came (a resync, another mapping), or is none of its own any more: what was compared is not what is there then, and what is not read yet never would be.
 CREATE OR REPLACE FUNCTION boxhaul.move_open(token uuid) RETURNS text
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    m boxhaul.move_target;
-    r oid;
+    m    boxhaul.move_target;
+    r    oid;
+    anew text;
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
     SELECT * INTO m FROM boxhaul.move_target x WHERE x.token = move_open.token FOR UPDATE;
@@ -419,6 +421,13 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM boxhaul.subscription s WHERE s.name = m.subscription) THEN
         PERFORM boxhaul.inbox_pause(m.subscription, session_user::text, 'the tables are written here since the cut-over');
+        SELECT string_agg(n.tab, ', ' ORDER BY n.tab) INTO anew
+          FROM unnest(m.tables) n (tab) LEFT JOIN boxhaul.sink_table t ON t.subscription = m.subscription AND t.target = n.tab
+         WHERE t.state IS DISTINCT FROM 'complete' OR t.begun_at > m.arrived_at;
+        IF anew IS NOT NULL THEN
+            RAISE EXCEPTION 'boxhaul: tables of move % are read anew since its token arrived, or not applied any more: %', m.token, anew
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
     END IF;
     FOR r IN SELECT x.r FROM unnest(m.tables) t (tab), boxhaul.capture_relations(boxhaul.capture_relation(t.tab)) x (r) ORDER BY 1 LOOP
         PERFORM boxhaul.fence_off(r);
@@ -629,12 +638,13 @@ CREATE OR REPLACE FUNCTION boxhaul.move_sequences(tables text[], others text[] D
       JOIN pg_sequence s ON s.seqrelid = q.seq
 $$;
 
--- At the target, before it opens: each sequence is set behind what the source has drawn (`sources`, of move_sequences()), and behind the highest key. tables:
+-- At the target, before it opens: each sequence is set behind what the source has drawn (`sources`, of move_sequences()), and behind the highest key; a policy that would
+-- hide that one is an error. tables:
 -- [{"from", "to", "columns": {of the source: of the target}}]; a column that is not named has one name. Returns what was set. A target's column
 -- whose source draws from no sequence is set behind its highest key alone.
 CREATE OR REPLACE FUNCTION boxhaul.move_sequences_set(tables jsonb, sources jsonb)
     RETURNS TABLE (sequence text, stood bigint, stands bigint)
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET row_security = off AS $$
 DECLARE
     q      record;
     top    bigint;

@@ -10,6 +10,7 @@
 #include "command/commands.h"
 #include "command/cutover_plan.h"
 #include "command/cutover_proof.h"
+#include "command/cutover_relations.h"
 #include "command/line.h"
 #include "command/session.h"
 #include "config/config_load.h"
@@ -192,6 +193,11 @@ static enum step wait_for_standbys(struct cutover *m)
 	return STEP_DONE;
 }
 
+/* Where a table is read anew the token does not count (013: sink_token()). */
+static const char not_complete[] =
+	"SELECT string_agg(t.source, ', ' ORDER BY t.source) FROM boxhaul.move_target m JOIN boxhaul.sink_table t"
+	" ON t.subscription = m.subscription AND t.target = ANY (m.tables) WHERE m.token = $1 AND t.state <> 'complete'";
+
 static enum step wait_for_token(struct cutover *m)
 {
 	const char *p[] = { m->token };
@@ -213,7 +219,12 @@ static enum step wait_for_token(struct cutover *m)
 		if (arrived || step != STEP_DONE)
 			return step;
 		if (cutover_is_over(m)) {
-			fprintf(stderr, "boxhaul: the token did not come through the stream within --timeout\n");
+			char *why = cutover_ask(&m->to, not_complete, 1, p);
+
+			fprintf(stderr, "boxhaul: the token did not come through the stream within --timeout%s%s\n",
+				why != NULL && why[0] != '\0' ? "; tables that are read anew: " : "",
+				why != NULL ? why : "");
+			free(why);
 			return STEP_TAKE_BACK;
 		}
 		usleep(PAUSE_US);
@@ -362,7 +373,9 @@ static enum exit_code move(struct cutover *m)
 								  prove, set_sequences,     open_target };
 	enum step step = expect(m);
 
-	if (step == STEP_DONE && m->from.call.given[OPTION_GIVE_UP])
+	if (step == STEP_DONE && m->left[0] != '\0')
+		fprintf(stderr, "boxhaul: tables of the move that the sink does not apply any more: %s\n", m->left);
+	if (step == STEP_DONE && (m->left[0] != '\0' || m->from.call.given[OPTION_GIVE_UP]))
 		step = STEP_TAKE_BACK;
 	for (size_t i = 0; i < sizeof steps / sizeof *steps && step == STEP_DONE; i++)
 		step = steps[i](m);

@@ -5,51 +5,9 @@
 #include <string.h>
 
 #include "command/cutover_proof.h"
+#include "command/cutover_relations.h"
 #include "command/line.h"
 #include "command/session.h"
-
-/* --- relations --- */
-
-static const char relations[] = "SELECT t.tab, r.r::text, boxhaul.fence_stands(r.r) FROM unnest($1::text[]) t (tab),"
-				" boxhaul.capture_relations(boxhaul.capture_relation(t.tab)) r (r) ORDER BY 1, r.r";
-
-bool cutover_relations(const struct cutover_side *side, const char *tables, struct cutover_relations *all)
-{
-	const struct pg_result *r = pg_session_run(side->session, relations, 1, &tables);
-
-	*all = (struct cutover_relations){ .count = 0 };
-	if (pg_error(r) != NULL) {
-		session_failed(side->call.config, "cannot look at the tables", r);
-		return false;
-	}
-	all->each = calloc((size_t)pg_rows(r) + 1, sizeof *all->each);
-	for (int i = 0; all->each != NULL && i < pg_rows(r); i++, all->count++) {
-		struct cutover_relation *x = &all->each[i];
-
-		*x = (struct cutover_relation){ .tab = strdup(pg_text(r, i, 0)),
-						.oid = strdup(pg_text(r, i, 1)),
-						.fenced = pg_text(r, i, 2)[0] == 't' };
-		if (x->tab == NULL || x->oid == NULL)
-			break;
-	}
-	if (all->each != NULL && all->count == (size_t)pg_rows(r))
-		return true;
-	fprintf(stderr, "boxhaul: out of memory\n");
-	if (all->each != NULL)
-		all->count++;
-	cutover_relations_free(all);
-	return false;
-}
-
-void cutover_relations_free(struct cutover_relations *all)
-{
-	for (size_t i = 0; i < all->count; i++) {
-		free(all->each[i].tab);
-		free(all->each[i].oid);
-	}
-	free(all->each);
-	*all = (struct cutover_relations){ .count = 0 };
-}
 
 /* --- which ones --- */
 
@@ -92,7 +50,11 @@ static const char sinks[] =
 	" pg_catalog.string_agg(t.source, ', ') FILTER (WHERE t.state <> 'complete'), k.error, p.paused_at IS NOT NULL, k.missing"
 	" FROM boxhaul.sink k JOIN boxhaul.subscription d ON d.name = k.subscription"
 	" JOIN boxhaul.inbox_position p ON p.subscription = k.subscription JOIN boxhaul.sink_table t ON t.subscription = k.subscription"
-	" WHERE d.stream = $1 GROUP BY k.subscription, k.error, p.paused_at, k.missing";
+	" WHERE d.stream = $1 AND ($2::pg_catalog.text[] IS NULL OR t.source = ANY ($2)) GROUP BY k.subscription, k.error, p.paused_at, k.missing";
+
+static const char left_out[] =
+	"SELECT pg_catalog.string_agg(n.n, ', ') FROM pg_catalog.unnest($1::pg_catalog.text[]) n (n) WHERE NOT EXISTS"
+	" (SELECT FROM boxhaul.sink_table t WHERE t.subscription = $2 AND t.source = n.n)";
 
 static bool judge_sink(struct cutover *m, const struct pg_result *r)
 {
@@ -130,16 +92,19 @@ static enum exit_code find_names(struct cutover *m)
 
 	if (pg_error(r) != NULL)
 		return session_failed(m->from.call.config, "cannot look at the tables", r);
-	m->sources = keep(r, 0);
+	if (!m->begun)
+		m->sources = keep(r, 0);
 	mapping = keep(r, 1);
 	free(m->mapping);
 	m->mapping = mapping;
 	return m->sources != NULL && m->mapping != NULL ? EXIT_OK : EXIT_FAILED;
 }
 
+/* Of a move that has begun its tables are fenced, and no others: it ends with them, whatever the configuration has meanwhile. */
 static enum exit_code find_sink(struct cutover *m, const char *stream, bool *good)
 {
-	const struct pg_result *r = pg_session_run(m->to.session, sinks, 1, &stream);
+	const char *p[] = { stream, m->said };
+	const struct pg_result *r = pg_session_run(m->to.session, sinks, 2, p);
 
 	if (pg_error(r) != NULL)
 		return session_failed(m->to.call.config, "cannot look at the sink", r);
@@ -149,7 +114,8 @@ static enum exit_code find_sink(struct cutover *m, const char *stream, bool *goo
 		return EXIT_FAILED;
 	}
 	m->subscription = keep(r, 0);
-	m->said = keep(r, 1);
+	if (!m->begun)
+		m->said = keep(r, 1);
 	m->targets = keep(r, 2);
 	m->mapping = keep(r, 3);
 	m->tables_text = keep(r, 4);
@@ -157,7 +123,8 @@ static enum exit_code find_sink(struct cutover *m, const char *stream, bool *goo
 	    m->tables_text == NULL)
 		return EXIT_FAILED;
 	*good = judge_sink(m, r) && *good;
-	return find_names(m);
+	m->left = cutover_ask(&m->to, left_out, 2, (const char *[]){ m->said, m->subscription });
+	return m->left != NULL ? find_names(m) : EXIT_UNREACHABLE;
 }
 
 /* A text[]; NULL: out of memory. */
@@ -423,59 +390,72 @@ static enum exit_code warn_of_way_back(struct cutover *m)
 	return EXIT_OK;
 }
 
+static const char under_way[] =
+	"SELECT x.token, x.tables, (SELECT pg_catalog.array_agg(pg_catalog.array_to_string(pg_catalog.parse_ident(t.tab), '.') ORDER BY t.n)"
+	" FROM pg_catalog.unnest(x.tables) WITH ORDINALITY t (tab, n))"
+	" FROM boxhaul.move_source x WHERE x.capture = $1 AND x.state IN ('fencing', 'fenced')";
+
 /* What is under way is gone on with, whatever else there is. */
-static enum exit_code look_for_begun(struct cutover *m, bool *begun)
+static enum exit_code look_for_begun(struct cutover *m)
 {
 	const char *p[] = { m->capture };
-	enum exit_code code;
-	const char *token = session_value(
-		m->from.session, &m->from.call,
-		"SELECT x.token FROM boxhaul.move_source x WHERE x.capture = $1 AND x.state IN ('fencing', 'fenced')",
-		1, p, &code);
+	const struct pg_result *r = pg_session_run(m->from.session, under_way, 1, p);
 
-	*begun = token != NULL && token[0] != '\0';
-	if (*begun)
-		printf("ok    goes on with move %s, which has begun\n", token);
-	return code;
+	if (pg_error(r) != NULL)
+		return session_failed(m->from.call.config, "cannot see which moves are under way", r);
+	if (pg_rows(r) == 0)
+		return EXIT_OK;
+	m->begun = true;
+	m->sources = keep(r, 1);
+	m->said = keep(r, 2);
+	printf("ok    goes on with move %s, which has begun\n", pg_text(r, 0, 0));
+	return m->sources != NULL && m->said != NULL ? EXIT_OK : EXIT_FAILED;
 }
 
-enum exit_code cutover_plan(struct cutover *m)
+/* What stands against it; and what it is about. */
+static enum exit_code judge(struct cutover *m, bool *good)
 {
 	char stream[CUTOVER_TEXT_BYTES];
-	bool good = true, begun = false, held = false;
-	enum exit_code code = find_capture(m);
+	bool held = false;
+	enum exit_code code = judge_databases(m, good);
 
 	if (code == EXIT_OK)
-		code = judge_databases(m, &good);
+		code = judge_capture(m, stream, good);
 	if (code == EXIT_OK)
-		code = judge_capture(m, stream, &good);
+		code = find_sink(m, stream, good);
+	if (code == EXIT_OK && !m->begun)
+		code = judge_owner(m, &held, good);
+	if (code == EXIT_OK && !m->begun && !held)
+		code = judge_pause(m, good);
 	if (code == EXIT_OK)
-		code = find_sink(m, stream, &good);
+		code = judge_hidden(&m->from, "source", m->sources, good);
 	if (code == EXIT_OK)
-		code = look_for_begun(m, &begun);
-	if (code == EXIT_OK && !begun)
-		code = judge_owner(m, &held, &good);
-	if (code == EXIT_OK && !begun && !held)
-		code = judge_pause(m, &good);
-	if (code == EXIT_OK)
-		code = judge_hidden(&m->from, "source", m->sources, &good);
-	if (code == EXIT_OK)
-		code = judge_hidden(&m->to, "target", m->targets, &good);
+		code = judge_hidden(&m->to, "target", m->targets, good);
 	/* What has begun is proved behind the fence, whatever there was before. */
-	if (code == EXIT_OK && !begun)
-		code = cutover_proof_look(m, &good);
+	if (code == EXIT_OK && !m->begun)
+		code = cutover_proof_look(m, good);
 	if (code == EXIT_OK)
 		m->elsewhere = where_is(&m->to, &code);
 	if (code == EXIT_OK)
 		m->here = where_is(&m->from, &code);
 	if (code != EXIT_OK || !list_of_configurations(m))
 		return code != EXIT_OK ? code : EXIT_FAILED;
-	code = judge_sequences(m, &m->from, &good);
+	code = judge_sequences(m, &m->from, good);
+	return code == EXIT_OK ? judge_sequences(m, &m->to, good) : code;
+}
+
+enum exit_code cutover_plan(struct cutover *m)
+{
+	bool good = true;
+	enum exit_code code = find_capture(m);
+
 	if (code == EXIT_OK)
-		code = judge_sequences(m, &m->to, &good);
+		code = look_for_begun(m);
+	if (code == EXIT_OK)
+		code = judge(m, &good);
 	if (code != EXIT_OK)
 		return code;
-	if (!good && !begun)
+	if (!good && !m->begun)
 		return EXIT_FAILED;
 	if (!warn_of_target(m))
 		return EXIT_UNREACHABLE;
@@ -487,8 +467,8 @@ enum exit_code cutover_plan(struct cutover *m)
 
 void cutover_plan_free(struct cutover *m)
 {
-	char *all[] = { m->capture,     m->subscription, m->said, m->sources,      m->targets,  m->mapping,
-			m->tables_text, m->elsewhere,    m->here, m->back_streams, m->sequences };
+	char *all[] = { m->capture,     m->subscription, m->said, m->sources,      m->targets,   m->mapping,
+			m->tables_text, m->elsewhere,    m->here, m->back_streams, m->sequences, m->left };
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free(all[i]);

@@ -153,6 +153,21 @@ static enum step ask(const struct proof *x, const struct cutover_side *side, con
 	return step;
 }
 
+static enum step gone(const struct proof *x)
+{
+	fprintf(stderr, "boxhaul: table %s is not captured and applied any more\n", x->tab);
+	return STEP_TAKE_BACK;
+}
+
+/* As ask(), of a query: NULL is a table that one of the two databases does not know any more. */
+static enum step ask_query(const struct proof *x, const struct cutover_side *side, const char *sql, int count,
+			   const char *const *p, char **to)
+{
+	enum step step = ask(x, side, sql, count, p, to);
+
+	return step == STEP_DONE && *to == NULL ? gone(x) : step;
+}
+
 static void tell_progress(struct proof *x)
 {
 	int64_t now = loop_now_ms();
@@ -274,14 +289,14 @@ static enum step compare_since(struct proof *x)
 	const char *keys[] = { x->m->subscription, x->tab, x->since_to };
 	struct query rows = { .side = &x->m->from }, ours = { .side = &x->m->to };
 	char *rows_sql = NULL, *keys_sql = NULL;
-	enum step step =
-		ask(x, rows.side, "SELECT boxhaul.move_rows($1, $2, $3::pg_catalog.text[], $4, $5)", 5, p, &rows_sql);
+	enum step step = ask_query(x, rows.side, "SELECT boxhaul.move_rows($1, $2, $3::pg_catalog.text[], $4, $5)", 5,
+				   p, &rows_sql);
 
 	if (step == STEP_DONE)
-		step = ask(x, rows.side, "SELECT boxhaul.move_rows_of($1, $2, $3::pg_catalog.text[], $4)", 4, p,
-			   &x->rows_of);
+		step = ask_query(x, rows.side, "SELECT boxhaul.move_rows_of($1, $2, $3::pg_catalog.text[], $4)", 4, p,
+				 &x->rows_of);
 	if (step == STEP_DONE)
-		step = ask(x, ours.side, "SELECT boxhaul.move_keys($1, $2, $3)", 3, keys, &keys_sql);
+		step = ask_query(x, ours.side, "SELECT boxhaul.move_keys($1, $2, $3)", 3, keys, &keys_sql);
 	rows.sql = rows_sql;
 	ours.sql = keys_sql;
 	if (step == STEP_DONE)
@@ -299,7 +314,7 @@ static enum step sum_of(const struct proof *x, const struct cutover_side *side, 
 {
 	char *sql;
 	const struct pg_result *r;
-	enum step step = ask(x, side, query, 2, p, &sql);
+	enum step step = ask_query(x, side, query, 2, p, &sql);
 
 	if (step == STEP_DONE)
 		step = run(x, side, sql, 0, NULL, &r);
@@ -359,6 +374,8 @@ static enum step find_way(struct proof *x)
 	if (step == STEP_DONE)
 		step = run(x, &x->m->to, way_of_target, 3, way, &r);
 	free(shape);
+	if (step == STEP_DONE && pg_rows(r) == 0)
+		return gone(x);
 	if (step == STEP_DONE && !pg_is_null(r, 0, 4)) {
 		fprintf(stderr, "boxhaul: table %s: the source has columns of which the copy has not been told: %s\n",
 			x->tab, pg_text(r, 0, 4));

@@ -22,10 +22,13 @@ struct cutover {
 	int64_t begun_ms, limit_ms; /* by loop_now_ms(); how long it may take until it is decided */
 	char *capture;              /* of `from` */
 	char *subscription;         /* the sink of `to` */
-	char *said;                 /* text[]: its tables, as messages name those of the source */
-	char *sources, *targets;    /* text[]: there and here, as SQL writes them, in the same order */
-	char *mapping;              /* jsonb, as boxhaul.move_sequences_set() wants it */
-	char *tables_text;          /* how many */
+	bool begun;                 /* a move is under way already, and gone on with */
+	char *said; /* text[]: the tables of the sink, or of the move that has begun, as messages name those of the source */
+	char *sources,
+		*targets; /* text[]: there and here, as SQL writes them, in the same order; targets: as far as the sink applies them */
+	char *left;             /* of `said` what the sink does not apply any more; "": none */
+	char *mapping;          /* jsonb, as boxhaul.move_sequences_set() wants it */
+	char *tables_text;      /* how many */
 	char *elsewhere, *here; /* where the tables are written after it, and before; for who is stopped by a fence */
 	char *sequences;        /* text[]: that no default names */
 	char *back_streams;     /* text[]: streams of the captures of `to` */

@@ -210,9 +210,8 @@ static const char *proof_of(const json_t *o, char to[static INBOX_STANDING_BYTES
 	char age[32];
 
 	if (different > 0)
-		snprintf(to, INBOX_STANDING_BYTES, "%s%lld row(s) differ, in %.100s",
-			 counted((uint64_t)different), different,
-			 look_text(o, "verify.different_tab"));
+		snprintf(to, INBOX_STANDING_BYTES, "%s%lld row(s) differ, in %.100s", counted((uint64_t)different),
+			 different, look_text(o, "verify.different_tab"));
 	else if (unproved > 0)
 		snprintf(to, INBOX_STANDING_BYTES, "%lld table(s) not verified", unproved);
 	else

@@ -222,7 +222,8 @@ static bool has_dead_letters(const struct capture_one_facts *c, const char *targ
 
 	return n > 0 &&
 	       wrong_say(w, false, "Capture %s: %s%" PRIu64 " change%s given up and stand%s as dead letter%s", c->name,
-			 counted(c->dead_letters), n, n == 1 ? " was" : "s were", n == 1 ? "s" : "", n == 1 ? "" : "s") &&
+			 counted(c->dead_letters), n, n == 1 ? " was" : "s were", n == 1 ? "s" : "",
+			 n == 1 ? "" : "s") &&
 	       wrong_advise(w, "`boxhaul capture dead-letters %s %s` shows %s, and why", target, c->name,
 			    n == 1 ? "it" : "them");
 }

@@ -76,8 +76,8 @@ static bool has_differences(const struct inbox_subscription_facts *s, const char
 	(void)target;
 	return b->different > 0 &&
 	       wrong_say(c, false, "Subscription %s: %s%" PRIu64 " row%s of its tables differ%s from the source, in %s",
-			 s->name, counted(b->different), b->different, b->different == 1 ? "" : "s", b->different == 1 ? "s" : "",
-			 b->different_table) &&
+			 s->name, counted(b->different), b->different, b->different == 1 ? "" : "s",
+			 b->different == 1 ? "s" : "", b->different_table) &&
 	       wrong_advise(
 		       c,
 		       "find out who has written them; `boxhaul verify --repair NAME --to FILE` sets them right (NAME: the source, FILE: this configuration); boxhaul-runbook(7) says what to do: sink-different");

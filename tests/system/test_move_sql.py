@@ -128,6 +128,11 @@ class MoveSqlTest(unittest.TestCase):
     def begin(self, capture="shop"):
         return self.one("SELECT boxhaul.move_begin(%s, %s, %s)", capture, WHERE, GROUP)
 
+    def capture_group(self):
+        self.sql("INSERT INTO boxhaul.capture (name, stream) VALUES ('shop', 'SHOP')")
+        self.sql("INSERT INTO boxhaul.capture_table (capture, tab, snapshot, inserts_only, state, filenode) SELECT 'shop', t, 'keys', false, 'complete', "
+                 "boxhaul.capture_filenode(boxhaul.capture_relation(t)) FROM unnest(%s) t", GROUP)
+
     def fence_group(self, token=None):
         for table in GROUP:
             self.fence(table, token)
@@ -312,6 +317,7 @@ class MoveSqlTest(unittest.TestCase):
 
     def test_the_token_stands_behind_all_that_was_written(self):
         token = self.begin()
+        self.capture_group()
         self.sql("SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", f"peek_{self.database}")
         try:
             self.sql("UPDATE orders SET note = 'last one' WHERE id = 1")
@@ -330,12 +336,13 @@ class MoveSqlTest(unittest.TestCase):
 
     def test_contents_that_the_stream_does_not_have(self):
         token = self.begin()
-        self.sql("INSERT INTO boxhaul.capture (name, stream) VALUES ('shop', 'SHOP')")
-        self.sql("INSERT INTO boxhaul.capture_table (capture, tab, snapshot, inserts_only, state, filenode) SELECT 'shop', t, 'keys', false, 'complete', "
-                 "boxhaul.capture_filenode(boxhaul.capture_relation(t)) FROM unnest(%s) t", GROUP)
+        self.capture_group()
         self.sql("ALTER TABLE lines ALTER note TYPE varchar USING 'rewritten'")
         self.fence_group(token)
         self.assertIn("public.lines", self.one("SELECT boxhaul.move_fenced(%s)", token))
+        self.sql("DELETE FROM boxhaul.capture_table WHERE tab <> 'public.parts'")  # as one that was taken out of the configuration
+        self.assertEqual(self.one("SELECT boxhaul.move_fenced(%s)", token), "contents that the stream does not have: public.lines (it is not captured any more), "
+                                                                            "public.orders (it is not captured any more)")
         self.assertEqual(self.one("SELECT state FROM boxhaul.move_source"), "fencing")
 
     # -- the decision
@@ -363,14 +370,38 @@ class MoveSqlTest(unittest.TestCase):
     def test_the_token_does_not_arrive_where_rows_are_missing(self):
         """Tables that are read anew since the move began are not what the source has."""
         self.expect()
-        self.sql("SELECT boxhaul.inbox_define('orders', 'CDC', ARRAY['cdc.>'], 'none', 1, 'position'); "
-                 "INSERT INTO boxhaul.sink (subscription, snapshot, part) VALUES ('orders', 'required', 1); "
-                 "INSERT INTO boxhaul.sink_table (subscription, source, target, mapping, function, state) VALUES ('orders', 'a', 'b', '{*}', '', 'reading')")
+        self.define_sink()
+        self.sql("UPDATE boxhaul.sink_table SET state = 'reading'")
         self.arrive()
         self.assertIsNone(self.one("SELECT arrived_at FROM boxhaul.move_target WHERE token = %s", NOWHERE))
-        self.sql("UPDATE boxhaul.sink_table SET state = 'complete'")
+        self.sql("UPDATE boxhaul.sink_table SET state = 'complete' WHERE source <> 'public.more'")  # which is none of the move
         self.arrive()
         self.assertIsNotNone(self.one("SELECT arrived_at FROM boxhaul.move_target WHERE token = %s", NOWHERE))
+
+    def define_sink(self):
+        self.sql("SELECT boxhaul.inbox_define('orders', 'CDC', ARRAY['cdc.>'], 'none', 1, 'position'); "
+                 "INSERT INTO boxhaul.sink (subscription, snapshot, part) VALUES ('orders', 'required', 1); "
+                 "INSERT INTO boxhaul.sink_table (subscription, source, target, mapping, function, state, begun_at) "
+                 "SELECT 'orders', t, t, '{*}', '', 'complete', clock_timestamp() FROM unnest(%s) t", GROUP + ["public.more"])
+
+    def test_what_is_read_anew_behind_the_token_does_not_open(self):
+        """A resync that came between: what was compared is not what is there; and what had not come when it opens never would."""
+        for what in ("state = 'reading'", "state = 'incomplete'", "begun_at = clock_timestamp()", "source = 'public.other', target = 'public.other'"):
+            with self.subTest(what):
+                self.sql("SELECT boxhaul.inbox_drop(name) FROM boxhaul.subscription")
+                token = self.one("SELECT gen_random_uuid()::text")
+                self.fence_group()
+                self.expect(token)
+                self.define_sink()
+                self.arrive(token)
+                opener = self.session()
+                self.do(opener, "SELECT boxhaul.move_open(%s)", token)
+                opener.rollback()
+                self.sql(f"UPDATE boxhaul.sink_table SET {what} WHERE source = 'public.orders'")
+                with self.assertRaisesRegex(errors.ObjectNotInPrerequisiteState, f"tables of move {token} are read anew since its token arrived, or not applied any more: public.orders\n"):
+                    self.sql("SELECT boxhaul.move_open(%s)", token)
+                self.assertEqual(self.writes_as(None), list(WRITES))
+                self.assertEqual(self.one("SELECT boxhaul.move_give_up(%s, 'orders')", token), "given_up")
 
     def test_what_was_given_up_never_opens(self):
         self.fence_group()
