@@ -157,6 +157,21 @@ BEGIN
         RETURN QUERY SELECT format('table %s has row-level security, which would hide rows from %s', target, current_user),
                             format('ALTER ROLE %I BYPASSRLS;', current_user);
     END IF;
+    IF t.relpersistence <> 'p' THEN
+        RETURN QUERY SELECT format('table %s is unlogged: after a crash of the server it would be empty, and nothing would come again', target),
+                            format('ALTER TABLE %s SET LOGGED;', target);
+    END IF;
+    RETURN QUERY SELECT format('table %s has tables that inherit from it, whose rows would be taken for its own: %s', target, string_agg(i.inhrelid::regclass::text, ', ')),
+                        format('ALTER TABLE %s NO INHERIT %s;', min(i.inhrelid::regclass::text), target)
+                   FROM pg_inherits i WHERE i.inhparent = t.oid AND t.relkind = 'r' HAVING count(*) > 0;
+    -- Those of a partition fire for its rows, whatever the table was that the statement names.
+    RETURN QUERY SELECT format('trigger %I of table %s fires always, also for what was done at the source already', g.tgname, g.tgrelid::regclass),
+                        format('ALTER TABLE %s ENABLE TRIGGER %I;', g.tgrelid::regclass, g.tgname)
+                   FROM boxhaul.capture_relations(t.oid) r (r) JOIN pg_trigger g ON g.tgrelid = r.r
+                  WHERE NOT g.tgisinternal AND g.tgenabled IN ('A', 'R') AND g.tgname NOT IN ('boxhaul_fence', 'boxhaul_fence_truncate') AND boxhaul.sink_may_replicate();
+    RETURN QUERY SELECT format('rule %I of table %s acts always, also on what was done at the source already', w.rulename, target),
+                        format('ALTER TABLE %s ENABLE RULE %I;', target, w.rulename)
+                   FROM pg_rewrite w WHERE w.ev_class = t.oid AND w.ev_enabled IN ('A', 'R');
     IF NOT boxhaul.sink_may_replicate() THEN
         RETURN QUERY SELECT format('trigger %I of table %s would fire for what was done at the source already', g.tgname, target), format(
             CASE WHEN current_setting('server_version_num')::integer >= 150000 THEN 'GRANT SET ON PARAMETER session_replication_role TO %s; or disable the trigger.'
@@ -1390,7 +1405,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.capture_emit(text, text), boxhaul.sink_open(text, bigint, integer, bigint, bigint), boxhaul.sink_moved(text, bigint, bigint, bigint, bigint),
     boxhaul.sink_define(text, jsonb, text, integer), boxhaul.sink_may_replicate(), boxhaul.sink_troubles(text, text[], text[]),
     boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_has_one_text(regclass, text), boxhaul.sink_key_text(text),
-    boxhaul.capture_operators(oid), boxhaul.capture_equals(oid, text, text), boxhaul.capture_type(oid), boxhaul.sink_value(regclass, text, text, text),
+    boxhaul.capture_operators(oid), boxhaul.capture_equals(oid, text, text), boxhaul.capture_type(oid), boxhaul.capture_relations(oid), boxhaul.sink_value(regclass, text, text, text),
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
     boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),
     boxhaul.sink_insert(boxhaul.sink_table, text, jsonb[]),

@@ -583,19 +583,28 @@ BEGIN
                       IS DISTINCT FROM (s ->> 'type', s ->> 'collation')),
            t.state,
            CASE WHEN t.function = '' AND t.take IS NOT NULL AND '*' = ANY (t.mapping)
-                THEN (SELECT string_agg(s ->> 'name', ', ') FROM jsonb_array_elements(verify_way.shape) s WHERE s ->> 'name' <> ALL (t.source_columns)) END
+                THEN (SELECT string_agg(s ->> 'name' || CASE WHEN (s -> 'unsent')::boolean
+                                                             THEN ' (generated there, and never sent: make it GENERATED in the target, too, or name the columns that are wanted)'
+                                                             ELSE '' END, ', ')
+                        FROM jsonb_array_elements(verify_way.shape) s
+                       WHERE s ->> 'name' <> ALL (t.source_columns)
+                             -- What is generated there may be generated here; or be none here, or filled from another column.
+                         AND (NOT coalesce((s -> 'unsent')::boolean, false)
+                              OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = boxhaul.capture_relation(t.target) AND a.attname = s ->> 'name' AND NOT a.attisdropped
+                                            AND a.attgenerated = '' AND a.attname::text <> ALL (t.target_columns)))) END
       INTO columns, hashes, state, unknown
       FROM boxhaul.sink_table t WHERE t.subscription = verify_way.subscription AND t.source = verify_way.tab;
 END
 $$;
 
--- The columns of a table that a capture sends, for verify_way(). Types of the own making (oid above 16383) are none that another database has by the same name.
+-- The columns of a table that a capture sends, for verify_way(); and those that are generated and not sent ("unsent"). Types of the own making (oid above 16383) are none that another database has by the same name.
 CREATE OR REPLACE FUNCTION boxhaul.capture_verify_shape(capture text, tab text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'type', CASE WHEN a.atttypid < 16384 THEN format_type(a.atttypid, a.atttypmod) END,
-                                        'collation', coalesce((SELECT o.collname::text FROM pg_collation o WHERE o.oid = a.attcollation), '')) ORDER BY a.attnum)
+                                        'collation', coalesce((SELECT o.collname::text FROM pg_collation o WHERE o.oid = a.attcollation), ''),
+                                        'unsent', a.attname <> ALL (s.columns)) ORDER BY a.attnum)
       FROM boxhaul.capture_shape(capture_verify_shape.capture, capture_verify_shape.tab) s
-      JOIN pg_attribute a ON a.attrelid = s.relation AND a.attname = ANY (s.columns) AND NOT a.attisdropped
+      JOIN pg_attribute a ON a.attrelid = s.relation AND (a.attname = ANY (s.columns) OR a.attgenerated <> '') AND NOT a.attisdropped
 $$;
 
 -- Keys of another database, as its types write them, and of them those that the types of the key of this table can read, and hold: a cast cuts off what is too long,

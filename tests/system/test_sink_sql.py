@@ -754,6 +754,47 @@ class Cuts(SinkTest):
             self.assertEqual((last, tx), (cuts[-1] if cuts else 0, open_), (split, txs, lasts))
 
 
+class Refused(SinkTest):
+    """Targets in which rows would change or go behind the sink's back."""
+
+    def test_each_is_named_and_taken_when_it_is_mended(self):
+        self.sql("CREATE FUNCTION shop.none() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER hush BEFORE INSERT ON shop.orders FOR EACH ROW "
+                 "EXECUTE FUNCTION shop.none(); CREATE RULE kept AS ON DELETE TO shop.orders DO INSTEAD NOTHING; CREATE TABLE shop.old_orders () INHERITS (shop.orders)")
+        self.define()
+        self.lead()
+        self.stream.begin("public.orders")
+        for refused, words, mend in (
+                ("ALTER TABLE shop.orders ENABLE ALWAYS TRIGGER hush", "trigger hush of table shop.orders fires always", "ALTER TABLE shop.orders ENABLE TRIGGER hush"),
+                ("ALTER TABLE shop.orders ENABLE REPLICA RULE kept", "rule kept of table shop.orders acts always", "ALTER TABLE shop.orders ENABLE RULE kept"),
+                ("SELECT 1", "table shop.orders has tables that inherit from it, whose rows would be taken for its own: shop.old_orders",
+                 "ALTER TABLE shop.old_orders NO INHERIT shop.orders"),
+                ("ALTER TABLE shop.lines SET UNLOGGED; ALTER TABLE shop.orders SET UNLOGGED", "table shop.orders is unlogged", "ALTER TABLE shop.orders SET LOGGED")):
+            self.sql(refused)
+            troubles = dict(self.sql("SELECT trouble, hint FROM boxhaul.sink_troubles('shop.orders', '{}', NULL)"))
+            self.assertIn(words, self.take()[1] if "inherit" in words else " ".join(troubles))
+            (hint,) = [hint for trouble, hint in troubles.items() if words in trouble]
+            self.assertEqual(hint, mend + ";")
+            self.sql(hint)
+        self.take_well()
+
+    def test_a_trigger_of_a_partition(self):
+        self.sql("DROP TABLE shop.lines; CREATE TABLE shop.lines (order_id bigint, line integer, sku text, PRIMARY KEY (order_id, line)) PARTITION BY HASH (order_id); "
+                 "CREATE TABLE shop.part PARTITION OF shop.lines FOR VALUES WITH (MODULUS 1, REMAINDER 0); CREATE FUNCTION shop.none() RETURNS trigger LANGUAGE plpgsql AS "
+                 "'BEGIN RETURN NULL; END'; CREATE TRIGGER hush BEFORE INSERT ON shop.part FOR EACH ROW EXECUTE FUNCTION shop.none(); ALTER TABLE shop.part ENABLE REPLICA TRIGGER hush")
+        self.assertEqual(self.sql("SELECT trouble, hint FROM boxhaul.sink_troubles('shop.lines', '{}', NULL) WHERE trouble ~ 'always'"),
+                         [("trigger hush of table shop.part fires always, also for what was done at the source already", "ALTER TABLE shop.part ENABLE TRIGGER hush;")])
+
+    def test_a_column_that_is_generated_at_the_source(self):
+        """It is never sent, so a plain column of that name would stay empty, and no pass would look at it."""
+        self.start()
+        ask = "SELECT unknown FROM boxhaul.verify_way(%s, 'public.orders', jsonb_build_array(jsonb_build_object('name', 'worth', 'type', 'numeric', 'collation', '', 'unsent', true)))"
+        self.assertEqual(self.sql(ask, NAME), [(None,)])
+        self.sql("ALTER TABLE shop.orders ADD worth numeric")
+        self.assertRegex(self.sql(ask, NAME)[0][0], r"^worth \(generated there, and never sent: make it GENERATED")
+        self.sql("ALTER TABLE shop.orders DROP worth; ALTER TABLE shop.orders ADD worth numeric GENERATED ALWAYS AS (total * 2) STORED")
+        self.assertEqual(self.sql(ask, NAME), [(None,)])
+
+
 class Untrusted(SinkTest):
     replicates = False
 
