@@ -56,7 +56,7 @@ enum capture_table_state {
 	CAPTURE_TABLE_READING,  /* some were: the cursor stands in the books, if there was a row */
 	CAPTURE_TABLE_READ,     /* all were, with all repairs; its end message is not stored yet */
 	CAPTURE_TABLE_COMPLETE, /* nothing is to be read */
-	CAPTURE_TABLE_REFUSED,  /* nothing is to be read, and it is not complete: the books say why; its changes go on */
+	CAPTURE_TABLE_REFUSED, /* nothing is to be read, and it is not complete: the books say why; its changes go on */
 };
 
 /* A reading is one walk over a table (or one repair): part of the id of each of its rows, so that a row that is read again on
