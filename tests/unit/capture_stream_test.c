@@ -604,6 +604,7 @@ static void what_goes_together(void)
 
 static void what_goes_apart(void)
 {
+	static char of_rows[] = "cdc.{table}.{name}", of_tables[] = "cdc.{schema}.{table}";
 	char large[CAPTURE_MAKER_TOGETHER_BYTES], row[CAPTURE_MAKER_TOGETHER_BYTES + 8];
 
 	describe(2, "stock", "doc");
@@ -661,14 +662,14 @@ static void what_goes_apart(void)
 	commit(0x4900);
 	is_text(so_far(), "B59 row2 row5! C4910 ", "where the stream takes no such message");
 	several = true;
-	capture.subject = (char[]){ "cdc.{table}.{name}" };
+	capture.subject = of_rows;
 	as_text(true);
 	begin(60, 0x4a00);
 	insert(1, "1|a|x");
 	insert(1, "2|a|x");
 	commit(0x4a00);
 	is_text(so_far(), "B60 row2 row5! C4A10 ", "where each row has a subject of its own");
-	capture.subject = (char[]){ "cdc.{schema}.{table}" };
+	capture.subject = of_tables;
 	as_text(false);
 	begin(61, 0x4b00);
 	insert(1, "1|a|x");
