@@ -953,6 +953,23 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_equals(relation oid, name text, value
       FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = capture_equals.name AND NOT a.attisdropped
 $$;
 
+-- Does a publication send the changes of this table as the table's own? Not asked of pg_publication_tables: from 16 on that opens every table of the publication, and waits where
+-- somebody has one locked (ALTER TABLE, VACUUM FULL), whichever table it is asked of. What a root has published in its name is none of its partitions' own.
+CREATE OR REPLACE FUNCTION boxhaul.capture_publishes(publication name, relation oid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    sends boolean := pg_relation_is_publishable(relation)
+                     AND EXISTS (SELECT FROM pg_publication p WHERE p.pubname = publication
+                                    AND (p.puballtables OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = relation)));
+BEGIN
+    IF NOT sends AND current_setting('server_version_num')::integer >= 150000 THEN
+        EXECUTE 'SELECT EXISTS (SELECT FROM pg_publication p JOIN pg_publication_namespace n ON n.pnpubid = p.oid JOIN pg_class c ON c.relnamespace = n.pnnspid
+                                 WHERE p.pubname = $1 AND c.oid = $2)' INTO sends USING publication, relation;
+    END IF;
+    RETURN sends AND NOT EXISTS (SELECT FROM pg_partition_ancestors(relation) a WHERE a.relid <> relation AND boxhaul.capture_publishes(publication, a.relid));
+END
+$$;
+
 -- A table as its rows are read, with the rights of the caller. kind: pg_class.relkind. published: by one of the capture's publications.
 -- columns: those that the log has, and no other (8), their types, and whether each may be long. key: of its identity index, or the primary
 -- key; NULL: none. filter: the publication's row filter. why: its rows cannot be read.
@@ -964,6 +981,7 @@ DECLARE
     version integer := current_setting('server_version_num')::integer;
     names   name[];
     numbers smallint[];
+    stored  boolean;  -- generated columns that are, are sent
     ours    name[] := ARRAY['boxhaul_' || capture, 'boxhaul_' || capture || '_inserts'];
 BEGIN
     relation := boxhaul.capture_relation(tab);
@@ -973,21 +991,21 @@ BEGIN
         RETURN;
     END IF;
     SELECT c.relkind INTO kind FROM pg_class c WHERE c.oid = relation;
+    published := EXISTS (SELECT FROM unnest(ours) o (name) WHERE boxhaul.capture_publishes(o.name, relation));
+    -- A list of columns, and a filter, has a table that the publication names.
     IF version >= 150000 THEN
-        EXECUTE 'SELECT p.attnames, p.rowfilter FROM pg_publication_tables p, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                  WHERE c.oid = $1 AND p.schemaname = n.nspname AND p.tablename = c.relname AND p.pubname = ANY ($2) LIMIT 1'
+        EXECUTE 'SELECT (SELECT array_agg(a.attname) FROM pg_attribute a WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)), pg_get_expr(r.prqual, r.prrelid)
+                   FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid WHERE r.prrelid = $1 AND p.pubname = ANY ($2) LIMIT 1'
            INTO names, filter USING relation, ours;
-        published := names IS NOT NULL;
-    ELSE
-        published := EXISTS (SELECT FROM pg_publication_tables p, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                              WHERE c.oid = relation AND p.schemaname = n.nspname AND p.tablename = c.relname AND p.pubname = ANY (ours));
     END IF;
+    stored := version >= 180000 AND (names IS NOT NULL OR EXISTS (SELECT FROM pg_publication p WHERE p.pubname = ANY (ours) AND to_jsonb(p) ->> 'pubgencols' = 's'
+                                                                                                   AND boxhaul.capture_publishes(p.pubname, relation)));
     SELECT array_agg(a.attname::text ORDER BY a.attnum), array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum),
            array_agg(a.attlen < 0 ORDER BY a.attnum)
       INTO columns, types, long
       FROM pg_attribute a
      WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND (names IS NULL OR a.attname = ANY (names))
-       AND (a.attgenerated = '' OR version >= 180000 AND a.attgenerated = 's' AND names IS NOT NULL);
+       AND (a.attgenerated = '' OR a.attgenerated = 's' AND stored);
     SELECT k.key INTO numbers FROM boxhaul.capture_key_of(relation) k;
     SELECT array_agg(a.attname::text ORDER BY n.n), array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY n.n)
       INTO key, key_types
@@ -1036,9 +1054,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_differs(name text) RETURNS TABLE (tab
       FROM wanted w
      WHERE w.relation IS NULL
         OR EXISTS (SELECT FROM publication p WHERE p.pubname = w.publication)
-           AND NOT EXISTS (SELECT FROM pg_publication_tables p JOIN pg_class c ON c.relname = p.tablename
-                             JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname
-                            WHERE p.pubname = w.publication AND c.oid = w.relation)
+           AND NOT boxhaul.capture_publishes(w.publication, w.relation)
 $$;
 
 -- Tables whose rows are all stored are looked at now and then: contents may have changed without a change in the log. Returns those of which
@@ -2086,7 +2102,7 @@ GRANT EXECUTE ON FUNCTION boxhaul.lock_pid(text), boxhaul.lock_try(text, interva
     boxhaul.capture_fetch(text, bigint, bigint[]),
     boxhaul.capture_relations(oid), boxhaul.capture_filenode(oid), boxhaul.capture_relation(text), boxhaul.capture_key_of(oid),
     boxhaul.capture_type(oid), boxhaul.capture_operators(oid), boxhaul.capture_rows_estimate(oid),
-    boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]),
+    boxhaul.capture_shape(text, text), boxhaul.capture_publishes(name, oid), boxhaul.capture_may_select(oid, text[]),
     boxhaul.capture_may_add(), boxhaul.capture_differs(text), boxhaul.capture_signal_tables(), boxhaul.capture_watch(text, bigint), boxhaul.capture_resync(text, text),
     boxhaul.capture_superseded(text), boxhaul.capture_free(text, bigint, boolean), boxhaul.capture_is_ours(text, integer, text),
     boxhaul.capture_user_of(text, integer), boxhaul.capture_over(text, bigint),
@@ -2108,7 +2124,7 @@ GRANT SELECT (capture, ordinal, lane, low_water, message_id, subject, bytes, pos
    ON boxhaul.capture_carried TO boxhaul_monitor;
 GRANT EXECUTE ON FUNCTION boxhaul.capture_diverged(text), boxhaul.capture_letters_standing(text), boxhaul.capture_leading_pid(text), boxhaul.capture_place(),
     boxhaul.capture_relations(oid), boxhaul.capture_key_of(oid), boxhaul.capture_rows_estimate(oid),
-    boxhaul.capture_shape(text, text), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_may_not_add(text),
+    boxhaul.capture_shape(text, text), boxhaul.capture_publishes(name, oid), boxhaul.capture_may_select(oid, text[]), boxhaul.capture_may_add(), boxhaul.capture_may_not_add(text),
     boxhaul.capture_differs(text), boxhaul.capture_signal_tables(), boxhaul.capture_letters(text, text, bigint, integer), boxhaul.capture_who(integer[], text[]), boxhaul.capture_waits(integer)
     TO boxhaul_relay, boxhaul_monitor;
 

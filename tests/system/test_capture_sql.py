@@ -756,6 +756,39 @@ class Shapes(CaptureSqlTest):
         self.sql("ALTER PUBLICATION boxhaul_shop SET TABLE orders (note), parts")
         self.assertEqual(self.shape("public.orders", "columns, key"), (["note"], None), "a key that is not sent is none")
 
+    def test_a_table_that_is_locked_holds_up_no_question_about_what_is_published(self):
+        """Nor about another table: the view of published tables opens all of them, from 16 on."""
+        self.go_live()
+        with self.connect(autocommit=False).cursor() as cursor:
+            cursor.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        for user in (READER, OPERATOR, MONITOR):
+            self.assertEqual(self.ask(user, "SET lock_timeout = '1s'; SELECT * FROM boxhaul.capture_differs(%s)", NAME), [])
+        self.assertEqual(self.shape("public.parts", "published, why"), (True, None))
+        self.assertIsNone(self.ask(OPERATOR, "SELECT boxhaul.capture_look(%s) #> '{0,differs}'", NAME)[0][0])
+
+    def test_what_a_publication_sends_as_its_own(self):
+        """By name, with all tables, with those of a schema; but of a root and its partitions the root alone. A list of columns may name generated ones from 18 on, or they come with all."""
+        self.sql("CREATE PUBLICATION boxhaul_wide FOR ALL TABLES WITH (publish_via_partition_root)")
+        self.addCleanup(self.sql, "DROP PUBLICATION boxhaul_wide")
+
+        def sent():
+            return self.sql("SELECT t FROM unnest(ARRAY['orders', 'parts', 'parts_eu', 'elsewhere']) t WHERE boxhaul.capture_publishes('boxhaul_wide', t::regclass) ORDER BY 1")
+        theirs = "SELECT tablename::text FROM pg_publication_tables WHERE pubname = 'boxhaul_wide' AND tablename IN ('orders', 'parts', 'parts_eu', 'elsewhere') ORDER BY 1"
+        self.assertEqual(sent(), self.sql(theirs))
+        makes = ["CREATE PUBLICATION boxhaul_wide FOR TABLE orders, parts, parts_eu WITH (publish_via_partition_root)"]
+        if self.version >= 150000:
+            makes.append("CREATE PUBLICATION boxhaul_wide FOR TABLES IN SCHEMA public WITH (publish_via_partition_root)")
+        for make in makes:
+            self.sql("DROP PUBLICATION boxhaul_wide")
+            self.sql(make)
+            self.assertEqual(sent(), self.sql(theirs), make)
+        if self.version >= 180000:
+            self.sql("CREATE TABLE made (id integer PRIMARY KEY, twice integer GENERATED ALWAYS AS (id * 2) STORED)")
+            for made, columns in (("ADD TABLE made", ["id"]), ("SET TABLE made (id, twice)", ["id", "twice"]), ("SET TABLE made (id)", ["id"]),
+                                  ("SET (publish_generated_columns = stored)", ["id"]), ("SET TABLE made", ["id", "twice"])):
+                self.sql(f"ALTER PUBLICATION boxhaul_shop {made}")
+                self.assertEqual(self.shape("public.made", "columns"), (columns,), made)
+
     def test_keys(self):
         self.sql("""CREATE TABLE k (a integer NOT NULL, b integer NOT NULL, c integer);
                     CREATE UNIQUE INDEX k_partial ON k (a) WHERE b > 0; CREATE UNIQUE INDEX k_null ON k (c); CREATE UNIQUE INDEX k_expr ON k ((a + 1));
