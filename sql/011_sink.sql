@@ -83,7 +83,7 @@ CREATE TABLE IF NOT EXISTS boxhaul.sink_held (
 CREATE TABLE IF NOT EXISTS boxhaul.sink_seen (
     subscription text   NOT NULL,
     source       text   NOT NULL,
-    key          text[] NOT NULL,                     -- as the target writes it
+    key          text[] NOT NULL,                     -- as the target writes it; a digest of what is too long for an index: sink_key_mark()
     PRIMARY KEY (subscription, source, key),
     FOREIGN KEY (subscription, source) REFERENCES boxhaul.sink_table ON DELETE CASCADE
 );
@@ -213,6 +213,18 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_key_text(name text) RETURNS text
     SELECT format('t.%I::text COLLATE pg_catalog."default"', name)
 $$;
 
+-- The key of a row of `t` as sink_seen has it, as an expression: its texts; where they are long, a digest of them, which has one element more than any key of the table, so it is none. An
+-- index holds 2,704 bytes, and the table's own may hold a key whose text is longer than that: bytea and numeric have about two bytes of text for one.
+CREATE OR REPLACE FUNCTION boxhaul.sink_key_mark(target regclass, key text[]) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT format(CASE WHEN k.long IS NULL THEN 'ARRAY[%1$s]' ELSE 'CASE WHEN %2$s > 1000 THEN array_fill(boxhaul.row_hash(ARRAY[%1$s]), ARRAY[%3$s]) ELSE ARRAY[%1$s] END' END,
+                  k.texts, k.long, cardinality(sink_key_mark.key) + 1)
+      FROM (SELECT string_agg(boxhaul.sink_key_text(u.name), ', ' ORDER BY u.n) AS texts,
+                   string_agg(format('octet_length(%s)', boxhaul.sink_key_text(u.name)), ' + ' ORDER BY u.n) FILTER (WHERE a.attlen < 0) AS long
+              FROM unnest(sink_key_mark.key) WITH ORDINALITY AS u (name, n)
+              JOIN pg_attribute a ON a.attrelid = target AND a.attname = u.name AND NOT a.attisdropped) k
+$$;
+
 -- The statement that does something with many rows. $1 is an array of objects whose members are the values of columns, as texts.
 --   put   insert them
 --   fill  the same, and $1 is an array of messages that have such objects as `rows`
@@ -254,9 +266,8 @@ BEGIN
     WHEN 'take' THEN
         RETURN format('DELETE FROM %s AS t USING unnest($1) AS m (m) WHERE %s', target, same);
     ELSE
-        RETURN format('INSERT INTO boxhaul.sink_seen (subscription, source, key) SELECT $2, $3, ARRAY[%s] FROM %s AS t, unnest($1) AS m (m) '
-                      'WHERE %s ON CONFLICT DO NOTHING',
-                      (SELECT string_agg(boxhaul.sink_key_text(c), ', ' ORDER BY k.n) FROM unnest(key) WITH ORDINALITY AS k (c, n)), target, same);
+        RETURN format('INSERT INTO boxhaul.sink_seen (subscription, source, key) SELECT $2, $3, %s FROM %s AS t, unnest($1) AS m (m) '
+                      'WHERE %s ON CONFLICT DO NOTHING', boxhaul.sink_key_mark(target, key), target, same);
     END CASE;
 END
 $$;
@@ -478,14 +489,17 @@ DECLARE
     keys       text[] := CASE t.function WHEN '' THEN t.source_key ELSE t.target_key END;
     at         regclass := t.target::regclass;
     same       text;     -- a row here is the row
-    written    text;     -- its key
     referring  text;     -- rows refer to it, where that counts
     referred   text[];   -- by these columns
+    known      text;     -- it is known to be stale
     stale      text;
     rival      record;
 BEGIN
-    SELECT string_agg(boxhaul.capture_equals(at, k.c, boxhaul.sink_value(at, k.c, 'o', k.m)), ' AND '), string_agg(boxhaul.sink_key_text(k.c), ', ' ORDER BY k.n)
-      INTO same, written FROM unnest(t.target_key, keys) WITH ORDINALITY AS k (c, m, n);
+    SELECT string_agg(boxhaul.capture_equals(at, k.c, boxhaul.sink_value(at, k.c, 'o', k.m)), ' AND '),
+           CASE WHEN repaired THEN format('EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = $3 AND d.tab = $4 AND d.key = ARRAY[%s] '
+                                          'AND d.proved_at IS NULL AND d.repaired_at IS NULL)', string_agg(boxhaul.verify_text(format('t.%I', k.c)), ', ' ORDER BY k.n))
+                ELSE format('NOT EXISTS (SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $3 AND s.source = $4 AND s.key = %s)', boxhaul.sink_key_mark(at, t.target_key)) END
+      INTO same, known FROM unnest(t.target_key, keys) WITH ORDINALITY AS k (c, m, n);
     IF current_setting('session_replication_role') <> 'replica' THEN
         SELECT f.condition, f.columns INTO referring, referred FROM boxhaul.sink_referring(at) f;
     END IF;
@@ -493,10 +507,7 @@ BEGIN
         SELECT r.*, c.says, c.here FROM boxhaul.sink_rivals(at, t.target_key) r, boxhaul.sink_said(t, at, r.columns, line) c
     LOOP
         CONTINUE WHEN rival.says IS NULL;
-        stale := format('EXISTS (SELECT FROM c) AND %s AND (%s) AND NOT EXISTS (SELECT FROM unnest($2) o WHERE %s) AND ', rival.condition, rival.predicate, same)
-              || format(CASE WHEN repaired THEN 'EXISTS (SELECT FROM boxhaul.verify_difference d WHERE d.subscription = $3 AND d.tab = $4 AND d.key = ARRAY[%s] '
-                                                'AND d.proved_at IS NULL AND d.repaired_at IS NULL)'
-                             ELSE 'NOT EXISTS (SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $3 AND s.source = $4 AND s.key = ARRAY[%s])' END, written);
+        stale := format('EXISTS (SELECT FROM c) AND %s AND (%s) AND NOT EXISTS (SELECT FROM unnest($2) o WHERE %s) AND %s', rival.condition, rival.predicate, same, known);
         PERFORM boxhaul.sink_give_way(at, format('WITH c AS MATERIALIZED (SELECT %s FROM (SELECT b.*%s FROM (SELECT %s FROM (SELECT) one LEFT JOIN (SELECT t AS h FROM unnest($2) o JOIN %s t ON %s '
                                                  'LIMIT 1) h ON true%s) b) x WHERE %s)',
                                                  (SELECT string_agg(format('%s AS w%s', e, n), ', ' ORDER BY n) FROM unnest(rival.expressions) WITH ORDINALITY AS u (e, n)),
@@ -599,8 +610,7 @@ DECLARE
 BEGIN
     IF t.sweep THEN
         EXECUTE format('DELETE FROM %s AS t WHERE NOT EXISTS (SELECT FROM boxhaul.sink_seen s WHERE s.subscription = $1 AND s.source = $2 '
-                       'AND s.key = ARRAY[%s])', t.target::regclass,
-                       (SELECT string_agg(boxhaul.sink_key_text(c), ', ' ORDER BY k.n) FROM unnest(t.target_key) WITH ORDINALITY AS k (c, n)))
+                       'AND s.key = %s)', t.target::regclass, boxhaul.sink_key_mark(t.target::regclass, t.target_key))
           USING t.subscription, t.source;
         GET DIAGNOSTICS n = ROW_COUNT;
         DELETE FROM boxhaul.sink_seen s WHERE s.subscription = t.subscription AND s.source = t.source;
@@ -1404,7 +1414,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_apply(text, bigint, integer, bigint, bigint, bigint, bigint[], text[], text[], text[], bytea[], jsonb[], bigint[], text[], bigint),
     boxhaul.capture_emit(text, text), boxhaul.sink_open(text, bigint, integer, bigint, bigint), boxhaul.sink_moved(text, bigint, bigint, bigint, bigint),
     boxhaul.sink_define(text, jsonb, text, integer), boxhaul.sink_may_replicate(), boxhaul.sink_troubles(text, text[], text[]),
-    boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_has_one_text(regclass, text), boxhaul.sink_key_text(text),
+    boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_has_one_text(regclass, text), boxhaul.sink_key_text(text), boxhaul.sink_key_mark(regclass, text[]),
     boxhaul.capture_operators(oid), boxhaul.capture_equals(oid, text, text), boxhaul.capture_type(oid), boxhaul.capture_relations(oid), boxhaul.sink_value(regclass, text, text, text),
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
     boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),
