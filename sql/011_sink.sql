@@ -923,6 +923,7 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_run(subscription text, ops text[], sourc
 DECLARE
     n     integer := cardinality(ops);
     a     integer := 1;          -- of a run of changes
+    acts  text[] := '{}';
     slow  text[];
     more  bigint;
     i     integer;
@@ -932,9 +933,17 @@ BEGIN
     PERFORM boxhaul.move_guard(subscription);
     took := 0;
     skipped := 0;
+    -- Where foreign keys act here, a row that goes may take others with it, or a value of theirs: those that refer to it then. One that has come to refer to another row before stays, so no
+    -- row of such a table goes before its turn.
+    IF current_setting('session_replication_role') <> 'replica' THEN
+        acts := ARRAY(SELECT t.source FROM boxhaul.sink_table t
+                       WHERE t.subscription = sink_run.subscription
+                         AND EXISTS (SELECT FROM boxhaul.capture_relation(t.target) r (r), LATERAL (SELECT r.r UNION ALL SELECT p.relid FROM pg_partition_tree(r.r) p) x (x)
+                                       JOIN pg_constraint f ON f.confrelid = x.x AND f.contype = 'f' AND f.confdeltype IN ('c', 'n', 'd')));
+    END IF;
     WHILE a <= n LOOP
         -- What a message that keeps its place has changed counts for what is behind it.
-        SELECT array_agg(t.source) INTO slow FROM boxhaul.sink_table t WHERE t.subscription = sink_run.subscription AND t.slow;
+        SELECT array_agg(t.source) INTO slow FROM boxhaul.sink_table t WHERE t.subscription = sink_run.subscription AND (t.slow OR t.source = ANY (acts));
         i := array_position(alone, true, a);
         IF slow IS NOT NULL THEN
             i := least(i, (SELECT min(x.n) FROM unnest(sources) WITH ORDINALITY AS x (source, n) WHERE x.n >= a AND x.source = ANY (slow)));
