@@ -14,7 +14,10 @@ const char capture_query_question[] =
 	"SELECT s.relation::pg_catalog.regclass::pg_catalog.text, s.kind, s.filter, s.rows_estimate, s.why, c.name,"
 	" pg_catalog.quote_ident(c.name), c.type, c.long, coalesce(pg_catalog.array_position(s.key, c.name), 0),"
 	" a.atttypid::pg_catalog.int8, a.atttypmod, coalesce(y.base, 0), coalesce(y.element, 0), s.relation::pg_catalog.int8,"
-	" CASE WHEN c.name = ANY (s.key) THEN pg_catalog.quote_ident(coalesce(boxhaul.capture_operators(a.atttypid), 'pg_catalog')) END"
+	" CASE WHEN c.name = ANY (s.key) THEN pg_catalog.quote_ident(coalesce(boxhaul.capture_operators(a.atttypid), 'pg_catalog')) END,"
+	" CASE WHEN c.name = ANY (s.key) THEN (SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(l.collname)"
+	" FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace"
+	" WHERE l.oid = a.attcollation AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')) END"
 	" FROM boxhaul.capture_shape($1, $2) s"
 	" LEFT JOIN LATERAL ROWS FROM (pg_catalog.unnest(s.columns), pg_catalog.unnest(s.types), pg_catalog.unnest(s.long)) WITH ORDINALITY c (name, type, long, n) ON true"
 	" LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = s.relation AND a.attname = c.name"
@@ -36,7 +39,8 @@ enum {
 	BASE,
 	ELEMENT,
 	OID,
-	OPERATORS
+	OPERATORS,
+	COLLATION
 };
 
 /* NULL for NULL, and when out of memory. */
@@ -61,6 +65,7 @@ static bool read_column(struct capture_query *q, const struct pg_result *r, int 
 					    .quoted = copy_of(r, row, QUOTED),
 					    .type_name = copy_of(r, row, TYPE_NAME),
 					    .operators = copy_of(r, row, OPERATORS),
+					    .collation = copy_of(r, row, COLLATION),
 					    .is_long = number_of(r, row, LONG) != 0 };
 	*c = (struct capture_column){ .name = m->name,
 				      .type = { .oid = (uint32_t)number_of(r, row, TYPE),
@@ -131,6 +136,7 @@ void capture_query_free(struct capture_query *q)
 		free(q->more[i].quoted);
 		free(q->more[i].type_name);
 		free(q->more[i].operators);
+		free(q->more[i].collation);
 	}
 	free(q->more);
 	free(q->columns);
@@ -211,7 +217,7 @@ char *capture_query_top(const struct capture_query *q)
 	return capture_query_finish(f, &text);
 }
 
-/* The rows of the keys first, then their order: OFFSET keeps the two apart. In one, a session that must not sort would walk over the whole table by its index, and look
+/* The rows of the keys first, each looked up, then their order: OFFSET keeps the two apart. In one, a session that must not sort would walk over the whole table by its index, and look
  * for each row among the keys. */
 char *capture_query_repair(const struct capture_query *q)
 {
@@ -223,15 +229,11 @@ char *capture_query_repair(const struct capture_query *q)
 		return NULL;
 	fputs("(SELECT r.*, NULL::pg_catalog.text, NULL::pg_catalog.int8 FROM (SELECT ", f);
 	capture_query_write_columns(f, q);
-	capture_query_write_from(f, q);
-	fputs("(", f);
-	capture_query_write_key(f, q, "t.");
-	fputs(") IN (SELECT ", f);
-	for (uint16_t part = 1; part <= q->shape.key_count; part++)
-		fprintf(f, "%sk.key[%u]::%s", part > 1 ? ", " : "", part,
-			q->columns[capture_shape_key(&q->shape, part)].type_name);
-	fputs(" FROM boxhaul.capture_repair k WHERE k.capture = $1 AND k.tab = $2 AND k.reading = $3::pg_catalog.int8) OFFSET 0) r ORDER BY ",
-	      f);
+	fputs(" FROM ", f);
+	capture_query_write_asked(f, q);
+	fputs("boxhaul.capture_repair k WHERE k.capture = $1 AND k.tab = $2 AND k.reading = $3::pg_catalog.int8) k", f);
+	capture_query_write_join(f, q);
+	fputs(" OFFSET 0) r ORDER BY ", f);
 	capture_query_write_key(f, q, "r.");
 	fputs(")", f);
 	capture_query_write_end(f, q);

@@ -119,6 +119,32 @@ void capture_query_write_from(FILE *f, const struct capture_query *q)
 		fprintf(f, "(%s) AND ", q->filter);
 }
 
+void capture_query_write_asked(FILE *f, const struct capture_query *q)
+{
+	fputs("(SELECT DISTINCT ", f);
+	for (uint16_t part = 1; part <= q->shape.key_count; part++) {
+		const struct capture_query_column *c = key_column(q, part);
+
+		fprintf(f, "%sk.key[%u]::%s", part > 1 ? ", " : "", part, c->type_name);
+		if (c->collation != NULL)
+			fprintf(f, " COLLATE %s", c->collation);
+		fprintf(f, " AS \"boxhaul %u\"", part);
+	}
+	fputs(" FROM ", f);
+}
+
+void capture_query_write_join(FILE *f, const struct capture_query *q)
+{
+	fprintf(f, " JOIN (SELECT * FROM %s%s AS t WHERE %s) t ON ", q->only ? "ONLY " : "", q->relation,
+		q->filter != NULL ? q->filter : "true");
+	for (uint16_t part = 1; part <= q->shape.key_count; part++) {
+		const struct capture_query_column *c = key_column(q, part);
+
+		fprintf(f, "%st.%s OPERATOR(%s.=) k.\"boxhaul %u\"", part > 1 ? " AND " : "", c->quoted, c->operators,
+			part);
+	}
+}
+
 void capture_query_write_snapshot(FILE *f, const struct capture_query *q)
 {
 	fputs("SELECT ", f);

@@ -12,6 +12,7 @@
 struct capture_query_column {
 	char *name, *quoted, *type_name;
 	char *operators; /* the schema of those by which the type is ordered, quoted; NULL: of none of the key */
+	char *collation; /* that of its values, quoted; NULL: they have none, or it may not be named */
 	bool is_long;    /* its values may be long: their size counts */
 };
 
@@ -45,6 +46,13 @@ void capture_query_write_size(FILE *f, const struct capture_query *q);
 
 /* " FROM ONLY the table AS t WHERE (its filter) AND ": a condition must follow. */
 void capture_query_write_from(FILE *f, const struct capture_query *q);
+
+/* "(SELECT DISTINCT k.key[1]::type AS "boxhaul 1" FROM ": the keys in `key`, an array of texts, of a relation k that must follow, as values of the columns of the key. With their
+ * types and their collations, so that two texts of one value are one key, and all are in the order of the columns. */
+void capture_query_write_asked(FILE *f, const struct capture_query *q);
+
+/* " JOIN (the table) t ON t.a = k."boxhaul 1"": its rows to keys k. */
+void capture_query_write_join(FILE *f, const struct capture_query *q);
 
 /* A statement of one row, with as many NULLs as there are columns, the snapshot, and which files of the table were read. */
 void capture_query_write_snapshot(FILE *f, const struct capture_query *q);

@@ -56,14 +56,11 @@ static void write_hash(FILE *f, const struct capture_query *q, const struct capt
 	fputs("]::pg_catalog.text[])", f);
 }
 
-/* The keys that were asked for, as values of their types. */
+/* The keys that were asked for. */
 static void write_asked(FILE *f, const struct capture_query *q, const struct capture_ledger_pass *pass)
 {
-	fputs("(SELECT DISTINCT ", f);
-	for (uint16_t part = 1; part <= q->shape.key_count; part++)
-		fprintf(f, "%sk.key[%u]::%s AS \"boxhaul %u\"", part > 1 ? ", " : "", part,
-			q->columns[capture_shape_key(&q->shape, part)].type_name, part);
-	fprintf(f, " FROM boxhaul.capture_verify_key k WHERE k.pass = %" PRIu64 ") k", pass->number);
+	capture_query_write_asked(f, q);
+	fprintf(f, "boxhaul.capture_verify_key k WHERE k.pass = %" PRIu64 ") k", pass->number);
 }
 
 /* The rows of the inner select: those of the table; or the keys that were asked for, each with its row, if there is one. */
@@ -76,14 +73,8 @@ static void write_rows_of_pass(FILE *f, const struct capture_query *q, const str
 	}
 	fprintf(f, ", t.%s IS NULL AS \"boxhaul absent\" FROM ", q->more[capture_shape_key(&q->shape, 1)].quoted);
 	write_asked(f, q, pass);
-	fprintf(f, " LEFT JOIN (SELECT * FROM %s%s AS t WHERE %s) t ON ", q->only ? "ONLY " : "", q->relation,
-		q->filter != NULL ? q->filter : "true");
-	for (uint16_t part = 1; part <= q->shape.key_count; part++) {
-		const struct capture_query_column *c = &q->more[capture_shape_key(&q->shape, part)];
-
-		fprintf(f, "%st.%s OPERATOR(%s.=) k.\"boxhaul %u\"", part > 1 ? " AND " : "", c->quoted, c->operators,
-			part);
-	}
+	fputs(" LEFT", f);
+	capture_query_write_join(f, q);
 	fputs(" WHERE ", f);
 }
 

@@ -80,6 +80,18 @@ class Ends(WalkTest):
             self.sql("UPDATE legacy.tail SET id = id + 1000 WHERE id = %s", (key,))
         self.audit_capture()
 
+    def test_keys_of_an_extension_that_move_up(self):
+        """Rows that are read once more are found by the operators of their own type, which no path of ours has."""
+        if not self.sql("SELECT 1 FROM pg_available_extensions WHERE name = 'ltree'"):
+            self.skipTest("this PostgreSQL has no ltree")
+        self.sql("CREATE EXTENSION ltree SCHEMA public; ALTER TABLE legacy.tail ALTER id TYPE public.ltree USING ('a' || 1000 + id)::public.ltree, ALTER doc SET STORAGE EXTERNAL")
+        self.sql("UPDATE legacy.tail SET doc = repeat(md5(other::text), 100)")
+        self.start_capture({"chunk_rows": 5, "chunk_share": 5}, wait=False)
+        self.wait(lambda: self.walk("top")[0] is not None, "the end of the walk to be known")
+        for key in range(1300, 1200, -1):
+            self.sql("UPDATE legacy.tail SET id = ('b' || %s)::public.ltree WHERE id = ('a' || %s)::public.ltree", (key, key))
+        self.audit_capture()
+
     def test_rows_that_are_read_once_more_are_found_by_their_keys(self):
         """Not by a walk over the table for each handful of them: in one of a million rows that took minutes, and ran into its time-out."""
         rows = 20000

@@ -110,6 +110,18 @@ class Pass(CaptureTest):
         self.assertEqual(set(said), {tuple(key) for key in wanted})
         self.assertIsNone(said[("987654321",)])
 
+    def test_keys_of_a_collation(self):
+        """They are asked for in the order of their column, and those that it takes for the same are one key."""
+        self.sql("CREATE COLLATION legacy.blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+                 "ALTER TABLE legacy.stock ALTER sku TYPE text COLLATE legacy.blind;"
+                 "INSERT INTO legacy.stock (place, sku, on_hand) SELECT 'x', word, 1 FROM unnest(ARRAY['Foo', 'apfel', 'B', 'Zebra']) word")
+        self.start_capture({"chunk_rows": 2})
+        self.wait_complete()
+        asked = [[word, "x"] for word in ("Foo", "foo", "Zebra", "FOO", "nothing", "apfel", "B", "b")]
+        self.wait_ended(self.verify("legacy.stock", whole=True, keys=asked))
+        said = [key[0] for event in self.audit_capture().events if event.op == "v" for key, _ in event.body.get("rows", ())]
+        self.assertEqual(said, ["apfel", "B", "Foo", "nothing", "Zebra"])
+
     def test_what_is_refused(self):
         self.begin(pause=0.05)
         for words, arguments in (("has no table", ("legacy.nowhere",)), ("have not the", ("legacy.orders", None, True, [["1", "2"]])),
