@@ -108,13 +108,19 @@ static struct capture_change change_of(struct capture_maker *m, const struct cap
 	return c;
 }
 
+/* Keys of other columns than those by which rows are read are in no chunk: nothing is said of them. */
+static void forget_keys(struct capture_maker *m)
+{
+	capture_text_reset(&m->key);
+	capture_text_reset(&m->repair_key);
+}
+
 /* The key that the core compares is the one under which a chunk may hold the row: that before the change. Where the change gives the row another key
  * and leaves values out, a chunk may never meet the row again: the new key is to be read once more. With the whole old row
  * nothing is left out. */
 static void find_keys(struct capture_maker *m, const struct capture_change *c)
 {
-	capture_text_reset(&m->key);
-	capture_text_reset(&m->repair_key);
+	forget_keys(m);
 	if (c->old != NULL)
 		capture_pack_key(&m->key, c->shape, c->old);
 	if (c->row == NULL)
@@ -156,6 +162,8 @@ struct capture_parcel *capture_maker_change(struct capture_maker *m, const struc
 	};
 
 	find_keys(m, &c);
+	if (x->other_key)
+		forget_keys(m);
 	p.moves_whole = m->moves_whole;
 	p.read_instead = m->style.target == CAPTURE_TARGET_KV && !m->moves_whole && m->repair_key.count > 0;
 	return capture_maker_make(m, &c, &p);
@@ -187,6 +195,8 @@ struct capture_parcel *capture_maker_half(struct capture_maker *m, const struct 
 	c.op = CAPTURE_OP_DELETE;
 	c.row = NULL;
 	find_keys(m, &c);
+	if (x->other_key)
+		forget_keys(m);
 	return capture_maker_make(m, &c, &p);
 }
 
@@ -217,10 +227,12 @@ struct capture_parcel *capture_maker_columns(struct capture_maker *m, const stru
 /* The head of a change's body, before its table. */
 enum { HEAD_BYTES = sizeof "{\"op\":\"c\"" - 1 };
 
-bool capture_maker_goes_together(const struct capture_maker *m, const struct capture_parcel *p)
+bool capture_maker_goes_together(const struct capture_maker *m, const struct capture_relation *x,
+				 const struct pgoutput_message *message, const struct capture_parcel *p)
 {
-	return m->by_table && p->table < capture_of(m)->table_count && p->defect == REASON_NONE && p->key != NULL &&
-	       p->repair_key == NULL && p->part != NULL &&
+	bool moves = message->kind == PGOUTPUT_UPDATE && message->change.has_old != PGOUTPUT_OLD_NONE;
+
+	return m->by_table && x->says_key && !moves && p->defect == REASON_NONE && p->part != NULL &&
 	       capture_maker_bytes_of_change(p) <= CAPTURE_MAKER_TOGETHER_BYTES;
 }
 
@@ -229,21 +241,30 @@ size_t capture_maker_bytes_of_change(const struct capture_parcel *p)
 	return HEAD_BYTES + p->part_bytes + 2;
 }
 
+/* Where one has none, it may be of any row: so are all of them. */
+static bool have_keys(const struct capture_parcel *const *changes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (changes[i]->key == NULL)
+			return false;
+	return true;
+}
+
 struct capture_parcel *capture_maker_changes(struct capture_maker *m, const struct capture_place *place,
 					     const struct capture_shape *of,
 					     const struct capture_parcel *const *changes, size_t count)
 {
 	struct capture_key_of others[CAPTURE_MAKER_TOGETHER_MOST];
 	struct capture_change c = { .op = CAPTURE_OP_SEVERAL, .shape = of, .place = *place, .body = &m->body };
-	struct capture_parts p = { .tab = changes[0]->tab,
-				   .table = changes[0]->table,
-				   .place = place,
-				   .key = &m->key,
-				   .others = others,
-				   .other_count = (uint32_t)count - 1 };
+	struct capture_parts p = {
+		.tab = changes[0]->tab, .table = changes[0]->table, .place = place, .key = &m->key, .others = others
+	};
 
 	capture_text_reset(&m->key);
-	capture_text_put(&m->key, changes[0]->key, changes[0]->key_bytes);
+	if (have_keys(changes, count)) {
+		capture_text_put(&m->key, changes[0]->key, changes[0]->key_bytes);
+		p.other_count = (uint32_t)count - 1;
+	}
 	capture_text_reset(&m->body);
 	for (size_t i = 0; i < count; i++) {
 		capture_text_say(&m->body, i > 0 ? "," : "");

@@ -128,13 +128,35 @@ static bool put_in_key(struct capture_relation *x, const char *name)
 	return false;
 }
 
+static bool is_flagged(const struct capture_relation *x, const char *name)
+{
+	for (size_t i = 0; i < x->shape.count; i++)
+		if (strcmp(x->columns[i].name, name) == 0)
+			return x->columns[i].key > 0;
+	return false;
+}
+
+static bool are_flagged(const struct capture_relation *x, const struct known *k)
+{
+	bool all = k->key_count == x->shape.key_count;
+
+	for (unsigned i = 0; i < k->key_count && all; i++)
+		all = is_flagged(x, k->key[i]);
+	return all;
+}
+
 /* As it was found when rows were read: also with REPLICA IDENTITY FULL, where the stream flags every column. A column of it that is not in the
- * stream: there is no key. Where nobody has looked it is what the stream flags (set in copy_of()). */
+ * stream: there is no key. Where nobody has looked it is what the stream flags (set in copy_of()). And where the stream flags others, for the key has other columns or
+ * names by now, it is what the stream flags: what a change looks like is for the log to say, and must not depend on who reads it when. */
 static void find_key(const struct capture_relations *r, struct capture_relation *x)
 {
 	const struct known *k = x->table != CAPTURE_NO_TABLE ? &r->tables[x->table] : NULL;
 
+	x->other_key = false;
 	if (k == NULL || k->key == NULL)
+		return;
+	x->other_key = x->says_key && !are_flagged(x, k);
+	if (x->other_key)
 		return;
 	forget_key(x);
 	for (unsigned i = 0; i < k->key_count; i++)
@@ -385,6 +407,7 @@ static bool take_relation(struct capture_relations *r, const struct pgoutput_mes
 	if (x == NULL)
 		return false;
 	identify(r, x);
+	x->says_key = x->table < capture_of(r)->table_count && x->shape.key_count > 0;
 	find_key(r, x);
 	x->told = is_told(r, x);
 	x->version = ++r->versions;

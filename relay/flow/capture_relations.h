@@ -24,7 +24,9 @@ struct capture_relation {
 	const char *tab;                          /* as the configuration names it; "": it does not */
 	bool signals;                             /* its rows are boxhaul's own (format/signal_row.h) */
 	bool told;                                /* consumers know these columns */
-	const char *history;                      /* of the table, as the books name it; NULL: it has none */
+	bool says_key;  /* the stream flags the columns of its key, of which every change has values or keeps them */
+	bool other_key; /* and they are not those by which its rows are read */
+	const char *history; /* of the table, as the books name it; NULL: it has none */
 };
 
 struct capture_relations;
@@ -44,7 +46,7 @@ void capture_relations_forget(struct capture_relations *r);
 void capture_relations_configure(struct capture_relations *r);
 
 /* The names of the columns of a table's key, in the order of the index by which its rows are read; copied. Without it a key is what the
- * stream flags, in the order of the columns; and where it flags all (REPLICA IDENTITY FULL) there is none. False: out of memory. */
+ * stream flags, in the order of the columns; and where it flags all (REPLICA IDENTITY FULL) there is none. Where it flags other columns the key is these. False: out of memory. */
 bool capture_relations_set_key(struct capture_relations *r, uint32_t table, const char *const *names, unsigned count);
 
 /* What consumers were told of the columns of a table (format/capture_shape.h), as the books have it; NULL: nothing. Copied. False: out of

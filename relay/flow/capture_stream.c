@@ -236,9 +236,10 @@ static void add_to_run(struct capture_stream *s, struct capture_relation *x, str
 	capture_together_add(&s->run, s->change, parcel);
 }
 
-static void offer_change(struct capture_stream *s, struct capture_relation *x, struct capture_parcel *parcel)
+static void offer_change(struct capture_stream *s, struct capture_relation *x, const struct pgoutput_message *m,
+			 struct capture_parcel *parcel)
 {
-	bool may = s->together && parcel != NULL && capture_maker_goes_together(s->maker, parcel);
+	bool may = s->together && parcel != NULL && capture_maker_goes_together(s->maker, x, m, parcel);
 
 	if (may && capture_together_fits(&s->run, x, s->change, parcel)) {
 		add_to_run(s, x, parcel);
@@ -340,7 +341,7 @@ static void take_change(struct capture_stream *s, const struct pgoutput_message 
 		tell_columns(s, x);
 		offer(s, CAPTURE_CHANGE_ROW, capture_maker_half(s->maker, at(s, NUMBER_HALF), x, m));
 	}
-	offer_change(s, x, capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m));
+	offer_change(s, x, m, capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m));
 }
 
 static void take_truncate(struct capture_stream *s, const struct pgoutput_message *m)

@@ -481,6 +481,24 @@ static void rows_before_the_changes(void)
 	is_number(capture_look(core)->open_rows, 0, "none of them waits any longer");
 }
 
+/* The columns of its key have other names by now, or it has other columns: any row may be the one. */
+static void rows_before_a_change_without_a_key(void)
+{
+	struct capture_event ev = { .kind = CAPTURE_EVENT_CHANGE };
+
+	reads();
+	chunk(720, 727);
+	end(200);
+	begin(720, 110);
+	step(ev);
+	commit(115);
+	is_number(capture_look(core)->open_rows, 2, "a change that it has seen passes alone");
+	begin(727, 120);
+	step(ev);
+	commit(128);
+	is_number(capture_look(core)->open_rows, 0, "before one that it has not seen all rows go out");
+}
+
 static void confirms_what_is_marked(void)
 {
 	leads(CAPTURE_TABLE_COMPLETE);
@@ -1220,6 +1238,7 @@ int main(int argc, char **argv)
 	a_chunk_that_is_larger_than_the_queue();
 	the_last_row_is_larger_than_the_queue();
 	rows_before_the_changes();
+	rows_before_a_change_without_a_key();
 	begins_anew_before_it_began();
 	chunks_do_not_wait_for_the_clock_of_marks();
 	a_pause_is_for_the_stream();

@@ -220,13 +220,15 @@ static void commit(uint64_t lsn)
 	send_message();
 }
 
+static char identity = 'd';
+
 static void describe_in(const char *schema, uint32_t oid, const char *table, const char *second, const char *third)
 {
 	begin_message('R');
 	put32(oid);
 	put_text(schema);
 	put_text(table);
-	put8('d');
+	put8(identity);
 	put16(3);
 	put8(1);
 	put_text("id");
@@ -602,6 +604,42 @@ static void what_goes_together(void)
 	is_text(so_far(), "B52 row161*54 row197*12! C4210 ", "each is small enough for any stream");
 }
 
+/* Half of a transaction may be stored when its leader dies; and the next one may know another key, which somebody gave the table since. */
+static void whoever_reads_it(void)
+{
+	static const char *const ours[] = { "id" }, *const others_name[] = { "number" }, *const another[] = { "name" };
+	static const char *const *const names[] = { ours, others_name, another };
+	char first[sizeof payload];
+
+	for (size_t leader = 0; leader < sizeof names / sizeof names[0]; leader++) {
+		capture_stream_begin(stream, 1);
+		capture_relations_set_key(relations, 0, names[leader], 1);
+		begin(62, 0x4c00);
+		describe(1, "orders", "doc");
+		others[0] = '\0';
+		insert(1, "1|a|x");
+		update(1, NULL, "1|b|x");
+		delete_key(1, "1|-|-");
+		commit(0x4c00);
+		is_text(so_far() + strlen("B62 "), leader == 0 ? "row8*3! C4C10 " : "row8! C4C10 ",
+			"each leader makes one message of the same changes");
+		is_text(others, leader == 0 ? "1 1 " : "", "where rows are read by other columns no key is told");
+		if (leader == 0)
+			memcpy(first, payload, sizeof first);
+		is_text(payload, first, "which says the same, whoever makes it");
+	}
+	capture_relations_set_key(relations, 0, ours, 1);
+	identity = 'f';
+	describe(1, "orders", "doc");
+	begin(63, 0x4d00);
+	insert(1, "1|a|x");
+	insert(1, "2|a|x");
+	commit(0x4d00);
+	is_text(so_far(), "B63 row2 row5! C4D10 ", "where the log does not say which columns the key is they go apart");
+	identity = 'd';
+	describe(1, "orders", "doc");
+}
+
 static void what_goes_apart(void)
 {
 	static char of_rows[] = "cdc.{table}.{name}", of_tables[] = "cdc.{schema}.{table}";
@@ -719,6 +757,7 @@ int main(void)
 	tokens();
 	signals_that_are_rows();
 	what_goes_together();
+	whoever_reads_it();
 	what_goes_apart();
 	what_is_not_taken();
 	no_sense();

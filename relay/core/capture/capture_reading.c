@@ -172,12 +172,15 @@ void capture_reading_position(struct capture_reading *r, uint64_t lsn)
 	look_at_window(r);
 }
 
-/* Each of the keys has a row that may wait here; and between the changes of one message nothing stands. */
+/* Each of the keys has a row that may wait here; and between the changes of one message nothing stands. Where none is known (it has other columns by now than those by which
+ * the rows were read, or other names) any row may be the one. */
 static void emit_keys(struct capture_reading *r, const struct capture_event *ev)
 {
 	const struct capture_row *row = &ev->change.row;
 
-	if (row->key != NULL)
+	if (row->key == NULL && !MUTANT(unkeyed_ignored))
+		r->stats->rows_early += chunk_emit_all(&r->chunk);
+	else if (row->key != NULL)
 		r->stats->rows_early += chunk_emit(&r->chunk, row->key, row->key_bytes);
 	for (uint32_t i = 0; i < ev->change.other_count && !MUTANT(others_ignored); i++)
 		r->stats->rows_early += chunk_emit(&r->chunk, ev->change.others[i].key, ev->change.others[i].key_bytes);
