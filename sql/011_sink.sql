@@ -1303,6 +1303,11 @@ DECLARE
     t   boxhaul.sink_table;
     did text[] := '{}';
 BEGIN
+    -- Whoever reads one of them anew would sweep the rows of the other one, and which of two changes came last would be nobody's question.
+    FOR c IN SELECT min(o ->> 'to') AS target, string_agg(o ->> 'from', ', ') AS sources FROM jsonb_array_elements(tables) o GROUP BY parse_ident(o ->> 'to') HAVING count(*) > 1 LOOP
+        RAISE EXCEPTION 'boxhaul: more than one table goes to %: %', c.target, c.sources
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give each a table of its own.';
+    END LOOP;
     SELECT * INTO s FROM boxhaul.sink x WHERE x.subscription = sink_define.subscription FOR UPDATE;
     IF s.subscription IS NULL THEN
         IF EXISTS (SELECT FROM boxhaul.inbox_position p WHERE p.subscription = sink_define.subscription AND p.position > p.began) THEN

@@ -335,7 +335,8 @@ CREATE OR REPLACE FUNCTION boxhaul.move_holds(subscription text) RETURNS text
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT min(t.target) FROM boxhaul.sink_table t
      WHERE t.subscription = move_holds.subscription
-       AND EXISTS (SELECT FROM boxhaul.move_target m WHERE m.state = 'open' AND t.target = ANY (m.tables))
+       -- The configuration may write its name in another way since, with quotes or without.
+       AND parse_ident(t.target)::text = ANY (ARRAY(SELECT parse_ident(n.tab)::text FROM boxhaul.move_target m, unnest(m.tables) n (tab) WHERE m.state = 'open'))
        AND NOT EXISTS (SELECT FROM boxhaul.fence f
                         WHERE f.relation = boxhaul.capture_relation(t.target) AND f.active
                           AND (f.token IS NULL OR EXISTS (SELECT FROM boxhaul.move_source m WHERE m.token = f.token AND m.state = 'moved')))

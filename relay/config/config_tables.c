@@ -137,6 +137,24 @@ static bool stands_in(const json_t *list, const json_t *table)
 	return false;
 }
 
+static bool read_target(const json_t *table, struct sql_name *name)
+{
+	return sql_name_read(json_string_value(json_object_get(table, "to")), name);
+}
+
+/* With quotes or without: one table has several names. */
+static bool is_target_in(const json_t *list, const json_t *table)
+{
+	struct sql_name name = { .schema = "" }, others = { .schema = "" };
+	json_t *other;
+	size_t i;
+
+	json_array_foreach (list, i, other)
+		if (read_target(table, &name) && read_target(other, &others) && sql_name_same(&name, &others))
+			return true;
+	return false;
+}
+
 char *config_tables_read(struct loader *l, const char *path, config_setting_t *node)
 {
 	json_t *list = json_array();
@@ -156,6 +174,10 @@ char *config_tables_read(struct loader *l, const char *path, config_setting_t *n
 		if (table != NULL && stands_in(list, table))
 			complaint_at(l, group, "%s: the table %s stands twice: it goes to one table", path,
 				     json_string_value(json_object_get(table, "from")));
+		/* Whoever reads one of them anew would sweep the rows of the other one. */
+		if (table != NULL && is_target_in(list, table))
+			complaint_at(l, group, "%s: two tables go to %s: give each a table of its own", path,
+				     json_string_value(json_object_get(table, "to")));
 		if (table != NULL)
 			json_array_append_new(list, table);
 	}

@@ -228,7 +228,7 @@ const struct setting settings[] = {
 	  .example =
 		  "( { from = \"public.orders\"; to = \"shop.orders\"; columns = [ \"*\", \"customer=client\" ]; } )",
 	  .help = "Instead of a handler or workers: apply what a capture sends to tables of this database. from: the table as the capture "
-		  "names it; to: the table here; columns: what is set, \"*\" (all, under their names), \"column\", or \"theirs=ours\"; "
+		  "names it; to: the table here, to which no other one goes; columns: what is set, \"*\" (all, under their names), \"column\", or \"theirs=ours\"; "
 		  "function: schema.function(jsonb) returning jsonb, which makes columns of ours out of a row of theirs. The capture has "
 		  "format = \"text\" and order = \"commit\". key, lanes, dedupe and all of handlers mean nothing then. See boxhaul-sql(7)." },
 	{ "inbox.snapshot", SETTING_WORD, BY(snapshot), .standard = "required", WORDS("required", "none"),

@@ -367,6 +367,18 @@ class MoveSqlTest(unittest.TestCase):
         self.assertEqual(self.one("SELECT boxhaul.move_give_up(%s, 'orders')", NOWHERE), "open")
         self.assertEqual(self.expect(), "open")
 
+    def test_a_table_that_is_written_here_is_so_by_any_name(self):
+        """A configuration that quotes its name since is no other table's."""
+        self.fence_group()
+        self.expect()
+        self.define_sink()
+        self.arrive()
+        self.assertIsNone(self.one("SELECT boxhaul.move_holds('orders')"))
+        self.sql("SELECT boxhaul.move_open(%s)", NOWHERE)
+        self.sql("UPDATE boxhaul.sink_table SET target = replace(target, '.', '.\"') || '\"'")
+        self.assertIn('public."', self.one("SELECT boxhaul.move_holds('orders')"))
+        self.assertIsNone(self.one("SELECT boxhaul.move_holds('another')"))
+
     def test_the_token_does_not_arrive_where_rows_are_missing(self):
         """Tables that are read anew since the move began are not what the source has."""
         self.expect()

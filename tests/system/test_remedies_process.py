@@ -130,6 +130,8 @@ class Configuration(RemedyTest):
             (sink({"from": "public.a"}), r'this group of inbox.tables has no to: add to = "schema.table";', sink(one)),
             (sink(), r'inbox.tables is empty: add \{ from', sink(one)),
             (sink(*({**one, "from": f"public.a{n}"} for n in range(1001))), "inbox.tables holds more than 1000 tables: leave some out", sink(one)),
+            (sink(one, {**one, "from": "public.b"}), "inbox.tables: two tables go to shop.a: give each a table of its own",
+             sink(one, {"from": "public.b", "to": "shop.b"})),
             (sink(), "or leave it out", *right)))
 
     def follow(self, complaints):

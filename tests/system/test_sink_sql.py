@@ -1344,6 +1344,12 @@ class Snapshots(SinkTest):
         with self.assertRaisesRegex(psycopg2.Error, "has taken messages for workers"):
             self.define()
 
+    def test_two_tables_do_not_go_to_one(self):
+        """The one that is read later would sweep the rows of the other one."""
+        with self.assertRaisesRegex(psycopg2.Error, "more than one table goes to shop.*orders.*: public.orders, public.old_orders"):
+            self.define([TABLES[0], {**TABLES[0], "from": "public.old_orders", "to": 'shop."orders"'}])
+        self.define([TABLES[0], {**TABLES[1], "from": "public.old_orders"}])
+
     def test_it_is_forgotten_with_its_subscription(self):
         self.start()
         with self.stream.transaction(last=False):

@@ -678,6 +678,8 @@ static void sinks(void)
 		  "unknown key inbox.tables.colums" },
 		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; }, { from = \"p.a\"; to = \"s.b\"; } );",
 		  "the table p.a stands twice" },
+		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; }, { from = \"p.b\"; to = \"s.\\\"a\\\"\"; } );",
+		  "inbox.tables: two tables go to s.\"a\": give each" },
 		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; } ); handler = \"s.f\";",
 		  "inbox.handler and inbox.tables exclude each other" },
 		{ "tables = ( { from = \"p.a\"; to = \"s.a\"; } ); on_recreated = \"restart\";",
