@@ -842,6 +842,15 @@ class Untrusted(SinkTest):
         self.take_well()
         self.assertEqual(self.sql("SELECT line FROM shop.lines"), [(2,)])
 
+    def test_the_name_of_a_function_is_no_statement(self):
+        """The sink writes it, and whoever cuts over has more rights."""
+        self.start()
+        self.addCleanup(self.sql, "DROP ROLE IF EXISTS intruder")
+        self.sql("UPDATE boxhaul.sink_table SET function = 'shop.person($1); CREATE ROLE intruder; SELECT shop.person' WHERE source = 'public.people'", user=SINK)
+        with self.assertRaises(psycopg2.Error):
+            self.sql("SELECT boxhaul.sink_row_as_target(%s, 'public.people', '{\"id\": 1, \"name\": \"ann\"}')", NAME)
+        self.assertEqual(self.sql("SELECT 1 FROM pg_roles WHERE rolname = 'intruder'"), [])
+
     def test_foreign_keys_are_looked_at_when_the_transaction_ends(self):
         self.start()
         with self.stream.transaction():
