@@ -1188,6 +1188,9 @@ BEGIN
            columns = CASE WHEN capture_resync.tab IS NOT NULL THEN t.columns END
      WHERE t.capture = c.name AND (capture_resync.tab IS NULL AND t.snapshot <> 'none' OR t.tab = capture_resync.tab);
     GET DIAGNOSTICS again = ROW_COUNT;
+    -- A new slot has all changes of what was new to the old one: where nobody reads the rows there is nothing to wait for.
+    UPDATE boxhaul.capture_table t SET state = 'complete', reason = NULL, since = clock_timestamp()
+     WHERE t.capture = c.name AND capture_resync.tab IS NULL AND t.snapshot = 'none' AND t.state = 'refused';
     DELETE FROM boxhaul.capture_repair r WHERE r.capture = c.name AND (capture_resync.tab IS NULL OR r.tab = capture_resync.tab);
     PERFORM boxhaul.capture_verify_void(c.name, capture_resync.tab);
     UPDATE boxhaul.capture x SET epoch = x.epoch + 1 WHERE x.name = c.name;

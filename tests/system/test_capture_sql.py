@@ -339,6 +339,7 @@ class Life(CaptureSqlTest):
             self.assertIn("lost in silence", what)
         self.ask(OPERATOR, "SELECT boxhaul.capture_resync(%s)", NAME)
         self.assertEqual(self.table("state, reason", "public.elsewhere"), ("waiting", None))
+        self.assertEqual(self.table("state, reason", "public.parts_eu"), ("complete", None))  # whose rows nobody reads
 
     def left(self):
         """Tables that have a row with the capture's name."""
