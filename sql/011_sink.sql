@@ -171,12 +171,19 @@ BEGIN
                   WHERE NOT g.tgisinternal AND g.tgenabled IN ('A', 'R') AND g.tgname NOT IN ('boxhaul_fence', 'boxhaul_fence_truncate') AND boxhaul.sink_may_replicate();
     RETURN QUERY SELECT format('rule %I of table %s acts always, also on what was done at the source already', w.rulename, target),
                         format('ALTER TABLE %s ENABLE RULE %I;', target, w.rulename)
-                   FROM pg_rewrite w WHERE w.ev_class = t.oid AND w.ev_enabled IN ('A', 'R');
+                   FROM pg_rewrite w WHERE w.ev_class = t.oid AND w.ev_enabled IN ('A', 'R') AND boxhaul.sink_may_replicate();
     IF NOT boxhaul.sink_may_replicate() THEN
-        RETURN QUERY SELECT format('trigger %I of table %s would fire for what was done at the source already', g.tgname, target), format(
+        RETURN QUERY SELECT format('rule %I of table %s would act on what was done at the source already', w.rulename, target), format(
+            CASE WHEN current_setting('server_version_num')::integer >= 150000 THEN 'GRANT SET ON PARAMETER session_replication_role TO %s; or disable the rule.'
+                 ELSE 'Before PostgreSQL 15 it takes a superuser to keep rules from acting (%s is none): disable the rule while the sink runs.' END, quote_ident(current_user))
+                       FROM pg_rewrite w WHERE w.ev_class = t.oid AND w.ev_enabled IN ('O', 'A');
+        -- A partition has those of its root, and may have others.
+        RETURN QUERY SELECT format('trigger %I of table %s would fire for what was done at the source already', g.tgname, g.tgrelid::regclass), format(
             CASE WHEN current_setting('server_version_num')::integer >= 150000 THEN 'GRANT SET ON PARAMETER session_replication_role TO %s; or disable the trigger.'
                  ELSE 'Before PostgreSQL 15 it takes a superuser to keep triggers from firing (%s is none): disable the trigger while the sink runs.' END, quote_ident(current_user))
-                       FROM pg_trigger g WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A')
+                       FROM boxhaul.capture_relations(t.oid) r (r) JOIN pg_trigger g ON g.tgrelid = r.r
+                      WHERE NOT g.tgisinternal AND g.tgenabled IN ('O', 'A') AND (r.r = t.oid OR g.tgtype & 1 = 1)
+                        AND NOT EXISTS (SELECT FROM pg_trigger p WHERE p.oid = g.tgparentid AND p.tgenabled IN ('O', 'A'))
                         AND g.tgname NOT IN ('boxhaul_fence', 'boxhaul_fence_truncate');  -- which it passes (013)
     END IF;
 END

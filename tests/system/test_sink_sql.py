@@ -799,6 +799,8 @@ class Refused(SinkTest):
             (hint,) = [hint for trouble, hint in troubles.items() if words in trouble]
             self.assertEqual(hint, mend + ";")
             self.sql(hint)
+        if self.version < 150000:  # the sink may not keep them from it
+            self.sql("ALTER TABLE shop.orders DISABLE TRIGGER hush; ALTER TABLE shop.orders DISABLE RULE kept")
         self.take_well()
 
     def test_a_trigger_of_a_partition(self):
@@ -831,6 +833,32 @@ class Untrusted(SinkTest):
         self.assertIn("trigger note of table shop.orders would fire for what was done at the source already", trouble)
         self.sql("ALTER TABLE shop.orders DISABLE TRIGGER note")
         self.take_well()
+
+    def test_a_rule_is_refused(self):
+        """It would leave undone what the stream says, and nobody would be told."""
+        self.sql("CREATE RULE kept AS ON DELETE TO shop.orders DO INSTEAD NOTHING")
+        self.define()
+        self.lead()
+        self.stream.begin("public.orders")
+        self.assertIn("rule kept of table shop.orders would act on what was done at the source already", self.take()[1])
+        self.assertRegex(self.sink("error_hint")[0], "disable the rule")
+        self.sql("ALTER TABLE shop.orders DISABLE RULE kept")
+        self.take_well()
+
+    def test_a_trigger_of_a_partition_is_refused(self):
+        """One of its root is named once."""
+        self.sql("""DROP TABLE shop.lines; CREATE TABLE shop.lines (order_id bigint, line integer, sku text, PRIMARY KEY (order_id, line)) PARTITION BY HASH (order_id);
+            CREATE TABLE shop.part PARTITION OF shop.lines FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+            GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON shop.lines, shop.part TO boxhaul_sink;
+            CREATE FUNCTION shop.none() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+            CREATE TRIGGER hush BEFORE INSERT ON shop.part FOR EACH ROW EXECUTE FUNCTION shop.none();
+            CREATE TRIGGER all_of_them AFTER INSERT ON shop.lines FOR EACH ROW EXECUTE FUNCTION shop.none();
+            CREATE TRIGGER not_for_the_root AFTER INSERT ON shop.part EXECUTE FUNCTION shop.none()""")
+        ask = "SELECT trouble FROM boxhaul.sink_troubles('shop.lines', '{}', NULL) ORDER BY 1"
+        said = "trigger {} of table {} would fire for what was done at the source already"
+        self.assertEqual(self.sql(ask, user=SINK), [(said.format("all_of_them", "shop.lines"),), (said.format("hush", "shop.part"),)])
+        self.sql("ALTER TABLE shop.part DISABLE TRIGGER hush; ALTER TABLE shop.lines DISABLE TRIGGER all_of_them")
+        self.assertEqual(self.sql(ask, user=SINK), [])
 
     def test_a_truncate_behind_rows_that_a_foreign_key_has_yet_to_look_at(self):
         self.start()
