@@ -1175,7 +1175,12 @@ BEGIN
     ELSIF tab IS NOT NULL AND c.state = 'gap' THEN
         RAISE EXCEPTION 'boxhaul: capture % has a gap (%): one table is not enough', c.name, c.reason
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT boxhaul.capture_resync(%L)', c.name);
-    ELSIF tab IS NOT NULL AND NOT EXISTS (SELECT FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.tab = capture_resync.tab) THEN
+    END IF;
+    -- A shell, or who reads the stream, has a name without the quotes that SQL writes it in.
+    IF NOT EXISTS (SELECT FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.tab = capture_resync.tab) THEN
+        tab := coalesce(boxhaul.capture_tab(c.name, tab), tab);
+    END IF;
+    IF tab IS NOT NULL AND NOT EXISTS (SELECT FROM boxhaul.capture_table t WHERE t.capture = c.name AND t.tab = capture_resync.tab) THEN
         RAISE EXCEPTION 'boxhaul: capture % has no table %', c.name, tab
             USING ERRCODE = 'no_data_found',
                   HINT = 'It has: ' || (SELECT string_agg(t.tab, ', ' ORDER BY t.tab) FROM boxhaul.capture_table t WHERE t.capture = c.name);
@@ -1935,6 +1940,7 @@ $$;
 
 -- The publications. Both are there, always: one whose tables need an identity, and one of inserts alone, which can fail nobody's statement. A
 -- filter or a list of columns on the first would make UPDATEs of the producers fail.
+-- ONLY: tables that inherit from one of these are none of them. Published, one without a key of its own would let no producer UPDATE or DELETE its rows.
 CREATE OR REPLACE FUNCTION boxhaul.capture_plan_publications(capture text, tables text[], inserts_only text[] DEFAULT '{}')
     RETURNS TABLE (about text, verdict text, what text, mend text, statement text)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -1951,7 +1957,7 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_publications(capture text, table
     SELECT r.about, r.verdict, r.what, r.mend, r.statement FROM (
         SELECT w.name AS about, 1 AS o, 'todo' AS verdict, 'the publication is made' AS what, NULL AS mend,
                format('CREATE PUBLICATION %I%s WITH (publish = %L, publish_via_partition_root = true)', w.name,
-                      (SELECT ' FOR TABLE ' || string_agg(x."table", ', ' ORDER BY x."table") FROM wanted x WHERE x.name = w.name), w.publish) AS statement
+                      (SELECT ' FOR TABLE ' || string_agg('ONLY ' || x."table", ', ' ORDER BY x."table") FROM wanted x WHERE x.name = w.name), w.publish) AS statement
           FROM w WHERE w.publication IS NULL
         UNION ALL
         SELECT w.name, 1, 'todo', 'the publication sends other operations than it should', NULL,
@@ -1960,16 +1966,16 @@ CREATE OR REPLACE FUNCTION boxhaul.capture_plan_publications(capture text, table
         UNION ALL
         SELECT w.name, 2, CASE WHEN n.why IS NULL THEN 'todo' ELSE 'FAIL' END, concat(x."table", ' is added to the publication', ': ' || n.why),
                CASE WHEN n.why IS NOT NULL THEN 'update the server; or do it, and then `boxhaul capture resync` the whole capture: a new slot is safe' END,
-               format('ALTER PUBLICATION %I ADD TABLE %s', w.name, x."table")
+               format('ALTER PUBLICATION %I ADD TABLE ONLY %s', w.name, x."table")
           FROM w JOIN wanted x ON x.name = w.name, boxhaul.capture_may_not_add(capture) n (why)
          WHERE w.publication IS NOT NULL AND NOT EXISTS (SELECT FROM has h WHERE h.name = x.name AND h.relation = x.relation)
         UNION ALL
         SELECT h.name, 3, 'todo', format('%s is taken out of the publication', h.relation::regclass), NULL,
-               format('ALTER PUBLICATION %I DROP TABLE %s', h.name, h.relation::regclass)
+               format('ALTER PUBLICATION %I DROP TABLE ONLY %s', h.name, h.relation::regclass)
           FROM has h WHERE NOT EXISTS (SELECT FROM wanted x WHERE x.name = h.name AND x.relation = h.relation)
         UNION ALL
         SELECT h.name, 4, 'FAIL', format('it has a row filter, or a list of columns, for %s: producers'' UPDATEs may fail, and what is sent is not the table', h.relation::regclass),
-               'take the table out of the publication; `boxhaul capture start` adds it whole', format('ALTER PUBLICATION %I DROP TABLE %s', h.name, h.relation::regclass)
+               'take the table out of the publication; `boxhaul capture start` adds it whole', format('ALTER PUBLICATION %I DROP TABLE ONLY %s', h.name, h.relation::regclass)
           FROM has h WHERE h.cut
         UNION ALL
         SELECT w.name, 5, 'ok', format('the publication is there, of %s', w.owner), NULL, NULL FROM w WHERE w.fits) r

@@ -302,6 +302,25 @@ class Life(CaptureSqlTest):
         with self.assertRaises(errors.ObjectNotInPrerequisiteState):
             self.mark(epoch=epoch)  # the leader has no barrier for it
 
+    def test_tables_that_inherit_are_not_published(self):
+        """Published, one without a key of its own would let nobody update its rows."""
+        self.sql("CREATE TABLE base (id integer PRIMARY KEY, note text); CREATE TABLE heir () INHERITS (base); INSERT INTO heir VALUES (1)")
+        plan = "SELECT statement FROM boxhaul.capture_plan_publications('family', '{public.base,public.parts}') WHERE verdict = 'todo' ORDER BY about"
+        published = "SELECT array_agg(tablename::text ORDER BY tablename) FROM pg_publication_tables WHERE pubname = 'boxhaul_family'"
+
+        def follow():
+            for (statement,) in self.sql(plan):
+                self.sql(statement)
+            self.assertEqual(self.sql(plan), [])
+            self.assertEqual(self.one(published), ["base", "parts"])
+            self.sql("UPDATE heir SET note = 'changed'")
+        follow()
+        for spoil in ("ALTER PUBLICATION boxhaul_family ADD TABLE heir", "ALTER PUBLICATION boxhaul_family DROP TABLE ONLY base",
+                      "CREATE TABLE heir_of_heir () INHERITS (heir); ALTER PUBLICATION boxhaul_family ADD TABLE ONLY heir"):
+            with self.subTest(spoil):
+                self.sql(spoil)
+                follow()
+
     def test_old_releases_may_not_add(self):
         """Which minor releases decode it wrongly: the function is asked under each number."""
         body = self.one("SELECT prosrc FROM pg_proc WHERE oid = 'boxhaul.capture_may_add()'::regprocedure")
@@ -335,7 +354,7 @@ class Life(CaptureSqlTest):
         plan = "SELECT verdict, what, statement FROM boxhaul.capture_plan_publications(%s, '{public.orders,public.parts,public.elsewhere}', '{public.events}') WHERE verdict <> 'ok'"
         for user in (OPERATOR, MONITOR):
             (verdict, what, statement), = self.ask(user, plan, NAME)
-            self.assertEqual((verdict, statement), ("FAIL", "ALTER PUBLICATION boxhaul_shop ADD TABLE public.elsewhere"))
+            self.assertEqual((verdict, statement), ("FAIL", "ALTER PUBLICATION boxhaul_shop ADD TABLE ONLY public.elsewhere"))
             self.assertIn("lost in silence", what)
         self.ask(OPERATOR, "SELECT boxhaul.capture_resync(%s)", NAME)
         self.assertEqual(self.table("state, reason", "public.elsewhere"), ("waiting", None))
@@ -466,6 +485,16 @@ class Gaps(CaptureSqlTest):
         self.assertEqual(self.ask(READER, "SELECT boxhaul.capture_free(%s, %s, true)", NAME, self.epoch)[0][0], "dropped slot boxhaul_shop_1")
         self.assertTrue(self.make_slot()[1])
         self.assertFalse(self.examine()[7])
+
+    def test_a_table_is_named_as_sql_does_or_as_a_shell_leaves_it(self):
+        self.sql('CREATE TABLE "Old Orders" (id integer PRIMARY KEY)')
+        self.go_live()
+        self.define([*TABLES, {"table": 'public."Old Orders"', "snapshot": "keys"}])
+        for said in ('public."Old Orders"', "public.Old Orders"):
+            before = self.table("snapshot_id", 'public."Old Orders"')
+            self.ask(OPERATOR, "SELECT boxhaul.capture_resync(%s, %s)", NAME, said)
+            self.assertNotEqual(self.table("snapshot_id", 'public."Old Orders"'), before)
+        self.assertIn("has no table public.OldOrders", self.refused(errors.NoDataFound, OPERATOR, "SELECT boxhaul.capture_resync(%s, 'public.OldOrders')", NAME))
 
     def test_one_table_is_read_again(self):
         self.go_live()
