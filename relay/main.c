@@ -55,6 +55,10 @@ static enum exit_code failpoints(const struct call *call)
 #define CONFIGURED TAKES(OPTION_CONFIG)
 #define LETTERS (TAKES(OPTION_KEY) | TAKES(OPTION_REASON) | TAKES(OPTION_OLDER))
 
+/* Options that mean something else here than elsewhere. */
+#define OTHER_DATABASE .says = { [OPTION_TO] = "the configuration of the other database" }
+#define OF_LETTERS .says = { [OPTION_REASON] = "with this in the reason" }
+
 #define SUBSCRIPTION .argument = VALUE_WORD, .least = 1, .most = 1, .names = "SUBSCRIPTION"
 
 #define SAGA .argument = VALUE_WORD, .least = 1, .most = 1, .names = "ID"
@@ -95,6 +99,7 @@ static const struct command commands[] = {
 	{ .words = "dead-letters list",
 	  .run = command_letters_list,
 	  .options = CONFIGURED | LETTERS | TAKES(OPTION_JSON),
+	  OF_LETTERS,
 	  .summary = "list the messages that were given up, oldest first" },
 	{ .words = "dead-letters show",
 	  .run = command_letters_show,
@@ -106,6 +111,7 @@ static const struct command commands[] = {
 	{ .words = "dead-letters redrive",
 	  .run = command_letters_redrive,
 	  .options = CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_WAIT) | TAKES(OPTION_TIMEOUT),
+	  OF_LETTERS,
 	  .argument = VALUE_ID,
 	  .most = 100,
 	  .summary = "send dead letters again",
@@ -117,6 +123,7 @@ static const struct command commands[] = {
 	{ .words = "dead-letters discard",
 	  .run = command_letters_discard,
 	  .options = CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_YES),
+	  OF_LETTERS,
 	  .argument = VALUE_ID,
 	  .most = 100,
 	  .summary = "give dead letters up for good",
@@ -175,6 +182,7 @@ static const struct command commands[] = {
 	{ .words = "inbox rewind",
 	  .run = command_inbox_rewind,
 	  .options = CONFIGURED | TAKES(OPTION_TO) | TAKES(OPTION_YES),
+	  .says = { [OPTION_TO] = "back to this sequence, this time, or start" },
 	  SUBSCRIPTION,
 	  .summary = "take again what stands in the stream behind --to",
 	  .more = "With dedupe = \"ids\" what is known by its id is left out; all else takes effect again. Ends the stop at a stream\n"
@@ -211,6 +219,7 @@ static const struct command commands[] = {
 	{ .words = "inbox dead-letters",
 	  .run = command_inbox_letters,
 	  .options = CONFIGURED | LETTERS | TAKES(OPTION_PAYLOAD) | TAKES(OPTION_JSON),
+	  OF_LETTERS,
 	  .argument = VALUE_WORD,
 	  .most = 2,
 	  .names = "[SUBSCRIPTION [ID]]",
@@ -218,6 +227,7 @@ static const struct command commands[] = {
 	{ .words = "inbox redrive",
 	  .run = command_inbox_redrive,
 	  .options = CONFIGURED | LETTERS | TAKES(OPTION_ALL),
+	  OF_LETTERS,
 	  .argument = VALUE_WORD,
 	  .least = 1,
 	  .most = 101,
@@ -227,6 +237,7 @@ static const struct command commands[] = {
 	{ .words = "inbox discard",
 	  .run = command_inbox_discard,
 	  .options = CONFIGURED | LETTERS | TAKES(OPTION_ALL) | TAKES(OPTION_YES),
+	  OF_LETTERS,
 	  .argument = VALUE_WORD,
 	  .least = 1,
 	  .most = 101,
@@ -338,6 +349,7 @@ static const struct command commands[] = {
 	  .run = command_verify,
 	  .options = CONFIGURED | TAKES(OPTION_TO) | TAKES(OPTION_TABLE) | TAKES(OPTION_REPAIR) |
 		     TAKES(OPTION_TIMEOUT) | TAKES(OPTION_JSON),
+	  OTHER_DATABASE,
 	  .summary = "compare the tables of a sink with those that they are made of, row by row, while both are in use",
 	  .more = "The capture reads its tables again and puts a hash of each row into its stream, where the row belongs; the sink compares\n"
 		  "at that place, so a difference is one, whatever is written meanwhile. Rows that differ are named; with --repair they are read\n"
@@ -345,6 +357,7 @@ static const struct command commands[] = {
 	{ .words = "capture dead-letters",
 	  .run = command_capture_letters,
 	  .options = CONFIGURED | TAKES(OPTION_REASON) | TAKES(OPTION_JSON),
+	  OF_LETTERS,
 	  .argument = VALUE_WORD,
 	  .most = 1,
 	  .names = "[CAPTURE]",
@@ -379,6 +392,7 @@ static const struct command commands[] = {
 	  .options = CONFIGURED | TAKES(OPTION_TO) | TAKES(OPTION_BACK) | TAKES(OPTION_DRY_RUN) |
 		     TAKES(OPTION_TIMEOUT) | TAKES(OPTION_ANY_STANDBY) | TAKES(OPTION_GIVE_UP) |
 		     TAKES(OPTION_UNVERIFIED),
+	  OTHER_DATABASE,
 	  .argument = VALUE_WORD,
 	  .most = 1,
 	  .names = "[CAPTURE]",

@@ -175,13 +175,19 @@ def list_commands(program):
 
 
 def list_options(program):
-    known = {}
-    for _, _, _, _, options in program.commands():
+    known = {}  # option: what it means: the commands that say so
+    for words, _, _, _, options in program.commands():
         for name, value, help_ in options:
-            assert known.setdefault(name, (value, help_)) == (value, help_), name
+            known.setdefault((name, value), {}).setdefault(help_, []).append(f"`{words}`")
     short = {"config": "Fl c , ", "help": "Fl h , "}
-    return tagged([(f"{short.get(name, '')}Fl \\-{literal(name)}" + (f" Ar {value}" if value else ""), sentence(help_))
-                   for name, (value, help_) in known.items()])
+    return tagged([(f"{short.get(name, '')}Fl \\-{literal(name)}" + (f" Ar {value}" if value else ""), sentence(meaning(said)))
+                   for (name, value), said in known.items()])
+
+
+def meaning(said):
+    """What most commands say, and then the others."""
+    first, *others = sorted(said, key=lambda help_: -len(said[help_]))
+    return "; for ".join([first, *(f"{', '.join(said[help_])}: {help_}" for help_ in others)])
 
 
 def list_statuses(program):

@@ -74,8 +74,9 @@ struct call {
 struct command {
 	const char *words; /* "status", "dead-letters list" */
 	enum exit_code (*run)(const struct call *call);
-	uint64_t options;    /* TAKES(...) | TAKES(...) */
-	enum value argument; /* what its arguments are, and how many */
+	uint64_t options;          /* TAKES(...) | TAKES(...) */
+	const char *says[OPTIONS]; /* what one of them means here; NULL: what line.c says of it */
+	enum value argument;       /* what its arguments are, and how many */
 	int least, most;
 	bool of_all; /* may be of all relays of the machine: then config is NULL, and OPTION_CONFIG their directory or NULL */
 	const char *names;   /* "SUBSCRIPTION ID": how help calls them; NULL: as their kind is called */

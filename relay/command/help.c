@@ -68,7 +68,7 @@ void help_print_one(FILE *out, const struct command *c)
 			continue;
 		snprintf(name, sizeof name, "--%s%s%s%s", option->name, o == OPTION_CONFIG ? ", -c" : "",
 			 option->value != VALUE_NONE ? " " : "", value_name(option->value));
-		fprintf(out, "  %-20s  %s\n", name, option->help);
+		fprintf(out, "  %-20s  %s\n", name, c->says[o] != NULL ? c->says[o] : option->help);
 	}
 	fputs("  --help, -h            print this\n", out);
 }
