@@ -741,7 +741,7 @@ BEGIN
         RETURN 1;
     ELSIF t.take IS NULL OR NOT body ?| ARRAY['key', 'rows'] THEN
         RAISE EXCEPTION 'boxhaul: nothing has said what table % looks like', t.source
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Have its rows sent anew: boxhaul capture resync NAME CAPTURE %s', t.source);
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Have its rows sent anew: boxhaul capture resync NAME CAPTURE %L', t.source);
     END IF;
     CASE
     WHEN op = 'd' THEN
@@ -1325,7 +1325,7 @@ BEGIN
                 USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Give the subscription with tables another name.';
         END IF;
         INSERT INTO boxhaul.sink (subscription, snapshot, part) VALUES (sink_define.subscription, sink_define.snapshot, sink_define.part);
-        did := did || format('applies to %s table(s)', jsonb_array_length(tables));
+        did := did || format('applies to %s table%s', jsonb_array_length(tables), CASE WHEN jsonb_array_length(tables) = 1 THEN '' ELSE 's' END);
     ELSIF (s.snapshot, s.part) IS DISTINCT FROM (sink_define.snapshot, sink_define.part) THEN
         UPDATE boxhaul.sink x SET snapshot = sink_define.snapshot, part = sink_define.part WHERE x.subscription = s.subscription;
         did := did || format('snapshot: %s, whole transactions up to %s messages', sink_define.snapshot, sink_define.part);

@@ -464,7 +464,7 @@ CREATE OR REPLACE FUNCTION boxhaul.verify_standing(subscription text)
     RETURNS TABLE (tab text, pass uuid, horizon bigint, began_at timestamptz, ended_at timestamptz, open bigint, why text)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
     SELECT t.source, r.pass, r.horizon, r.began_at, r.ended_at, d.open,
-           CASE WHEN d.open > 0 THEN format('%s differences are open', d.open)
+           CASE WHEN d.open > 0 THEN format(CASE WHEN d.open = 1 THEN '%s difference is open' ELSE '%s differences are open' END, d.open)
                 WHEN r.pass IS NULL THEN 'no verify pass over it has ended'
                 WHEN r.why IS NOT NULL THEN 'its last verify pass proves nothing: ' || r.why
                 WHEN r.making IS DISTINCT FROM boxhaul.verify_making(t.subscription, t.source)
@@ -567,9 +567,10 @@ $$;
 
 -- How the columns of a table of a sink are to be compared: those of the source that go into it; hashes: each is one here as there (`shape`: the columns of
 -- the source, [{"name", "type", "typmod", "collation"}]). unknown: columns that would go into it, of which nothing has told the sink: one that was added, with a
--- default perhaps, says so with the next change alone. Of a table of which nothing was told at all the pass tells, and whole rows are compared. No row: the sink has no
--- such table.
-CREATE OR REPLACE FUNCTION boxhaul.verify_way(subscription text, tab text, shape jsonb, OUT columns text[], OUT hashes boolean, OUT state text, OUT unknown text)
+-- default perhaps, says so with the next change alone. unsent: columns that are generated at the source, so that nothing ever tells of them, and plain ones here, which would
+-- stay empty. Of a table of which nothing was told at all the pass tells, and whole rows are compared. No row: the sink has no such table.
+DROP FUNCTION IF EXISTS boxhaul.verify_way(text, text, jsonb);
+CREATE FUNCTION boxhaul.verify_way(subscription text, tab text, shape jsonb, OUT columns text[], OUT hashes boolean, OUT state text, OUT unknown text, OUT unsent text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
     SELECT CASE WHEN t.function = '' AND t.take IS NOT NULL
@@ -582,18 +583,18 @@ BEGIN
                 WHERE (format_type(a.atttypid, a.atttypmod), coalesce((SELECT o.collname::text FROM pg_collation o WHERE o.oid = a.attcollation), ''))
                       IS DISTINCT FROM (s ->> 'type', s ->> 'collation')),
            t.state,
-           CASE WHEN t.function = '' AND t.take IS NOT NULL AND '*' = ANY (t.mapping)
-                THEN (SELECT string_agg(s ->> 'name' || CASE WHEN (s -> 'unsent')::boolean
-                                                             THEN ' (generated there, and never sent: make it GENERATED in the target, too, or name the columns that are wanted)'
-                                                             ELSE '' END, ', ')
-                        FROM jsonb_array_elements(verify_way.shape) s
-                       WHERE s ->> 'name' <> ALL (t.source_columns)
-                             -- What is generated there may be generated here; or be none here, or filled from another column.
-                         AND (NOT coalesce((s -> 'unsent')::boolean, false)
-                              OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = boxhaul.capture_relation(t.target) AND a.attname = s ->> 'name' AND NOT a.attisdropped
-                                            AND a.attgenerated = '' AND a.attname::text <> ALL (t.target_columns)))) END
-      INTO columns, hashes, state, unknown
-      FROM boxhaul.sink_table t WHERE t.subscription = verify_way.subscription AND t.source = verify_way.tab;
+           u.unknown, u.unsent
+      INTO columns, hashes, state, unknown, unsent
+      FROM boxhaul.sink_table t
+      LEFT JOIN LATERAL (
+               SELECT string_agg(s ->> 'name', ', ') FILTER (WHERE NOT coalesce((s -> 'unsent')::boolean, false)) AS unknown,
+                      -- What is generated there may be generated here; or be none here, or filled from another column.
+                      string_agg(s ->> 'name', ', ') FILTER (WHERE (s -> 'unsent')::boolean AND EXISTS (
+                          SELECT FROM pg_attribute a WHERE a.attrelid = boxhaul.capture_relation(t.target) AND a.attname = s ->> 'name' AND NOT a.attisdropped
+                             AND a.attgenerated = '' AND a.attname::text <> ALL (t.target_columns))) AS unsent
+                 FROM jsonb_array_elements(verify_way.shape) s WHERE s ->> 'name' <> ALL (t.source_columns)) u
+             ON t.function = '' AND t.take IS NOT NULL AND '*' = ANY (t.mapping)
+     WHERE t.subscription = verify_way.subscription AND t.source = verify_way.tab;
 END
 $$;
 

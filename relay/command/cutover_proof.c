@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "command/session.h"
+#include "command/verify_pass.h"
 #include "edge/loop.h"
 
 enum {
@@ -27,7 +29,7 @@ static const char *command_of(const struct cutover *m, const char *more, char to
 
 static const char standing[] =
 	"SELECT s.tab, coalesce(s.pass::text, ''), coalesce(s.why, ''), s.open > 0, to_char(s.began_at, 'YYYY-MM-DD HH24:MI:SS TZ'),"
-	" coalesce(w.unknown, ''), (SELECT t.take IS NULL FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab)"
+	" coalesce(w.unknown, ''), coalesce(w.unsent, ''), (SELECT t.take IS NULL FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab)"
 	" FROM boxhaul.verify_standing($1) s, boxhaul.verify_way($1, s.tab, $2::pg_catalog.jsonb -> s.tab) w ORDER BY s.began_at";
 
 static const char shapes[] = "SELECT pg_catalog.jsonb_object_agg(t.said, boxhaul.capture_verify_shape($1, t.tab))"
@@ -51,7 +53,7 @@ static const char *doubt(struct cutover *m, const struct pg_result *r, int i, en
 }
 
 /* Nobody compares a column that no change has told of, and nobody would miss it in the target: --unverified does not help. */
-static void judge_columns(const struct cutover *m, const char *tab, const char *unknown, bool *good)
+static void judge_unknown(const struct cutover *m, const char *tab, const char *unknown, bool *good)
 {
 	const char *p[] = { m->capture, tab };
 	enum exit_code code;
@@ -60,12 +62,22 @@ static void judge_columns(const struct cutover *m, const char *tab, const char *
 
 	if (unknown[0] == '\0')
 		return;
-	snprintf(what, sizeof what, "table %s: the source has columns of which the copy has not been told: %s", tab,
-		 unknown);
+	snprintf(what, sizeof what, "table %s: " VERIFY_UNKNOWN, tab, unknown);
 	named = session_value(m->from.session, &m->from.call, "SELECT boxhaul.capture_tab($1, $2)", 2, p, &code);
 	snprintf(mend, sizeof mend, "`boxhaul capture resync %s %s %s` sends them with all rows; then verify",
 		 config_target(m->from.call.config, target), m->capture, named != NULL ? named : tab);
 	*good = cutover_judge(false, what, mend);
+}
+
+/* Nor one that none ever tells of. */
+static void judge_unsent(const char *tab, const char *unsent, bool *good)
+{
+	char what[CUTOVER_TEXT_BYTES];
+
+	if (unsent[0] == '\0')
+		return;
+	snprintf(what, sizeof what, "table %s: " VERIFY_UNSENT, tab, unsent);
+	*good = cutover_judge(false, what, VERIFY_UNSENT_MEND);
 }
 
 enum exit_code cutover_proof_look(struct cutover *m, bool *good)
@@ -88,11 +100,12 @@ enum exit_code cutover_proof_look(struct cutover *m, bool *good)
 	for (int i = 0; i < pg_rows(r) && code == EXIT_OK; i++) {
 		const char *why = doubt(m, r, i, &code);
 
-		judge_columns(m, pg_text(r, i, 0), pg_text(r, i, 5), good);
+		judge_unknown(m, pg_text(r, i, 0), pg_text(r, i, 5), good);
+		judge_unsent(pg_text(r, i, 0), pg_text(r, i, 6), good);
 		proved += why == NULL && code == EXIT_OK;
 		if (why == NULL || code != EXIT_OK)
 			continue;
-		untold = pg_text(r, i, 6)[0] == 't';
+		untold = pg_text(r, i, 7)[0] == 't';
 		if (untold)
 			why = "nobody has changed it, so nothing has told yet what its columns are";
 		snprintf(what, sizeof what, "table %s: %s", pg_text(r, i, 0), why);
@@ -104,8 +117,8 @@ enum exit_code cutover_proof_look(struct cutover *m, bool *good)
 			*good = cutover_judge(false, what, mend);
 	}
 	if (code == EXIT_OK && proved > 0)
-		printf("ok    %d of %d tables are verified, by passes that began at %s and later\n", proved, pg_rows(r),
-		       pg_text(r, 0, 4));
+		printf("ok    %d of %d table%s verified, by passes that began at %s and later\n", proved, pg_rows(r),
+		       pg_rows(r) == 1 ? " is" : "s are", pg_text(r, 0, 4));
 	return code;
 }
 
@@ -350,15 +363,15 @@ static enum step compare_all_or_since(struct proof *x)
 	}
 	step = compare_since(x);
 	if (step == STEP_DONE && x->found == 0)
-		cutover_tell(x->m, "table %s is equal: %" PRId64 " keys, %" PRId64 " rows compared", x->tab, here,
-			     x->rows);
+		cutover_tell(x->m, "table %s is equal: %" PRId64 " key%s, %" PRId64 " row%s compared", x->tab, here,
+			     plural(here), x->rows, plural(x->rows));
 	return step;
 }
 
 static const char way_of_target[] =
 	"SELECT w.columns, w.hashes, CASE WHEN s.why IS NULL THEN s.pass END,"
 	" CASE WHEN s.why IS NULL AND NOT boxhaul.move_reshaped((SELECT boxhaul.capture_relation(t.target)"
-	" FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab), s.horizon) THEN s.horizon END, w.unknown"
+	" FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab), s.horizon) THEN s.horizon END, w.unknown, w.unsent"
 	" FROM boxhaul.verify_way($1, $2, $3::pg_catalog.jsonb) w, boxhaul.verify_standing($1) s WHERE s.tab = $2";
 
 /* What is compared, how, and since when. */
@@ -377,8 +390,12 @@ static enum step find_way(struct proof *x)
 	if (step == STEP_DONE && pg_rows(r) == 0)
 		return gone(x);
 	if (step == STEP_DONE && !pg_is_null(r, 0, 4)) {
-		fprintf(stderr, "boxhaul: table %s: the source has columns of which the copy has not been told: %s\n",
-			x->tab, pg_text(r, 0, 4));
+		fprintf(stderr, "boxhaul: table %s: " VERIFY_UNKNOWN "\n", x->tab, pg_text(r, 0, 4));
+		step = STEP_TAKE_BACK;
+	}
+	if (step == STEP_DONE && !pg_is_null(r, 0, 5)) {
+		fprintf(stderr, "boxhaul: table %s: " VERIFY_UNSENT ": " VERIFY_UNSENT_MEND "\n", x->tab,
+			pg_text(r, 0, 5));
 		step = STEP_TAKE_BACK;
 	}
 	if (step != STEP_DONE)

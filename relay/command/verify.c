@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "command/commands.h"
 #include "command/line.h"
 #include "command/verify_pass.h"
@@ -37,8 +38,8 @@ static void print_keys(struct verify *v, const struct verify_table *t)
 static void print_table(struct verify *v, const struct verify_table *t)
 {
 	print_keys(v, t);
-	printf("table %s: %" PRId64 " rows, %" PRId64 " ranges, %" PRId64 " different, %" PRId64 " left, ", t->tab,
-	       t->rows, t->ranges, t->found, t->left);
+	printf("table %s: %" PRId64 " row%s, %" PRId64 " range%s, %" PRId64 " different, %" PRId64 " left, ", t->tab,
+	       t->rows, plural(t->rows), t->ranges, plural(t->ranges), t->found, t->left);
 	if (t->why[0] != '\0')
 		printf("not proved: %s\n", t->why);
 	else

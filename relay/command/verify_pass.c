@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LOOK_MS = 300, TELL_MS = 5000 };
+enum { LOOK_MS = 300, TELL_MS = 5000, SETTLE_MS = 10000 };
 
 static int64_t now_ms(void)
 {
@@ -88,7 +88,19 @@ static enum exit_code find_owner(struct verify *v, struct verify_table *t)
 }
 
 static const char way_of_table[] =
-	"SELECT coalesce(w.columns::text, ''), w.hashes, w.state, coalesce(w.unknown, '') FROM boxhaul.verify_way($1, $2, $3) w";
+	"SELECT coalesce(w.columns::text, ''), w.hashes, w.state, coalesce(w.unknown, ''), coalesce(w.unsent, '') FROM boxhaul.verify_way($1, $2, $3) w";
+
+/* What stands against a pass over it. */
+static void doubt_way(struct verify_table *t, const struct pg_result *r)
+{
+	if (strcmp(pg_text(r, 0, 2), "complete") != 0)
+		snprintf(t->why, sizeof t->why, "it is not complete in the target yet (%s)", pg_text(r, 0, 2));
+	else if (pg_text(r, 0, 3)[0] != '\0')
+		snprintf(t->why, sizeof t->why,
+			 VERIFY_UNKNOWN "; `boxhaul capture resync NAME CAPTURE TABLE` sends them", pg_text(r, 0, 3));
+	else if (pg_text(r, 0, 4)[0] != '\0')
+		snprintf(t->why, sizeof t->why, VERIFY_UNSENT "; " VERIFY_UNSENT_MEND, pg_text(r, 0, 4));
+}
 
 /* Hashes say something only where each column is the same here and there. */
 static enum exit_code find_way(struct verify *v, struct verify_table *t)
@@ -108,15 +120,47 @@ static enum exit_code find_way(struct verify *v, struct verify_table *t)
 		return EXIT_OK;
 	}
 	t->hashes = pg_text(r, 0, 1)[0] == 't';
-	if (strcmp(pg_text(r, 0, 2), "complete") != 0)
-		snprintf(t->why, sizeof t->why, "it is not complete in the target yet (%s)", pg_text(r, 0, 2));
-	else if (pg_text(r, 0, 3)[0] != '\0')
-		snprintf(
-			t->why, sizeof t->why,
-			"the source has columns of which the copy has not been told: %s; `boxhaul capture resync NAME CAPTURE TABLE` sends them",
-			pg_text(r, 0, 3));
+	doubt_way(t, r);
 	t->columns = strdup(pg_text(r, 0, 0));
 	return t->columns != NULL ? find_owner(v, t) : EXIT_FAILED;
+}
+
+static const char state_here[] =
+	"SELECT coalesce((SELECT t.state FROM boxhaul.capture_table t WHERE t.capture = $1 AND t.tab = $2), '')";
+static const char state_there[] =
+	"SELECT coalesce((SELECT t.state FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = $2), '')";
+
+/* All rows are stored, and one of the two has yet to say so: the capture by its next mark, the sink when it has come to their end, or, behind a cut-over, to the
+ * beginning of what it takes now. */
+static enum exit_code is_settling(struct verify *v, const struct verify_table *t, bool *settling)
+{
+	enum exit_code code;
+	const char *state =
+		session_value(v->source, v->call, state_here, 2, (const char *[]){ t->capture, t->named }, &code);
+	bool here = state != NULL && strcmp(state, "complete") == 0;
+	bool still = state != NULL && (here || strcmp(state, "reading") == 0 || strcmp(state, "read") == 0);
+
+	if (state == NULL)
+		return code;
+	state = session_value(v->target, &v->to, state_there, 2, (const char *[]){ t->subscription, t->tab }, &code);
+	*settling = state != NULL && still && state[0] != '\0' && here != (strcmp(state, "complete") == 0);
+	return code;
+}
+
+/* Who has just seen the copy complete, or has just switched, is not told to come again. */
+static enum exit_code wait_settled(struct verify *v, const struct verify_table *t)
+{
+	bool settling = true;
+	enum exit_code code = EXIT_OK;
+
+	while (code == EXIT_OK && settling) {
+		code = is_settling(v, t, &settling);
+		if (code != EXIT_OK || now_ms() >= v->settled_ms || (v->until_ms != 0 && now_ms() >= v->until_ms))
+			break;
+		if (settling)
+			pg_session_wait_notify(v->target, LOOK_MS);
+	}
+	return code;
 }
 
 enum exit_code verify_find(struct verify *v)
@@ -127,6 +171,7 @@ enum exit_code verify_find(struct verify *v)
 
 	if (v->call->given[OPTION_TIMEOUT])
 		v->until_ms = now_ms() + (int64_t)v->call->number[OPTION_TIMEOUT];
+	v->settled_ms = now_ms() + SETTLE_MS;
 	for (size_t i = 0; i < config->capture_count && code == EXIT_OK; i++) {
 		if (!can_be_verified(&config->captures[i]))
 			continue;
@@ -139,8 +184,11 @@ enum exit_code verify_find(struct verify *v)
 			    : "no capture of this configuration has format = \"text\" and order = \"commit\"");
 		return EXIT_FAILED;
 	}
-	for (size_t i = 0; i < v->count && code == EXIT_OK; i++)
-		code = find_way(v, &v->table[i]);
+	for (size_t i = 0; i < v->count && code == EXIT_OK; i++) {
+		code = wait_settled(v, &v->table[i]);
+		if (code == EXIT_OK)
+			code = find_way(v, &v->table[i]);
+	}
 	return code;
 }
 
@@ -327,7 +375,7 @@ static char *readable_keys(struct verify *v, struct verify_table *t, const char 
 		snprintf(
 			t->kept, sizeof t->kept,
 			"%" PRId64
-			" keys of the target are none that the source can have: delete them there, logged in as the sink",
+			" of the keys that the target has can be none of the source: delete these rows there, logged in as the sink",
 			*stay);
 	return strdup(pg_is_null(r, 0, 0) ? "" : pg_text(r, 0, 0));
 }

@@ -6,6 +6,11 @@
 #include "command/out.h"
 #include "command/session.h"
 
+/* What may be wrong with the columns of a table, as a cut-over says it, too. */
+#define VERIFY_UNKNOWN "the source has columns of which the copy has not been told: %s"
+#define VERIFY_UNSENT "columns are generated at the source, and never sent: %s"
+#define VERIFY_UNSENT_MEND "make them GENERATED in the target, too, or name in columns those that are wanted"
+
 /* A table of a sink. */
 struct verify_table {
 	char capture[64], subscription[64], tab[160]; /* as messages name it */
@@ -29,6 +34,7 @@ struct verify {
 	struct verify_table *table; /* owned by the command */
 	size_t count;
 	int64_t until_ms;    /* --timeout; 0: no end */
+	int64_t settled_ms;  /* until then a table is waited for that is all but complete */
 	char sink_told[512]; /* why the sink stands still, as it was told last */
 };
 

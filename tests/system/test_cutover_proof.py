@@ -5,7 +5,7 @@ import subprocess
 import unittest
 
 from harness import RELAY
-from test_cutover import NAME, PAIRS, SINK, CutoverTest
+from test_cutover import NAME, PAIRS, SINK, WRITE, CutoverTest
 from process import DEADLINE
 
 OWNER = "move_owner"
@@ -61,6 +61,23 @@ class Columns(ProofTest):
         self.sql("ALTER TABLE legacy.order_lines ADD channel text DEFAULT 'web'")
         self.assertIn("table legacy.order_lines: the source has columns of which the copy has not been told: channel", self.refused())
         self.assertEqual(self.owners(), [self.database])
+
+    def test_that_are_generated_at_the_source(self):
+        """No resync brings them: what would is said."""
+        self.sql("ALTER TABLE legacy.order_lines ADD worth integer GENERATED ALWAYS AS (line * 2) STORED")
+        self.open_both(verify=False)
+        self.at(self.there, "ALTER TABLE legacy.order_lines ADD worth integer")
+        # So that it has been told what the columns are.
+        self.sql(WRITE, (-1,))
+        self.wait(lambda: self.at(self.there, "SELECT 1 FROM legacy.order_lines WHERE order_id = -1"), "the row to be there")
+        words = "columns are generated at the source, and never sent: worth"
+        for said in (self.verify(status=1), self.refused("--unverified")):
+            self.assertIn(words, said)
+            self.assertIn("make them GENERATED in the target, too", said)
+            self.assertNotIn("resync", said)
+        self.at(self.there, "ALTER TABLE legacy.order_lines DROP worth; ALTER TABLE legacy.order_lines ADD worth integer GENERATED ALWAYS AS (line * 2) STORED")
+        self.verify()
+        self.cutover()
 
     def test_that_were_changed_in_the_target(self):
         self.open_both()
@@ -169,7 +186,7 @@ class Keys(ProofTest):
         self.assertIn("taken back", said)
         said = self.verify("--repair", status=1)
         self.assertIn("different=2 left=1 unproved=0", said)
-        self.assertIn("table legacy.order_lines: not set right: 1 keys of the target are none that the source can have: delete them there, logged in as the sink", said)
+        self.assertIn("table legacy.order_lines: not set right: 1 of the keys that the target has can be none of the source: delete these rows there, logged in as the sink", said)
         self.at(self.there, "DELETE FROM legacy.order_lines WHERE order_id = 'no number'", user=RELAY)
         self.verify()
         self.cutover()
@@ -189,6 +206,23 @@ class Tables(ProofTest):
         self.at(self.there, "UPDATE boxhaul.sink_table SET state = 'complete' WHERE source = 'legacy.stock'")
         self.wait(lambda: self.sql("SELECT bool_and(state = 'complete') FROM boxhaul.capture_verify") == [(True,)], "the passes to be over")
         self.assertIn("unproved=0", self.verify())
+
+
+    def test_one_that_is_complete_in_a_moment(self):
+        """The rows are there, and one of the two databases has yet to say so: that is waited for."""
+        self.open_both()
+        asked = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND query LIKE '%%t.state FROM boxhaul.sink_table t%%' AND pid <> pg_backend_pid()"
+        for database, table in ((self.there, "sink_table WHERE source"), (self.database, "capture_table WHERE tab")):
+            name, value = table.split(" WHERE ")
+            change = f"UPDATE boxhaul.{name} SET state = '%s' WHERE {value} = 'legacy.stock'"
+            self.at(database, change % "reading")
+            verify = subprocess.Popen([self.program, "verify", "-c", self.old.config, "--to", self.new.config, "--table", "legacy.stock"],
+                                      stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            self.wait(lambda: verify.poll() is not None or self.at(self.there, asked, (self.there,)), "it to look whether the table is complete")
+            self.at(database, change % "complete")
+            said = verify.communicate(timeout=DEADLINE)[0]
+            self.assertEqual(verify.returncode, 0, said)
+            self.assertIn("unproved=0", said)
 
 
 del CutoverTest  # nobody's test by itself
