@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/plural.h"
 #include "command/commands.h"
 #include "command/cutover_plan.h"
 #include "command/cutover_proof.h"
@@ -155,8 +156,8 @@ static enum step fence(struct cutover *m)
 	} else {
 		cutover_tell(
 			m,
-			"fenced: nobody writes the %s tables, and nobody is under way who did; the token is in the log",
-			m->tables_text);
+			"fenced: nobody writes the %s table%s, and nobody is under way who did; the token is in the log",
+			m->tables_text, plural(strtoll(m->tables_text, NULL, 10)));
 	}
 	free(why);
 	return step == STEP_DONE && FAILPOINT(move_fenced) ? STEP_TAKE_BACK : step;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "command/cutover_proof.h"
 #include "command/cutover_relations.h"
 #include "command/line.h"
@@ -61,7 +62,8 @@ static bool judge_sink(struct cutover *m, const struct pg_result *r)
 	char what[CUTOVER_TEXT_BYTES], mend[CUTOVER_TEXT_BYTES], target[CONFIG_TARGET_BYTES];
 	bool good;
 
-	snprintf(what, sizeof what, "sink %s applies %s tables%s%s", m->subscription, m->tables_text,
+	snprintf(what, sizeof what, "sink %s applies %s table%s%s%s", m->subscription, m->tables_text,
+		 plural(strtoll(m->tables_text, NULL, 10)),
 		 pg_is_null(r, 0, 6) ? "" : "; it has stopped: ", pg_text(r, 0, 6));
 	good = cutover_judge(pg_is_null(r, 0, 6), what, "mend that first");
 	if (!pg_is_null(r, 0, 5)) {
@@ -69,7 +71,8 @@ static bool judge_sink(struct cutover *m, const struct pg_result *r)
 		good = cutover_judge(false, what, "wait until their rows are there");
 	}
 	if (strcmp(pg_text(r, 0, 8), "0") != 0) {
-		snprintf(what, sizeof what, "%s updates found no row", pg_text(r, 0, 8));
+		snprintf(what, sizeof what, "%s update%s found no row", pg_text(r, 0, 8),
+			 plural(strtoll(pg_text(r, 0, 8), NULL, 10)));
 		snprintf(mend, sizeof mend, "the copy differs; `boxhaul capture resync %s %s` reads the tables anew",
 			 config_target(m->from.call.config, target), m->capture);
 		good = cutover_judge(false, what, mend);
@@ -203,7 +206,7 @@ static enum exit_code judge_capture(struct cutover *m, char stream[static CUTOVE
 		*good = cutover_judge(false, what, mend);
 	}
 	if (strcmp(pg_text(r, 0, 4), "0") != 0) {
-		snprintf(what, sizeof what, "%s changes were never sent: they are dead letters", pg_text(r, 0, 4));
+		snprintf(what, sizeof what, "dead letters of changes that were never sent: %s", pg_text(r, 0, 4));
 		*good = cutover_judge(false, what, mend);
 	}
 	if (!pg_is_null(r, 0, 5)) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "base/utf8.h"
 #include "command/ask.h"
 #include "command/commands.h"
@@ -196,7 +197,8 @@ static enum exit_code decide_chosen(struct deciding *d, const struct call *call,
 		return session_failed(call->config, "cannot count the dead letters", r);
 	snprintf(top, sizeof top, "%s", pg_text(r, 0, 1));
 	if (asks && strcmp(pg_text(r, 0, 0), "0") != 0)
-		code = ask(call, "Discard %s dead letter(s) for good?", pg_text(r, 0, 0));
+		code = ask(call, "Discard %s dead letter%s for good?", pg_text(r, 0, 0),
+			   plural(strtoll(pg_text(r, 0, 0), NULL, 10)));
 	return code == EXIT_OK ? decide(d, "-1", top) : code;
 }
 
@@ -208,7 +210,8 @@ static enum exit_code run_deciding(struct deciding *d, const struct call *call, 
 		return code;
 	if (call->count == 0)
 		code = decide_chosen(d, call, asks);
-	else if (!asks || (code = ask(call, "Discard %d dead letter(s) for good?", call->count)) == EXIT_OK)
+	else if (!asks ||
+		 (code = ask(call, "Discard %d dead letter%s for good?", call->count, plural(call->count))) == EXIT_OK)
 		code = decide_named(d, call);
 	if (code != EXIT_OK)
 		return code;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/duration.h"
+#include "base/plural.h"
 #include "base/utf8.h"
 #include "command/inbox_show.h"
 #include "command/letter.h"
@@ -28,8 +29,8 @@ static void tell_parked(const json_t *o, const char *target, struct told *t)
 			 "it is handed out when that one is settled: `boxhaul inbox show %s %s`", target, name);
 		return;
 	}
-	snprintf(t->where, sizeof t->where, "failed %lld time(s): %s", inbox_number(o, "attempts"),
-		 utf8_line(look_text(o, "error"), error, sizeof error));
+	snprintf(t->where, sizeof t->where, "failed %lld time%s: %s", inbox_number(o, "attempts"),
+		 plural(inbox_number(o, "attempts")), utf8_line(look_text(o, "error"), error, sizeof error));
 	if (look_number(o, "next_seconds") > 0)
 		snprintf(t->next, sizeof t->next, "it is handed out again in %s; its key waits behind it",
 			 duration_text(look_number(o, "next_seconds"), age, sizeof age));

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "command/ask.h"
 #include "command/commands.h"
 #include "command/inbox_show.h"
@@ -101,7 +102,8 @@ static enum exit_code accept_gap(struct pg_session *s, const struct call *call)
 		return code;
 	lost = session_value(s, call, "SELECT boxhaul.inbox_accept_gap($1)", 1, (const char *[]){ name }, &code);
 	if (lost != NULL)
-		printf("subscription %s goes on; %s sequence(s) are put on record as lost\n", name, lost);
+		printf("subscription %s goes on; %s %s put on record as lost\n", name, lost,
+		       strcmp(lost, "1") == 0 ? "sequence is" : "sequences are");
 	return code;
 }
 
@@ -120,9 +122,10 @@ static enum exit_code drop(struct pg_session *s, const struct call *call)
 		return code;
 	code = ask(
 		call,
-		"Forget subscription %s of stream %s at position %lld, with %lld message(s) that wait and %lld dead letter(s)?",
+		"Forget subscription %s of stream %s at position %lld, with %lld message%s that wait%s and %lld dead letter%s?",
 		name, look_text(o, "stream"), inbox_number(o, "position"), inbox_number(o, "waiting"),
-		inbox_number(o, "dead"));
+		plural(inbox_number(o, "waiting")), inbox_number(o, "waiting") == 1 ? "s" : "", inbox_number(o, "dead"),
+		plural(inbox_number(o, "dead")));
 	json_decref(o);
 	if (code == EXIT_OK &&
 	    session_value(s, call, "SELECT boxhaul.inbox_drop($1)", 1, (const char *[]){ name }, &code) != NULL)

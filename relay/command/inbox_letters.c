@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "base/utf8.h"
 #include "command/ask.h"
 #include "command/commands.h"
@@ -172,7 +173,8 @@ static enum exit_code discard(struct pg_session *s, const struct call *call)
 	enum exit_code code = collect(s, call, &ids);
 
 	if (code == EXIT_OK && ids.count > 0)
-		code = ask(call, "Discard %zu dead letter(s) of the inbox for good?", ids.count);
+		code = ask(call, "Discard %zu dead letter%s of the inbox for good?", ids.count,
+			   plural((int64_t)ids.count));
 	if (code == EXIT_OK)
 		code = decide(s, call, &ids, "SELECT boxhaul.inbox_dead_discard(d.id)" OF_SUBSCRIPTION);
 	free(ids.id);

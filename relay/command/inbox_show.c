@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/duration.h"
+#include "base/plural.h"
 #include "base/utf8.h"
 #include "command/commands.h"
 #include "command/letter.h"
@@ -83,8 +84,8 @@ bool inbox_is_left(const json_t *o, const struct config *config, char what[stati
 	if (look_is(o, "led") || is_configured(config, name))
 		return false;
 	snprintf(what, INBOX_SAID_BYTES,
-		 "Subscription %s is not in this configuration, and no daemon takes it; %lld message(s) wait", name,
-		 inbox_number(o, "waiting"));
+		 "Subscription %s is not in this configuration, and no daemon takes it; %lld %s", name,
+		 inbox_number(o, "waiting"), inbox_number(o, "waiting") == 1 ? "message waits" : "messages wait");
 	if (strcmp(name, CONFIG_SAGAS) == 0)
 		snprintf(
 			mend, INBOX_SAID_BYTES,
@@ -195,11 +196,11 @@ static void print_blocked(const struct out *out, const json_t *o)
 			snprintf(next, sizeof next, ", again in %s",
 				 duration_text(look_number(b, "next_seconds"), age, sizeof age));
 		out_print(out, INK_BOLD, "  %-10lld", inbox_number(b, "id"));
-		out_print(out, INK_PLAIN, " lane %-3lld %s%-20s %-8s for %s, %lld attempt(s)%s, %lld behind it: ",
+		out_print(out, INK_PLAIN, " lane %-3lld %s%-20s %-8s for %s, %lld attempt%s%s, %lld behind it: ",
 			  inbox_number(b, "lane"), look_at(b, "key") != NULL ? "key " : "no key",
 			  utf8_line(look_text(b, "key"), key, sizeof key), look_text(b, "state"),
-			  duration_text(look_number(b, "seconds"), age, sizeof age), inbox_number(b, "attempts"), next,
-			  inbox_number(b, "behind"));
+			  duration_text(look_number(b, "seconds"), age, sizeof age), inbox_number(b, "attempts"),
+			  plural(inbox_number(b, "attempts")), next, inbox_number(b, "behind"));
 		out_print(out, INK_BAD, "%s\n", utf8_line(look_text(b, "error"), error, sizeof error));
 	}
 }
@@ -210,10 +211,10 @@ static const char *proof_of(const json_t *o, char to[static INBOX_STANDING_BYTES
 	char age[32];
 
 	if (different > 0)
-		snprintf(to, INBOX_STANDING_BYTES, "%s%lld row(s) differ, in %.100s", counted((uint64_t)different),
-			 different, look_text(o, "verify.different_tab"));
+		snprintf(to, INBOX_STANDING_BYTES, "%s%lld %s, in %.100s", counted((uint64_t)different), different,
+			 different == 1 ? "row differs" : "rows differ", look_text(o, "verify.different_tab"));
 	else if (unproved > 0)
-		snprintf(to, INBOX_STANDING_BYTES, "%lld table(s) not verified", unproved);
+		snprintf(to, INBOX_STANDING_BYTES, "%lld table%s not verified", unproved, plural(unproved));
 	else
 		snprintf(to, INBOX_STANDING_BYTES, "equal, by verify passes that began %s ago or later",
 			 duration_text(look_number(o, "verify.proved_us") / 1e6, age, sizeof age));
@@ -225,8 +226,8 @@ const char *inbox_standing(const json_t *o, char to[static INBOX_STANDING_BYTES]
 	char proof[INBOX_STANDING_BYTES], age[32] = "-";
 
 	if (look_at(o, "sink") != NULL) {
-		snprintf(to, INBOX_STANDING_BYTES, "%lld changes applied; %.180s", inbox_number(o, "sink.applied"),
-			 proof_of(o, proof));
+		snprintf(to, INBOX_STANDING_BYTES, "%lld change%s applied; %.180s", inbox_number(o, "sink.applied"),
+			 plural(inbox_number(o, "sink.applied")), proof_of(o, proof));
 		return to;
 	}
 	if (look_at(o, "oldest_seconds") != NULL)
@@ -242,11 +243,15 @@ static void print_sink_table(const struct out *out, const json_t *t, bool first)
 	char missing[64] = "", swept[64] = "";
 
 	if (inbox_number(t, "missing") > 0)
-		snprintf(missing, sizeof missing, "; %lld updates found no row", inbox_number(t, "missing"));
+		snprintf(missing, sizeof missing, "; %lld update%s found no row", inbox_number(t, "missing"),
+			 plural(inbox_number(t, "missing")));
 	if (inbox_number(t, "swept") > 0)
-		snprintf(swept, sizeof swept, "; %lld rows from before were taken out", inbox_number(t, "swept"));
-	letter_line(out, first ? "tables" : "", "%s to %s: %s, %lld changes%s%s", look_text(t, "source"),
-		    look_text(t, "target"), look_text(t, "state"), inbox_number(t, "rows"), missing, swept);
+		snprintf(swept, sizeof swept, "; %lld %s from before %s taken out", inbox_number(t, "swept"),
+			 inbox_number(t, "swept") == 1 ? "row" : "rows",
+			 inbox_number(t, "swept") == 1 ? "was" : "were");
+	letter_line(out, first ? "tables" : "", "%s to %s: %s, %lld change%s%s%s", look_text(t, "source"),
+		    look_text(t, "target"), look_text(t, "state"), inbox_number(t, "rows"),
+		    plural(inbox_number(t, "rows")), missing, swept);
 }
 
 /* A subscription with tables. */
@@ -256,8 +261,9 @@ static void print_sink(const struct out *out, const json_t *o)
 	const json_t *t;
 	size_t i;
 
-	letter_line(out, "applied", "%lld changes, %lld transactions; not for these tables, or too early: %lld",
-		    inbox_number(o, "sink.applied"), inbox_number(o, "sink.transactions"),
+	letter_line(out, "applied", "%lld change%s, %lld transaction%s; not for these tables, or too early: %lld",
+		    inbox_number(o, "sink.applied"), plural(inbox_number(o, "sink.applied")),
+		    inbox_number(o, "sink.transactions"), plural(inbox_number(o, "sink.transactions")),
 		    inbox_number(o, "sink.skipped"));
 	if (look_text(o, "sink.lsn")[0] == '\0')
 		letter_line(out, "source", "nothing of its log yet");
@@ -266,8 +272,8 @@ static void print_sink(const struct out *out, const json_t *o)
 			    look_text(o, "sink.committed_at"),
 			    duration_text(look_number(o, "sink.committed_seconds"), age, sizeof age));
 	letter_line(out, "proof", "%s", proof_of(o, proof));
-	letter_line(out, "held back", "%lld message(s) of a transaction that is not whole yet",
-		    inbox_number(o, "sink.held"));
+	letter_line(out, "held back", "%lld message%s of a transaction that is not whole yet",
+		    inbox_number(o, "sink.held"), plural(inbox_number(o, "sink.held")));
 	json_array_foreach (look_at(o, "sink.tables"), i, t)
 		print_sink_table(out, t, i == 0);
 	if (look_at(o, "sink.error") == NULL)
@@ -321,7 +327,8 @@ static void print_subscription(const struct out *out, const json_t *o, const str
 		    age);
 	letter_line(out, "handled", "%lld", inbox_number(o, "handled"));
 	letter_line(out, "parked", "%lld, of these held: %lld", inbox_number(o, "parked"), inbox_number(o, "held"));
-	letter_line(out, "standing", "%lld lane(s)", inbox_number(o, "lanes_standing"));
+	letter_line(out, "standing", "%lld lane%s", inbox_number(o, "lanes_standing"),
+		    plural(inbox_number(o, "lanes_standing")));
 	letter_line(out, "dead", "%lld", inbox_number(o, "dead"));
 	print_blocked(out, o);
 }

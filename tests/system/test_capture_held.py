@@ -66,7 +66,7 @@ class Held(HeldTest):
         self.assertEqual((self.customers(HELD), self.customers(FREE)), (["before"], ["free"]))
         said = self.say(relay, "capture", "status", NAME)
         self.assertIn("1 dead letter holds back what follows with the same key", said)
-        self.assertIn("4; of these 1 dead letter(s) that hold their key", said)
+        self.assertIn("4; of these 1 dead letter that holds its key", said)
         self.wait(lambda: "1 dead letter holds back what follows with the same key" in relay.get("/status")[1], "it to be said")
         self.assertIn('boxhaul_capture_held{capture="shop"} 1', relay.get("/metrics")[1])
         self.assertIn("larger than", self.say(relay, "capture", "dead-letters", NAME))

@@ -419,9 +419,9 @@ class Page(HealthTest):
         self.assertLess(size, 32 << 10)
 
     # What is told of a subscription, and what stands in the column "verified".
-    PROOFS = (("{}", "-"), ("{sink_different: 3, sink_unproved_tables: 1, sink_proved_seconds: null}", "3 row(s) differ"),
-              ("{sink_different: 10000, sink_unproved_tables: 1, sink_proved_seconds: null}", "at least 10,000 row(s) differ"),
-              ("{sink_different: 0, sink_unproved_tables: 2, sink_proved_seconds: null}", "2 table(s) not verified"),
+    PROOFS = (("{}", "-"), ("{sink_different: 3, sink_unproved_tables: 1, sink_proved_seconds: null}", "3 rows differ"),
+              ("{sink_different: 10000, sink_unproved_tables: 1, sink_proved_seconds: null}", "at least 10,000 rows differ"),
+              ("{sink_different: 0, sink_unproved_tables: 2, sink_proved_seconds: null}", "2 tables not verified"),
               ("{sink_different: 0, sink_unproved_tables: 0, sink_proved_seconds: 75}", "equal, 75 s ago"))
 
     def shown(self, browser):

@@ -113,7 +113,7 @@ class Renamed(CheckTest):
         self.assertEqual(refused.returncode, FAILED, refused.stdout)
         self.assertIn(f"a daemon takes the messages of subscription {NAME}", refused.stdout)
         old.stop()
-        said = f"Subscription {NAME} is not in this configuration, and no daemon takes it; 3 message(s) wait"
+        said = f"Subscription {NAME} is not in this configuration, and no daemon takes it; 3 messages wait"
         self.wait(lambda: said in new.command("status").stdout, "the session of who has stopped to end")
         (line,) = [line for line in self.check(new)["warn"] if line.startswith(said)]
         self.assertIn(said, new.command("inbox", "show", NAME).stdout)

@@ -80,8 +80,10 @@ function proof(s) {
 	if ((s.sink_different ?? null) === null)
 		return "-";
 	if (s.sink_different > 0)
-		return `${counted(s.sink_different)} row(s) differ`;
-	return (s.sink_proved_seconds ?? null) === null ? `${number(s.sink_unproved_tables)} table(s) not verified` : `equal, ${duration(s.sink_proved_seconds)} ago`;
+		return `${counted(s.sink_different)} ${s.sink_different === 1 ? "row differs" : "rows differ"}`;
+	if ((s.sink_proved_seconds ?? null) === null)
+		return `${number(s.sink_unproved_tables)} ${s.sink_unproved_tables === 1 ? "table" : "tables"} not verified`;
+	return `equal, ${duration(s.sink_proved_seconds)} ago`;
 }
 
 /* By thousands, as base/bytes.c. */
