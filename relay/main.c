@@ -398,7 +398,8 @@ static const struct command commands[] = {
 	  .names = "[CAPTURE]",
 	  .summary = "switch the tables of a capture to the database of --to: fence, wait until all is there, open",
 	  .more = "Both databases as who owns the tables (postgres.migrate_conninfo). Until the target is open everything is taken back after\n"
-		  "--timeout (30 s), or by itself where something stands against it. Ended in the middle, say the same again." },
+		  "--timeout (30 s), when it is interrupted, or by itself where something stands against it. Killed in the middle, say\n"
+		  "the same again." },
 	{ .words = "config-sample",
 	  .run = sample,
 	  .summary = "print a configuration with every setting, its default and its meaning" },

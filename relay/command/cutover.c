@@ -12,6 +12,7 @@
 #include "command/cutover_plan.h"
 #include "command/cutover_proof.h"
 #include "command/cutover_relations.h"
+#include "command/interrupt.h"
 #include "command/line.h"
 #include "command/session.h"
 #include "config/config_load.h"
@@ -55,6 +56,8 @@ static enum step fence_one(struct cutover *m, const struct cutover_side *side, c
 		tell_whom(m, x->tab,
 			  session_value(side->session, &side->call, "SELECT boxhaul.fence_holders($1)", 1, p, &code),
 			  told);
+		if (cutover_is_interrupted())
+			return STEP_TAKE_BACK;
 		if (cutover_is_over(m)) {
 			fprintf(stderr, "boxhaul: the writers of %s did not end within --timeout\n", x->tab);
 			return STEP_TAKE_BACK;
@@ -187,7 +190,7 @@ static enum step wait_for_standbys(struct cutover *m)
 		told = true;
 		if (unknown || none)
 			return unknown ? STEP_UNKNOWN : STEP_DONE;
-		if (cutover_is_over(m))
+		if (cutover_is_over(m) || cutover_is_interrupted())
 			return STEP_TAKE_BACK;
 		usleep(PAUSE_US);
 	}
@@ -219,6 +222,8 @@ static enum step wait_for_token(struct cutover *m)
 			return STEP_TAKE_BACK;
 		if (arrived || step != STEP_DONE)
 			return step;
+		if (cutover_is_interrupted())
+			return STEP_TAKE_BACK;
 		if (cutover_is_over(m)) {
 			char *why = cutover_ask(&m->to, not_complete, 1, p);
 
@@ -293,6 +298,8 @@ static enum step open_target(struct cutover *m)
 			return decided(pg_text(r, 0, 0));
 		if (!is_locked(r))
 			return cutover_failed(&m->to, "cannot open the target", r);
+		if (cutover_is_interrupted())
+			return STEP_TAKE_BACK;
 		if (cutover_is_over(m)) {
 			fprintf(stderr, "boxhaul: the target's tables are locked by others\n");
 			return STEP_TAKE_BACK;
@@ -372,14 +379,16 @@ static enum exit_code move(struct cutover *m)
 {
 	static enum step (*const steps[])(struct cutover * m) = { fence, wait_for_standbys, wait_for_token,
 								  prove, set_sequences,     open_target };
-	enum step step = expect(m);
+	enum step step;
 
+	interrupt_hold();
+	step = expect(m);
 	if (step == STEP_DONE && m->left[0] != '\0')
 		fprintf(stderr, "boxhaul: tables of the move that the sink does not apply any more: %s\n", m->left);
 	if (step == STEP_DONE && (m->left[0] != '\0' || m->from.call.given[OPTION_GIVE_UP]))
 		step = STEP_TAKE_BACK;
 	for (size_t i = 0; i < sizeof steps / sizeof *steps && step == STEP_DONE; i++)
-		step = steps[i](m);
+		step = cutover_is_interrupted() ? STEP_TAKE_BACK : steps[i](m);
 	return finish(m, step);
 }
 

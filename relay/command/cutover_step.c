@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "command/interrupt.h"
 #include "command/session.h"
 #include "edge/loop.h"
 
@@ -31,6 +32,15 @@ bool cutover_is_over(const struct cutover *m)
 	return loop_now_ms() - m->begun_ms > m->limit_ms;
 }
 
+bool cutover_is_interrupted(void)
+{
+	bool yes = interrupt_came();
+
+	if (yes)
+		fprintf(stderr, "boxhaul: interrupted\n");
+	return yes;
+}
+
 enum step cutover_failed(const struct cutover_side *side, const char *what, const struct pg_result *r)
 {
 	return session_failed(side->call.config, what, r) == EXIT_UNREACHABLE ? STEP_UNKNOWN : STEP_TAKE_BACK;
@@ -43,6 +53,8 @@ enum step cutover_run(const struct cutover *m, const struct cutover_words *words
 	char limit[64];
 	bool over = left < 1;
 
+	if (cutover_is_interrupted())
+		return STEP_TAKE_BACK;
 	snprintf(limit, sizeof limit, "SET LOCAL statement_timeout = %" PRId64, left < INT32_MAX ? left : INT32_MAX);
 	if (!over) {
 		*r = pg_session_run(side->session, limit, 0, NULL);

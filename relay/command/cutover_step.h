@@ -47,6 +47,9 @@ bool cutover_judge(bool good, const char *what, const char *mend);
 
 bool cutover_is_over(const struct cutover *m);
 
+/* Did somebody interrupt it? Says so: what was begun is to be taken back, for a fence that is left stops the clients. */
+bool cutover_is_interrupted(void);
+
 /* A statement that failed, said on stderr. Is the session gone? Then nobody knows more; else what was begun is taken back. */
 enum step cutover_failed(const struct cutover_side *side, const char *what, const struct pg_result *r);
 

@@ -2,7 +2,6 @@
  * interruption comes between two of them: what was copied is whole, and the next id to go on from is known. What --missing has
  * copied is not missing any more: there the same command goes on. */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "books/arrays.h"
 #include "command/ask.h"
 #include "command/commands.h"
+#include "command/interrupt.h"
 #include "command/line.h"
 #include "command/lost_scan.h"
 #include "command/percent.h"
@@ -30,24 +30,6 @@ struct replay {
 	size_t count, room, next;
 	bool no_memory;
 };
-
-static bool interrupted(void)
-{
-	sigset_t pending;
-
-	return sigpending(&pending) == 0 && (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1);
-}
-
-/* From here on they are only looked for. */
-static void hold_signals(void)
-{
-	sigset_t held;
-
-	sigemptyset(&held);
-	sigaddset(&held, SIGINT);
-	sigaddset(&held, SIGTERM);
-	sigprocmask(SIG_BLOCK, &held, NULL);
-}
 
 /* One piece. *end: there is nothing any more. */
 static enum exit_code take_range(struct replay *r, bool dry, bool *end)
@@ -146,12 +128,12 @@ static enum exit_code copy(struct replay *r)
 
 	r->after = r->first - 1;
 	r->copied = 0;
-	hold_signals();
+	interrupt_hold();
 	r->progress = percent_begin("replay", (uint64_t)r->total);
 	do {
 		code = take_piece(r, &end);
 		percent_at(&r->progress, (uint64_t)r->copied);
-	} while (code == EXIT_OK && !end && !interrupted());
+	} while (code == EXIT_OK && !end && !interrupt_came());
 	percent_end(&r->progress);
 	if (code != EXIT_OK)
 		fputs("boxhaul: the piece behind that id may have been copied or not\n", stderr);

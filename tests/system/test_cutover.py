@@ -1,6 +1,7 @@
 """Tables move from one database to another while clients write: the switch, the switch that is killed at each step, the one that is taken back, and the
 way back. Two databases with a daemon each; a capture of the one and a sink of the other, both ways."""
 
+import contextlib
 import json
 import os
 import signal
@@ -499,6 +500,24 @@ class Words(CutoverTest):
 
 
 class Killed(CutoverTest):
+    def test_interrupted(self):
+        """By whoever waits for a writer: a table that was fenced before it is not left so, for its clients would be refused until somebody comes again."""
+        self.open_both()
+        fenced = "SELECT count(*) FROM boxhaul.fence WHERE active"
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number), contextlib.closing(psycopg2.connect(self.pg.conninfo(self.database, SERVICE))) as writer, writer.cursor() as cursor:
+                cursor.execute("UPDATE legacy.stock SET on_hand = on_hand")
+                cutover = subprocess.Popen([self.program, "cutover", NAME, "--to", self.new.config, "-c", self.old.config, "--timeout", f"{DEADLINE}s"],
+                                           stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                self.wait(lambda: self.sql(fenced)[0][0] >= 2, "two tables to be fenced")
+                cutover.send_signal(number)
+                said = cutover.communicate(timeout=DEADLINE)[0]
+                self.assertEqual(cutover.returncode, 1, said)
+                self.assertIn("boxhaul: interrupted\n", said)
+                self.assertIn("taken back: the source takes the writes as before", said)
+                self.assertEqual(self.owners(), [self.database])
+        self.cutover()
+
     def test_at_each_step(self):
         """Killed before the target is open: nobody has taken over; the next one takes it back, or goes on."""
         self.open_both()
