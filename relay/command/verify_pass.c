@@ -247,22 +247,23 @@ static enum exit_code tell_sink(struct verify *v, const struct verify_table *t)
 	return code;
 }
 
-/* Rows and time that are left, by the rate so far. */
+/* Rows and time that are left, by the rate so far. compared: rows, by the sink, which comes behind who reads them. */
 static void tell_progress(const struct verify *v, const struct verify_table *t, const struct pg_result *r,
-			  int64_t *told)
+			  double compared, int64_t *told)
 {
 	bool read = strcmp(pg_text(r, 0, 0), "complete") == 0;
-	double rows = strtod(pg_text(r, 0, 1), NULL), all = strtod(pg_text(r, 0, 2), NULL);
-	double seconds = strtod(pg_text(r, 0, 3), NULL);
+	double rows = strtod(pg_text(r, 0, 1), NULL), all = read ? rows : strtod(pg_text(r, 0, 2), NULL);
+	double done = read ? compared : rows, seconds = strtod(pg_text(r, 0, 3), NULL);
 	char left[64] = "";
 
 	if (now_ms() - *told < (v->out.terminal ? LOOK_MS : TELL_MS))
 		return;
 	*told = now_ms();
-	if (rows > 0 && all > rows && seconds > 0)
-		snprintf(left, sizeof left, ", %.0f %%, %.0f s left", 100 * rows / all, (all - rows) * seconds / rows);
-	out_print(&v->out, INK_DIM, "%s%s: %s, %.0f rows%s%s", v->out.terminal ? "\r\033[K" : "", t->tab,
-		  read ? "all is read, and the sink has yet to compare it" : pg_text(r, 0, 0), rows, left,
+	if (done > 0 && all > done && seconds > 0)
+		snprintf(left, sizeof left, ", %.0f %%, %.0f a second, %.0f s left", 100 * done / all, done / seconds,
+			 (all - done) * seconds / done);
+	out_print(&v->out, INK_DIM, "%s%s: %s%s %.0f rows%s%s", v->out.terminal ? "\r\033[K" : "", t->tab,
+		  read ? "all is read, and the sink has compared" : pg_text(r, 0, 0), read ? "" : ",", done, left,
 		  v->out.terminal ? "" : "\n");
 	fflush(v->out.file);
 }
@@ -283,9 +284,12 @@ static enum exit_code look(struct verify *v, struct verify_table *t, bool *ended
 {
 	const struct pg_result *r =
 		pg_session_run(v->target, result_of_pass, 3, (const char *[]){ t->subscription, t->tab, t->pass });
+	double compared = 0;
 
 	if (pg_error(r) != NULL)
 		return session_failed(v->to.config, "cannot see what was found", r);
+	if (pg_rows(r) == 1)
+		compared = strtod(pg_text(r, 0, 1), NULL);
 	*ended = pg_rows(r) == 1 && pg_text(r, 0, 0)[0] == 't';
 	if (*ended)
 		keep_result(t, r, different);
@@ -300,7 +304,7 @@ static enum exit_code look(struct verify *v, struct verify_table *t, bool *ended
 		return EXIT_OK;
 	}
 	*ended = *ended && strcmp(pg_text(r, 0, 0), "complete") == 0;
-	tell_progress(v, t, r, told);
+	tell_progress(v, t, r, compared, told);
 	return *ended ? EXIT_OK : tell_sink(v, t);
 }
 

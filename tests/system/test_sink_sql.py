@@ -678,7 +678,7 @@ class Errors(SinkTest):
         self.sql("SELECT boxhaul.sink_complete(%s)", NAME, user=SINK)
         self.stream.alone("c", "public.orders", order(1))
         self.assertIn("nothing has said what table public.orders looks like", self.take()[1])
-        self.assertIn("boxhaul capture resync NAME CAPTURE public.orders", self.sink("error_hint")[0])
+        self.assertIn("boxhaul capture resync NAME CAPTURE 'public.orders'", self.sink("error_hint")[0])
 
     def test_a_right_that_was_taken(self):
         self.start()
