@@ -207,6 +207,18 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_is_slow(target regclass, key text[], typ
       LEFT JOIN pg_attribute a ON a.attrelid = target AND a.attname = k.name AND NOT a.attisdropped
 $$;
 
+-- Does a column of the key round off what the source's type, with this modifier, may hold? Then two rows of the source may have one key here, and a DELETE may find none. Of a number
+-- without a scale nobody knows.
+CREATE OR REPLACE FUNCTION boxhaul.sink_rounds(target regclass, name text, type oid, modifier integer) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+    SELECT CASE WHEN a.atttypid = 1082 THEN type IN (1114, 1184)  -- date
+                WHEN a.atttypid <> type OR a.atttypmod < 0 THEN false
+                WHEN type IN (1083, 1114, 1184, 1266) THEN a.atttypmod < CASE WHEN modifier < 0 THEN 6 ELSE modifier END
+                WHEN type = 1700 THEN modifier >= 0 AND (((a.atttypmod - 4) & 2047) # 1024) < (((modifier - 4) & 2047) # 1024)
+                ELSE false END
+      FROM pg_attribute a WHERE a.attrelid = target AND a.attname = sink_rounds.name AND NOT a.attisdropped
+$$;
+
 -- A member of the object `line` as a value of a column. Without a length: a cast would cut off silently what an assignment refuses.
 CREATE OR REPLACE FUNCTION boxhaul.sink_value(target regclass, column_ text, line text, member text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -320,6 +332,12 @@ BEGIN
         RAISE EXCEPTION 'boxhaul: %', wrong.trouble USING ERRCODE = 'object_not_in_prerequisite_state', HINT = wrong.hint;
     END LOOP;
     at := t.target::regclass;
+    SELECT o.name INTO absent FROM jsonb_array_elements(shape) c, LATERAL (SELECT tos[array_position(froms, c ->> 'name')] AS name) o
+     WHERE c ? 'key' AND boxhaul.sink_rounds(at, o.name, (c ->> 'type')::oid, coalesce((c ->> 'typmod')::integer, -1)) ORDER BY (c ->> 'key')::integer LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'boxhaul: column % of table % is a part of the key, and rounds off what the source has', quote_ident(absent), t.target
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('ALTER TABLE %s ALTER COLUMN %I TYPE ..., as it is there.', t.target, absent);
+    END IF;
     -- With a function rows are objects of our columns already, and which these are it says each time.
     IF t.function <> '' THEN
         UPDATE boxhaul.sink_table x
@@ -1438,7 +1456,7 @@ GRANT EXECUTE ON FUNCTION
     boxhaul.sink_apply(text, bigint, integer, bigint, bigint, bigint, bigint[], text[], text[], text[], bytea[], jsonb[], bigint[], text[], bigint),
     boxhaul.capture_emit(text, text), boxhaul.sink_open(text, bigint, integer, bigint, bigint), boxhaul.sink_moved(text, bigint, bigint, bigint, bigint),
     boxhaul.sink_define(text, jsonb, text, integer), boxhaul.sink_may_replicate(), boxhaul.sink_troubles(text, text[], text[]),
-    boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_has_one_text(regclass, text), boxhaul.sink_key_text(text), boxhaul.sink_key_mark(regclass, text[]),
+    boxhaul.sink_is_slow(regclass, text[], oid[]), boxhaul.sink_has_one_text(regclass, text), boxhaul.sink_key_text(text), boxhaul.sink_key_mark(regclass, text[]), boxhaul.sink_rounds(regclass, text, oid, integer),
     boxhaul.capture_operators(oid), boxhaul.capture_equals(oid, text, text), boxhaul.capture_type(oid), boxhaul.capture_relations(oid), boxhaul.sink_value(regclass, text, text, text),
     boxhaul.sink_statement(text, regclass, text[], text[], text[], text[]), boxhaul.sink_prepare(text, text, jsonb),
     boxhaul.sink_translate(boxhaul.sink_table, jsonb), boxhaul.sink_row_as_target(text, text, jsonb), boxhaul.sink_put(boxhaul.sink_table, jsonb[]),

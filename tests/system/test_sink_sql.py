@@ -803,6 +803,24 @@ class Refused(SinkTest):
             self.sql("ALTER TABLE shop.orders DISABLE TRIGGER hush; ALTER TABLE shop.orders DISABLE RULE kept")
         self.take_well()
 
+    def test_a_key_that_is_rounded_off(self):
+        """Two rows of the source would be one here, and one that goes there would stay."""
+        self.sql("CREATE TABLE shop.times (at timestamptz(0) PRIMARY KEY); GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON shop.times TO boxhaul_sink")
+        self.define([{"from": "public.times", "to": "shop.times", "columns": ["*"], "function": ""}])
+        self.lead()
+        self.stream._send({"op": "snapshot-begin", "table": "public.times", "snapshot": "s1", "format": "text", "order": "commit",
+                           "columns": [{"name": "at", "type": 1184, "typmod": -1, "key": 1}]})
+        self.assertIn("column at of table shop.times is a part of the key, and rounds off what the source has", self.take()[1])
+        self.sql("ALTER TABLE shop.times ALTER COLUMN at TYPE timestamptz")
+        self.take_well()
+        for ours, theirs, modifier, rounds in (
+                ("timestamp(3)", "timestamp", 3, False), ("timestamp(3)", "timestamp", 4, True), ("timestamp(3)", "timestamp", -1, True), ("time(6)", "time", -1, False),
+                ("timestamp", "timestamp", -1, False), ("date", "timestamptz", -1, True), ("date", "date", -1, False), ("numeric", "numeric", (9 << 16 | 2) + 4, False),
+                ("numeric(12,2)", "numeric", (9 << 16 | 2) + 4, False), ("numeric(12,1)", "numeric", (9 << 16 | 2) + 4, True), ("numeric(12,0)", "numeric", -1, False),
+                ("bigint", "numeric", -1, False), ("varchar(3)", "varchar", 9, False)):
+            self.sql(f"DROP TABLE IF EXISTS shop.kinds; CREATE TABLE shop.kinds (k {ours})")
+            self.assertEqual(self.sql("SELECT boxhaul.sink_rounds('shop.kinds', 'k', %s::regtype, %s)", theirs, modifier), [(rounds,)], (ours, theirs, modifier))
+
     def test_a_trigger_of_a_partition(self):
         self.sql("DROP TABLE shop.lines; CREATE TABLE shop.lines (order_id bigint, line integer, sku text, PRIMARY KEY (order_id, line)) PARTITION BY HASH (order_id); "
                  "CREATE TABLE shop.part PARTITION OF shop.lines FOR VALUES WITH (MODULUS 1, REMAINDER 0); CREATE FUNCTION shop.none() RETURNS trigger LANGUAGE plpgsql AS "
