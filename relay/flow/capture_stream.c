@@ -167,13 +167,24 @@ static void let_held_go(struct capture_stream *s)
 	s->held = NULL;
 }
 
+/* What goes together is asked when the transaction begins, and not before it may: until then none of its changes is read. */
+static bool may_give_first(struct capture_stream *s)
+{
+	if (s->first == NULL || !s->handlers.takes(s->handlers.arg))
+		return false;
+	if (s->first->event.kind != CAPTURE_EVENT_BEGIN)
+		return true;
+	s->together = s->handlers.together(s->handlers.arg);
+	return s->handlers.knows(s->handlers.arg);
+}
+
 /* What it gives may end the stream, and begin another one: then what waited is gone. */
 bool capture_stream_go_on(struct capture_stream *s)
 {
 	if (s->giving)
 		return false;
 	s->giving = true;
-	while (s->first != NULL && s->handlers.takes(s->handlers.arg)) {
+	while (may_give_first(s)) {
 		struct waiting *w = s->first;
 		struct capture_parcel *parcel = w->parcel;
 		struct capture_event event = w->event;
@@ -384,7 +395,6 @@ static void take_begin(struct capture_stream *s, const struct pgoutput_message *
 	}
 	s->in_transaction = true;
 	s->skipping = false;
-	s->together = s->handlers.together(s->handlers.arg);
 	s->changes = 0;
 	s->place = (struct capture_place){ .system = s->place.system,
 					   .commit_lsn = m->begin.final_lsn,

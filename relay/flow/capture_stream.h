@@ -27,7 +27,8 @@ struct capture_stream_handlers {
 	/* Whether a row that was inserted into this table is not to be sent (capture_lets_go()): then its change is not given. But if it is the last one of its
 	 * transaction, the columns of the table are, in its place. */
 	bool (*lets_go)(void *arg, uint32_t table);
-	/* Whether the stream takes messages of several changes: it takes so many bytes in one. */
+	/* Whether it is known what the stream takes: no transaction begins before. And whether it takes messages of several changes: so many bytes in one. */
+	bool (*knows)(void *arg);
 	bool (*together)(void *arg);
 	/* What was read makes no sense, or there is no memory for it. Nothing is given any more until capture_stream_begin(): the stream is to be
 	 * ended, and begun again from what is settled. */

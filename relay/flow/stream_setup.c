@@ -77,6 +77,7 @@ struct stream_setup {
 	struct elsewhere elsewhere[LIMIT_STREAMS];
 	struct wire wire[LIMIT_STREAMS];
 	uint64_t most_bytes[LIMIT_STREAMS];
+	bool told[LIMIT_STREAMS]; /* so it was, or nobody says it */
 };
 
 struct stream_setup *stream_setup_create(const struct config *config, struct natsio *nats, struct reasons *reasons,
@@ -225,6 +226,11 @@ uint64_t stream_setup_most_bytes(const struct stream_setup *s, uint16_t stream)
 	return s->most_bytes[stream];
 }
 
+bool stream_setup_is_told(const struct stream_setup *s, uint16_t stream)
+{
+	return s->told[stream];
+}
+
 /* --- answers --- */
 
 static void check(struct stream_setup *s, uint16_t stream, const struct stream_info *info)
@@ -307,6 +313,9 @@ static void read_reply(struct stream_setup *s, enum jetstream_kind kind, uint16_
 	} else {
 		not_answered(s, stream);
 	}
+	/* One that is not there may be made now, which is answered, too. */
+	s->told[stream] |= info.error.err_code != STREAM_NOT_FOUND || kind != JETSTREAM_SETUP_INFO ||
+			   !s->config->streams[stream].create;
 	stream_info_free(&info);
 }
 

@@ -41,6 +41,8 @@ enum wire_reason stream_setup_wire(struct stream_setup *s, uint16_t stream);
 
 /* Of a message, headers and payload, by the last answer; 0: any, or not known. */
 uint64_t stream_setup_most_bytes(const struct stream_setup *s, uint16_t stream);
+/* Whether the server has answered since stream_setup_create(), with that or with an error. */
+bool stream_setup_is_told(const struct stream_setup *s, uint16_t stream);
 
 /* What is wrong with a stream, by the server's last answer, and what to do; "" = nothing known. */
 const char *stream_setup_detail(const struct stream_setup *s, uint16_t stream);

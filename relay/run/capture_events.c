@@ -9,6 +9,7 @@
 enum {
 	START_PAUSE_MIN_MS = 200, /* between two tries to have the stream */
 	START_PAUSE_MAX_MS = 10000,
+	TOLD_BY_MS = 5000,      /* NATS says what the stream takes, or does not say it at all */
 	STREAM_WELL_MS = 10000, /* one that ran for so long was a success */
 };
 
@@ -177,6 +178,16 @@ static bool lets_go(void *arg, uint32_t table)
 	return capture_lets_go(c->core, table);
 }
 
+/* A message that is too large for the stream were a dead letter for the company of its changes. So nobody begins before NATS has been there. But where it says
+ * nothing of the stream, as to a login that may not ask, nobody waits for ever. */
+static bool knows(void *arg)
+{
+	struct capture_one *c = arg;
+
+	return !capture_maker_puts_together(capture_room_config(c)) || stream_setup_is_told(c->setup, 0) ||
+	       (c->nats_up && loop_now_ms() - c->nats_up_ms >= TOLD_BY_MS);
+}
+
 /* (Where somebody has the stream take less than that, while a transaction is half stored and its leader dies, what of it went together is stored twice.) */
 static bool together(void *arg)
 {
@@ -189,7 +200,13 @@ static bool together(void *arg)
 struct capture_stream_handlers capture_events_of_stream(struct capture_one *c)
 {
 	return (struct capture_stream_handlers){
-		.takes = takes, .give = on_give, .lets_go = lets_go, .together = together, .broken = on_broken, .arg = c
+		.takes = takes,
+		.give = on_give,
+		.lets_go = lets_go,
+		.knows = knows,
+		.together = together,
+		.broken = on_broken,
+		.arg = c,
 	};
 }
 

@@ -17,6 +17,7 @@ static void on_nats_up(void *arg, const char *url, int64_t max_payload)
 	char clean[256];
 
 	c->nats_up = true;
+	c->nats_up_ms = loop_now_ms();
 	c->nats_connects++;
 	scrub(url, clean, sizeof clean);
 	log_info(c->room->log, "NATS is connected for the capture", KS("capture", name_of(c)), KS("url", clean),

@@ -100,7 +100,7 @@ struct capture_one {
 	int64_t predecessor_until_ms; /* who led before a lead sends nothing since; 0: nobody did */
 	int64_t start_at_ms;          /* not before that */
 	uint32_t start_pause_ms;
-	int64_t stream_since_ms;
+	int64_t stream_since_ms, nats_up_ms;
 	int64_t reader_wanted_ms, second_ms, waits_since_ms;
 	struct capture_room_reading reading; /* of the chunk that was asked for last */
 	struct {

@@ -56,8 +56,19 @@ class Whole(CaptureTest):
         with self.jetstream() as jetstream:
             jetstream.create(STREAM, ["cdc.>"], max_msg_size=2000)
         self.format = "text"
-        self.start_capture({"format": "text", "tables": [table]})
+        relay = self.start_capture({"format": "text", "tables": [table]})
         self.wait_complete()
+        # Nor a change; and who leads next waits for NATS, and does not know the stream before.
+        self.wait_confirmed()
+        self.assertEqual(relay.stop(), 0)
+        self.nats.stop()
+        self.sql(f"UPDATE {table} SET v = 'new'")
+        relay.start()
+        self.wait(lambda: self.sql("SELECT active FROM pg_replication_slots") == [(True,)], "the log to be read")
+        self.sql(f"UPDATE {table} SET v = 'newer'")
+        time.sleep(1)
+        self.nats.start()
+        self.wait_confirmed()
         self.assertEqual(self.sql("SELECT reason FROM boxhaul.capture_letter"), [])
         self.audit_capture(self.source_of([table]))
 

@@ -91,7 +91,13 @@ static bool takes(void *arg)
 
 static uint32_t not_sent = CAPTURE_NO_TABLE;
 
-static bool several = true;
+static bool several = true, known = true;
+
+static bool knows(void *arg)
+{
+	(void)arg;
+	return known;
+}
 
 static bool together(void *arg)
 {
@@ -693,8 +699,13 @@ static void what_goes_apart(void)
 	insert(1, "3|a|x");
 	commit(0x4800);
 	is_text(so_far(), "B58 row2 other3s row8*2! C4810 ", "other columns");
-	several = false;
+	known = false;
 	begin(59, 0x4900);
+	is_text(so_far(), "", "no transaction begins before it is known what the stream takes");
+	ok(!capture_stream_go_on(stream), "so none of its changes is read");
+	known = true;
+	several = false;
+	ok(capture_stream_go_on(stream), "as they are when it is");
 	insert(1, "1|a|x");
 	insert(1, "2|a|x");
 	commit(0x4900);
@@ -741,7 +752,7 @@ static void no_sense(void)
 int main(void)
 {
 	struct capture_stream_handlers handlers = {
-		.takes = takes, .give = give, .lets_go = lets_go, .together = together, .broken = broken
+		.takes = takes, .give = give, .lets_go = lets_go, .knows = knows, .together = together, .broken = broken
 	};
 
 	relations = capture_relations_create(&config, 0);
