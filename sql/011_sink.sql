@@ -570,8 +570,10 @@ CREATE OR REPLACE FUNCTION boxhaul.sink_referring(at regclass, OUT condition tex
     WITH f AS (
         SELECT DISTINCT f.conrelid, k.pairs, k.theirs
           FROM pg_constraint f,
-               LATERAL (SELECT string_agg(format('o.%I = t.%I', m.attname, a.attname), ' AND ' ORDER BY u.n) AS pairs, array_agg(a.attname::text ORDER BY u.n) AS theirs
-                          FROM unnest(f.conkey, f.confkey) WITH ORDINALITY AS u (mine, its, n)
+               -- As the key itself compares them.
+               LATERAL (SELECT string_agg(format('t.%I OPERATOR(%I.%s) o.%I', a.attname, s.nspname, e.oprname, m.attname), ' AND ' ORDER BY u.n) AS pairs, array_agg(a.attname::text ORDER BY u.n) AS theirs
+                          FROM unnest(f.conkey, f.confkey, f.conpfeqop) WITH ORDINALITY AS u (mine, its, equal, n)
+                          JOIN pg_operator e ON e.oid = u.equal JOIN pg_namespace s ON s.oid = e.oprnamespace
                           JOIN pg_attribute m ON m.attrelid = f.conrelid AND m.attnum = u.mine JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = u.its) k
          WHERE f.contype = 'f' AND f.confrelid IN (SELECT at UNION ALL SELECT p.relid FROM pg_partition_tree(at) p))
     SELECT string_agg(CASE WHEN has_table_privilege(f.conrelid, 'SELECT') THEN format('EXISTS (SELECT FROM %s o WHERE %s)', f.conrelid::regclass, f.pairs) ELSE 'true' END, ' OR '), (SELECT array_agg(DISTINCT x) FROM f g, unnest(g.theirs) x) FROM f
