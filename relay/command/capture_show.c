@@ -313,7 +313,8 @@ static void print_carried(const struct out *out, const json_t *o)
 	if (inbox_number(o, "carried") == 0)
 		return;
 	letter_line(out, "carried", "%lld; of these %lld dead letter%s", inbox_number(o, "carried"),
-		    inbox_number(o, "held"), inbox_number(o, "held") == 1 ? " that holds its key" : "s that hold their key");
+		    inbox_number(o, "held"),
+		    inbox_number(o, "held") == 1 ? " that holds its key" : "s that hold their key");
 	json_array_foreach (look_at(o, "waiting"), i, l) {
 		out_print(out, INK_PLAIN, "  %-8lld %s %s: ", inbox_number(l, "ordinal"), look_text(l, "tab"),
 			  utf8_line(look_text(l, "key_shown"), key, sizeof key));
