@@ -382,7 +382,7 @@ static enum step find_way(struct proof *x)
 	enum step step = ask(x, &x->m->from, "SELECT boxhaul.capture_verify_shape($1, $2)", 2, of, &shape);
 	const char *way[] = { x->m->subscription, x->tab, shape };
 	const char *pass[] = { x->m->capture, x->named, NULL, NULL };
-	const struct pg_result *r;
+	const struct pg_result *r = NULL;
 
 	if (step == STEP_DONE)
 		step = run(x, &x->m->to, way_of_target, 3, way, &r);
