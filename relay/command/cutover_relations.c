@@ -39,7 +39,7 @@ bool cutover_relations(const struct cutover_side *side, const char *tables, stru
 
 void cutover_relations_free(struct cutover_relations *all)
 {
-	for (size_t i = 0; i < all->count; i++) {
+	for (size_t i = 0; all->each != NULL && i < all->count; i++) {
 		free(all->each[i].tab);
 		free(all->each[i].oid);
 	}
