@@ -374,6 +374,19 @@ static const char way_of_target[] =
 	" FROM boxhaul.sink_table t WHERE t.subscription = $1 AND t.source = s.tab), s.horizon) THEN s.horizon END, w.unknown, w.unsent"
 	" FROM boxhaul.verify_way($1, $2, $3::pg_catalog.jsonb) w, boxhaul.verify_standing($1) s WHERE s.tab = $2";
 
+/* What no pass compares, and nobody would miss. */
+static enum step judge_way(const struct proof *x, const struct pg_result *r)
+{
+	if (pg_rows(r) == 0)
+		return gone(x);
+	if (!pg_is_null(r, 0, 4))
+		fprintf(stderr, "boxhaul: table %s: " VERIFY_UNKNOWN "\n", x->tab, pg_text(r, 0, 4));
+	if (!pg_is_null(r, 0, 5))
+		fprintf(stderr, "boxhaul: table %s: " VERIFY_UNSENT ": " VERIFY_UNSENT_MEND "\n", x->tab,
+			pg_text(r, 0, 5));
+	return pg_is_null(r, 0, 4) && pg_is_null(r, 0, 5) ? STEP_DONE : STEP_TAKE_BACK;
+}
+
 /* What is compared, how, and since when. */
 static enum step find_way(struct proof *x)
 {
@@ -387,17 +400,8 @@ static enum step find_way(struct proof *x)
 	if (step == STEP_DONE)
 		step = run(x, &x->m->to, way_of_target, 3, way, &r);
 	free(shape);
-	if (step == STEP_DONE && pg_rows(r) == 0)
-		return gone(x);
-	if (step == STEP_DONE && !pg_is_null(r, 0, 4)) {
-		fprintf(stderr, "boxhaul: table %s: " VERIFY_UNKNOWN "\n", x->tab, pg_text(r, 0, 4));
-		step = STEP_TAKE_BACK;
-	}
-	if (step == STEP_DONE && !pg_is_null(r, 0, 5)) {
-		fprintf(stderr, "boxhaul: table %s: " VERIFY_UNSENT ": " VERIFY_UNSENT_MEND "\n", x->tab,
-			pg_text(r, 0, 5));
-		step = STEP_TAKE_BACK;
-	}
+	if (step == STEP_DONE)
+		step = judge_way(x, r);
 	if (step != STEP_DONE)
 		return step;
 	pass[3] = x->columns = keep(r, 0);
