@@ -19,22 +19,23 @@ bool cutover_relations(const struct cutover_side *side, const char *tables, stru
 		return false;
 	}
 	all->each = calloc((size_t)pg_rows(r) + 1, sizeof *all->each);
-	for (int i = 0; all->each != NULL && i < pg_rows(r); i++, all->count++) {
-		struct cutover_relation *x = &all->each[i];
+	if (all->each == NULL) {
+		fprintf(stderr, "boxhaul: out of memory\n");
+		return false;
+	}
+	for (int i = 0; i < pg_rows(r); i++) {
+		struct cutover_relation *x = &all->each[all->count++];
 
 		*x = (struct cutover_relation){ .tab = strdup(pg_text(r, i, 0)),
 						.oid = strdup(pg_text(r, i, 1)),
 						.fenced = pg_text(r, i, 2)[0] == 't' };
-		if (x->tab == NULL || x->oid == NULL)
-			break;
+		if (x->tab == NULL || x->oid == NULL) {
+			fprintf(stderr, "boxhaul: out of memory\n");
+			cutover_relations_free(all);
+			return false;
+		}
 	}
-	if (all->each != NULL && all->count == (size_t)pg_rows(r))
-		return true;
-	fprintf(stderr, "boxhaul: out of memory\n");
-	if (all->each != NULL)
-		all->count++;
-	cutover_relations_free(all);
-	return false;
+	return true;
 }
 
 void cutover_relations_free(struct cutover_relations *all)
