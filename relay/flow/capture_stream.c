@@ -140,7 +140,7 @@ static void end_run(struct capture_stream *s)
 	struct capture_place place = s->place;
 	struct capture_parcel *parcel;
 
-	if (s->run.count > 1) {
+	if (s->held != NULL && s->run.count > 1) {
 		place.index = (uint64_t)s->run.change * NUMBERS + NUMBER_CHANGE;
 		parcel = capture_together_make(&s->run, s->maker, &place);
 		free(s->held->parcel);
