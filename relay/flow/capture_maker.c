@@ -135,17 +135,23 @@ static void find_keys(struct capture_maker *m, const struct capture_change *c)
 		capture_text_reset(&m->repair_key);
 }
 
+struct capture_parcel *capture_maker_pack(struct capture_maker *m, const struct capture_message *message,
+					  struct capture_parts *p)
+{
+	if (p->has_part) {
+		p->part_at = m->writer.part_at;
+		p->part_bytes = m->writer.part_bytes;
+	}
+	return m->key.failed || m->repair_key.failed || m->columns.failed ? NULL : capture_pack(message, p);
+}
+
 struct capture_parcel *capture_maker_make(struct capture_maker *m, const struct capture_change *c,
 					  struct capture_parts *p)
 {
 	struct capture_message message;
 
 	p->defect = capture_event_write(&m->writer, &m->style, c, &message);
-	if (p->has_part) {
-		p->part_at = m->writer.part_at;
-		p->part_bytes = m->writer.part_bytes;
-	}
-	return m->key.failed || m->repair_key.failed || m->columns.failed ? NULL : capture_pack(&message, p);
+	return capture_maker_pack(m, &message, p);
 }
 
 struct capture_parcel *capture_maker_change(struct capture_maker *m, const struct capture_place *place,

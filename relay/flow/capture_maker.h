@@ -102,8 +102,9 @@ struct capture_parcel *capture_maker_token(struct capture_maker *m, const struct
 					   const struct pgoutput_message *message);
 bool capture_maker_skips(const struct capture_maker *m, const struct pgoutput_message *message);
 
-/* Of the snapshot. */
+/* Of the snapshot. Where rows may go together it may be no message yet (parcel->snapshot): then, of such a row, the message that it is by itself. */
 struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row);
+struct capture_parcel *capture_maker_alone(struct capture_maker *m, const struct capture_parcel *row);
 
 /* Several rows of one window in one message, each of which was made as above and is no defect: their shape, snapshot, reading and table (`of`; its values do not count). Who reads a table of its own
  * stream alone wants that: a row as text in the order of the commits. */

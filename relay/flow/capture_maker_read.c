@@ -1,9 +1,19 @@
 /* What is read: rows of a snapshot, and verify passes. */
 #include "flow/capture_maker.h"
 #include "flow/capture_maker_state.h"
+#include "format/capture_key.h"
 #include "format/sql_name.h"
 
 /* --- the snapshot --- */
+
+/* Most rows go with others. Those have no use for a message of their own, which is more than half of the work; so it is made of those alone that go alone after all. What can never
+ * be sent, or is too large for company, is made at once: whoever looks at it sees its defect. */
+static bool is_part(struct capture_maker *m, const struct capture_change *c, struct capture_message *message)
+{
+	return m->by_table && c->nth == 0 && m->key.count > 0 &&
+	       capture_event_part(&m->writer, &m->style, c, message) == REASON_NONE &&
+	       m->writer.part_bytes <= CAPTURE_MAKER_TOGETHER_BYTES;
+}
 
 struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct capture_read_row *row)
 {
@@ -15,8 +25,44 @@ struct capture_parcel *capture_maker_row(struct capture_maker *m, const struct c
 				    .reading = row->reading,
 				    .nth = row->nth };
 	struct capture_parts p = { .tab = row->tab, .table = row->table, .key = &m->key, .has_part = m->puts_together };
+	struct capture_message message;
 
 	capture_pack_key(&m->key, row->shape, row->values);
+	if (!is_part(m, &c, &message))
+		return capture_maker_make(m, &c, &p);
+	p.snapshot = row->snapshot;
+	p.reading = row->reading;
+	return capture_maker_pack(m, &message, &p);
+}
+
+/* The key in one piece has what the message says of it: only the names of its columns are missing, and those stand in the part. */
+struct capture_parcel *capture_maker_alone(struct capture_maker *m, const struct capture_parcel *row)
+{
+	struct capture_column columns[CAPTURE_KEY_COLUMNS];
+	struct pgoutput_value values[CAPTURE_KEY_COLUMNS];
+	struct sql_name name = { .schema = "" };
+	struct capture_shape shape = { .schema = name.schema, .table = name.table, .columns = columns };
+	struct capture_change c = { .op = CAPTURE_OP_READ,
+				    .shape = &shape,
+				    .row = values,
+				    .place = { .system = m->style.system },
+				    .snapshot = row->snapshot,
+				    .reading = row->reading,
+				    .part = row->parcel.payload,
+				    .part_bytes = row->parcel.payload_bytes };
+	struct capture_parts p = { .tab = row->tab, .table = row->table, .key = &m->key };
+	const char *key = row->key;
+	size_t left = row->key_bytes;
+
+	sql_name_read(row->tab, &name);
+	for (struct pgoutput_value *v = values; shape.count < CAPTURE_KEY_COLUMNS; v++) {
+		*v = (struct pgoutput_value){ .kind = PGOUTPUT_TEXT };
+		if (!capture_key_next(&key, &left, &v->text, &v->bytes))
+			break;
+		columns[shape.count++] = (struct capture_column){ .name = "", .key = ++shape.key_count };
+	}
+	capture_text_reset(&m->key);
+	capture_text_put(&m->key, row->key, row->key_bytes);
 	return capture_maker_make(m, &c, &p);
 }
 

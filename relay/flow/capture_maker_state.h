@@ -19,8 +19,11 @@ struct capture_maker {
 	struct pgoutput_value row[PGOUTPUT_COLUMNS_MAX], old[PGOUTPUT_COLUMNS_MAX];
 };
 
-/* capture_maker.c: the message of a change, and its parcel; NULL when out of memory. */
+/* capture_maker.c: the message of a change, and its parcel; the parcel of what the writer has made. NULL when out of memory. */
 struct capture_parcel *capture_maker_make(struct capture_maker *m, const struct capture_change *c,
+					  struct capture_parts *p);
+
+struct capture_parcel *capture_maker_pack(struct capture_maker *m, const struct capture_message *message,
 					  struct capture_parts *p);
 
 #endif

@@ -115,6 +115,8 @@ static void fill(struct capture_parcel *c, const struct capture_message *m, cons
 		c->part = (const char *)c->parcel.payload + p->part_at;
 		c->part_bytes = p->part_bytes;
 	}
+	if (p->snapshot != NULL)
+		c->snapshot = keep_text(&room, p->snapshot);
 	c->columns = keep_all(&room, p->columns);
 	if (c->columns != NULL)
 		*room = '\0';
@@ -126,7 +128,8 @@ struct capture_parcel *capture_pack(const struct capture_message *m, const struc
 	struct capture_parcel *c;
 	size_t bytes = sizeof *c + strlen(m->subject) + 1 + m->headers_bytes + m->payload_bytes + strlen(p->tab) + 1 +
 		       (m->why != NULL ? strlen(m->why) : 0) + 1 + length(p->key) + length(p->repair_key) +
-		       length(p->columns) + 1 + bytes_of_others(p);
+		       length(p->columns) + 1 + bytes_of_others(p) +
+		       (p->snapshot != NULL ? strlen(p->snapshot) + 1 : 0);
 
 	if (p->place != NULL)
 		capture_identity_position(p->place, position);
@@ -138,6 +141,7 @@ struct capture_parcel *capture_pack(const struct capture_message *m, const struc
 	c->read_instead = p->read_instead;
 	c->bytes = (uint32_t)bytes;
 	c->lane = lane_of(m, p);
+	c->reading = p->reading;
 	fill(c, m, p, position, (char *)(c + 1));
 	return c;
 }

@@ -27,6 +27,8 @@ struct capture_parts {
 	bool moves_whole;
 	bool has_part;              /* that of the message, where the writer has put it */
 	size_t part_at, part_bytes; /* in the body */
+	const char *snapshot;       /* of a row that is no message yet: what it was read in; else NULL */
+	uint64_t reading;
 };
 
 /* The key of a row in one piece; empty where it has none, or not all of it was sent. */

@@ -182,23 +182,33 @@ static void set_part(struct body *b, size_t at)
 	b->w->part_bytes = b->out->count - at;
 }
 
+static void put_key_and_row(struct body *b)
+{
+	size_t at;
+
+	put_key(b);
+	if (!has_row(b->c))
+		return;
+	capture_text_say(b->out, ",\"row\":");
+	at = b->out->count;
+	put_row(b);
+	if (b->c->op == CAPTURE_OP_READ)
+		set_part(b, at);
+}
+
 static void write_plain(struct body *b, const char *op)
 {
 	const struct capture_change *c = b->c;
 	char time[ENVELOPE_TIME_BYTES];
-	size_t at, change;
+	size_t change;
 
 	put_text(b, "{\"op\":", op);
 	put_table(b);
 	change = b->out->count;
-	put_key(b);
-	if (has_row(c)) {
-		capture_text_say(b->out, ",\"row\":");
-		at = b->out->count;
-		put_row(b);
-		if (c->op == CAPTURE_OP_READ)
-			set_part(b, at);
-	}
+	if (c->part != NULL)
+		capture_text_put(b->out, c->part, c->part_bytes);
+	else
+		put_key_and_row(b);
 	if (c->body != NULL) {
 		capture_text_say(b->out, c->op == CAPTURE_OP_READ ? ",\"rows\":[" : ",\"changes\":[");
 		capture_text_put(b->out, c->body->bytes, c->body->count);
@@ -307,5 +317,14 @@ enum reason capture_body_write(struct capture_writer *w, const struct capture_st
 		write_debezium(&b, op);
 	else
 		write_plain(&b, op);
+	return b.defect;
+}
+
+enum reason capture_body_write_part(struct capture_writer *w, const struct capture_style *style,
+				    const struct capture_change *c)
+{
+	struct body b = { .w = w, .out = &w->payload, .style = style, .c = c, .defect = REASON_NONE };
+
+	put_key_and_row(&b);
 	return b.defect;
 }

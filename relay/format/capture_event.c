@@ -315,6 +315,19 @@ enum reason capture_event_write(struct capture_writer *w, const struct capture_s
 	return made != REASON_NONE ? made : subject != REASON_NONE ? subject : body != REASON_NONE ? body : headers;
 }
 
+enum reason capture_event_part(struct capture_writer *w, const struct capture_style *style,
+			       const struct capture_change *change, struct capture_message *m)
+{
+	enum reason body, subject, made;
+
+	capture_message_begin(w);
+	subject = write_subject(w, style, change, key_parts(change));
+	body = capture_body_write_part(w, style, change);
+	m->id[0] = '\0';
+	made = capture_message_end(w, false, m);
+	return made != REASON_NONE ? made : subject != REASON_NONE ? subject : body;
+}
+
 bool capture_event_moves(const struct capture_change *c)
 {
 	for (uint16_t part = 1; c->op == CAPTURE_OP_UPDATE && c->old != NULL && part <= c->shape->key_count; part++) {

@@ -38,6 +38,11 @@
 enum reason capture_event_write(struct capture_writer *w, const struct capture_style *style,
 				const struct capture_change *change, struct capture_message *m);
 
+/* Of a READ, in the formats row and text, no more than what others may stand beside in one message (w->part_at), with its key before it: neither id nor headers, of which a row that goes
+ * with others has no use. They are most of the work. The same message comes of it by capture_event_write() with change->part. A defect as above. */
+enum reason capture_event_part(struct capture_writer *w, const struct capture_style *style,
+			       const struct capture_change *change, struct capture_message *m);
+
 /* A bucket holds rows: of a SHAPE and of where a snapshot begins and ends it is told nothing. */
 static inline bool capture_event_is_sent(const struct capture_style *style, enum capture_op op)
 {

@@ -47,11 +47,38 @@ static bool send_parcel(struct capture_one *c, struct capture_parcel *p, const s
 	return true;
 }
 
+/* The message in this slot: made now where it is that of a row that was to go with others, and goes alone. (Such a row is offered before anything else is asked about it, so
+ * nobody has seen it without an id. It takes some 500 bytes more than the core has counted; of those there are not more than a chunk has rows.) NULL: out of memory. */
+static struct capture_parcel *message_in(struct capture_one *c, uint32_t slot)
+{
+	struct capture_parcel *row = c->parcels[slot], *p;
+
+	if (row->snapshot == NULL)
+		return row;
+	p = capture_maker_alone(c->maker, row);
+	if (p == NULL)
+		return NULL;
+	p->parcel.born_us = row->parcel.born_us;
+	p->parcel.read_ms = row->parcel.read_ms;
+	free(row);
+	c->parcels[slot] = p;
+	return p;
+}
+
 static void publish(struct capture_one *c, const struct effect *f)
 {
-	struct capture_parcel *p = c->parcels[f->publish.slot];
+	struct capture_parcel *p = message_in(c, f->publish.slot);
 	uint64_t sequence;
 
+	if (p == NULL) {
+		pg_break(c->pg, "out of memory");
+		return;
+	}
+	/* Its subject may be another one since a reload. */
+	if (p->defect != REASON_NONE) {
+		capture_room_refuse(c, f->publish.token, p->defect);
+		return;
+	}
 	p->parcel.id = f->publish.id;
 	capture_marks_told(c, p, f->publish.id);
 	sequence = stream_scan_take(c->scan, 0, p->parcel.message_id);
