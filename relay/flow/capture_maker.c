@@ -154,6 +154,13 @@ struct capture_parcel *capture_maker_make(struct capture_maker *m, const struct 
 	return capture_maker_pack(m, &message, p);
 }
 
+static void find_keys_in(struct capture_maker *m, const struct capture_relation *x, const struct capture_change *c)
+{
+	find_keys(m, c);
+	if (x->other_key)
+		forget_keys(m);
+}
+
 struct capture_parcel *capture_maker_change(struct capture_maker *m, const struct capture_place *place,
 					    const struct capture_relation *x, const struct pgoutput_message *message)
 {
@@ -167,9 +174,7 @@ struct capture_parcel *capture_maker_change(struct capture_maker *m, const struc
 		.has_part = m->puts_together,
 	};
 
-	find_keys(m, &c);
-	if (x->other_key)
-		forget_keys(m);
+	find_keys_in(m, x, &c);
 	p.moves_whole = m->moves_whole;
 	p.read_instead = m->style.target == CAPTURE_TARGET_KV && !m->moves_whole && m->repair_key.count > 0;
 	return capture_maker_make(m, &c, &p);
@@ -200,9 +205,7 @@ struct capture_parcel *capture_maker_half(struct capture_maker *m, const struct 
 
 	c.op = CAPTURE_OP_DELETE;
 	c.row = NULL;
-	find_keys(m, &c);
-	if (x->other_key)
-		forget_keys(m);
+	find_keys_in(m, x, &c);
 	return capture_maker_make(m, &c, &p);
 }
 
@@ -230,9 +233,6 @@ struct capture_parcel *capture_maker_columns(struct capture_maker *m, const stru
 
 /* --- several changes --- */
 
-/* The head of a change's body, before its table. */
-enum { HEAD_BYTES = sizeof "{\"op\":\"c\"" - 1 };
-
 bool capture_maker_goes_together(const struct capture_maker *m, const struct capture_relation *x,
 				 const struct pgoutput_message *message, const struct capture_parcel *p)
 {
@@ -242,9 +242,22 @@ bool capture_maker_goes_together(const struct capture_maker *m, const struct cap
 	       capture_maker_bytes_of_change(p) <= CAPTURE_MAKER_TOGETHER_BYTES;
 }
 
+struct capture_parcel *capture_maker_part(struct capture_maker *m, const struct capture_relation *x,
+					  const struct pgoutput_message *message)
+{
+	static const struct capture_place nowhere = { .system = 0 };
+	struct capture_change c = change_of(m, &nowhere, x, message);
+	struct capture_parts p = { .tab = x->tab, .table = x->table, .key = &m->key, .has_part = true };
+	struct capture_message part;
+
+	find_keys_in(m, x, &c);
+	p.defect = capture_event_part(&m->writer, &m->style, &c, &part);
+	return capture_maker_pack(m, &part, &p);
+}
+
 size_t capture_maker_bytes_of_change(const struct capture_parcel *p)
 {
-	return HEAD_BYTES + p->part_bytes + 2;
+	return CAPTURE_EVENT_HEAD_BYTES + p->part_bytes + 2;
 }
 
 /* Where one has none, it may be of any row: so are all of them. */
@@ -274,7 +287,7 @@ struct capture_parcel *capture_maker_changes(struct capture_maker *m, const stru
 	capture_text_reset(&m->body);
 	for (size_t i = 0; i < count; i++) {
 		capture_text_say(&m->body, i > 0 ? "," : "");
-		capture_text_put(&m->body, changes[i]->parcel.payload, HEAD_BYTES);
+		capture_text_put(&m->body, changes[i]->parcel.payload, CAPTURE_EVENT_HEAD_BYTES);
 		capture_text_put(&m->body, changes[i]->part, changes[i]->part_bytes);
 		capture_text_char(&m->body, '}');
 		if (i > 0)

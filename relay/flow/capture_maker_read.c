@@ -48,8 +48,8 @@ struct capture_parcel *capture_maker_alone(struct capture_maker *m, const struct
 				    .place = { .system = m->style.system },
 				    .snapshot = row->snapshot,
 				    .reading = row->reading,
-				    .part = row->parcel.payload,
-				    .part_bytes = row->parcel.payload_bytes };
+				    .part = (const char *)row->parcel.payload + CAPTURE_EVENT_HEAD_BYTES,
+				    .part_bytes = row->parcel.payload_bytes - CAPTURE_EVENT_HEAD_BYTES };
 	struct capture_parts p = { .tab = row->tab, .table = row->table, .key = &m->key };
 	const char *key = row->key;
 	size_t left = row->key_bytes;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "flow/capture_together.h"
+#include "flow/capture_waiting.h"
 #include "format/emitted.h"
 #include "format/pgoutput.h"
 #include "format/signal_row.h"
@@ -11,26 +12,18 @@
 /* A change of the server's has so many numbers: what we put before it must not shift those behind it. */
 enum number { NUMBER_COLUMNS, NUMBER_HALF, NUMBER_CHANGE, NUMBERS };
 
-struct waiting {
-	struct capture_event event;
-	struct capture_parcel *parcel;
-	bool for_the_end; /* it is wanted as the last of its transaction alone, */
-	bool refusable;   /* in the place of one that may be refused */
-	struct waiting *next;
-};
-
 struct capture_stream {
 	struct capture_relations *relations;
 	struct capture_maker *maker;
 	struct capture_stream_handlers handlers;
 	bool broken, in_transaction, giving;
-	bool skipping;                   /* a sink has written this transaction, and it is not to go back */
-	struct capture_place place;      /* of the change that is read */
-	uint32_t changes, change;        /* so many has the server sent of the transaction; the one that is read */
-	struct waiting *held;            /* the last message of the transaction, so far: */
-	struct capture_together run;     /* the changes that it is to be of, where they may go together */
-	bool together;                   /* those of this transaction may */
-	struct waiting *first, **behind; /* to be given */
+	bool skipping;                       /* a sink has written this transaction, and it is not to go back */
+	struct capture_place place;          /* of the change that is read */
+	uint32_t changes, change;            /* so many has the server sent of the transaction; the one that is read */
+	struct capture_waiting *held;        /* the last message of the transaction, so far: */
+	struct capture_together run;         /* the changes that it is to be of, where they may go together */
+	bool together;                       /* those of this transaction may */
+	struct capture_waiting_list waiting; /* to be given */
 	uint64_t left_out;
 };
 
@@ -42,29 +35,15 @@ struct capture_stream *capture_stream_create(struct capture_relations *relations
 	if (s == NULL)
 		return NULL;
 	*s = (struct capture_stream){ .relations = relations, .maker = maker, .handlers = *handlers };
-	s->behind = &s->first;
+	capture_waiting_begin(&s->waiting);
 	return s;
-}
-
-static void free_waiting(struct waiting *w)
-{
-	if (w == NULL)
-		return;
-	free(w->parcel);
-	free(w);
 }
 
 static void drop_all(struct capture_stream *s)
 {
-	while (s->first != NULL) {
-		struct waiting *w = s->first;
-
-		s->first = w->next;
-		free_waiting(w);
-	}
-	s->behind = &s->first;
+	capture_waiting_drop_all(&s->waiting);
 	capture_together_end(&s->run);
-	free_waiting(s->held);
+	capture_waiting_free(s->held);
 	s->held = NULL;
 	s->in_transaction = false;
 }
@@ -106,32 +85,19 @@ static void breaks(struct capture_stream *s, const char *why)
 
 /* --- what waits --- */
 
-static struct waiting *wait_with(struct capture_stream *s, const struct capture_event *event,
-				 struct capture_parcel *parcel)
+static struct capture_waiting *wait_with(struct capture_stream *s, const struct capture_event *event,
+					 struct capture_parcel *parcel)
 {
-	struct waiting *w = calloc(1, sizeof *w);
+	struct capture_waiting *w = capture_waiting_create(event, parcel);
 
-	if (w == NULL) {
-		free(parcel);
-		breaks(s, "out of memory");
-		return NULL;
-	}
-	w->event = *event;
-	w->parcel = parcel;
-	return w;
-}
-
-static void put_last(struct capture_stream *s, struct waiting *w)
-{
 	if (w == NULL)
-		return;
-	*s->behind = w;
-	s->behind = &w->next;
+		breaks(s, "out of memory");
+	return w;
 }
 
 static void put_event(struct capture_stream *s, const struct capture_event *event)
 {
-	put_last(s, wait_with(s, event, NULL));
+	capture_waiting_put(&s->waiting, wait_with(s, event, NULL));
 }
 
 /* The changes that wait to be one message are one. */
@@ -161,18 +127,18 @@ static void let_held_go(struct capture_stream *s)
 {
 	end_run(s);
 	if (s->held != NULL && s->held->for_the_end && !s->held->parcel->parcel.last)
-		free_waiting(s->held);
+		capture_waiting_free(s->held);
 	else
-		put_last(s, s->held);
+		capture_waiting_put(&s->waiting, s->held);
 	s->held = NULL;
 }
 
 /* What goes together is asked when the transaction begins, and not before it may: until then none of its changes is read. */
 static bool may_give_first(struct capture_stream *s)
 {
-	if (s->first == NULL || !s->handlers.takes(s->handlers.arg))
+	if (s->waiting.first == NULL || !s->handlers.takes(s->handlers.arg))
 		return false;
-	if (s->first->event.kind != CAPTURE_EVENT_BEGIN)
+	if (s->waiting.first->event.kind != CAPTURE_EVENT_BEGIN)
 		return true;
 	s->together = s->handlers.together(s->handlers.arg);
 	return s->handlers.knows(s->handlers.arg);
@@ -185,18 +151,13 @@ bool capture_stream_go_on(struct capture_stream *s)
 		return false;
 	s->giving = true;
 	while (may_give_first(s)) {
-		struct waiting *w = s->first;
-		struct capture_parcel *parcel = w->parcel;
-		struct capture_event event = w->event;
+		struct capture_event event;
+		struct capture_parcel *parcel = capture_waiting_take(&s->waiting, &event);
 
-		s->first = w->next;
-		if (s->first == NULL)
-			s->behind = &s->first;
-		free(w);
 		s->handlers.give(s->handlers.arg, &event, parcel);
 	}
 	s->giving = false;
-	return s->first == NULL && s->handlers.takes(s->handlers.arg);
+	return s->waiting.first == NULL && s->handlers.takes(s->handlers.arg);
 }
 
 /* --- changes --- */
@@ -235,7 +196,7 @@ static void tell_columns(struct capture_stream *s, struct capture_relation *x)
  * ends must not: so they are told before the message, whose first changes have the same columns. (In the order of the numbers: the message has that of this change, at least.) */
 static void add_to_run(struct capture_stream *s, struct capture_relation *x, struct capture_parcel *parcel)
 {
-	struct waiting *held = s->held;
+	struct capture_waiting *held = s->held;
 	struct capture_together run = s->run;
 
 	s->held = NULL;
@@ -247,15 +208,21 @@ static void add_to_run(struct capture_stream *s, struct capture_relation *x, str
 	capture_together_add(&s->run, s->change, parcel);
 }
 
-static void offer_change(struct capture_stream *s, struct capture_relation *x, const struct pgoutput_message *m,
-			 struct capture_parcel *parcel)
+static void offer_change(struct capture_stream *s, struct capture_relation *x, const struct pgoutput_message *m)
 {
-	bool may = s->together && parcel != NULL && capture_maker_goes_together(s->maker, x, m, parcel);
+	struct capture_parcel *parcel = NULL;
+	bool may;
 
-	if (may && capture_together_fits(&s->run, x, s->change, parcel)) {
+	if (s->together && !capture_together_part(&s->run, s->maker, x, s->change, m, &parcel)) {
+		breaks(s, "out of memory");
+		return;
+	}
+	if (parcel != NULL) {
 		add_to_run(s, x, parcel);
 		return;
 	}
+	parcel = capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m);
+	may = s->together && parcel != NULL && capture_maker_goes_together(s->maker, x, m, parcel);
 	tell_columns(s, x);
 	at(s, NUMBER_CHANGE);
 	offer(s, CAPTURE_CHANGE_ROW, parcel);
@@ -352,7 +319,7 @@ static void take_change(struct capture_stream *s, const struct pgoutput_message 
 		tell_columns(s, x);
 		offer(s, CAPTURE_CHANGE_ROW, capture_maker_half(s->maker, at(s, NUMBER_HALF), x, m));
 	}
-	offer_change(s, x, m, capture_maker_change(s->maker, at(s, NUMBER_CHANGE), x, m));
+	offer_change(s, x, m);
 }
 
 static void take_truncate(struct capture_stream *s, const struct pgoutput_message *m)

@@ -4,12 +4,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool capture_together_fits(const struct capture_together *t, const struct capture_relation *x, uint32_t change,
-			   const struct capture_parcel *parcel)
+/* Is this change of that table the one behind the last? */
+static bool follows(const struct capture_together *t, const struct capture_relation *x, uint32_t change)
 {
 	return t->count > 0 && t->count < CAPTURE_MAKER_TOGETHER_MOST && t->oid == x->oid && t->version == x->version &&
-	       t->change + 1 == change &&
-	       t->bytes + capture_maker_bytes_of_change(parcel) <= CAPTURE_MAKER_TOGETHER_BYTES;
+	       t->change + 1 == change;
+}
+
+bool capture_together_part(const struct capture_together *t, struct capture_maker *m, const struct capture_relation *x,
+			   uint32_t change, const struct pgoutput_message *message, struct capture_parcel **part)
+{
+	struct capture_parcel *p;
+
+	*part = NULL;
+	if (!follows(t, x, change))
+		return true;
+	p = capture_maker_part(m, x, message);
+	if (p == NULL)
+		return false;
+	if (capture_maker_goes_together(m, x, message, p) &&
+	    t->bytes + capture_maker_bytes_of_change(p) <= CAPTURE_MAKER_TOGETHER_BYTES)
+		*part = p;
+	else
+		free(p);
+	return true;
 }
 
 void capture_together_begin(struct capture_together *t, const struct capture_relation *x, uint32_t change,

@@ -23,11 +23,12 @@ struct capture_together {
 	uint32_t change; /* the number of the last one in the transaction, as the server counts */
 };
 
-/* Is this change of that table the one behind the last, and is there room for it? It may go together (capture_maker_goes_together()). */
-bool capture_together_fits(const struct capture_together *t, const struct capture_relation *x, uint32_t change,
-			   const struct capture_parcel *parcel);
+/* *part: what stands of this change in the message with those that wait, if it is the one behind the last, may go together (capture_maker_goes_together()), and there is room for it; else
+ * NULL. False: out of memory, and nobody can say: it must not go by itself for that. */
+bool capture_together_part(const struct capture_together *t, struct capture_maker *m, const struct capture_relation *x,
+			   uint32_t change, const struct pgoutput_message *message, struct capture_parcel **part);
 
-/* The first one; another one that fits. */
+/* The first one, which is a message; another one, of which that is the part. */
 void capture_together_begin(struct capture_together *t, const struct capture_relation *x, uint32_t change,
 			    struct capture_parcel *parcel);
 void capture_together_add(struct capture_together *t, uint32_t change, struct capture_parcel *parcel);

@@ -182,37 +182,19 @@ static void set_part(struct body *b, size_t at)
 	b->w->part_bytes = b->out->count - at;
 }
 
-static void put_key_and_row(struct body *b)
-{
-	size_t at;
-
-	put_key(b);
-	if (!has_row(b->c))
-		return;
-	capture_text_say(b->out, ",\"row\":");
-	at = b->out->count;
-	put_row(b);
-	if (b->c->op == CAPTURE_OP_READ)
-		set_part(b, at);
-}
-
-static void write_plain(struct body *b, const char *op)
+/* All that is said of the row. Of a READ the row alone may stand in a list. */
+static void put_change(struct body *b)
 {
 	const struct capture_change *c = b->c;
-	char time[ENVELOPE_TIME_BYTES];
-	size_t change;
+	size_t change = b->out->count, row;
 
-	put_text(b, "{\"op\":", op);
-	put_table(b);
-	change = b->out->count;
-	if (c->part != NULL)
-		capture_text_put(b->out, c->part, c->part_bytes);
-	else
-		put_key_and_row(b);
-	if (c->body != NULL) {
-		capture_text_say(b->out, c->op == CAPTURE_OP_READ ? ",\"rows\":[" : ",\"changes\":[");
-		capture_text_put(b->out, c->body->bytes, c->body->count);
-		capture_text_char(b->out, ']');
+	put_key(b);
+	if (has_row(c)) {
+		capture_text_say(b->out, ",\"row\":");
+		row = b->out->count;
+		put_row(b);
+		if (c->op == CAPTURE_OP_READ)
+			set_part(b, row);
 	}
 	if (has_old(c)) {
 		capture_text_say(b->out, ",\"old\":");
@@ -221,6 +203,28 @@ static void write_plain(struct body *b, const char *op)
 	put_unchanged(b);
 	if (c->op < CAPTURE_OP_READ)
 		set_part(b, change);
+}
+
+static void put_list(struct body *b)
+{
+	capture_text_say(b->out, b->c->op == CAPTURE_OP_READ ? ",\"rows\":[" : ",\"changes\":[");
+	capture_text_put(b->out, b->c->body->bytes, b->c->body->count);
+	capture_text_char(b->out, ']');
+}
+
+static void write_plain(struct body *b, const char *op)
+{
+	const struct capture_change *c = b->c;
+	char time[ENVELOPE_TIME_BYTES];
+
+	put_text(b, "{\"op\":", op);
+	put_table(b);
+	if (c->body != NULL)
+		put_list(b);
+	else if (c->part != NULL)
+		capture_text_put(b->out, c->part, c->part_bytes);
+	else
+		put_change(b);
 	if (c->op == CAPTURE_OP_SHAPE || (c->op == CAPTURE_OP_SNAPSHOT_BEGIN && c->shape->count > 0)) {
 		capture_text_say(b->out, ",\"columns\":");
 		capture_shape_write(b->out, c->shape);
@@ -321,10 +325,11 @@ enum reason capture_body_write(struct capture_writer *w, const struct capture_st
 }
 
 enum reason capture_body_write_part(struct capture_writer *w, const struct capture_style *style,
-				    const struct capture_change *c)
+				    const struct capture_change *c, const char *op)
 {
 	struct body b = { .w = w, .out = &w->payload, .style = style, .c = c, .defect = REASON_NONE };
 
-	put_key_and_row(&b);
+	put_text(&b, "{\"op\":", op);
+	put_change(&b);
 	return b.defect;
 }

@@ -13,8 +13,8 @@ const struct pgoutput_value *capture_body_value(const struct capture_change *c, 
 enum reason capture_body_write(struct capture_writer *w, const struct capture_style *style,
 			       const struct capture_change *c, const char *op);
 
-/* Of a READ its key and its row, as they stand there (capture_event_part()). REASON_NONE, DEFECT_COLUMN. */
+/* Of a change or a READ its op and all that is said of the row, as it stands there (capture_event_part()). REASON_NONE, DEFECT_COLUMN. */
 enum reason capture_body_write_part(struct capture_writer *w, const struct capture_style *style,
-				    const struct capture_change *c);
+				    const struct capture_change *c, const char *op);
 
 #endif

@@ -38,8 +38,10 @@
 enum reason capture_event_write(struct capture_writer *w, const struct capture_style *style,
 				const struct capture_change *change, struct capture_message *m);
 
-/* Of a READ, in the formats row and text, no more than what others may stand beside in one message (w->part_at), with its key before it: neither id nor headers, of which a row that goes
- * with others has no use. They are most of the work. The same message comes of it by capture_event_write() with change->part. A defect as above. */
+/* Of an insert, update, delete or READ, in the formats row and text, no more than others may stand beside in one message: neither id nor headers, of which what goes with others has no use. They
+ * are most of the work. The payload is the op, as above, and behind those CAPTURE_EVENT_HEAD_BYTES all that is said of the row: of a READ the same message comes of that by
+ * capture_event_write() with change->part. A defect as above. */
+enum { CAPTURE_EVENT_HEAD_BYTES = sizeof "{\"op\":\"c\"" - 1 };
 enum reason capture_event_part(struct capture_writer *w, const struct capture_style *style,
 			       const struct capture_change *change, struct capture_message *m);
 
