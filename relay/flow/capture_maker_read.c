@@ -6,11 +6,21 @@
 
 /* --- the snapshot --- */
 
-/* Most rows go with others. Those have no use for a message of their own, which is more than half of the work; so it is made of those alone that go alone after all. What can never
- * be sent, or is too large for company, is made at once: whoever looks at it sees its defect. */
+/* No JSON is shorter than what it holds: a row that is large is seen before it is written. */
+static bool is_small(const struct capture_change *c)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < c->shape->count; i++)
+		bytes += c->row[i].bytes;
+	return bytes <= CAPTURE_MAKER_TOGETHER_BYTES;
+}
+
+/* Most rows go with others. Those have no use for a message of their own, and it is more than half of the work to make one; so it is made only of those that go alone after all. What can
+ * never be sent is made at once: whoever looks at it sees its defect. So is what is too large for company. */
 static bool is_part(struct capture_maker *m, const struct capture_change *c, struct capture_message *message)
 {
-	return m->by_table && c->nth == 0 && m->key.count > 0 &&
+	return m->by_table && c->nth == 0 && m->key.count > 0 && is_small(c) &&
 	       capture_event_part(&m->writer, &m->style, c, message) == REASON_NONE &&
 	       m->writer.part_bytes <= CAPTURE_MAKER_TOGETHER_BYTES;
 }

@@ -122,19 +122,27 @@ static void fill(struct capture_parcel *c, const struct capture_message *m, cons
 		*room = '\0';
 }
 
+static size_t bytes_of(const struct capture_message *m, const struct capture_parts *p, const char *position)
+{
+	return sizeof(struct capture_parcel) + strlen(m->subject) + 1 + m->headers_bytes + m->payload_bytes +
+	       strlen(p->tab) + 1 + strlen(position) + 1 + (m->why != NULL ? strlen(m->why) : 0) + 1 + length(p->key) +
+	       length(p->repair_key) + length(p->columns) + 1 + bytes_of_others(p) +
+	       (p->snapshot != NULL ? strlen(p->snapshot) + 1 : 0);
+}
+
+/* Of what there was no memory for nothing else is known. */
 struct capture_parcel *capture_pack(const struct capture_message *m, const struct capture_parts *p)
 {
 	char position[CAPTURE_PLACE_BYTES] = "";
 	struct capture_parcel *c;
-	size_t bytes = sizeof *c + strlen(m->subject) + 1 + m->headers_bytes + m->payload_bytes + strlen(p->tab) + 1 +
-		       (m->why != NULL ? strlen(m->why) : 0) + 1 + length(p->key) + length(p->repair_key) +
-		       length(p->columns) + 1 + bytes_of_others(p) +
-		       (p->snapshot != NULL ? strlen(p->snapshot) + 1 : 0);
+	size_t bytes;
 
+	if (p->defect == REASON_NO_MEMORY)
+		return NULL;
 	if (p->place != NULL)
 		capture_identity_position(p->place, position);
-	bytes += strlen(position) + 1;
-	if (p->defect == REASON_NO_MEMORY || bytes > UINT32_MAX || (c = calloc(1, bytes)) == NULL)
+	bytes = bytes_of(m, p, position);
+	if (bytes > UINT32_MAX || (c = calloc(1, bytes)) == NULL)
 		return NULL;
 	c->table = p->table;
 	c->defect = (uint16_t)p->defect;

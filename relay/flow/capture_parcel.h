@@ -29,7 +29,8 @@ struct capture_parcel {
 	const char *
 		part; /* of a row, or a change, that others may stand beside in one message: its part of that; else NULL */
 	size_t part_bytes;
-	/* Of a row that is no message yet (capture_maker_alone() makes one of it): what it was read in. It has a key, and no defect. NULL: this is a message. */
+	/* Of a row that is no message yet (capture_maker_alone() makes one of it): what it was read in. It has a key, and no defect. NULL: this is a message, or
+	 * a change that goes with those before it (capture_maker_part()), which is never sent. */
 	const char *snapshot;
 	uint64_t reading;
 	uint16_t defect; /* enum reason: why it can never be sent; 0: it can */

@@ -58,7 +58,7 @@ struct capture_change {
 	const struct capture_text *body;
 	const void *id;
 	size_t id_bytes;
-	/* Of a READ of one row: what capture_event_part() has written of it. Then the columns of its shape, and `row`, are those of its key alone. NULL: it is to be written. */
+	/* Of a READ of one row: what capture_event_part() has written of it, behind its CAPTURE_EVENT_HEAD_BYTES. Then the columns of its shape, and `row`, are those of its key alone. NULL: it is to be written. */
 	const void *part;
 	size_t part_bytes;
 	uint64_t

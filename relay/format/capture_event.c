@@ -323,7 +323,7 @@ enum reason capture_event_part(struct capture_writer *w, const struct capture_st
 	capture_message_begin(w);
 	subject = write_subject(w, style, change, key_parts(change));
 	body = capture_body_write_part(w, style, change, ops[change->op]);
-	m->id[0] = '\0';
+	memset(m->id, 0, sizeof m->id);
 	made = capture_message_end(w, false, m);
 	return made != REASON_NONE ? made : subject != REASON_NONE ? subject : body;
 }

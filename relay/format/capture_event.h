@@ -38,9 +38,9 @@
 enum reason capture_event_write(struct capture_writer *w, const struct capture_style *style,
 				const struct capture_change *change, struct capture_message *m);
 
-/* Of an insert, update, delete or READ, in the formats row and text, no more than others may stand beside in one message: neither id nor headers, of which what goes with others has no use. They
- * are most of the work. The payload is the op, as above, and behind those CAPTURE_EVENT_HEAD_BYTES all that is said of the row: of a READ the same message comes of that by
- * capture_event_write() with change->part. A defect as above. */
+/* Of an insert, update, delete or READ, in the formats row and text, only what may stand beside others in one message. It has neither id nor headers: they are most of the work, and of no use
+ * there. The payload is the op, in CAPTURE_EVENT_HEAD_BYTES, and then all that is said of the row (change->part of a READ: capture_event_write() makes of it the message that it would have
+ * made of the row). A defect as above. */
 enum { CAPTURE_EVENT_HEAD_BYTES = sizeof "{\"op\":\"c\"" - 1 };
 enum reason capture_event_part(struct capture_writer *w, const struct capture_style *style,
 			       const struct capture_change *change, struct capture_message *m);

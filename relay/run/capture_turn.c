@@ -1,6 +1,7 @@
 /* What the core of a capture wants, as calls; decides nothing.
  *
  * Effects are carried out before each event that is given from the stream, too: whether it takes the next one is known only then. */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,8 +48,9 @@ static bool send_parcel(struct capture_one *c, struct capture_parcel *p, const s
 	return true;
 }
 
-/* The message in this slot: made now where it is that of a row that was to go with others, and goes alone. (Such a row is offered before anything else is asked about it, so
- * nobody has seen it without an id. It takes some 500 bytes more than the core has counted; of those there are not more than a chunk has rows.) NULL: out of memory. */
+/* The message in this slot: made now where it is that of a row that was to go with others, and goes alone. Such a row has no defect: so it is offered before anything else is asked about
+ * it, and nobody has seen it without an id; and what was no defect then is none now, for format and subject stay as long as the rows do. (Its headers are more than the core has
+ * counted, until it is stored.) NULL: out of memory. */
 static struct capture_parcel *message_in(struct capture_one *c, uint32_t slot)
 {
 	struct capture_parcel *row = c->parcels[slot], *p;
@@ -74,11 +76,7 @@ static void publish(struct capture_one *c, const struct effect *f)
 		pg_break(c->pg, "out of memory");
 		return;
 	}
-	/* Its subject may be another one since a reload. */
-	if (p->defect != REASON_NONE) {
-		capture_room_refuse(c, f->publish.token, p->defect);
-		return;
-	}
+	assert(p->parcel.message_id[0] != '\0');
 	p->parcel.id = f->publish.id;
 	capture_marks_told(c, p, f->publish.id);
 	sequence = stream_scan_take(c->scan, 0, p->parcel.message_id);

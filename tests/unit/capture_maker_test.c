@@ -26,6 +26,10 @@ static const struct capture_column of_lines[] = {
 };
 static const struct capture_shape lines = { "sales", "Lines", of_lines, 3, 2 };
 
+static const struct capture_shape long_name = { "public",
+						"a_name_of_a_table_that_is_as_long_as_a_name_may_be_in_the_server",
+						of_orders, 2, 1 };
+
 static struct config_capture capture = { .name = (char[]){ "shop" },
 					 .subject = (char[]){ "cdc.{capture}.{schema}.{table}" },
 					 .format = CAPTURE_FORMAT_TEXT,
@@ -127,7 +131,7 @@ static void is_made_at_once(struct capture_read_row row, enum reason defect, con
 
 static void rows_that_are_messages(void)
 {
-	static char large[8192], subject[MESSAGE_SUBJECT_MAX_BYTES + 16];
+	static char large[8192], subject[512] = "cdc";
 	struct pgoutput_value values[] = { VALUE("42"), { .kind = PGOUTPUT_TEXT, .text = large, .bytes = 8192 } };
 	struct capture_read_row numbered =
 		row_of(&orders, "public.orders", (struct pgoutput_value[]){ VALUE("42"), NOTHING });
@@ -146,8 +150,9 @@ static void rows_that_are_messages(void)
 	capture.subject = (char[]){ "cdc.{table}.{id}" };
 	capture_maker_configure(maker, 7000000000000000001, "shop");
 	is_made_at_once(numbered, REASON_NONE, "one with a subject of its own");
-	memset(subject, 'x', MESSAGE_SUBJECT_MAX_BYTES);
-	strcpy(subject + MESSAGE_SUBJECT_MAX_BYTES, ".{table}");
+	numbered.shape = &long_name;
+	for (size_t i = 0; i <= MESSAGE_SUBJECT_MAX_BYTES / strlen(long_name.table); i++)
+		strcat(subject, ".{table}");
 	capture.subject = subject;
 	capture_maker_configure(maker, 7000000000000000001, "shop");
 	is_made_at_once(numbered, DEFECT_SUBJECT_LONG, "one whose subject is too long");

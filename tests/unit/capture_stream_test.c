@@ -683,6 +683,13 @@ static void what_goes_apart(void)
 	insert(1, "3|a|x");
 	commit(0x4600);
 	is_text(so_far(), "B56 row2 row8*2! C4610 ", "what can never be sent");
+	begin(58, 0x4680);
+	insert(1, "1|a|x");
+	insert(1, "2|a|x");
+	insert(1, "3|\xff|x");
+	insert(1, "4|a|x");
+	commit(0x4680);
+	is_text(so_far(), "B58 row5*2 row8 row11! C4690 ", "the same in the middle");
 	memset(large, 'x', sizeof large - 1);
 	large[sizeof large - 1] = '\0';
 	snprintf(row, sizeof row, "2|a|%s", large);
