@@ -162,26 +162,11 @@ const struct capture_shape *capture_query_shape(const struct capture_query *q)
 
 /* --- statements --- */
 
-char *capture_query_rows(const struct capture_query *q, const struct capture_range *range, uint32_t rows,
-			 uint32_t bytes)
+/* The rows of the range, in the order of the key. */
+static void write_range(FILE *f, const struct capture_query *q, const struct capture_range *range)
 {
-	char *text = NULL;
-	size_t size;
 	unsigned parameter = 1;
-	FILE *f = open_memstream(&text, &size);
 
-	if (f == NULL)
-		return NULL;
-	fputs("(SELECT ", f);
-	capture_query_write_columns(f, q);
-	fputs(", NULL::pg_catalog.text, NULL::pg_catalog.int8 FROM (SELECT r.*, pg_catalog.sum(r.\"boxhaul size\") OVER (ORDER BY ",
-	      f);
-	capture_query_write_key(f, q, "r.");
-	fputs(" ROWS UNBOUNDED PRECEDING) - r.\"boxhaul size\" AS \"boxhaul before\" FROM (SELECT ", f);
-	capture_query_write_columns(f, q);
-	fputs(", ", f);
-	capture_query_write_size(f, q);
-	fputs(" AS \"boxhaul size\"", f);
 	capture_query_write_from(f, q);
 	fputs("true", f);
 	if (range->after.bytes != NULL)
@@ -190,8 +175,50 @@ char *capture_query_rows(const struct capture_query *q, const struct capture_ran
 		capture_query_write_limit(f, q, false, "<=", parameter);
 	fputs(" ORDER BY ", f);
 	capture_query_write_key(f, q, "t.");
-	fprintf(f, " LIMIT %" PRIu32 ") r) r WHERE r.\"boxhaul before\" < %" PRIu32 " ORDER BY ", rows, bytes);
+}
+
+static void write_sizes(FILE *f, const struct capture_query *q, const struct capture_range *range, uint32_t rows)
+{
+	capture_query_write_size(f, q);
+	fputs(" AS \"boxhaul size\"", f);
+	write_range(f, q, range);
+	fprintf(f, " LIMIT %" PRIu32 ")", rows);
+}
+
+/* How many of the rows may come: so many that those before the last one have fewer bytes. Most chunks are of small rows, of which all may: that is seen by one sum, for which the rows are read
+ * once more, and copied nowhere. A running sum beside the rows themselves would cost as much as reading them. */
+static void write_how_many(FILE *f, const struct capture_query *q, const struct capture_range *range, uint32_t rows,
+			   uint32_t bytes)
+{
+	fprintf(f,
+		"(SELECT CASE WHEN pg_catalog.sum(s.\"boxhaul size\") <= %" PRIu32 " THEN %" PRIu32
+		" ELSE (SELECT pg_catalog.count(*) FROM (SELECT pg_catalog.sum(r.\"boxhaul size\") OVER (ORDER BY ",
+		bytes, rows);
 	capture_query_write_key(f, q, "r.");
+	fputs(" ROWS UNBOUNDED PRECEDING) - r.\"boxhaul size\" AS \"boxhaul before\" FROM (SELECT ", f);
+	capture_query_write_key(f, q, "t.");
+	fputs(", ", f);
+	write_sizes(f, q, range, rows);
+	fprintf(f, " r) r WHERE r.\"boxhaul before\" < %" PRIu32 ") END FROM (SELECT ", bytes);
+	write_sizes(f, q, range, rows);
+	fputs(" s)", f);
+}
+
+char *capture_query_rows(const struct capture_query *q, const struct capture_range *range, uint32_t rows,
+			 uint32_t bytes)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	fputs("(SELECT ", f);
+	capture_query_write_columns(f, q);
+	fputs(", NULL::pg_catalog.text, NULL::pg_catalog.int8", f);
+	write_range(f, q, range);
+	fputs(" LIMIT ", f);
+	write_how_many(f, q, range, rows, bytes);
 	fputs(")", f);
 	capture_query_write_end(f, q);
 	return capture_query_finish(f, &text);
