@@ -104,6 +104,9 @@ static bool read_all(struct capture_query *q, const struct pg_result *r)
 	for (int row = 0; row < rows; row++)
 		if (!read_column(q, r, row))
 			return false;
+	q->shape.members = q->members = capture_shape_members(&q->shape);
+	if (q->members == NULL)
+		return false;
 	if (!pg_is_null(r, 0, WHY))
 		snprintf(q->why, sizeof q->why, "%s", pg_bytes(r, 0, WHY, &bytes));
 	else if (q->shape.key_count == 0 && !q->whole)
@@ -138,6 +141,7 @@ void capture_query_free(struct capture_query *q)
 		free(q->more[i].operators);
 		free(q->more[i].collation);
 	}
+	free(q->members);
 	free(q->more);
 	free(q->columns);
 	free(q->relation);

@@ -25,6 +25,7 @@ struct capture_query {
 	char why[256];
 	struct capture_shape shape;
 	struct capture_column *columns;
+	uint16_t *members;                 /* the shape's */
 	struct capture_query_column *more; /* of each column */
 };
 

@@ -80,6 +80,7 @@ static void free_relation(struct capture_relation *x)
 {
 	if (x == NULL)
 		return;
+	free(x->members);
 	free(x->columns);
 	free(x->texts);
 	free(x);
@@ -358,7 +359,11 @@ static struct capture_relation *copy_of(const struct capture_relations *r, const
 	x->shape.table = keep(&room, m->relation.name);
 	x->shape.columns = x->columns;
 	copy_columns(r, m, x, room);
-	return x;
+	x->shape.members = x->members = capture_shape_members(&x->shape);
+	if (x->members != NULL)
+		return x;
+	free_relation(x);
+	return NULL;
 }
 
 static bool is_told(const struct capture_relations *r, const struct capture_relation *x)

@@ -18,6 +18,7 @@ struct capture_relation {
 	char identity;                  /* of its replica identity: 'd', 'n', 'f', 'i' */
 	struct capture_shape shape;     /* all that it points to is ours */
 	struct capture_column *columns; /* the shape's */
+	uint16_t *members;              /* the same */
 	char *texts;                    /* its names, each terminated */
 	uint32_t table;                 /* of the capture, as the core counts them; or CAPTURE_NO_TABLE */
 	const struct config_outbox_table *outbox; /* or NULL */

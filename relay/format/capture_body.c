@@ -77,13 +77,22 @@ static void put_member(struct body *b, bool *first, size_t i, const struct pgout
 
 /* --- objects --- */
 
+/* The column that is this one of the members. As text a row is for those who make jsonb of it. */
+static size_t member(const struct body *b, size_t nth)
+{
+	const uint16_t *members = b->style->format == CAPTURE_FORMAT_TEXT ? b->c->shape->members : NULL;
+
+	return members != NULL ? members[nth] : nth;
+}
+
 /* As it is now. A value that was not sent is in no row: null would be another value. */
 static void put_row(struct body *b)
 {
 	bool first = true;
 
 	capture_text_char(b->out, '{');
-	for (size_t i = 0; i < b->c->shape->count; i++) {
+	for (size_t nth = 0; nth < b->c->shape->count; nth++) {
+		size_t i = member(b, nth);
 		const struct pgoutput_value *v = capture_body_value(b->c, i);
 
 		if (v->kind != PGOUTPUT_UNCHANGED)
@@ -98,7 +107,8 @@ static void put_old(struct body *b)
 	bool first = true;
 
 	capture_text_char(b->out, '{');
-	for (size_t i = 0; i < b->c->shape->count; i++) {
+	for (size_t nth = 0; nth < b->c->shape->count; nth++) {
+		size_t i = member(b, nth);
 		const struct pgoutput_value *v = &b->c->old[i];
 
 		if (v->kind == PGOUTPUT_TEXT || (v->kind == PGOUTPUT_NULL && b->c->old_is_whole))

@@ -20,7 +20,8 @@
  *     format     the same: this one
  *     order      the same: commit, or key
  *
- * format = text: the same with each value as PostgreSQL's text, a string, or null. A table can be made of it again; of the other formats not exactly (jsonb 'null'
+ * format = text: the same with each value as PostgreSQL's text, a string, or null. Those of row and old stand in the order in which jsonb keeps them
+ * (format/capture_shape.h). A table can be made of it again; of the other formats not exactly (jsonb 'null'
  * and NULL are one there, and arrays lose their lower bounds).
  * format = debezium: {"before":...,"after":...,"source":{...},"op":...,"ts_ms":...}, without a schema; values as in row; `unchanged` besides, for no placeholder is sent.
  * target = kv: the row alone, under $KV.<bucket>.<table>.<key>; of d nothing, with KV-Operation: DEL. What a key of a bucket cannot hold is =XX there. */

@@ -1,8 +1,30 @@
 #include "format/capture_shape.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
+
+static int compare_names(const void *a, const void *b, void *columns)
+{
+	const struct capture_column *all = columns;
+	const char *one = all[*(const uint16_t *)a].name, *other = all[*(const uint16_t *)b].name;
+	size_t n = strlen(one), m = strlen(other);
+
+	return n != m ? (n > m) - (n < m) : memcmp(one, other, n);
+}
+
+uint16_t *capture_shape_members(const struct capture_shape *s)
+{
+	uint16_t *members = calloc(s->count + 1, sizeof *members);
+
+	if (members == NULL)
+		return NULL;
+	for (size_t i = 0; i < s->count; i++)
+		members[i] = (uint16_t)i;
+	qsort_r(members, s->count, sizeof *members, compare_names, (void *)s->columns);
+	return members;
+}
 
 static void put_number(struct capture_text *out, const char *name, int64_t n)
 {

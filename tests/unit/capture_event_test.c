@@ -27,13 +27,13 @@ static const struct capture_column columns[] = {
 	{ "total", { 1700, 0, 0 }, 655366, "numeric(10,2)", 0 },
 	{ "doc", { 3802, 0, 0 }, -1, "jsonb", 0 },
 };
-static const struct capture_shape orders = { "public", "orders", columns, 3, 1 };
+static const struct capture_shape orders = { "public", "orders", columns, 3, 1, NULL };
 
 static const struct capture_column line_columns[] = {
 	{ "line", { 23, 0, 0 }, -1, NULL, 2 },
 	{ "a/b", { 25, 0, 0 }, -1, NULL, 1 },
 };
-static const struct capture_shape lines = { "sales.eu", "Order Lines", line_columns, 2, 2 };
+static const struct capture_shape lines = { "sales.eu", "Order Lines", line_columns, 2, 2, NULL };
 
 /* A constant in the sense of the language: what is initialised with it is known to the compiler. */
 #define PLACE                                                             \
@@ -155,6 +155,33 @@ static void rows(void)
 
 	changes(CAPTURE_FORMAT_ROW, want, all, ALL);
 	changes(CAPTURE_FORMAT_CLOUDEVENTS, want, all, ALL);
+}
+
+/* As jsonb keeps them: what PostgreSQL reads is in its order. Other formats are for people, too. */
+static void members(void)
+{
+	static const struct capture_column many[] = {
+		{ "number", { 23, 0, 0 }, -1, NULL, 1 }, { "b", { 25, 0, 0 }, -1, NULL, 0 },
+		{ "note", { 25, 0, 0 }, -1, NULL, 0 },   { "at", { 25, 0, 0 }, -1, NULL, 0 },
+		{ "a", { 25, 0, 0 }, -1, NULL, 0 },      { "\303\244", { 25, 0, 0 }, -1, NULL, 0 },
+	};
+	static const struct pgoutput_value values[] = { VALUE("1"), VALUE("2"), VALUE("3"),
+							VALUE("4"), VALUE("5"), VALUE("6") };
+	struct capture_shape shape = { "public", "many", many, 6, 1, NULL };
+	uint16_t *order = capture_shape_members(&shape);
+	struct capture_change c = { .op = CAPTURE_OP_READ, .shape = &shape, .row = values, .snapshot = snapshot };
+	struct capture_message m;
+
+	shape.members = order;
+	style.format = CAPTURE_FORMAT_TEXT;
+	make(&c, &m);
+	holds(body_of(&m),
+	      "\"row\":{\"a\":\"5\",\"b\":\"2\",\"at\":\"4\",\"\303\244\":\"6\",\"note\":\"3\",\"number\":\"1\"}",
+	      "shorter names first");
+	style.format = CAPTURE_FORMAT_ROW;
+	make(&c, &m);
+	holds(body_of(&m), "\"row\":{\"number\":1,\"b\":\"2\",\"note\":\"3\"", "in other formats as in the table");
+	free(order);
 }
 
 static void table_texts(void)
@@ -417,7 +444,7 @@ static void shapes(void)
 		{ "id", { 23, 0, 0 }, -1, NULL, 1 },
 	};
 	struct capture_column mine[3];
-	struct capture_shape s = { "public", "orders", other, 3, 1 };
+	struct capture_shape s = { "public", "orders", other, 3, 1, NULL };
 	struct capture_text said = { .bytes = NULL };
 
 	capture_shape_write(&said, &orders);
@@ -628,9 +655,9 @@ static void logical_messages(void)
 	{                                    \
 		n, { 17, 0, 0 }, -1, NULL, 0 \
 	}
-#define SHAPE(c)                                                   \
-	{                                                          \
-		"public", "outbox", c, sizeof(c) / sizeof(c)[0], 0 \
+#define SHAPE(c)                                                         \
+	{                                                                \
+		"public", "outbox", c, sizeof(c) / sizeof(c)[0], 0, NULL \
 	}
 
 static enum reason outbox(const struct outbox_mapping *mapping, const struct capture_shape *shape,
@@ -816,6 +843,7 @@ int main(void)
 {
 	rows();
 	table_texts();
+	members();
 	debezium();
 	headers();
 	keys();

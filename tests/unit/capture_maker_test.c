@@ -16,7 +16,7 @@ static const struct capture_column of_orders[] = {
 	{ "id", { 20, 0, 0 }, -1, "bigint", 1 },
 	{ "note", { 25, 0, 0 }, -1, "text", 0 },
 };
-static const struct capture_shape orders = { "public", "orders", of_orders, 2, 1 };
+static const struct capture_shape orders = { "public", "orders", of_orders, 2, 1, NULL };
 
 /* The key has another order than the columns. */
 static const struct capture_column of_lines[] = {
@@ -24,11 +24,11 @@ static const struct capture_column of_lines[] = {
 	{ "say \"no\"", { 25, 0, 0 }, -1, "text", 0 },
 	{ "order", { 25, 0, 0 }, -1, "text", 1 },
 };
-static const struct capture_shape lines = { "sales", "Lines", of_lines, 3, 2 };
+static const struct capture_shape lines = { "sales", "Lines", of_lines, 3, 2, NULL };
 
-static const struct capture_shape long_name = { "public",
-						"a_name_of_a_table_that_is_as_long_as_a_name_may_be_in_the_server",
-						of_orders, 2, 1 };
+static const struct capture_shape long_name = {
+	"public", "a_name_of_a_table_that_is_as_long_as_a_name_may_be_in_the_server", of_orders, 2, 1, NULL
+};
 
 static struct config_capture capture = { .name = (char[]){ "shop" },
 					 .subject = (char[]){ "cdc.{capture}.{schema}.{table}" },

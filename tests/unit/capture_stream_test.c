@@ -588,8 +588,8 @@ static void what_goes_together(void)
 	is_text(others, "2 1 2 ", "the core is told all keys");
 	is_text(payload,
 		"{\"op\":\"m\",\"table\":\"public.orders\",\"changes\":["
-		"{\"op\":\"c\",\"key\":{\"id\":\"1\"},\"row\":{\"id\":\"1\",\"name\":\"a\",\"doc\":\"x\"}},"
-		"{\"op\":\"c\",\"key\":{\"id\":\"2\"},\"row\":{\"id\":\"2\",\"name\":\"b\",\"doc\":null}},"
+		"{\"op\":\"c\",\"key\":{\"id\":\"1\"},\"row\":{\"id\":\"1\",\"doc\":\"x\",\"name\":\"a\"}},"
+		"{\"op\":\"c\",\"key\":{\"id\":\"2\"},\"row\":{\"id\":\"2\",\"doc\":null,\"name\":\"b\"}},"
 		"{\"op\":\"u\",\"key\":{\"id\":\"1\"},\"row\":{\"id\":\"1\",\"name\":\"c\"},\"unchanged\":[\"doc\"]},"
 		"{\"op\":\"d\",\"key\":{\"id\":\"2\"},\"old\":{\"id\":\"2\"}}],\"at\":\"2000-01-01T00:00:00.001000Z\"}",
 		"each stands there as it does alone");
