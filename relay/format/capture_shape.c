@@ -5,10 +5,10 @@
 
 #include <jansson.h>
 
-static int compare_names(const void *a, const void *b, void *columns)
+static int compare_names(const void *a, const void *b, void *arg)
 {
-	const struct capture_column *all = columns;
-	const char *one = all[*(const uint16_t *)a].name, *other = all[*(const uint16_t *)b].name;
+	const struct capture_shape *s = arg;
+	const char *one = s->columns[*(const uint16_t *)a].name, *other = s->columns[*(const uint16_t *)b].name;
 	size_t n = strlen(one), m = strlen(other);
 
 	return n != m ? (n > m) - (n < m) : memcmp(one, other, n);
@@ -16,13 +16,14 @@ static int compare_names(const void *a, const void *b, void *columns)
 
 uint16_t *capture_shape_members(const struct capture_shape *s)
 {
+	struct capture_shape copy = *s;
 	uint16_t *members = calloc(s->count + 1, sizeof *members);
 
 	if (members == NULL)
 		return NULL;
 	for (size_t i = 0; i < s->count; i++)
 		members[i] = (uint16_t)i;
-	qsort_r(members, s->count, sizeof *members, compare_names, (void *)s->columns);
+	qsort_r(members, s->count, sizeof *members, compare_names, &copy);
 	return members;
 }
 
