@@ -321,7 +321,8 @@ ROWS_OF_MESSAGE, CHANGES_OF_MESSAGE = 18, 14  # as a capture puts them together
 
 
 def _row(number):
-    return {"id": str(number), "customer": "7", "amount": "3.50", "state": "open", "at": "2026-11-30 17:45:00.123456+00", "note": "boxhaul " * 12}
+    """Its members in the order in which a capture writes them"""
+    return {"at": "2026-11-30 17:45:00.123456+00", "id": str(number), "note": "boxhaul " * 12, "state": "open", "amount": "3.50", "customer": "7"}
 
 
 def _rows(number):
