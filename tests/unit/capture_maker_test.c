@@ -152,7 +152,7 @@ static void rows_that_are_messages(void)
 	is_made_at_once(numbered, REASON_NONE, "one with a subject of its own");
 	numbered.shape = &long_name;
 	for (size_t i = 0; i <= MESSAGE_SUBJECT_MAX_BYTES / strlen(long_name.table); i++)
-		strcat(subject, ".{table}");
+		snprintf(subject + strlen(subject), sizeof subject - strlen(subject), ".{table}");
 	capture.subject = subject;
 	capture_maker_configure(maker, 7000000000000000001, "shop");
 	is_made_at_once(numbered, DEFECT_SUBJECT_LONG, "one whose subject is too long");
