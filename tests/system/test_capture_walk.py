@@ -106,7 +106,7 @@ class Ends(WalkTest):
         self.assertEqual(relay.stop(), 0)  # a session that ends tells what it has read
         read = "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_user_tables WHERE relname = 'tail'"
         self.wait(lambda: self.sql(read)[0][0] >= rows, "what was read to be known")
-        self.assertLess(self.sql(read)[0][0], rows * 1.5)
+        self.assertLess(self.sql(read)[0][0], rows * 2.5)  # each twice: its size, and then itself
         relay.start()
         self.audit_capture()
 
