@@ -72,6 +72,17 @@ class Whole(CaptureTest):
         self.assertEqual(self.sql("SELECT reason FROM boxhaul.capture_letter"), [])
         self.audit_capture(self.source_of([table]))
 
+    def test_large_rows_and_small_ones(self):
+        """A chunk has as many rows as it may have bytes, but one at least."""
+        table = "legacy.sizes"
+        self.sql(f"CREATE TABLE {table} (id int PRIMARY KEY, v text); ALTER TABLE {table} ALTER v SET STORAGE EXTERNAL; "
+                 f"INSERT INTO {table} SELECT n, repeat(md5(n::text), CASE WHEN n = 150 THEN 5000 WHEN n > 150 THEN 300 END) FROM generate_series(1, 300) n; "
+                 f"GRANT SELECT ON {table} TO boxhaul_capture")
+        relay = self.start_whole({"tables": [table], "chunk_bytes": 65536})
+        # 150 small rows, with the large one behind them; 150 of 9,600 bytes, of which seven make a chunk; the look behind the last.
+        self.assertIn(relay.status()["captures"][0]["chunks_total"], range(1 + 150 // 7, 5 + 150 // 7))
+        self.audit_capture(self.source_of([table]))
+
     def test_commits_in_limbo(self):
         """A standby answers late: what was streamed is not yet visible to the chunks. Twenty rows a chunk, so that there are many."""
         self.begin({"chunk_rows": 20}, limbo=0.005, pause=0.02)
