@@ -161,6 +161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.old_is_whole = (what & 8) != 0
 	};
 	char *schema = take_name(&in), *table = take_name(&in), *names[COLUMNS];
+	uint16_t *members;
 
 	shape.schema = schema;
 	shape.table = table;
@@ -176,6 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		take_value(&in, &row[i]);
 		take_value(&in, &old[i]);
 	}
+	shape.members = members = capture_shape_members(&shape);
 	if (op != CAPTURE_OP_DELETE && op < CAPTURE_OP_TRUNCATE)
 		c.row = row;
 	if (what & 16 || op == CAPTURE_OP_DELETE)
@@ -192,6 +194,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free((char *)(uintptr_t)row[i].text);
 		free((char *)(uintptr_t)old[i].text);
 	}
+	free(members);
 	free(schema);
 	free(table);
 	return 0;

@@ -77,7 +77,7 @@ static void check_row(struct capture_writer *w, const struct capture_style *styl
 		{ "topic", { 25, 0, 0 }, -1, NULL, 0 },       { "body", { 25, 0, 0 }, -1, NULL, 0 },
 	};
 	enum { COUNT = sizeof columns / sizeof columns[0] };
-	static const struct capture_shape shape = { "public", "outbox", columns, COUNT, 0 };
+	static const struct capture_shape shape = { "public", "outbox", columns, COUNT, 0, NULL };
 	struct pgoutput_value v[COUNT];
 	struct capture_message m;
 

@@ -91,6 +91,16 @@ def state_of(pid):
         return ""
 
 
+def takes_signal(pid, signum):
+    """Has the process a way of its own with this signal? One that has just begun has none, and is ended by it; of one that is gone it does not matter."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+            masks = dict(line.split(":", 1) for line in f)
+        return bool((int(masks["SigBlk"], 16) | int(masks["SigCgt"], 16)) >> (signum - 1) & 1)
+    except (OSError, KeyError):
+        return True
+
+
 def has_ended(pid):
     """True of a process that is gone, or dead and only not yet reaped by its parent."""
     return state_of(pid) in ("", "Z")

@@ -7,7 +7,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from process import DEADLINE, Process, free_port
+from process import DEADLINE, Process, free_port, takes_signal, wait_until
 
 # Everything committed is marked sent (or dead), and every missing id accounted for: of a database, by its books.
 SETTLED = """SELECT NOT EXISTS (SELECT FROM boxhaul.exceptions) AND
@@ -65,7 +65,9 @@ class Relay(Process):
         return self
 
     def stop(self, deadline=DEADLINE):
-        """SIGTERM: it drains and ends. Returns the exit status."""
+        """SIGTERM: it drains and ends. Returns the exit status. One that has just been started must know the signal first."""
+        if self.alive():
+            wait_until(lambda: not self.alive() or takes_signal(self.pid, signal.SIGTERM), f"{self.name} to take SIGTERM", deadline)
         return self.end(signal.SIGTERM, deadline)
 
     def close(self):

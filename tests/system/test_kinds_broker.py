@@ -14,7 +14,7 @@ import unittest.mock
 from harness import SERVICE, STREAM
 from jetstream import SECOND, JetStream, JetStreamError
 from nats_client import Client, NatsError
-from process import free_port
+from process import free_port, takes_signal
 from servers import Nats
 import versions
 from test_operation import QUICK, OperationTest, health, log_lines, stream
@@ -354,16 +354,17 @@ class FirstMoments(OperationTest):
         """It waits until somebody handles it."""
         self.pg.pause()  # so that the beginning takes its time
         relay = self.add_relay().start()
-
-        def holds_back():
-            with open(f"/proc/{relay.pid}/status", encoding="ascii") as f:
-                masks = dict(re.findall(r"^(Sig(?:Blk|Cgt)):\s*(\w+)$", f.read(), re.MULTILINE))
-            return (int(masks["SigBlk"], 16) | int(masks["SigCgt"], 16)) & 1
-        self.wait(holds_back, "the relay to look after itself", pause=0)
+        self.wait(lambda: takes_signal(relay.pid, signal.SIGHUP), "the relay to look after itself", pause=0)
         os.kill(relay.pid, signal.SIGHUP)
         self.pg.resume()
         relay.wait_until_ready()
         self.wait_for_log(relay, msg="configuration reloaded")
+
+    def test_an_end_before_it_is_ready(self):
+        """At whatever moment it is asked for, from the one on in which the program can be asked."""
+        relay = self.add_relay()
+        for _ in range(10):
+            self.assertEqual(relay.start().stop(), 0)
 
     def test_what_turns_the_direction(self):
         """A subject that would read as another one: in the log and in what a command prints it is seen for what it is."""
