@@ -9,6 +9,9 @@ import urllib.request
 
 from process import DEADLINE, Process, free_port, takes_signal, wait_until
 
+# Of a build with sanitizers: what is not ours.
+os.environ.setdefault("LSAN_OPTIONS", f"suppressions={os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lsan.supp')}:print_suppressions=0")
+
 # Everything committed is marked sent (or dead), and every missing id accounted for: of a database, by its books.
 SETTLED = """SELECT NOT EXISTS (SELECT FROM boxhaul.exceptions) AND
     position >= (SELECT coalesce(max(id), 0) FROM boxhaul.outbox) FROM boxhaul.position"""
