@@ -190,10 +190,16 @@ static void write_sizes(FILE *f, const struct capture_query *q, const struct cap
 }
 
 /* How many of the rows may come: so many that those before the last one have fewer bytes. Most chunks are of small rows, of which all may: that is seen by one sum, for which the rows are read
- * once more, and copied nowhere. A running sum beside the rows themselves would cost as much as reading them. */
+ * once more, and copied nowhere. A running sum beside the rows themselves would cost as much as reading them. And where no column can be long all rows have one size. */
 static void write_how_many(FILE *f, const struct capture_query *q, const struct capture_range *range, uint32_t rows,
 			   uint32_t bytes)
 {
+	uint32_t of_one_size = bytes / CAPTURE_QUERY_ROW_BYTES + 1;
+
+	if (!capture_query_is_long(q)) {
+		fprintf(f, "%" PRIu32, rows < of_one_size ? rows : of_one_size);
+		return;
+	}
 	fprintf(f,
 		"(SELECT CASE WHEN pg_catalog.sum(s.\"boxhaul size\") <= %" PRIu32 " THEN %" PRIu32
 		" ELSE (SELECT pg_catalog.count(*) FROM (SELECT pg_catalog.sum(r.\"boxhaul size\") OVER (ORDER BY ",

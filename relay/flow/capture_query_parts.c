@@ -106,7 +106,7 @@ void capture_query_write_columns(FILE *f, const struct capture_query *q)
 /* As an int4: a sum of int8 were a numeric, which is slow. */
 void capture_query_write_size(FILE *f, const struct capture_query *q)
 {
-	fputs("24", f);
+	fprintf(f, "%d", CAPTURE_QUERY_ROW_BYTES);
 	for (size_t i = 0; i < q->shape.count; i++)
 		if (q->more[i].is_long)
 			fprintf(f, " + coalesce(pg_catalog.pg_column_size(t.%s), 0)", q->more[i].quoted);

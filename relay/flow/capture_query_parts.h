@@ -42,7 +42,8 @@ unsigned capture_query_write_limit(FILE *f, const struct capture_query *q, bool 
 /* All columns that are sent, in the order of the shape. */
 void capture_query_write_columns(FILE *f, const struct capture_query *q);
 
-/* The bytes of a row as it is stored. */
+/* The bytes of a row as it is stored: so many, and those of its columns that can be long. */
+enum { CAPTURE_QUERY_ROW_BYTES = 24 };
 void capture_query_write_size(FILE *f, const struct capture_query *q);
 
 /* " FROM ONLY the table AS t WHERE (its filter) AND ": a condition must follow. */

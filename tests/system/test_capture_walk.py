@@ -92,6 +92,21 @@ class Ends(WalkTest):
             self.sql("UPDATE legacy.tail SET id = ('b' || %s)::public.ltree WHERE id = ('a' || %s)::public.ltree", (key, key))
         self.audit_capture()
 
+    def test_rows_of_one_size_are_read_once(self):
+        """Where no column can be long nobody has to ask for sizes."""
+        rows = 5000
+        self.sql("ALTER TABLE legacy.tail DROP doc; TRUNCATE legacy.tail")
+        self.sql("INSERT INTO legacy.tail SELECT n, n FROM generate_series(1, %s) n", (rows,))
+        self.sql("ANALYZE legacy.tail; SELECT pg_stat_reset()")
+        relay = self.start_capture({"chunk_rows": 1000})
+        self.wait_complete()
+        self.assertEqual(relay.stop(), 0)
+        read = "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_user_tables WHERE relname = 'tail'"
+        self.wait(lambda: self.sql(read)[0][0] >= rows, "what was read to be known")
+        self.assertLess(self.sql(read)[0][0], rows * 1.5)
+        relay.start()
+        self.audit_capture()
+
     def test_rows_that_are_read_once_more_are_found_by_their_keys(self):
         """Not by a walk over the table for each handful of them: in one of a million rows that took minutes, and ran into its time-out."""
         rows = 20000
