@@ -72,7 +72,7 @@ struct capture_parcel *capture_maker_outbox(struct capture_maker *m, const struc
 
 /* May this change stand in one message with others of its transaction (flow/capture_together.h)? Of its table the log itself says which columns are the key (so not with REPLICA IDENTITY
  * FULL: there it is what somebody has found in the catalogue, sooner or later), it keeps its key, is no defect, and its subject is that of its table. Of one that goes with those before it, its part alone: to make a message of it, too, is
- * more than half of the work. How much it takes there. And the message of several of one table, of which the name alone counts, at the place of the last one. */
+ * much of the work. How much it takes there. And the message of several of one table, of which the name alone counts, at the place of the last one. */
 bool capture_maker_goes_together(const struct capture_maker *m, const struct capture_relation *x,
 				 const struct pgoutput_message *message, const struct capture_parcel *p);
 struct capture_parcel *capture_maker_part(struct capture_maker *m, const struct capture_relation *x,

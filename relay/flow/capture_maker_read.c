@@ -16,7 +16,7 @@ static bool is_small(const struct capture_change *c)
 	return bytes <= CAPTURE_MAKER_TOGETHER_BYTES;
 }
 
-/* Most rows go with others. Those have no use for a message of their own, and it is more than half of the work to make one; so it is made only of those that go alone after all. What can
+/* Most rows go with others. Those have no use for a message of their own, and it is much of the work to make one; so it is made only of those that go alone after all. What can
  * never be sent is made at once: whoever looks at it sees its defect. So is what is too large for company. */
 static bool is_part(struct capture_maker *m, const struct capture_change *c, struct capture_message *message)
 {

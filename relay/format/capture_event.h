@@ -20,7 +20,7 @@
  *     format     the same: this one
  *     order      the same: commit, or key
  *
- * format = text: the same with each value as PostgreSQL's text, a string, or null. Those of row and old stand in the order in which jsonb keeps them
+ * format = text: the same with each value as PostgreSQL's text, a string, or null. The members of row and old stand in the order in which jsonb keeps them
  * (format/capture_shape.h). A table can be made of it again; of the other formats not exactly (jsonb 'null'
  * and NULL are one there, and arrays lose their lower bounds).
  * format = debezium: {"before":...,"after":...,"source":{...},"op":...,"ts_ms":...}, without a schema; values as in row; `unchanged` besides, for no placeholder is sent.
@@ -39,7 +39,7 @@
 enum reason capture_event_write(struct capture_writer *w, const struct capture_style *style,
 				const struct capture_change *change, struct capture_message *m);
 
-/* Of an insert, update, delete or READ, in the formats row and text, only what may stand beside others in one message. It has neither id nor headers: they are most of the work, and of no use
+/* Of an insert, update, delete or READ, in the formats row and text, only what may stand beside others in one message. It has neither id nor headers: they are much of the work, and of no use
  * there. The payload is the op, in CAPTURE_EVENT_HEAD_BYTES, and then all that is said of the row (change->part of a READ: capture_event_write() makes of it the message that it would have
  * made of the row). A defect as above. */
 enum { CAPTURE_EVENT_HEAD_BYTES = sizeof "{\"op\":\"c\"" - 1 };

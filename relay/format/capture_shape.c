@@ -16,7 +16,7 @@ static int compare_names(const void *a, const void *b, void *arg)
 
 uint16_t *capture_shape_members(const struct capture_shape *s)
 {
-	struct capture_shape copy = *s;
+	struct capture_shape copy = *s; /* qsort_r() takes no const */
 	uint16_t *members = calloc(s->count + 1, sizeof *members);
 
 	if (members == NULL)

@@ -26,8 +26,8 @@ struct capture_shape {
 	const uint16_t *members; /* capture_shape_members(); NULL: nobody has asked */
 };
 
-/* The columns in the order in which jsonb keeps the members of an object: shorter names first, and those of one length by their bytes. An object that is written so is read in little more than half
- * of the time, for PostgreSQL has nothing to sort. To be freed; NULL: out of memory. */
+/* The columns in the order in which jsonb keeps the members of an object: shorter names first, and those of one length by their bytes. PostgreSQL sorts the members of
+ * each object that it reads; one that is written so is sorted already. To be freed; NULL: out of memory. */
 uint16_t *capture_shape_members(const struct capture_shape *s);
 
 /* The columns as the books keep them, a JSON array: [{"name":"id","type":20,"typmod":-1,"key":1,"is":"bigint"}, ...]. ("key" of those of the key, "is" where
